@@ -1,0 +1,51 @@
+"""Exceptions and warnings.
+
+Each is also the builtin that a caller would catch, and each message names the value, the place
+and the cure. Across a million files nothing is raised: what cannot be read becomes a row of
+`polars_alf.schema.ISSUES`.
+"""
+
+from __future__ import annotations
+
+
+class PolarsAlfError(Exception):
+    """Base of every exception that this package raises on purpose."""
+
+
+class ArchiveNotFoundError(PolarsAlfError, FileNotFoundError):
+    """The archive, or the folder for its tables, does not exist."""
+
+
+class ArchiveNotADirectoryError(PolarsAlfError, NotADirectoryError):
+    """The archive, or the folder for its tables, is not a directory."""
+
+
+class ArchivePermissionError(PolarsAlfError, PermissionError):
+    """The archive cannot be listed, or the folder for its tables cannot be written."""
+
+
+class LabConflictError(PolarsAlfError, ValueError, AssertionError):
+    """A lab was given that contradicts the lab folders.
+
+    Also an `AssertionError`, which is what `one.alf.cache` raises here.
+    """
+
+
+class NamespaceConflictError(PolarsAlfError, ValueError):
+    """A namespace was given that would change the id of every session and dataset."""
+
+
+class TableError(PolarsAlfError, ValueError):
+    """A table cannot be read, or is not what its name says."""
+
+
+class MissingExtraError(PolarsAlfError, ImportError):
+    """A feature needs a package of an extra that is not installed."""
+
+
+class ScanError(PolarsAlfError, RuntimeError):
+    """The run failed as a whole: a worker died, or its results could not be kept."""
+
+
+class NoSessionsWarning(RuntimeWarning):
+    """The archive has no sessions, or no datasets: the tables are empty."""
