@@ -1,1 +1,8 @@
 """Index huge ALF archives into the tables that ONE opens, with Polars and Arrow."""
+
+from polars_alf._version import __version__
+from polars_alf.indexing import IndexReport, index_archive
+from polars_alf.progress import Progress
+from polars_alf.scanning import scan_archive
+
+__all__ = ["IndexReport", "Progress", "__version__", "index_archive", "scan_archive"]

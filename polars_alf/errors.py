@@ -35,6 +35,10 @@ class NamespaceConflictError(PolarsAlfError, ValueError):
     """A namespace was given that would change the id of every session and dataset."""
 
 
+class ArchiveBusyError(PolarsAlfError, BlockingIOError):
+    """Another run is writing the same tables."""
+
+
 class TableError(PolarsAlfError, ValueError):
     """A table cannot be read, or is not what its name says."""
 
@@ -45,6 +49,10 @@ class MissingExtraError(PolarsAlfError, ImportError):
 
 class ScanError(PolarsAlfError, RuntimeError):
     """The run failed as a whole: a worker died, or its results could not be kept."""
+
+
+class TableWarning(UserWarning):
+    """A table was passed over, or could not be read where that does no harm."""
 
 
 class NoSessionsWarning(RuntimeWarning):

@@ -1,0 +1,1 @@
+"""Where entries come from: each module reads one kind of storage."""

@@ -1,0 +1,181 @@
+"""The command line: arguments to functions to exit codes.
+
+Results go to stdout, progress and messages to stderr. Exit codes: 0 done, 1 failed, 2 wrong
+usage, 3 done but with issues under ``--strict``, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID
+
+import polars as pl
+import typer
+from rich.console import Console
+
+import polars_alf
+from polars_alf import rendering, store
+from polars_alf.errors import PolarsAlfError
+from polars_alf.executors import EXECUTORS
+
+EXIT_FAILED = 1
+EXIT_ISSUES = 3
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    help="Index huge ALF archives into the tables that ONE opens.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def main() -> None:
+    """Run the command line; every failure that has a cause is one line on stderr."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        _say("interrupted; the tables are as they were")
+        sys.exit(EXIT_INTERRUPTED)
+    except (PolarsAlfError, OSError) as error:
+        _say(f"error: {error}")
+        sys.exit(EXIT_FAILED)
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"polars-alf {polars_alf.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    """Index huge ALF archives into the tables that ONE opens."""
+
+
+@app.command()
+def index(
+    root: Annotated[
+        Path,
+        typer.Argument(
+            metavar="ROOT",
+            help="An archive, a lab, a Subjects folder, a subject, a date or a session.",
+            show_default=False,
+        ),
+    ],
+    out_dir: Annotated[
+        Path | None,
+        typer.Option(help="Existing folder for the tables; ROOT by default.", show_default=False),
+    ] = None,
+    lab: Annotated[
+        str | None,
+        typer.Option(help="Lab of sessions that lie in no lab's folder.", show_default=False),
+    ] = None,
+    hash_ids: Annotated[
+        bool, typer.Option("--hash-ids/--no-hash-ids", help="Ids are UUIDs, or else paths.")
+    ] = True,
+    hash_files: Annotated[
+        bool, typer.Option("--hash-files", help="Read every dataset for its MD5.")
+    ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Workers; one a processor by default.", show_default=False),
+    ] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(metavar="|".join(EXECUTORS), help="Where workers run.", show_default=False),
+    ] = None,
+    namespace: Annotated[
+        UUID | None,
+        typer.Option(
+            help="What UUIDs are made in; that of the tables that are there by default.",
+            show_default=False,
+        ),
+    ] = None,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Enter linked directories that are no sessions.")
+    ] = False,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GLOB",
+            help="What to leave out, as in .gitignore; may be given again.",
+            show_default=False,
+        ),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 3 where there are issues.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as one JSON object.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print errors and warnings only.")
+    ] = False,
+) -> None:
+    """Index ROOT into sessions.pqt and datasets.pqt, which ONE opens.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but with issues under --strict.
+    """
+    if executor is not None and executor not in EXECUTORS:
+        raise typer.BadParameter(f"{executor!r} is none of {', '.join(EXECUTORS)}")
+    stderr = Console(stderr=True)
+    showing = nullcontext(None) if quiet else rendering.show_progress(stderr)
+    with warnings.catch_warnings(record=True) as caught, showing as progress:
+        warnings.simplefilter("always")
+        report = polars_alf.index_archive(
+            root,
+            out_dir,
+            hash_ids=hash_ids,
+            hash_files=hash_files,
+            lab=lab,
+            n_jobs=jobs,
+            executor=executor,
+            namespace=namespace,
+            follow_links=follow_links,
+            exclude=exclude or (),
+            progress=progress,
+        )
+    for warning in caught:
+        _say(f"warning: {warning.message}")
+    if as_json:
+        print(json.dumps(report.to_dict()))
+    elif not quiet:
+        rendering.print_report(report, Console())
+    if strict and report.issues:
+        raise typer.Exit(EXIT_ISSUES)
+
+
+@app.command()
+def issues(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Folder of the tables.", show_default=False)
+    ],
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(help="Only issues of this kind; may be given again.", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
+) -> None:
+    """List what the last index of FOLDER skipped, or kept although ONE may not open it."""
+    frame = store.scan_issues(folder)
+    if kind:
+        frame = frame.filter(pl.col("kind").is_in(kind))
+    if as_json:
+        frame.collect().write_ndjson(sys.stdout)
+    else:
+        rendering.print_frame(frame.select("kind", "path", "message").collect(), Console())

@@ -1,0 +1,293 @@
+"""Index an archive: survey, scan, merge, commit.
+
+survey ──► scan (parallel) ──► spool ──► merge ──► commit
+units      ENTRIES to rows,    a folder  in order  sessions.pqt and
+shards     ids, digests        a shard   of ids    datasets.pqt, together
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+
+from polars_alf import spool, store
+from polars_alf.checks import check_folder, check_lab, check_namespace, check_root
+from polars_alf.errors import NoSessionsWarning, TableWarning
+from polars_alf.executors import Executor, count_workers, run_tasks
+from polars_alf.ids import make_namespace
+from polars_alf.layout import Place, find_places
+from polars_alf.progress import CounterFile, Monitor, Progress
+from polars_alf.scanning import ShardTask, choose_executor, index_shard
+from polars_alf.schema import ISSUES, SESSIONS, IssueKind
+from polars_alf.shards import plan_shards
+from polars_alf.sources.posix import Options, Walker, printable
+from polars_alf.tables import drop_duplicate_sessions
+
+
+@dataclass(frozen=True, slots=True)
+class IndexReport:
+    """What an index found, and where it is.
+
+    Parameters
+    ----------
+    sessions_path, datasets_path, issues_path
+        The tables, and the issues (ISSUES, an Arrow IPC file).
+    n_sessions, n_datasets
+        Rows of the tables.
+    n_bytes
+        Size of all datasets together, in bytes.
+    n_other_files
+        Files that are not ALF datasets, or lie outside every session.
+    issues
+        Number of issues by kind (`polars_alf.schema.IssueKind`), most frequent first.
+    seconds
+        How long it took.
+    namespace
+        What UUIDs were made in.
+    root
+        The archive, links resolved.
+    cache_dir
+        What to give to ONE as ``cache_dir``: the folder that its paths start from.
+    n_jobs
+        Number of workers.
+    """
+
+    sessions_path: Path
+    datasets_path: Path
+    issues_path: Path
+    n_sessions: int
+    n_datasets: int
+    n_bytes: int
+    n_other_files: int
+    issues: dict[str, int]
+    seconds: float
+    namespace: uuid.UUID
+    root: Path
+    cache_dir: Path
+    n_jobs: int
+
+    def scan_issues(self) -> pl.LazyFrame:
+        """Return the issues, in the order of their paths' shards."""
+        return store.scan_issues(self.sessions_path.parent)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the report in values that JSON has."""
+        values = asdict(self)
+        return {
+            name: str(value) if isinstance(value, Path | uuid.UUID) else value
+            for name, value in values.items()
+        }
+
+
+def index_archive(
+    root: str | os.PathLike[str],
+    out_dir: str | os.PathLike[str] | None = None,
+    *,
+    hash_ids: bool = True,
+    hash_files: bool = False,
+    lab: str | None = None,
+    n_jobs: int | None = None,
+    executor: Executor | None = None,
+    namespace: uuid.UUID | str | None = None,
+    follow_links: bool = False,
+    exclude: Sequence[str] = (),
+    progress: Callable[[Progress], None] | None = None,
+) -> IndexReport:
+    """Index an archive into ``sessions.pqt`` and ``datasets.pqt``.
+
+    Parameters
+    ----------
+    root
+        An archive, a lab, a Subjects folder, a subject, a date or a session.
+    out_dir
+        Existing folder for the tables; by default the root.
+    hash_ids
+        Whether ids are UUIDs, as ONE needs them; else they are paths.
+    hash_files
+        Whether to read every dataset for its MD5.
+    lab
+        Lab of the sessions that lie in no lab's folder. Never part of an id.
+    n_jobs
+        Number of workers; by default one for each processor.
+    executor
+        ``serial``, ``threads`` or ``processes``; by default processes, or serial where there is
+        little to do. All give the same tables.
+    namespace
+        What UUIDs are made in; by default that of the tables that are there, or else a new one.
+    follow_links
+        Whether to enter linked directories that are not sessions.
+    exclude
+        Patterns of what to leave out, as in .gitignore, relative to the root.
+    progress
+        Called a few times a second, from another thread.
+
+    Returns
+    -------
+    IndexReport
+        Paths, counts, and the issues by kind.
+
+    Raises
+    ------
+    ArchiveNotFoundError, ArchiveNotADirectoryError, ArchivePermissionError
+        About the root or the folder for the tables; nothing was written.
+    LabConflictError
+        The lab is not that of a lab's folder; nothing was written.
+    NamespaceConflictError
+        The namespace is not that of the tables that are there; nothing was written.
+    ArchiveBusyError
+        Another run is writing the same tables.
+    OSError
+        The tables cannot be written; those that were there are whole.
+
+    Warns
+    -----
+    NoSessionsWarning
+        There are no sessions, or no datasets: the tables are empty.
+    TableWarning
+        A table that is there cannot be read, so its ids could not be kept.
+    """
+    start = time.perf_counter()
+    root = check_root(root)
+    folder = check_folder(out_dir or root)
+    given = uuid.UUID(str(namespace)) if namespace is not None else None
+    n_jobs = count_workers(n_jobs)
+    options = Options(follow_links, tuple(exclude), _own_files(folder, root))
+    with Monitor(progress) as monitor:
+        walker = Walker(str(root), options)
+        units = walker.survey()
+        places = find_places(root.parts, units)
+        lab = check_lab(lab, places)
+        shards = plan_shards(units)
+        with store.locked_state(folder):
+            origin = store.Origin(
+                root=str(root),
+                namespace=_choose_namespace(folder, given),
+                generation=uuid.uuid4().hex,
+                created=datetime.now(),
+            )
+            with store.Staging(folder, origin, with_index=hash_ids) as staging:
+                monitor.begin("scan", CounterFile.create(staging.path / "counters", len(shards)))
+                tasks = [
+                    ShardTask(
+                        root=str(root),
+                        options=options,
+                        shard=shard,
+                        spool=str(staging.path),
+                        counters=str(staging.path / "counters"),
+                        lab=lab,
+                        namespace=origin.namespace if hash_ids else None,
+                        hash_files=hash_files,
+                    )
+                    for shard in shards
+                ]
+                receipts = []
+                executor = choose_executor(executor, len(units), n_jobs)
+                for receipt in run_tasks(index_shard, tasks, executor=executor, n_jobs=n_jobs):
+                    receipts.append(receipt)
+                    monitor.shards += 1
+                monitor.stage = "write"
+                sessions, duplicates = _merge_sessions(receipts)
+                issues = pa.concat_tables(
+                    [
+                        pa.Table.from_batches([walker.issues()]),
+                        _find_misplaced(places, root, lab),
+                        spool.read_issues(receipts),
+                        duplicates,
+                    ]
+                )
+                n_datasets = int(sessions["n_datasets"].sum())
+                staging.write_table("sessions", [sessions.select(SESSIONS.names)], len(sessions))
+                staging.write_table(
+                    "datasets", spool.merge_datasets(receipts, sessions), n_datasets
+                )
+                staging.write_issues(issues)
+                staging.commit()
+    if not n_datasets:
+        what = "datasets" if len(sessions) else "sessions"
+        warnings.warn(f"No {what} found in {root}", NoSessionsWarning, stacklevel=2)
+    kinds = Counter(issues.column("kind").to_pylist())
+    return IndexReport(
+        sessions_path=store.table_path(folder, "sessions"),
+        datasets_path=store.table_path(folder, "datasets"),
+        issues_path=store.issues_path(folder),
+        n_sessions=len(sessions),
+        n_datasets=n_datasets,
+        n_bytes=sum(receipt.n_bytes for receipt in receipts),
+        n_other_files=walker.n_other_files + sum(receipt.n_other_files for receipt in receipts),
+        issues=dict(kinds.most_common()),
+        seconds=time.perf_counter() - start,
+        namespace=origin.namespace,
+        root=root,
+        cache_dir=_cache_dir(places, root),
+        n_jobs=1 if executor == "serial" else n_jobs,
+    )
+
+
+def _own_files(folder: Path, root: Path) -> dict[str, frozenset[str]]:
+    if not folder.is_relative_to(root):
+        return {}
+    names = {store.STATE_DIR, *(store.table_path(folder, name).name for name in store.TABLES)}
+    directory = folder.relative_to(root).as_posix()
+    return {"" if directory == "." else directory: frozenset(names)}
+
+
+def _choose_namespace(folder: Path, given: uuid.UUID | None) -> uuid.UUID:
+    found, problems = store.read_namespace(folder)
+    check_namespace(given, found, folder)
+    for problem in problems:
+        kept = "" if found or given else ", so its ids cannot be kept: all of them will change"
+        warnings.warn(f"{problem}; it will be replaced{kept}", TableWarning, stacklevel=3)
+    return given or found or make_namespace()
+
+
+def _merge_sessions(receipts: Sequence[spool.Receipt]) -> tuple[pl.DataFrame, pa.Table]:
+    """Return the sessions of all shards in the order of the table, and issues of duplicates."""
+    kept, dropped = pl.collect_all(drop_duplicate_sessions(spool.read_sessions(receipts).lazy()))
+    issues = [
+        {
+            "path": printable(row["session"]),
+            "kind": IssueKind.DUPLICATE_SESSION.value,
+            "message": f"the session {row['name']} is also in {row['kept']}, which was taken; "
+            "move one of them away, or index them apart",
+        }
+        for row in dropped.iter_rows(named=True)
+    ]
+    return kept.sort("key"), pa.Table.from_pylist(issues, schema=ISSUES)
+
+
+def _find_misplaced(places: Sequence[Place], root: Path, lab: str) -> pa.Table:
+    """Return an issue for each folder whose sessions ONE would look for elsewhere."""
+    issues = []
+    for place in places:
+        below = place.base[len(root.parts) :]
+        if below:
+            message = "ONE opens the sessions in this folder only with it as its cache_dir; "
+            message += "index it by itself"
+        elif lab and place.lab is None:
+            message = f"ONE looks for the sessions of the lab {lab!r} in {lab}/Subjects; move "
+            message += "the folders of the subjects there"
+        else:
+            continue
+        issues.append(
+            {
+                "path": "/".join(below) or ".",
+                "kind": IssueKind.MISPLACED_SESSION.value,
+                "message": message,
+            }
+        )
+    return pa.Table.from_pylist(issues, schema=ISSUES)
+
+
+def _cache_dir(places: Sequence[Place], root: Path) -> Path:
+    bases = [Path(*place.base) for place in places if len(place.base) <= len(root.parts)]
+    return bases[0] if bases else root

@@ -1,0 +1,197 @@
+"""Scan an archive shard by shard: the part of the work that runs in parallel."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import polars as pl
+import pyarrow as pa
+from polars.io.plugins import register_io_source
+
+from polars_alf import spool, tables
+from polars_alf.checks import check_root
+from polars_alf.digests import digest_md5
+from polars_alf.executors import Executor, count_workers, run_tasks
+from polars_alf.progress import Counter, CounterFile
+from polars_alf.schema import DIRECTORIES, ENTRIES, ISSUES, IssueKind, polars_schema
+from polars_alf.shards import Shard, plan_shards
+from polars_alf.sources.posix import Options, Walker, printable
+
+FEW_UNITS = 100
+"""Up to so many dated folders a run stays in one process: starting others takes longer."""
+
+
+def choose_executor(executor: Executor | None, n_units: int, n_jobs: int) -> Executor:
+    """Return the executor that was asked for, or else the fastest for so many units."""
+    if executor is not None:
+        return executor
+    return "processes" if n_jobs > 1 and n_units > FEW_UNITS else "serial"
+
+
+@dataclass(frozen=True, slots=True)
+class ShardTask:
+    """All that a worker needs to know to index a shard.
+
+    Parameters
+    ----------
+    root
+        Absolute path of the archive.
+    options
+        What to look at.
+    shard
+        What to walk.
+    spool
+        Folder for the result.
+    counters
+        File to count in, see `polars_alf.progress`.
+    lab
+        Lab of sessions that lie in no lab's folder.
+    namespace
+        What UUIDs are made in; None makes ids of paths.
+    hash_files
+        Whether to read every dataset for its MD5.
+    """
+
+    root: str
+    options: Options
+    shard: Shard
+    spool: str
+    counters: str
+    lab: str = ""
+    namespace: UUID | None = None
+    hash_files: bool = False
+
+
+def index_shard(task: ShardTask) -> spool.Receipt:
+    """Walk a shard, make its rows of both tables, and leave them in the spool."""
+    counter = CounterFile(Path(task.counters)).slot(task.shard.index)
+    walker = Walker(task.root, task.options, counter)
+    batches = [pl.DataFrame(batch) for batch in walker.walk(task.shard.units)]
+    entries = pl.concat(batches) if batches else polars_schema(ENTRIES).to_frame()
+    directories = pl.LazyFrame(walker.directories(), schema=polars_schema(DIRECTORIES))
+    above = Path(task.root).as_posix()
+    sessions = tables.assemble_sessions(
+        directories, above, lab=task.lab, namespace=task.namespace
+    ).collect()
+    datasets = tables.assemble_datasets(
+        entries.lazy().with_columns(pl.col("directory", "name").cast(pl.String)),
+        directories,
+        sessions.lazy(),
+        namespace=task.namespace,
+    ).collect()
+    issues = [walker.issues()]
+    if task.hash_files:
+        hashes, unreadable = _digest(task.root, datasets, counter)
+        issues.append(unreadable)
+    else:
+        hashes = pl.repeat("", len(datasets), eager=True)
+    n_datasets = datasets.group_by("session").agg(n_datasets=pl.len())
+    path = spool.write_shard(
+        Path(task.spool),
+        task.shard.name,
+        sessions=sessions.join(
+            n_datasets, on="session", how="left", maintain_order="left"
+        ).with_columns(pl.col("n_datasets").fill_null(0)),
+        datasets=datasets.select("id", "rel_path", "file_size", hashes.alias("hash")),
+        issues=pa.Table.from_batches(issues),
+    )
+    return spool.Receipt(
+        shard=task.shard.index,
+        path=str(path),
+        n_other_files=walker.n_other_files,
+        n_bytes=int(datasets["file_size"].sum()),
+    )
+
+
+def scan_archive(
+    root: str | os.PathLike[str],
+    *,
+    n_jobs: int | None = None,
+    executor: Executor | None = None,
+    follow_links: bool = False,
+    exclude: Sequence[str] = (),
+) -> pl.LazyFrame:
+    """Walk an archive as a lazy frame: its dataset files, when the frame is collected.
+
+    Parameters
+    ----------
+    root
+        An archive, a lab, a Subjects folder, a subject, a date or a session.
+    n_jobs, executor, follow_links, exclude
+        As for `index_archive`.
+
+    Returns
+    -------
+    polars.LazyFrame
+        ENTRIES with names as strings, shard by shard, in no particular order within one. What
+        cannot be read is left out; `index_archive` reports it.
+
+    Raises
+    ------
+    ArchiveNotFoundError, ArchiveNotADirectoryError, ArchivePermissionError
+        About the root, at once.
+    """
+    path = str(check_root(root))
+    options = Options(follow_links, tuple(exclude))
+    workers = count_workers(n_jobs)
+
+    def entries(
+        with_columns: list[str] | None,
+        predicate: pl.Expr | None,
+        n_rows: int | None,
+        batch_size: int | None,
+    ) -> Iterator[pl.DataFrame]:
+        units = Walker(path, options).survey()
+        tasks = [(path, options, shard) for shard in plan_shards(units)]
+        left = n_rows
+        for batches in run_tasks(
+            _list_shard,
+            tasks,
+            executor=choose_executor(executor, len(units), workers),
+            n_jobs=workers,
+            ordered=True,
+        ):
+            for batch in batches:
+                frame = pl.DataFrame(batch).with_columns(
+                    pl.col("directory", "name").cast(pl.String)
+                )
+                if left is not None:
+                    frame = frame.head(left)
+                    left -= len(frame)
+                if with_columns is not None:
+                    frame = frame.select(with_columns)
+                yield frame.filter(predicate) if predicate is not None else frame
+            if left == 0:
+                return
+
+    return register_io_source(entries, schema=polars_schema(ENTRIES))
+
+
+def _list_shard(task: tuple[str, Options, Shard]) -> list[pa.RecordBatch]:
+    root, options, shard = task
+    return list(Walker(root, options).walk(shard.units))
+
+
+def _digest(
+    root: str, datasets: pl.DataFrame, counter: Counter
+) -> tuple[pl.Series, pa.RecordBatch]:
+    """Return the MD5 of each dataset, '' where it cannot be read, and the issues of those."""
+    hashes, issues = [], []
+    paths = pl.concat_str("session", "rel_path", separator="/").str.strip_prefix("/")
+    for path in datasets.select(paths).to_series():
+        try:
+            hashes.append(
+                digest_md5(f"{root}/{path}", lambda n_bytes: counter.add(n_bytes=n_bytes))
+            )
+        except OSError as error:
+            hashes.append("")
+            message = f"its content cannot be read, so it has no hash: {error.strerror}"
+            issues.append(
+                (printable(path), IssueKind.UNREADABLE_CONTENT.value, error.errno, message)
+            )
+    rows = [dict(zip(ISSUES.names, issue, strict=True)) for issue in issues]
+    return pl.Series(hashes, dtype=pl.String), pa.RecordBatch.from_pylist(rows, schema=ISSUES)

@@ -1,0 +1,132 @@
+"""The tables that pass between the stages, each described once.
+
+`ENTRIES`, `DIRECTORIES` and `ISSUES` come out of every source; `SESSIONS` and `DATASETS` are the
+two tables that ONE opens. Each field carries a ``description`` and, where it has one, a ``unit``
+in its Arrow metadata.
+
+Sizes are bytes, times nanoseconds since the epoch (UTC), paths POSIX.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import polars as pl
+import pyarrow as pa
+
+from polars_alf.spec import QC_DTYPE
+
+
+def _field(
+    name: str, dtype: pa.DataType, description: str, *, unit: str = "", nullable: bool = True
+) -> pa.Field:
+    metadata = {"description": description} | ({"unit": unit} if unit else {})
+    return pa.field(name, dtype, nullable=nullable, metadata=metadata)
+
+
+_NAMES = pa.dictionary(pa.int32(), pa.string())
+
+ENTRIES = pa.schema(
+    [
+        _field("directory", _NAMES, "directory that holds the file, relative to the root"),
+        _field("name", _NAMES, "file name, a valid ALF dataset name"),
+        _field("file_size", pa.uint64(), "size of the file", unit="bytes"),
+        _field("mtime_ns", pa.int64(), "last modification of the content", unit="ns"),
+        _field("inode", pa.uint64(), "file serial number; 0 where the system has none"),
+    ]
+)
+"""One row per dataset file, in the order in which the source met them."""
+
+DIRECTORIES = pa.schema(
+    [
+        _field("directory", pa.string(), "directory, relative to the root; '' is the root"),
+        _field("session", pa.string(), "session directory that it lies in, or is"),
+    ]
+)
+"""One row per directory inside a session, the session itself included."""
+
+ISSUES = pa.schema(
+    [
+        _field("path", pa.string(), "path relative to the root; bytes not UTF-8 as \\xNN"),
+        _field("kind", pa.string(), "an IssueKind"),
+        _field("errno", pa.int32(), "error number of the system, null where there was no error"),
+        _field("message", pa.string(), "what was found, and what cures it"),
+    ]
+)
+"""One row per thing that was skipped, or kept although ONE may not open it."""
+
+SESSIONS = pa.schema(
+    [
+        _field("id", pa.string(), "eid: a UUID, or [lab/]subject/date/number"),
+        _field("lab", pa.string(), "name of the lab, '' where none is known"),
+        _field("subject", pa.string(), "name of the subject"),
+        _field("date", pa.date32(), "day of the session"),
+        _field("number", pa.uint16(), "number of the session on that day"),
+        _field("task_protocol", pa.string(), "always '': only a database knows it"),
+        _field("projects", pa.string(), "always '': only a database knows them"),
+    ]
+)
+"""One row per session."""
+
+DATASETS = pa.schema(
+    [
+        _field("eid", pa.string(), "id of the session"),
+        _field("id", pa.string(), "id of the dataset: a UUID, or its rel_path"),
+        _field("rel_path", pa.string(), "path of the file, relative to its session"),
+        _field("file_size", pa.uint64(), "size of the file", unit="bytes"),
+        _field("hash", pa.string(), "MD5 of the content in hexadecimal, '' where not computed"),
+        _field("exists", pa.bool_(), "whether the file is on disk"),
+        _field("qc", pa.dictionary(pa.int8(), pa.string(), ordered=True), "quality control"),
+    ]
+)
+"""One row per dataset."""
+
+
+class IssueKind(StrEnum):
+    """What an issue is about.
+
+    The first group was skipped, so the tables lack it; the second is in the tables.
+    """
+
+    UNREADABLE_DIRECTORY = "unreadable_directory"
+    UNREADABLE_FILE = "unreadable_file"
+    VANISHED = "vanished"
+    BROKEN_LINK = "broken_link"
+    LINKED_DIRECTORY = "linked_directory"
+    LINK_LOOP = "link_loop"
+    SPECIAL_FILE = "special_file"
+    INVALID_NAME = "invalid_name"
+    INVALID_DATE = "invalid_date"
+    INVALID_SUBJECT = "invalid_subject"
+    INVALID_NUMBER = "invalid_number"
+    DUPLICATE_SESSION = "duplicate_session"
+
+    UNUSUAL_LAB = "unusual_lab"
+    UNPADDED_NUMBER = "unpadded_number"
+    INVALID_COLLECTION = "invalid_collection"
+    NESTED_SESSION = "nested_session"
+    MISPLACED_SESSION = "misplaced_session"
+    UNREADABLE_CONTENT = "unreadable_content"
+
+
+def polars_schema(schema: pa.Schema) -> pl.Schema:
+    """Return the Polars schema of an Arrow one; dictionaries of names become strings.
+
+    Parameters
+    ----------
+    schema
+        One of the schemas of this module.
+
+    Returns
+    -------
+    polars.Schema
+        The same names in the same order; ``qc`` is `QC_DTYPE`.
+    """
+    frame = pl.DataFrame(schema.empty_table())
+    return pl.Schema(
+        {
+            name: dtype if not isinstance(dtype, pl.Categorical | pl.Enum) else pl.String
+            for name, dtype in frame.schema.items()
+        }
+        | ({"qc": QC_DTYPE} if "qc" in schema.names else {})
+    )

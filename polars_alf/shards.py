@@ -1,0 +1,63 @@
+"""Cut an archive into shards: pieces of work of similar size that share no session.
+
+A shard is a run of dated directories, in the order of their paths. Small subjects share a shard
+and a large one is cut by its dates, so that no worker is left behind with most of the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import xxhash
+
+SHARDS_WANTED = 64
+MOST_UNITS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A piece of work.
+
+    Parameters
+    ----------
+    index
+        Position among the shards of the run, which is the order of their paths.
+    units
+        Directories to walk, relative to the root.
+    """
+
+    index: int
+    units: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """A name that says which units it has, the same in every run."""
+        return xxhash.xxh3_128_hexdigest("\0".join(self.units).encode())
+
+
+def path_key(path: str) -> list[str]:
+    """Return the key that sorts POSIX paths component by component, as `pathlib` does."""
+    return path.split("/")
+
+
+def plan_shards(units: Sequence[str]) -> list[Shard]:
+    """Bundle units into shards.
+
+    Parameters
+    ----------
+    units
+        Directories relative to the root, in any order.
+
+    Returns
+    -------
+    list of Shard
+        In the order of their paths. The cut depends on the units alone, so that the next run
+        over the same archive finds the same shards whatever number of workers it has.
+    """
+    ordered = sorted(units, key=path_key)
+    size = min(max(len(ordered) // SHARDS_WANTED, 1), MOST_UNITS)
+    return [
+        Shard(index, tuple(ordered[start : start + size]))
+        for index, start in enumerate(range(0, len(ordered), size))
+    ]

@@ -1,0 +1,149 @@
+"""What a shard leaves behind for the last stage: sorted rows on disk, and a small receipt.
+
+A shard's folder is written under another name and renamed when it is whole, so that it is there
+complete or not at all, whoever wrote it, and however often.
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+
+from polars_alf.schema import ISSUES
+from polars_alf.tables import complete_datasets
+
+ROWS_PER_GROUP = 262_144
+"""About how many datasets are in memory at a time, and in one row group of their table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a finished shard found.
+
+    Parameters
+    ----------
+    shard
+        Position of the shard in the run.
+    path
+        Folder with its rows.
+    n_other_files
+        Files that are not ALF datasets, or lie outside every session.
+    n_bytes
+        Size of its datasets together, in bytes.
+    """
+
+    shard: int
+    path: str
+    n_other_files: int
+    n_bytes: int
+
+
+def write_shard(
+    spool: Path, name: str, *, sessions: pl.DataFrame, datasets: pl.DataFrame, issues: pa.Table
+) -> Path:
+    """Write the rows of a shard.
+
+    Parameters
+    ----------
+    spool
+        Folder of the run.
+    name
+        Name of the shard.
+    sessions
+        As `tables.assemble_sessions` gives them, with ``n_datasets``.
+    datasets
+        Of those sessions, in their order.
+    issues
+        ISSUES.
+
+    Returns
+    -------
+    pathlib.Path
+        Folder with the rows.
+    """
+    final = spool / name
+    beside = spool / f"{name}.{uuid.uuid4().hex}.tmp"
+    beside.mkdir()
+    sessions.write_ipc(beside / "sessions.arrow", compat_level=pl.CompatLevel.newest())
+    datasets.write_ipc(beside / "datasets.arrow", compat_level=pl.CompatLevel.newest())
+    with pa.ipc.new_file(str(beside / "issues.arrow"), ISSUES) as writer:
+        writer.write_table(issues)
+    try:
+        beside.rename(final)
+    except OSError:
+        # Another worker has written the same shard.
+        shutil.rmtree(beside, ignore_errors=True)
+        if not final.is_dir():
+            raise
+    return final
+
+
+def read_sessions(receipts: Sequence[Receipt]) -> pl.DataFrame:
+    """Read the sessions of all shards, with ``shard`` and ``offset`` of their datasets in it."""
+    return pl.concat(
+        pl.read_ipc(Path(receipt.path) / "sessions.arrow").with_columns(
+            shard=pl.lit(receipt.shard, dtype=pl.UInt32),
+            offset=pl.col("n_datasets").cum_sum().cast(pl.Int64) - pl.col("n_datasets"),
+        )
+        for receipt in receipts
+    )
+
+
+def read_issues(receipts: Sequence[Receipt]) -> pa.Table:
+    """Read the issues of all shards, in the order of the shards."""
+    tables = [ISSUES.empty_table()]
+    for receipt in sorted(receipts, key=lambda receipt: receipt.shard):
+        with pa.memory_map(str(Path(receipt.path) / "issues.arrow")) as file:
+            tables.append(pa.ipc.open_file(file).read_all())
+    return pa.concat_tables(tables)
+
+
+def merge_datasets(receipts: Sequence[Receipt], sessions: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Merge the datasets of all shards into the order of their sessions.
+
+    Parameters
+    ----------
+    receipts
+        Of all shards.
+    sessions
+        Those wanted, as `read_sessions` gives them, in the order wanted. Sessions of one shard
+        must be in the order in which the shard has them.
+
+    Yields
+    ------
+    polars.DataFrame
+        DATASETS, about `ROWS_PER_GROUP` rows at a time; a session is never divided. Nothing at
+        all where there are no datasets.
+    """
+    files = {
+        receipt.shard: pl.scan_ipc(Path(receipt.path) / "datasets.arrow") for receipt in receipts
+    }
+    before = pl.col("n_datasets").cum_sum() - pl.col("n_datasets")
+    groups = (
+        sessions.filter(pl.col("n_datasets") > 0)
+        .with_row_index("rank")
+        .with_columns(group=before // ROWS_PER_GROUP)
+        .partition_by("group", maintain_order=True)
+    )
+    for group in groups:
+        slices = [
+            files[shard].slice(offset, n_rows).with_columns(rank, eid)
+            for (shard,), part in group.group_by("shard", maintain_order=True)
+            for offset, n_rows, rank, eid in _runs(part)
+        ]
+        yield complete_datasets(pl.concat(slices).sort("rank", maintain_order=True)).collect()
+
+
+def _runs(sessions: pl.DataFrame) -> Iterator[tuple[int, int, pl.Series, pl.Series]]:
+    """Yield the runs of rows of one shard that some of its sessions take up, unbroken."""
+    breaks = pl.col("offset") != (pl.col("offset") + pl.col("n_datasets")).shift(1)
+    run = breaks.fill_null(value=False).cum_sum()
+    for part in sessions.with_columns(run=run).partition_by("run", maintain_order=True):
+        rows = part.select(pl.col("rank", "id").repeat_by("n_datasets").explode())
+        yield part["offset"][0], len(rows), rows["rank"], rows["id"].alias("eid")
