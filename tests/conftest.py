@@ -1,0 +1,37 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from trees import TWO_LABS, make_tree
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """Make a clean archive of two labs."""
+    return make_tree(tmp_path / "archive", TWO_LABS)
+
+
+@pytest.fixture
+def unprivileged(tmp_path: Path) -> Iterator[Callable[[], None]]:
+    """Give a function that drops the privileges of root until the end of the test."""
+    was = os.geteuid()
+    for folder in (tmp_path, *tmp_path.parents[:3]):
+        if folder.owner() == "root" and folder.name.startswith("pytest"):
+            folder.chmod(0o755)
+    tmp_path.chmod(0o755)
+
+    def drop() -> None:
+        if was == 0:
+            os.seteuid(65534)
+
+    yield drop
+    os.seteuid(was)

@@ -1,0 +1,71 @@
+"""Imports point one way, and the package alone loads nothing heavy that is not its own."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "polars_alf"
+
+LAYERS = [
+    {"errors", "_version"},
+    {"spec"},
+    {"schema", "progress"},
+    {"sources.posix", "ids", "digests", "layout", "shards", "executors"},
+    {"tables", "store", "checks"},
+    {"spool"},
+    {"scanning"},
+    {"indexing"},
+    {"rendering", "cache", "_cache", "one"},
+    {"cli"},
+    {"__main__"},
+]
+
+
+def _module_name(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+def _imports(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("polars_alf"):
+            inside = (node.module or "").removeprefix("polars_alf").lstrip(".")
+            names |= {inside} if inside else {alias.name for alias in node.names}
+    return names
+
+
+def _layer(module: str) -> int | None:
+    for level, names in enumerate(LAYERS):
+        if module in names or module.split(".")[0] in names:
+            return level
+    return None
+
+
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_module_name)
+def test_imports_point_to_lower_layers(path: Path) -> None:
+    module = _module_name(path)
+    level = _layer(module)
+    assert level is not None, f"{module} has no layer; give it one"
+    for name in _imports(path):
+        other = _layer(name)
+        if other is None or name.split(".")[0] == module.split(".")[0]:
+            continue
+        assert other < level, f"{module} imports {name}, which lies beside or above it"
+
+
+def test_import_loads_no_pandas_one_or_dask() -> None:
+    code = (
+        "import polars_alf, sys; "
+        "print([m for m in ('pandas', 'one', 'dask', 'distributed', 'typer', 'rich') "
+        "if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.strip() == "[]", result.stderr

@@ -1,0 +1,406 @@
+"""The walker: what it finds, skips and reports."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pytest
+from trees import SESSION, TWO_LABS, Fifo, Link, Socket, Tree, make_tree
+
+from polars_alf.schema import DIRECTORIES, ENTRIES, ISSUES
+from polars_alf.sources import posix
+from polars_alf.sources.posix import Options, Walker
+
+posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
+
+
+def walk(root: Path, **options: object) -> tuple[pl.DataFrame, pl.DataFrame, Walker]:
+    """Walk a whole archive: its files as path and size, its issues as path and kind."""
+    walker = Walker(str(root.resolve()), Options(**options))  # type: ignore[arg-type]
+    batches = list(walker.walk(sorted(walker.survey())))
+    table = pa.Table.from_batches(batches, schema=ENTRIES)
+    entries = pl.DataFrame(table).select(
+        path=pl.concat_str(pl.col("directory", "name").cast(pl.String), separator="/"),
+        file_size="file_size",
+    )
+    issues = pl.DataFrame(walker.issues()).select("path", "kind")
+    return entries.sort("path"), issues, walker
+
+
+def found(root: Path, **options: object) -> list[str]:
+    return walk(root, **options)[0]["path"].to_list()
+
+
+def issues_of(root: Path, **options: object) -> list[tuple[str, str]]:
+    return sorted(walk(root, **options)[1].rows())
+
+
+def test_finds_every_dataset_with_its_size(archive: Path) -> None:
+    entries, issues, walker = walk(archive)
+    expected = {
+        path.relative_to(archive).as_posix(): path.stat().st_size
+        for path in archive.rglob("*.*.*")
+        if path.is_file()
+    }
+    assert len(expected) == 12
+    assert dict(entries.iter_rows()) == expected
+    assert walker.n_other_files == 4
+    assert issues.is_empty()
+
+
+def test_batches_have_the_schema_and_what_refresh_needs(archive: Path) -> None:
+    walker = Walker(str(archive), Options())
+    (batch,) = walker.walk(sorted(walker.survey()))
+    assert batch.schema.equals(ENTRIES)
+    assert walker.directories().schema.equals(DIRECTORIES)
+    assert walker.issues().schema.equals(ISSUES)
+    for row in batch.to_pylist():
+        status = (archive / row["directory"] / row["name"]).stat()
+        assert (row["mtime_ns"], row["inode"]) == (status.st_mtime_ns, status.st_ino)
+
+
+def test_batches_are_cut_at_directories(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(posix, "ROWS_PER_BATCH", 2)
+    walker = Walker(str(archive), Options())
+    batches = list(walker.walk(sorted(walker.survey())))
+    assert len(batches) > 3
+    assert sum(len(batch) for batch in batches) == 12
+    assert found(archive) == sorted(
+        f"{row['directory']}/{row['name']}" for batch in batches for row in batch.to_pylist()
+    )
+
+
+def test_listing_by_path_gives_the_same(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_tree(archive, {"cortexlab/Subjects/KS001/2021-13-45/001": SESSION})
+    by_descriptor = walk(archive)
+    monkeypatch.setattr(posix, "LIST_BY_DESCRIPTOR", False)
+    by_path = walk(archive)
+    assert by_path[0].equals(by_descriptor[0])
+    assert by_path[1].equals(by_descriptor[1])
+    assert len(by_path[1]) == 1
+
+
+@pytest.mark.parametrize(
+    ("below", "n_datasets"),
+    [
+        ("", 12),
+        ("cortexlab", 9),
+        ("cortexlab/Subjects", 9),
+        ("cortexlab/Subjects/KS001", 6),
+        ("cortexlab/Subjects/KS001/2020-01-01", 6),
+        ("cortexlab/Subjects/KS001/2020-01-01/001", 3),
+        ("cortexlab/Subjects/KS001/2020-01-01/001/alf", 0),
+    ],
+)
+def test_root_may_lie_anywhere_above_a_session(archive: Path, below: str, n_datasets: int) -> None:
+    assert len(found(archive / below)) == n_datasets
+
+
+def test_archive_in_a_folder_named_like_a_date(tmp_path: Path) -> None:
+    # A snapshot, say. Its own name makes no session of the folders in it.
+    root = make_tree(tmp_path / "2024-05-06", TWO_LABS)
+    assert len(found(root)) == 12
+
+
+def test_archive_below_a_session_is_an_archive(tmp_path: Path) -> None:
+    root = make_tree(tmp_path / "scratch/2024-05-06/001/archive", TWO_LABS)
+    assert len(found(root)) == 12
+
+
+DATE = "lab/Subjects/KS001/2020-01-01"
+ODD: list[tuple[str, Tree, int, list[tuple[str, str]]]] = [
+    (
+        "a day that no calendar has",
+        {"KS001/2021-02-30/001/a.b.npy": 1, "KS001/2021-13-45/001/a.b.npy": 1},
+        0,
+        [("KS001/2021-02-30", "invalid_date"), ("KS001/2021-13-45", "invalid_date")],
+    ),
+    (
+        "a subject with a space",
+        {"my subject/2021-02-03/001/a.b.npy": 1},
+        0,
+        [("my subject/2021-02-03/001", "invalid_subject")],
+    ),
+    (
+        "a number of four digits",
+        {"KS001/2021-02-03/1234/a.b.npy": 1},
+        0,
+        [("KS001/2021-02-03/1234", "invalid_number")],
+    ),
+    (
+        "a number without zeros",
+        {"KS001/2021-02-03/1/a.b.npy": 1, "KS001/2021-02-03/02/a.b.npy": 1},
+        2,
+        [("KS001/2021-02-03/02", "unpadded_number"), ("KS001/2021-02-03/1", "unpadded_number")],
+    ),
+    (
+        "a lab with a hyphen",
+        {"my-lab/Subjects/S/2021-02-03/001/a.b.npy": 1},
+        1,
+        [
+            ("my-lab", "unusual_lab"),
+        ],
+    ),
+    (
+        "collections that ALF does not allow",
+        {
+            f"{DATE}/001/{name}/a.b.npy": 1
+            for name in ("my coll", "a+b", "(old)", "#x", "#r#/below", "ok/#r#", "ok/.hidden")
+        },
+        7,
+        [
+            (f"{DATE}/001/{name}", "invalid_collection")
+            for name in ("#r#/below", "#x", "(old)", "a+b", "my coll")
+        ],
+    ),
+    (
+        "a session inside a session",
+        {f"{DATE}/001/copy/KS001/2020-01-01/002/a.b.npy": 1},
+        1,
+        [(f"{DATE}/001/copy/KS001/2020-01-01/002", "nested_session")],
+    ),
+    (
+        "a directory with the name of a dataset",
+        {f"{DATE}/001/spikes.times.npy": {"a.b.npy": 1}},
+        1,
+        [],
+    ),
+    (
+        "names that are not ALF",
+        {
+            f"{DATE}/001/{name}": 1
+            for name in ("._spikes.times.npy", ".nfs0001.a.b", "a.b (1).npy", "notes.txt", "README")
+        },
+        0,
+        [],
+    ),
+]
+ODD_POSIX: list[tuple[str, Tree, int, list[tuple[str, str]]]] = [
+    (
+        "links that lead nowhere",
+        {f"{DATE}/001": {"a.b.npy": Link("nowhere"), "x": Link("x"), "c.d.npy": 1}},
+        1,
+        [(f"{DATE}/001/a.b.npy", "broken_link"), (f"{DATE}/001/x", "broken_link")],
+    ),
+    ("a link to a file", {f"{DATE}/001": {"a.b.npy": Link("c.d.npy"), "c.d.npy": 7}}, 2, []),
+    (
+        "a link to a session",
+        {f"{DATE}/001/a.b.npy": 1, f"{DATE}/002": Link("001")},
+        2,
+        [],
+    ),
+    (
+        "a link to a collection and one to a subject",
+        {
+            f"{DATE}/001": {"alf/a.b.npy": 1, "more": Link("alf")},
+            "lab/Subjects/KS002": Link("KS001"),
+        },
+        1,
+        [
+            (f"{DATE}/001/more", "linked_directory"),
+            ("lab/Subjects/KS002", "linked_directory"),
+        ],
+    ),
+    (
+        "links that lead back",
+        {
+            f"{DATE}/001": {"alf/a.b.npy": 1, "alf/up": Link("..")},
+            f"{DATE}/002": Link("../../../.."),
+        },
+        1,
+        [(f"{DATE}/001/alf/up", "link_loop"), (f"{DATE}/002", "link_loop")],
+    ),
+    (
+        "what is neither a file nor a directory",
+        {f"{DATE}/001": {"a.b.npy": Fifo(), "c.d.npy": Socket(), "plain": Fifo()}},
+        0,
+        [
+            (f"{DATE}/001/a.b.npy", "special_file"),
+            (f"{DATE}/001/c.d.npy", "special_file"),
+            (f"{DATE}/001/plain", "special_file"),
+        ],
+    ),
+    (
+        "names that no table can hold",
+        {
+            f"{DATE}/001": {
+                b"a\xff.b.npy": 1,
+                b"caf\xe9/a.b.npy": 1,
+                "a.b\n.npy": 1,
+                "a\nb/a.b.npy": 1,
+                "a.b.npy\n": 1,
+            }
+        },
+        0,
+        [
+            (f"{DATE}/001/a\nb", "invalid_name"),
+            (f"{DATE}/001/a.b\n.npy", "invalid_name"),
+            (f"{DATE}/001/a.b.npy\n", "invalid_name"),
+            (f"{DATE}/001/a\\xff.b.npy", "invalid_name"),
+            (f"{DATE}/001/caf\\xe9", "invalid_name"),
+        ],
+    ),
+]
+
+
+def _params(cases: list[tuple[str, Tree, int, list[tuple[str, str]]]], marks: object = ()) -> list:
+    return [pytest.param(*case[1:], id=case[0].replace(" ", "_"), marks=marks) for case in cases]
+
+
+@pytest.mark.parametrize(
+    ("tree", "n_datasets", "issues"), _params(ODD) + _params(ODD_POSIX, posix_only)
+)
+@pytest.mark.parametrize("by_descriptor", [True, False])
+def test_odd_trees(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tree: Tree,
+    n_datasets: int,
+    issues: list[tuple[str, str]],
+    by_descriptor: bool,
+) -> None:
+    monkeypatch.setattr(posix, "LIST_BY_DESCRIPTOR", by_descriptor and posix.LIST_BY_DESCRIPTOR)
+    root = make_tree(tmp_path / "archive", tree)
+    entries, reported, _ = walk(root)
+    assert sorted(reported.rows()) == sorted(issues)
+    assert len(entries) == n_datasets
+
+
+@posix_only
+def test_following_links_enters_them_once(tmp_path: Path) -> None:
+    root = make_tree(
+        tmp_path / "archive",
+        {
+            "KS001/2020-01-01/001": {"alf/a.b.npy": 1, "more": Link("alf"), "alf/up": Link("..")},
+            "KS002": Link("KS001"),
+        },
+    )
+    session = "2020-01-01/001"
+    assert found(root, follow_links=True) == [
+        f"KS001/{session}/alf/a.b.npy",
+        f"KS001/{session}/more/a.b.npy",
+        f"KS002/{session}/alf/a.b.npy",
+        f"KS002/{session}/more/a.b.npy",
+    ]
+    assert {kind for _, kind in issues_of(root, follow_links=True)} == {"link_loop"}
+
+
+@pytest.mark.parametrize(
+    ("patterns", "n_datasets"),
+    [
+        (("*.csv",), 8),
+        (("probe00/",), 8),
+        (("/wittenlab",), 9),
+        (("cortexlab/**/KS001/",), 6),
+        (("*", "!*/"), 0),
+        (("nothing",), 12),
+    ],
+)
+def test_exclude_is_as_in_gitignore(
+    archive: Path, patterns: tuple[str, ...], n_datasets: int
+) -> None:
+    assert len(found(archive, exclude=patterns)) == n_datasets
+
+
+@posix_only
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs user ids")
+def test_unreadable_directories_are_reported(
+    archive: Path, unprivileged: Callable[[], None]
+) -> None:
+    session = "cortexlab/Subjects/KS001/2020-01-01/001"
+    (archive / session / "alf").chmod(0)
+    (archive / "wittenlab/Subjects").chmod(0o300)
+    unprivileged()
+    assert issues_of(archive) == [
+        (f"{session}/alf", "unreadable_directory"),
+        ("wittenlab/Subjects", "unreadable_directory"),
+    ]
+    assert len(found(archive)) == 7
+
+
+def test_what_vanishes_is_reported(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    walker = Walker(str(archive), Options())
+    units = sorted(walker.survey())
+    gone = archive / units[0]
+    gone.rename(archive / "elsewhere")
+    entries = sum(len(batch) for batch in walker.walk(units))
+    assert pl.DataFrame(walker.issues()).select("path", "kind").rows() == [(units[0], "vanished")]
+    assert entries == 6
+
+
+def test_a_file_that_vanishes_between_listing_and_stat(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "_ibl_trials.intervals_bpod.csv"
+    real = os.scandir
+
+    class Scandir:
+        """Take the file away once the directory was read."""
+
+        def __init__(self, target: int | str) -> None:
+            with real(target) as entries:
+                self.entries = list(entries)
+            path = os.readlink(f"/proc/self/fd/{target}") if isinstance(target, int) else target
+            (Path(path) / name).unlink(missing_ok=True)
+
+        def __enter__(self) -> list[os.DirEntry[str]]:
+            return self.entries
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr(posix, "LIST_BY_DESCRIPTOR", False)
+    monkeypatch.setattr(posix.os, "scandir", Scandir)
+    entries, issues, _ = walk(archive)
+    assert set(issues["kind"]) == {"vanished"}
+    assert len(issues) == 4
+    assert len(entries) == 8
+
+
+def test_a_listing_that_breaks_keeps_what_was_read(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.scandir
+
+    class Scandir:
+        """Fail after the first entry of the session itself."""
+
+        def __init__(self, target: str) -> None:
+            self.target = target
+
+        def __enter__(self) -> Iterator[os.DirEntry[str]]:
+            with real(self.target) as entries:
+                for i, entry in enumerate(sorted(entries, key=lambda entry: entry.name)):
+                    if i and self.target.endswith("001"):
+                        raise OSError(errno.EIO, os.strerror(errno.EIO))
+                    yield entry
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr(posix, "LIST_BY_DESCRIPTOR", False)
+    monkeypatch.setattr(posix.os, "scandir", Scandir)
+    entries, issues, _ = walk(archive / "wittenlab/Subjects/KS001/2020-01-01/001")
+    assert issues.rows() == [(".", "unreadable_directory")]
+    assert entries["path"].to_list() == ["/_ibl_trials.intervals_bpod.csv"]
+
+
+def test_deep_trees_do_not_exhaust_anything(tmp_path: Path) -> None:
+    root = tmp_path / "S/2020-01-01/001"
+    root.mkdir(parents=True)
+    here = Path.cwd()
+    try:
+        os.chdir(root)
+        for _ in range(1000):
+            Path("d").mkdir()
+            os.chdir("d")
+        Path("a.b.npy").touch()
+    finally:
+        os.chdir(here)
+    assert found(tmp_path) == ["S/2020-01-01/001/" + "d/" * 1000 + "a.b.npy"]
