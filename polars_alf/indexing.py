@@ -222,7 +222,7 @@ def index_archive(
         issues_path=store.issues_path(folder),
         n_sessions=len(sessions),
         n_datasets=n_datasets,
-        n_bytes=sum(receipt.n_bytes for receipt in receipts),
+        n_bytes=int(sessions["n_bytes"].sum()),
         n_other_files=walker.n_other_files + sum(receipt.n_other_files for receipt in receipts),
         issues=dict(kinds.most_common()),
         seconds=time.perf_counter() - start,

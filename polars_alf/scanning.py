@@ -89,13 +89,15 @@ def index_shard(task: ShardTask) -> spool.Receipt:
         issues.append(unreadable)
     else:
         hashes = pl.repeat("", len(datasets), eager=True)
-    n_datasets = datasets.group_by("session").agg(n_datasets=pl.len())
+    sizes = datasets.group_by("session").agg(
+        n_datasets=pl.len().cast(pl.UInt64), n_bytes=pl.col("file_size").sum()
+    )
     path = spool.write_shard(
         Path(task.spool),
         task.shard.name,
-        sessions=sessions.join(
-            n_datasets, on="session", how="left", maintain_order="left"
-        ).with_columns(pl.col("n_datasets").fill_null(0)),
+        sessions=sessions.join(sizes, on="session", how="left", maintain_order="left").with_columns(
+            pl.col("n_datasets", "n_bytes").fill_null(0)
+        ),
         datasets=datasets.select("id", "rel_path", "file_size", hashes.alias("hash")),
         issues=pa.Table.from_batches(issues),
     )
@@ -103,7 +105,6 @@ def index_shard(task: ShardTask) -> spool.Receipt:
         shard=task.shard.index,
         path=str(path),
         n_other_files=walker.n_other_files,
-        n_bytes=int(datasets["file_size"].sum()),
     )
 
 

@@ -15,11 +15,18 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
-from polars_alf.schema import ISSUES
+from polars_alf.schema import ISSUES, SESSIONS, polars_schema
 from polars_alf.tables import complete_datasets
 
 ROWS_PER_GROUP = 262_144
 """About how many datasets are in memory at a time, and in one row group of their table."""
+
+
+_NO_SESSIONS = pl.DataFrame(
+    schema=polars_schema(SESSIONS)
+    | {"session": pl.String, "name": pl.String, "key": pl.String}
+    | dict.fromkeys(("n_datasets", "n_bytes", "shard", "offset"), pl.UInt64)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +41,11 @@ class Receipt:
         Folder with its rows.
     n_other_files
         Files that are not ALF datasets, or lie outside every session.
-    n_bytes
-        Size of its datasets together, in bytes.
     """
 
     shard: int
     path: str
     n_other_files: int
-    n_bytes: int
 
 
 def write_shard(
@@ -56,7 +60,7 @@ def write_shard(
     name
         Name of the shard.
     sessions
-        As `tables.assemble_sessions` gives them, with ``n_datasets``.
+        As `tables.assemble_sessions` gives them, with ``n_datasets`` and ``n_bytes``.
     datasets
         Of those sessions, in their order.
     issues
@@ -86,13 +90,12 @@ def write_shard(
 
 def read_sessions(receipts: Sequence[Receipt]) -> pl.DataFrame:
     """Read the sessions of all shards, with ``shard`` and ``offset`` of their datasets in it."""
-    return pl.concat(
-        pl.read_ipc(Path(receipt.path) / "sessions.arrow").with_columns(
-            shard=pl.lit(receipt.shard, dtype=pl.UInt32),
-            offset=pl.col("n_datasets").cum_sum().cast(pl.Int64) - pl.col("n_datasets"),
-        )
-        for receipt in receipts
-    )
+    frames = [_NO_SESSIONS]
+    for receipt in receipts:
+        sessions = pl.read_ipc(Path(receipt.path) / "sessions.arrow")
+        before = pl.col("n_datasets").cum_sum() - pl.col("n_datasets")
+        frames.append(sessions.with_columns(shard=pl.lit(receipt.shard), offset=before))
+    return pl.concat(frames, how="vertical_relaxed")
 
 
 def read_issues(receipts: Sequence[Receipt]) -> pa.Table:
