@@ -28,9 +28,9 @@ from polars_alf.ids import make_namespace
 from polars_alf.layout import Place, find_places
 from polars_alf.progress import CounterFile, Monitor, Progress
 from polars_alf.scanning import ShardTask, choose_executor, index_shard
-from polars_alf.schema import ISSUES, SESSIONS, IssueKind
+from polars_alf.schema import ISSUES, SESSIONS, IssueKind, make_table
 from polars_alf.shards import plan_shards
-from polars_alf.sources.posix import Options, Walker, printable
+from polars_alf.sources.posix import Options, Walker
 from polars_alf.tables import drop_duplicate_sessions
 
 
@@ -199,7 +199,7 @@ def index_archive(
                 sessions, duplicates = _merge_sessions(receipts)
                 issues = pa.concat_tables(
                     [
-                        pa.Table.from_batches([walker.issues()]),
+                        walker.issues(),
                         _find_misplaced(places, root, lab),
                         spool.read_issues(receipts),
                         duplicates,
@@ -254,15 +254,16 @@ def _merge_sessions(receipts: Sequence[spool.Receipt]) -> tuple[pl.DataFrame, pa
     """Return the sessions of all shards in the order of the table, and issues of duplicates."""
     kept, dropped = pl.collect_all(drop_duplicate_sessions(spool.read_sessions(receipts).lazy()))
     issues = [
-        {
-            "path": printable(row["session"]),
-            "kind": IssueKind.DUPLICATE_SESSION.value,
-            "message": f"the session {row['name']} is also in {row['kept']}, which was taken; "
-            "move one of them away, or index them apart",
-        }
+        (
+            row["session"],
+            IssueKind.DUPLICATE_SESSION.value,
+            None,
+            f"the session {row['name']} is also in {row['kept']}, which was taken; move one of "
+            "them away, or index them apart",
+        )
         for row in dropped.iter_rows(named=True)
     ]
-    return kept.sort("key"), pa.Table.from_pylist(issues, schema=ISSUES)
+    return kept.sort("key"), make_table(issues, ISSUES)
 
 
 def _find_misplaced(places: Sequence[Place], root: Path, lab: str) -> pa.Table:
@@ -278,14 +279,9 @@ def _find_misplaced(places: Sequence[Place], root: Path, lab: str) -> pa.Table:
             message += "the folders of the subjects there"
         else:
             continue
-        issues.append(
-            {
-                "path": "/".join(below) or ".",
-                "kind": IssueKind.MISPLACED_SESSION.value,
-                "message": message,
-            }
-        )
-    return pa.Table.from_pylist(issues, schema=ISSUES)
+        path = "/".join(below) or "."
+        issues.append((path, IssueKind.MISPLACED_SESSION.value, None, message))
+    return make_table(issues, ISSUES)
 
 
 def _cache_dir(places: Sequence[Place], root: Path) -> Path:

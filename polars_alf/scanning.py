@@ -17,7 +17,7 @@ from polars_alf.checks import check_root
 from polars_alf.digests import digest_md5
 from polars_alf.executors import Executor, count_workers, run_tasks
 from polars_alf.progress import Counter, CounterFile
-from polars_alf.schema import DIRECTORIES, ENTRIES, ISSUES, IssueKind, polars_schema
+from polars_alf.schema import ENTRIES, ISSUES, IssueKind, make_table, polars_schema
 from polars_alf.shards import Shard, plan_shards
 from polars_alf.sources.posix import Options, Walker, printable
 
@@ -72,7 +72,7 @@ def index_shard(task: ShardTask) -> spool.Receipt:
     walker = Walker(task.root, task.options, counter)
     batches = [pl.DataFrame(batch) for batch in walker.walk(task.shard.units)]
     entries = pl.concat(batches) if batches else polars_schema(ENTRIES).to_frame()
-    directories = pl.LazyFrame(walker.directories(), schema=polars_schema(DIRECTORIES))
+    directories = pl.LazyFrame(walker.directories())
     above = Path(task.root).as_posix()
     sessions = tables.assemble_sessions(
         directories, above, lab=task.lab, namespace=task.namespace
@@ -99,7 +99,7 @@ def index_shard(task: ShardTask) -> spool.Receipt:
             pl.col("n_datasets", "n_bytes").fill_null(0)
         ),
         datasets=datasets.select("id", "rel_path", "file_size", hashes.alias("hash")),
-        issues=pa.Table.from_batches(issues),
+        issues=pa.concat_tables(issues),
     )
     return spool.Receipt(
         shard=task.shard.index,
@@ -177,9 +177,7 @@ def _list_shard(task: tuple[str, Options, Shard]) -> list[pa.RecordBatch]:
     return list(Walker(root, options).walk(shard.units))
 
 
-def _digest(
-    root: str, datasets: pl.DataFrame, counter: Counter
-) -> tuple[pl.Series, pa.RecordBatch]:
+def _digest(root: str, datasets: pl.DataFrame, counter: Counter) -> tuple[pl.Series, pa.Table]:
     """Return the MD5 of each dataset, '' where it cannot be read, and the issues of those."""
     hashes, issues = [], []
     paths = pl.concat_str("session", "rel_path", separator="/").str.strip_prefix("/")
@@ -194,5 +192,4 @@ def _digest(
             issues.append(
                 (printable(path), IssueKind.UNREADABLE_CONTENT.value, error.errno, message)
             )
-    rows = [dict(zip(ISSUES.names, issue, strict=True)) for issue in issues]
-    return pl.Series(hashes, dtype=pl.String), pa.RecordBatch.from_pylist(rows, schema=ISSUES)
+    return pl.Series(hashes, dtype=pl.String), make_table(issues, ISSUES)

@@ -9,6 +9,7 @@ Sizes are bytes, times nanoseconds since the epoch (UTC), paths POSIX.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 import polars as pl
@@ -122,11 +123,17 @@ def polars_schema(schema: pa.Schema) -> pl.Schema:
     polars.Schema
         The same names in the same order; ``qc`` is `QC_DTYPE`.
     """
-    frame = pl.DataFrame(schema.empty_table())
     return pl.Schema(
         {
-            name: dtype if not isinstance(dtype, pl.Categorical | pl.Enum) else pl.String
-            for name, dtype in frame.schema.items()
+            name: pl.String if isinstance(dtype, pl.Categorical) else dtype
+            for name, dtype in pl.Schema(schema).items()
         }
         | ({"qc": QC_DTYPE} if "qc" in schema.names else {})
     )
+
+
+def make_table(rows: Sequence[tuple[object, ...]], schema: pa.Schema) -> pa.Table:
+    """Return rows, as tuples in the order of the schema, as a table of that schema."""
+    # Not by pa.array, which loads pandas wherever pandas is installed: a third of a second.
+    frame = pl.DataFrame(rows, schema=polars_schema(schema), orient="row")
+    return frame.to_arrow().cast(schema)

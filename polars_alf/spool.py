@@ -15,7 +15,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
-from polars_alf.schema import ISSUES, SESSIONS, polars_schema
+from polars_alf.schema import ISSUES, SESSIONS, make_table, polars_schema
 from polars_alf.tables import complete_datasets
 
 ROWS_PER_GROUP = 262_144
@@ -100,7 +100,7 @@ def read_sessions(receipts: Sequence[Receipt]) -> pl.DataFrame:
 
 def read_issues(receipts: Sequence[Receipt]) -> pa.Table:
     """Read the issues of all shards, in the order of the shards."""
-    tables = [ISSUES.empty_table()]
+    tables = [make_table([], ISSUES)]
     for receipt in sorted(receipts, key=lambda receipt: receipt.shard):
         with pa.memory_map(str(Path(receipt.path) / "issues.arrow")) as file:
             tables.append(pa.ipc.open_file(file).read_all())

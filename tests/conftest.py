@@ -24,10 +24,9 @@ def archive(tmp_path: Path) -> Path:
 def unprivileged(tmp_path: Path) -> Iterator[Callable[[], None]]:
     """Give a function that drops the privileges of root until the end of the test."""
     was = os.geteuid()
-    for folder in (tmp_path, *tmp_path.parents[:3]):
-        if folder.owner() == "root" and folder.name.startswith("pytest"):
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_mode & 0o077 == 0:  # as pytest makes them
             folder.chmod(0o755)
-    tmp_path.chmod(0o755)
 
     def drop() -> None:
         if was == 0:

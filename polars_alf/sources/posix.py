@@ -22,11 +22,12 @@ from itertools import accumulate
 from pathlib import Path
 
 import pathspec
+import polars as pl
 import pyarrow as pa
 
 from polars_alf import spec
 from polars_alf.progress import Counter
-from polars_alf.schema import DIRECTORIES, ENTRIES, ISSUES, IssueKind
+from polars_alf.schema import DIRECTORIES, ENTRIES, ISSUES, IssueKind, make_table
 
 ROWS_PER_BATCH = 65_536
 """Least number of rows after which a batch is handed on, at the end of a directory."""
@@ -149,13 +150,13 @@ class Walker:
         if self._sizes:
             yield self._take_batch()
 
-    def directories(self) -> pa.RecordBatch:
+    def directories(self) -> pa.Table:
         """Return DIRECTORIES: those inside sessions, each before what lies below it."""
-        return _batch(self._directories, DIRECTORIES)
+        return make_table(self._directories, DIRECTORIES)
 
-    def issues(self) -> pa.RecordBatch:
+    def issues(self) -> pa.Table:
         """Return ISSUES found up to now, in the order in which they were met."""
-        return _batch(self._issues, ISSUES)
+        return make_table(self._issues, ISSUES)
 
     # What a directory is, from its path alone
 
@@ -399,12 +400,8 @@ class Walker:
 
     def _take_batch(self) -> pa.RecordBatch:
         columns = [
-            pa.DictionaryArray.from_arrays(
-                _column(self._directory_codes, pa.int32()), pa.array(self._batch_directories)
-            ),
-            pa.DictionaryArray.from_arrays(
-                _column(self._name_codes, pa.int32()), pa.array(self._names, pa.string())
-            ),
+            _names(self._directory_codes, self._batch_directories),
+            _names(self._name_codes, self._names),
             _column(self._sizes, pa.uint64()),
             _column(self._times, pa.int64()),
             _column(self._inodes, pa.uint64()),
@@ -432,7 +429,6 @@ def _column(values: array[int], dtype: pa.DataType) -> pa.Array:
     return pa.Array.from_buffers(dtype, len(values), [None, pa.py_buffer(values)])
 
 
-def _batch(rows: Sequence[tuple[object, ...]], schema: pa.Schema) -> pa.RecordBatch:
-    columns = list(zip(*rows, strict=True)) or [()] * len(schema)
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+def _names(codes: array[int], names: Sequence[str]) -> pa.DictionaryArray:
+    strings = pl.Series(names, dtype=pl.String).to_arrow().cast(pa.string())
+    return pa.DictionaryArray.from_arrays(_column(codes, pa.int32()), strings)
