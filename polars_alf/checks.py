@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from polars_alf.errors import (
     ArchiveNotADirectoryError,
@@ -14,6 +14,7 @@ from polars_alf.errors import (
     ArchivePermissionError,
     LabConflictError,
     NamespaceConflictError,
+    OptionError,
 )
 from polars_alf.layout import Place
 
@@ -92,13 +93,13 @@ def check_lab(lab: str | None, places: Iterable[Place]) -> str:
     ------
     LabConflictError
         It contradicts the folders.
-    ValueError
+    OptionError
         It cannot be the name of a folder.
     """
     if not lab:
         return ""
     if "/" in lab or "\0" in lab or lab in (".", ".."):
-        raise ValueError(f"the lab {lab!r} cannot be the name of a folder; give another name")
+        raise OptionError(f"the lab {lab!r} cannot be the name of a folder; give another name")
     for place in places:
         if place.lab not in (None, lab):
             raise LabConflictError(
@@ -107,6 +108,24 @@ def check_lab(lab: str | None, places: Iterable[Place]) -> str:
                 "from the folders, or index each lab by itself"
             )
     return lab
+
+
+def parse_namespace(namespace: UUID | str | None) -> UUID | None:
+    """Return a namespace that was given as a UUID or as its text.
+
+    Raises
+    ------
+    OptionError
+        The text is no UUID.
+    """
+    if namespace is None or isinstance(namespace, UUID):
+        return namespace
+    try:
+        return UUID(namespace)
+    except ValueError:
+        raise OptionError(
+            f"the namespace {namespace!r} is no UUID; give one, for example {uuid4()}"
+        ) from None
 
 
 def check_namespace(given: UUID | None, found: UUID | None, folder: Path) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -20,10 +21,11 @@ from rich.console import Console
 
 import polars_alf
 from polars_alf import rendering, store
-from polars_alf.errors import PolarsAlfError
+from polars_alf.errors import OptionError, PolarsAlfError
 from polars_alf.executors import EXECUTORS
 
 EXIT_FAILED = 1
+EXIT_USAGE = 2
 EXIT_ISSUES = 3
 EXIT_INTERRUPTED = 130
 
@@ -40,9 +42,9 @@ def main() -> None:
     """Run the command line; every failure that has a cause is one line on stderr."""
     try:
         app()
-    except KeyboardInterrupt:
-        _say("interrupted; the tables are as they were")
-        sys.exit(EXIT_INTERRUPTED)
+    except OptionError as error:
+        _say(f"error: {error}")
+        sys.exit(EXIT_USAGE)
     except (PolarsAlfError, OSError) as error:
         _say(f"error: {error}")
         sys.exit(EXIT_FAILED)
@@ -50,6 +52,15 @@ def main() -> None:
 
 def _say(message: str) -> None:
     print(message, file=sys.stderr)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        _say("interrupted; the tables are as they were")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
 def _show_version(wanted: bool) -> None:
@@ -135,7 +146,7 @@ def index(
         raise typer.BadParameter(f"{executor!r} is none of {', '.join(EXECUTORS)}")
     stderr = Console(stderr=True)
     showing = nullcontext(None) if quiet else rendering.show_progress(stderr)
-    with warnings.catch_warnings(record=True) as caught, showing as progress:
+    with warnings.catch_warnings(record=True) as caught, _interruptible(), showing as progress:
         warnings.simplefilter("always")
         report = polars_alf.index_archive(
             root,
@@ -178,4 +189,5 @@ def issues(
     if as_json:
         frame.collect().write_ndjson(sys.stdout)
     else:
-        rendering.print_frame(frame.select("kind", "path", "message").collect(), Console())
+        rows = frame.select("kind", "path", "message").collect()
+        rows.write_csv(sys.stdout, separator="\t", include_header=False)

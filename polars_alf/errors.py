@@ -24,6 +24,10 @@ class ArchivePermissionError(PolarsAlfError, PermissionError):
     """The archive cannot be listed, or the folder for its tables cannot be written."""
 
 
+class OptionError(PolarsAlfError, ValueError):
+    """An option has a value that makes no sense."""
+
+
 class LabConflictError(PolarsAlfError, ValueError, AssertionError):
     """A lab was given that contradicts the lab folders.
 

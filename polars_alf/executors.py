@@ -7,7 +7,7 @@ from typing import Literal, TypeVar, get_args
 
 import joblib
 
-from polars_alf.errors import ScanError
+from polars_alf.errors import OptionError, ScanError
 
 Executor = Literal["serial", "threads", "processes"]
 EXECUTORS: tuple[Executor, ...] = get_args(Executor)
@@ -28,13 +28,13 @@ def count_workers(n_jobs: int | None) -> int:
 
     Raises
     ------
-    ValueError
+    OptionError
         The number is zero, or below -1.
     """
     if n_jobs is None or n_jobs == -1:
         return int(joblib.cpu_count())
     if n_jobs < 1:
-        raise ValueError(f"n_jobs is {n_jobs}; give a number of workers from 1 on, or None")
+        raise OptionError(f"n_jobs is {n_jobs}; give a number of workers from 1 on, or None")
     return n_jobs
 
 

@@ -21,7 +21,7 @@ import polars as pl
 import pyarrow as pa
 
 from polars_alf import spool, store
-from polars_alf.checks import check_folder, check_lab, check_namespace, check_root
+from polars_alf.checks import check_folder, check_lab, check_namespace, check_root, parse_namespace
 from polars_alf.errors import NoSessionsWarning, TableWarning
 from polars_alf.executors import Executor, count_workers, run_tasks
 from polars_alf.ids import make_namespace
@@ -140,6 +140,8 @@ def index_archive(
     ------
     ArchiveNotFoundError, ArchiveNotADirectoryError, ArchivePermissionError
         About the root or the folder for the tables; nothing was written.
+    OptionError
+        The lab, the namespace or the number of workers makes no sense; nothing was written.
     LabConflictError
         The lab is not that of a lab's folder; nothing was written.
     NamespaceConflictError
@@ -159,7 +161,7 @@ def index_archive(
     start = time.perf_counter()
     root = check_root(root)
     folder = check_folder(out_dir or root)
-    given = uuid.UUID(str(namespace)) if namespace is not None else None
+    given = parse_namespace(namespace)
     n_jobs = count_workers(n_jobs)
     options = Options(follow_links, tuple(exclude), _own_files(folder, root))
     with Monitor(progress) as monitor:

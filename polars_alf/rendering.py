@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import polars as pl
 from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import (
@@ -130,10 +129,3 @@ def _draw(bar: Bar, task: TaskID, progress: Progress) -> None:
         completed=progress.shards,
         figures=describe_progress(progress),
     )
-
-
-def print_frame(frame: pl.DataFrame, console: Console) -> None:
-    """Print the rows of a frame of text, one to a line, tabs between."""
-    for row in frame.iter_rows():
-        line = "\t".join("" if value is None else str(value) for value in row)
-        console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -479,7 +479,7 @@ def test_old_tables_survive_bad_input(archive: Path) -> None:
     before = snapshot(archive)
     with pytest.raises(errors.LabConflictError):
         index_archive(archive, lab="another")
-    with pytest.raises(ValueError, match="badly formed"):
+    with pytest.raises(errors.OptionError, match="no-uuid"):
         index_archive(archive, namespace="no-uuid")
     assert snapshot(archive) == before
 

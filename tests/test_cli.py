@@ -1,0 +1,165 @@
+"""The command line: stdout for results, stderr for progress, and exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import polars as pl
+import pytest
+from trees import SESSION, make_tree
+
+BAD_DATE = {"cortexlab/Subjects/KS001/2021-13-45/001": SESSION}
+
+
+def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "polars_alf", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"COLUMNS": "200"},
+        **options,  # type: ignore[call-overload]
+    )
+
+
+def test_index_tells_a_person(archive: Path) -> None:
+    result = run("index", archive)
+    assert result.returncode == 0
+    for text in (
+        "Sessions     4",
+        "Datasets     12 (244 bytes)",
+        "Other files  4",
+        "Issues       0",
+    ):
+        assert text in result.stdout
+    assert f"One(cache_dir='{archive}', mode='local')" in result.stdout
+    assert "Writing tables" in result.stderr
+    assert "\x1b" not in result.stderr, "no terminal, no control sequences"
+    assert (archive / "sessions.pqt").exists()
+
+
+def test_index_tells_a_machine(archive: Path, tmp_path: Path) -> None:
+    make_tree(archive, BAD_DATE)
+    out_dir = tmp_path / "tables"
+    out_dir.mkdir()
+    namespace = uuid.uuid4()
+    result = run("index", archive, "--out-dir", out_dir, "--json", "--namespace", namespace)
+    assert result.returncode == 0
+    report = json.loads(result.stdout)
+    assert report["seconds"] > 0
+    assert report["sessions_path"] == str(out_dir / "sessions.pqt")
+    assert (report["n_sessions"], report["n_datasets"], report["n_bytes"]) == (4, 12, 244)
+    assert report["issues"] == {"invalid_date": 1}
+    assert report["namespace"] == str(namespace)
+
+
+def test_quiet_says_nothing(archive: Path) -> None:
+    result = run("index", archive, "--quiet")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_options_reach_the_index(archive: Path, tmp_path: Path) -> None:
+    result = run(
+        "index", archive / "cortexlab", "--out-dir", tmp_path, "--lab", "cortexlab",
+        "--no-hash-ids", "--hash-files", "--jobs", 2, "--executor", "threads", "--exclude", "*.csv",
+        "--exclude", "probe00/", "--follow-links", "--quiet",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    datasets = pl.read_parquet(tmp_path / "datasets.pqt")
+    assert datasets["id"].to_list() == ["alf/spikes.times.npy"] * 3
+    assert datasets["hash"].str.len_chars().to_list() == [32] * 3
+
+
+def test_strict_turns_issues_into_an_exit_code(archive: Path) -> None:
+    assert run("index", archive, "--strict").returncode == 0
+    make_tree(archive, BAD_DATE)
+    result = run("index", archive, "--strict")
+    assert result.returncode == 3
+    assert "invalid_date" in result.stdout
+    assert "is no calendar date" in result.stdout
+    assert (archive / "sessions.pqt").exists()
+    assert run("index", archive).returncode == 0
+
+
+def test_issues_are_listed(archive: Path) -> None:
+    make_tree(archive, BAD_DATE)
+    run("index", archive)
+    result = run("issues", archive)
+    kind, path, message = result.stdout.strip().split("\t")
+    assert (kind, path) == ("invalid_date", "cortexlab/Subjects/KS001/2021-13-45")
+    assert "rename" in message
+    (line,) = run("issues", archive, "--json").stdout.splitlines()
+    assert json.loads(line)["kind"] == kind
+    assert run("issues", archive, "--kind", "vanished").stdout == ""
+    assert run("issues", archive / "cortexlab").returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["index"], 2, "Missing argument 'ROOT'"),
+        (["index", "nowhere"], 1, "does not exist"),
+        (["index", ".", "--out-dir", "nowhere"], 1, "folder for the tables"),
+        (["index", ".", "--jobs", "0"], 2, "--jobs"),
+        (["index", ".", "--jobs", "many"], 2, "--jobs"),
+        (["index", ".", "--namespace", "me"], 2, "--namespace"),
+        (["index", ".", "--executor", "gpu"], 2, "gpu"),
+        (["index", ".", "--lab", "other"], 1, "contradicts the folder"),
+        (["index", ".", "--lab", "a/b"], 2, "cannot be the name of a folder"),
+        (["index", ".", "--no-such-option"], 2, "--no-such-option"),
+        (["conquer"], 2, "conquer"),
+    ],
+)
+def test_failures_are_one_line_and_a_code(
+    archive: Path, arguments: list[str], code: int, text: str
+) -> None:
+    result = run(*arguments, cwd=archive)
+    assert result.returncode == code
+    assert text in result.stderr
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    if code == 1:
+        assert result.stderr.splitlines()[-1].startswith("error: ")
+    assert not (archive / "sessions.pqt").exists()
+
+
+def test_empty_archive_warns_and_is_done(tmp_path: Path) -> None:
+    result = run("index", tmp_path)
+    assert result.returncode == 0
+    assert f"warning: No sessions found in {tmp_path}" in result.stderr
+
+
+def test_help_and_version() -> None:
+    assert "index" in run("--help").stdout
+    assert "--hash-files" in run("index", "--help").stdout
+    assert run("--version").stdout.startswith("polars-alf ")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals there")
+def test_interrupt_leaves_the_old_tables(archive: Path) -> None:
+    run("index", archive)
+    before = (archive / "datasets.pqt").read_bytes()
+    big = archive / "cortexlab/Subjects/KS001/2020-01-01/001/huge.file.npy"
+    with big.open("wb") as file:
+        file.truncate(1 << 36)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "polars_alf", "index", str(archive), "--hash-files"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    while "Scanning" not in process.stderr.readline():
+        pass
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "interrupted" in stderr
+    assert "Traceback" not in stderr
+    assert (archive / "datasets.pqt").read_bytes() == before
