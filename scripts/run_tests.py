@@ -1,4 +1,4 @@
-"""Run the tests, from a fresh machine on: `python3.11 scripts/run_tests.py [--slow] [pytest options]`.
+"""Run the tests, from a fresh machine on: `python3.11 scripts/run_tests.py [options of pytest]`.
 
 Makes two environments the first time, and again when pyproject.toml has changed: .venv with
 pandas 3, in which every test is run, and .venv-pandas2, in which those marked `pandas` are run
