@@ -12,7 +12,7 @@ import time
 import uuid
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ from polars_alf.checks import check_folder, check_lab, check_namespace, check_ro
 from polars_alf.errors import NoSessionsWarning, TableWarning
 from polars_alf.executors import Executor, count_workers, run_tasks
 from polars_alf.ids import make_namespace
-from polars_alf.layout import Place, find_places
+from polars_alf.layout import Place, choose_base, count_places
 from polars_alf.progress import CounterFile, Monitor, Progress
 from polars_alf.scanning import ShardTask, choose_executor, index_shard
 from polars_alf.schema import ISSUES, SESSIONS, IssueKind, make_table
@@ -167,7 +167,8 @@ def index_archive(
     with Monitor(progress) as monitor:
         walker = Walker(str(root), options)
         units = walker.survey()
-        places = find_places(root.parts, units)
+        places = count_places(root.parts, units)
+        base = Path(*choose_base(root.parts, places))
         lab = check_lab(lab, places)
         shards = plan_shards(units)
         with store.locked_state(folder):
@@ -202,7 +203,7 @@ def index_archive(
                 issues = pa.concat_tables(
                     [
                         walker.issues(),
-                        _find_misplaced(places, root, lab),
+                        _find_misplaced(places, root, base, lab),
                         spool.read_issues(receipts),
                         duplicates,
                     ]
@@ -230,7 +231,7 @@ def index_archive(
         seconds=time.perf_counter() - start,
         namespace=origin.namespace,
         root=root,
-        cache_dir=_cache_dir(places, root),
+        cache_dir=base,
         n_jobs=1 if executor == "serial" else n_jobs,
     )
 
@@ -268,24 +269,19 @@ def _merge_sessions(receipts: Sequence[spool.Receipt]) -> tuple[pl.DataFrame, pa
     return kept.sort("key"), make_table(issues, ISSUES)
 
 
-def _find_misplaced(places: Sequence[Place], root: Path, lab: str) -> pa.Table:
+def _find_misplaced(places: Iterable[Place], root: Path, base: Path, lab: str) -> pa.Table:
     """Return an issue for each folder whose sessions ONE would look for elsewhere."""
     issues = []
-    for place in places:
-        below = place.base[len(root.parts) :]
-        if below:
-            message = "ONE opens the sessions in this folder only with it as its cache_dir; "
-            message += "index it by itself"
+    for place in sorted(places, key=lambda place: place.base):
+        folder = Path(*place.base)
+        if folder != base:
+            message = f"ONE opens the sessions in {folder} only with that as its cache_dir; index "
+            message += "it by itself, or move its subjects to the others"
         elif lab and place.lab is None:
             message = f"ONE looks for the sessions of the lab {lab!r} in {lab}/Subjects; move "
             message += "the folders of the subjects there"
         else:
             continue
-        path = "/".join(below) or "."
+        path = folder.relative_to(root).as_posix() if folder.is_relative_to(root) else "."
         issues.append((path, IssueKind.MISPLACED_SESSION.value, None, message))
     return make_table(issues, ISSUES)
-
-
-def _cache_dir(places: Sequence[Place], root: Path) -> Path:
-    bases = [Path(*place.base) for place in places if len(place.base) <= len(root.parts)]
-    return bases[0] if bases else root

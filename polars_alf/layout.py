@@ -1,12 +1,14 @@
 """Where ONE starts from, and what that says of the folders above the dates.
 
-ONE opens ``cache_dir/[lab/Subjects/]subject/date/number``. The *base* of a unit is the folder in
-the place of ``cache_dir``. Most archives have one base, their root; it lies above the root where
-that is a lab or something inside one.
+ONE opens ``cache_dir/[lab/Subjects/]subject/date/number``. The *base* of a session is the folder
+in the place of ``cache_dir``. Most archives have one base, their root; it lies above the root
+where that is a lab, or something inside one. Sessions with any other base are misplaced: they are
+indexed, but ONE cannot open them together with the rest.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -14,14 +16,14 @@ from polars_alf import spec
 
 
 class Place(NamedTuple):
-    """The place of a unit: its base, as components of the path, and its lab, if any."""
+    """Where some subjects lie: the components of their base, and their lab, if any."""
 
     base: tuple[str, ...]
     lab: str | None
 
 
-def find_places(above: Sequence[str], units: Iterable[str]) -> list[Place]:
-    """Return the places of units, each once, in the order of their paths.
+def count_places(above: Sequence[str], units: Iterable[str]) -> Counter[Place]:
+    """Count the subjects of an archive by their place.
 
     Parameters
     ----------
@@ -31,7 +33,16 @@ def find_places(above: Sequence[str], units: Iterable[str]) -> list[Place]:
         Dated directories or sessions, relative to the root.
     """
     subjects = {_subject(above, unit) for unit in units}
-    return sorted({_place(parts) for parts in subjects}, key=lambda place: place.base)
+    return Counter(_place(parts) for parts in subjects)
+
+
+def choose_base(above: Sequence[str], places: Counter[Place]) -> tuple[str, ...]:
+    """Return the base that most subjects share, of those not below the root; else the root's."""
+    totals: Counter[tuple[str, ...]] = Counter()
+    for place, n_subjects in places.items():
+        if len(place.base) <= len(above):
+            totals[place.base] += n_subjects
+    return max(totals, key=lambda base: (totals[base], len(base)), default=tuple(above))
 
 
 def _subject(above: Sequence[str], unit: str) -> tuple[str, ...]:

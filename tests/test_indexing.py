@@ -319,6 +319,15 @@ def test_copies_of_a_session_yield_to_the_original(tmp_path: Path) -> None:
     assert issues["path"].to_list() == ["backup/lab/Subjects/S/2020-01-01/001"]
 
 
+def test_a_stray_date_does_not_decide_where_one_starts(archive: Path, out_dir: Path) -> None:
+    # By its path, the archive itself is the subject of this session.
+    make_tree(archive, {"2021-03-04/001/a.b.npy": 1})
+    report = index_archive(archive, out_dir)
+    assert report.cache_dir == archive
+    assert report.issues == {"misplaced_session": 1}
+    index_archive(archive, out_dir, exclude=["/2021-03-04"])
+
+
 def test_hash_is_the_md5_of_the_content(tmp_path: Path) -> None:
     big = os.urandom(3_000_001)
     root = make_tree(
