@@ -272,6 +272,16 @@ def test_odd_trees(
     assert len(entries) == n_datasets
 
 
+def test_a_session_as_root_sees_the_session_inside_it(tmp_path: Path) -> None:
+    root = make_tree(
+        tmp_path / "S/2020-01-01/001", {"T/2020-01-01/002/a.b.npy": 1, "my coll/a.b.npy": 1}
+    )
+    assert issues_of(root) == [
+        ("T/2020-01-01/002", "nested_session"),
+        ("my coll", "invalid_collection"),
+    ]
+
+
 @posix_only
 def test_following_links_enters_them_once(tmp_path: Path) -> None:
     root = make_tree(

@@ -136,15 +136,11 @@ class Walker:
             directory, session = stack.pop()
             if session is None:
                 session = self._enter(directory)
-            elif self._is_session(directory[len(session) + 1 :].split("/")):
-                self._report(
-                    directory,
-                    IssueKind.NESTED_SESSION,
-                    f"looks like a session inside the session {session!r}, to which its files "
-                    "were given; move it out",
-                )
-            subdirectories = self._list(directory, session)
-            stack.extend((_join(directory, name), session) for name in reversed(subdirectories))
+            for name in self._list(directory, session):
+                path = f"{directory}/{name}" if directory else name
+                if session is not None and name.isdigit():
+                    self._check_nested(path, session)
+                stack.append((path, session))
             if len(self._sizes) >= ROWS_PER_BATCH:
                 yield self._take_batch()
         if self._sizes:
@@ -218,7 +214,7 @@ class Walker:
             )
 
     def _check_collection(self, directory: str, session: str) -> None:
-        collection = directory[len(session) + 1 :] if session else directory
+        collection = _within(directory, session)
         known = self._collections.get(collection)
         if known is None:
             known = self._collections[collection] = spec.parse_collection(collection) is not None
@@ -228,6 +224,15 @@ class Walker:
                 IssueKind.INVALID_COLLECTION,
                 f"ALF allows no collection {collection!r}; its datasets are in the table with "
                 "their real path, but ONE may not find them; rename it",
+            )
+
+    def _check_nested(self, directory: str, session: str) -> None:
+        if self._is_session(_within(directory, session).split("/")):
+            self._report(
+                directory,
+                IssueKind.NESTED_SESSION,
+                f"looks like a session inside the session {session!r}, to which its files were "
+                "given; move it out",
             )
 
     # Listing one directory
@@ -268,26 +273,34 @@ class Walker:
         verdicts = self._verdicts
         codes, sizes = self._name_codes.append, self._sizes.append
         times, inodes = self._times.append, self._inodes.append
-        fast = session is not None and self._excluded is None
+        plain = (
+            session is not None and self._excluded is None and directory not in self.options.ignored
+        )
         with os.scandir(target) as entries:
             for entry in entries:
                 name = entry.name
                 verdict = verdicts.get(name)
                 if verdict is None:
                     verdict = self._judge(name)
-                if fast and verdict >= 0:
-                    try:
+                try:
+                    if plain and verdict >= 0:
                         status = entry.stat()
-                    except OSError as error:
-                        self._report_entry(entry, directory, error)
-                        continue
-                    if stat.S_ISREG(status.st_mode):
-                        codes(verdict)
-                        sizes(status.st_size)
-                        times(status.st_mtime_ns)
-                        inodes(status.st_ino)
-                        continue
-                self._list_odd(entry, directory, session, verdict, subdirectories)
+                        if stat.S_ISREG(status.st_mode):
+                            codes(verdict)
+                            sizes(status.st_size)
+                            times(status.st_mtime_ns)
+                            inodes(status.st_ino)
+                            continue
+                    elif plain and verdict == _NOT_A_DATASET:
+                        if entry.is_dir(follow_symlinks=False):
+                            subdirectories.append(name)
+                            continue
+                        if entry.is_file(follow_symlinks=False):
+                            self.n_other_files += 1
+                            continue
+                    self._list_odd(entry, directory, session, verdict, subdirectories)
+                except OSError as error:
+                    self._report_entry(entry, directory, error)
 
     def _list_odd(
         self,
@@ -302,38 +315,33 @@ class Walker:
         if name in self.options.ignored.get(directory, ()):
             return
         path = _join(directory, name)
-        try:
-            is_directory = entry.is_dir(follow_symlinks=False)
-            if self._excluded and self._excluded.match_file(path + "/" * is_directory):
-                return
-            if verdict == _INVALID:
-                self._report(
-                    path,
-                    IssueKind.INVALID_NAME,
-                    "the name is not UTF-8 or has control characters; rename it",
-                )
-            elif is_directory:
+        is_directory = entry.is_dir(follow_symlinks=False)
+        if self._excluded and self._excluded.match_file(path + "/" * is_directory):
+            return
+        if verdict == _INVALID:
+            self._report(
+                path,
+                IssueKind.INVALID_NAME,
+                "the name is not UTF-8 or has control characters; rename it",
+            )
+        elif is_directory:
+            subdirectories.append(name)
+        elif entry.is_symlink() and entry.is_dir():
+            if self._follow(directory, name, session):
                 subdirectories.append(name)
-            elif entry.is_symlink() and entry.is_dir():
-                if self._follow(directory, name, session):
-                    subdirectories.append(name)
-            elif verdict == _NOT_A_DATASET and entry.is_file(follow_symlinks=False):
-                self.n_other_files += 1
-            elif not stat.S_ISREG((status := entry.stat()).st_mode):
-                self._report(
-                    path,
-                    IssueKind.SPECIAL_FILE,
-                    "neither a file nor a directory, but a FIFO, socket or device; move it away",
-                )
-            elif session is not None and verdict >= 0:
-                self._name_codes.append(verdict)
-                self._sizes.append(status.st_size)
-                self._times.append(status.st_mtime_ns)
-                self._inodes.append(status.st_ino)
-            else:
-                self.n_other_files += 1
-        except OSError as error:
-            self._report_entry(entry, directory, error)
+        elif not stat.S_ISREG((status := entry.stat()).st_mode):
+            self._report(
+                path,
+                IssueKind.SPECIAL_FILE,
+                "neither a file nor a directory, but a FIFO, socket or device; move it away",
+            )
+        elif session is not None and verdict >= 0:
+            self._name_codes.append(verdict)
+            self._sizes.append(status.st_size)
+            self._times.append(status.st_mtime_ns)
+            self._inodes.append(status.st_ino)
+        else:
+            self.n_other_files += 1
 
     def _follow(self, directory: str, name: str, session: str | None) -> bool:
         """Tell whether to enter a linked directory; report it where not."""
@@ -423,6 +431,10 @@ def printable(path: str) -> str:
 
 def _join(directory: str, name: str) -> str:
     return f"{directory}/{name}" if directory else name
+
+
+def _within(directory: str, session: str) -> str:
+    return directory[len(session) + 1 :] if session else directory
 
 
 def _column(values: array[int], dtype: pa.DataType) -> pa.Array:
