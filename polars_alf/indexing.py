@@ -170,7 +170,8 @@ def index_archive(
         places = count_places(root.parts, units)
         base = Path(*choose_base(root.parts, places))
         lab = check_lab(lab, places)
-        shards = plan_shards(units)
+        # Files that are read take longer than any shard's own cost.
+        shards = plan_shards(units, least=1) if hash_files else plan_shards(units)
         with store.locked_state(folder):
             origin = store.Origin(
                 root=str(root),
@@ -194,7 +195,7 @@ def index_archive(
                     for shard in shards
                 ]
                 receipts = []
-                executor = choose_executor(executor, len(units), n_jobs)
+                executor = executor or choose_executor(len(shards), n_jobs, hash_files=hash_files)
                 for receipt in run_tasks(index_shard, tasks, executor=executor, n_jobs=n_jobs):
                     receipts.append(receipt)
                     monitor.shards += 1

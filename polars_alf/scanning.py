@@ -21,15 +21,18 @@ from polars_alf.schema import ENTRIES, ISSUES, IssueKind, make_table, polars_sch
 from polars_alf.shards import Shard, plan_shards
 from polars_alf.sources.posix import Options, Walker, printable
 
-FEW_UNITS = 100
-"""Up to so many dated folders a run stays in one process: starting others takes longer."""
+FEW_SHARDS = 8
+"""Up to so many shards a run stays in one process: starting others takes longer."""
 
 
-def choose_executor(executor: Executor | None, n_units: int, n_jobs: int) -> Executor:
-    """Return the executor that was asked for, or else the fastest for so many units."""
-    if executor is not None:
-        return executor
-    return "processes" if n_jobs > 1 and n_units > FEW_UNITS else "serial"
+def choose_executor(n_shards: int, n_jobs: int, *, hash_files: bool = False) -> Executor:
+    """Return the executor that is fastest for so many shards."""
+    if n_jobs == 1:
+        return "serial"
+    if n_shards > FEW_SHARDS:
+        return "processes"
+    # Digests are computed without holding Python's lock.
+    return "threads" if hash_files else "serial"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,13 +149,13 @@ def scan_archive(
         n_rows: int | None,
         batch_size: int | None,
     ) -> Iterator[pl.DataFrame]:
-        units = Walker(path, options).survey()
-        tasks = [(path, options, shard) for shard in plan_shards(units)]
+        shards = plan_shards(Walker(path, options).survey())
+        tasks = [(path, options, shard) for shard in shards]
         left = n_rows
         for batches in run_tasks(
             _list_shard,
             tasks,
-            executor=choose_executor(executor, len(units), workers),
+            executor=executor or choose_executor(len(shards), workers),
             n_jobs=workers,
             ordered=True,
         ):

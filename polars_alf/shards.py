@@ -12,7 +12,10 @@ from dataclasses import dataclass
 import xxhash
 
 SHARDS_WANTED = 64
+LEAST_UNITS = 16
+"""Units below which a shard's own cost, some ten milliseconds, outweighs that of its files."""
 MOST_UNITS = 512
+"""Units above which a shard is too large to lose, or to hold in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +44,15 @@ def path_key(path: str) -> list[str]:
     return path.split("/")
 
 
-def plan_shards(units: Sequence[str]) -> list[Shard]:
+def plan_shards(units: Sequence[str], least: int = LEAST_UNITS) -> list[Shard]:
     """Bundle units into shards.
 
     Parameters
     ----------
     units
         Directories relative to the root, in any order.
+    least
+        Least number of units in a shard, but for the last.
 
     Returns
     -------
@@ -56,7 +61,7 @@ def plan_shards(units: Sequence[str]) -> list[Shard]:
         over the same archive finds the same shards whatever number of workers it has.
     """
     ordered = sorted(units, key=path_key)
-    size = min(max(len(ordered) // SHARDS_WANTED, 1), MOST_UNITS)
+    size = min(max(len(ordered) // SHARDS_WANTED, least), MOST_UNITS)
     return [
         Shard(index, tuple(ordered[start : start + size]))
         for index, start in enumerate(range(0, len(ordered), size))

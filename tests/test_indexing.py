@@ -131,6 +131,7 @@ def test_every_executor_gives_the_same_tables(
     hash_ids: bool,
 ) -> None:
     make_tree(archive, {f"lab/Subjects/S{i}/2021-02-{i:02}/001": SESSION for i in range(1, 20)})
+    monkeypatch.setattr(shards.plan_shards, "__defaults__", (1,))
     plain = tmp_path / "plain"
     plain.mkdir()
     reference = index_archive(
@@ -155,6 +156,7 @@ def test_the_cut_into_shards_changes_nothing(
     other = tmp_path / "other"
     other.mkdir()
     monkeypatch.setattr(shards, "SHARDS_WANTED", wanted)
+    monkeypatch.setattr(shards.plan_shards, "__defaults__", (1,))
     index_archive(archive, other, namespace=NAMESPACE)
     for one, two in zip(read(out_dir), read(other), strict=True):
         assert_frame_equal(one, two)
