@@ -1,0 +1,34 @@
+"""What the README says is so."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from polars_alf.schema import IssueKind
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def test_python_blocks_run(archive: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert blocks
+    namespace: dict[str, object] = {}
+    for block in blocks:
+        exec(block.replace("/data/archive", str(archive)), namespace)
+
+
+def test_options_are_those_of_the_command() -> None:
+    command = [sys.executable, "-m", "polars_alf", "index", "--help"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    table = README.split("| option | |")[1].split("\n\n")[0]
+    described = set(re.findall(r"`(--[a-z-]+)", table))
+    offered = set(re.findall(r"--[a-z-]+", text)) - {"--help", "--hash-ids"}
+    assert described == offered
+
+
+def test_every_kind_of_issue_is_described() -> None:
+    for kind in IssueKind:
+        assert f"`{kind}`" in README
