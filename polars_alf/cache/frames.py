@@ -158,7 +158,7 @@ def parse_qc(values: pd.Series[Any]) -> pd.Series[Any]:
     """
     if values.dtype == QC_TYPE:
         return values
-    names = {value: QC.parse(value).name for value in values.dropna().unique()}
+    names = {value: QC.parse(value).name for value in values.dropna().astype(object).unique()}
     return values.astype(object).map(names).astype(QC_TYPE)
 
 
@@ -198,16 +198,15 @@ def patch_tables(
 
 
 def _join_integer_ids(table: pd.DataFrame) -> pd.DataFrame:
-    """Replace levels such as `id_0` and `id_1`, the halves of a UUID, by one of strings."""
-    halves = [str(name) for name in table.index.names]
-    if not any(half.endswith("_0") for half in halves):
+    """Index a table by strings where it has pairs such as `id_0` and `id_1`, halves of UUIDs."""
+    if not any(str(name).endswith("_0") for name in table.index.names):
         return table
-    names = sorted({half.rpartition("_")[0] for half in halves})
-    if sorted(halves) != [f"{name}_{half}" for name in names for half in (0, 1)]:
-        raise TableError(
-            f"the index {halves} is not pairs such as id_0 and id_1: index the archive again"
-        )
     frame = table.reset_index()
+    # Not all pairs need be in the index: the oldest datasets have eid_0 and eid_1 as columns.
+    halves = sorted(column for column in frame.columns if column[-2:] in ("_0", "_1"))
+    names = sorted({half[:-2] for half in halves})
+    if halves != [f"{name}_{half}" for name in names for half in (0, 1)]:
+        raise TableError(f"{halves} are not pairs such as id_0 and id_1: index the archive again")
     ids = {name: _join_halves(frame[[f"{name}_0", f"{name}_1"]]) for name in names}
     return frame.drop(columns=halves).assign(**ids).set_index(names)
 

@@ -55,7 +55,7 @@ def cast_index_object(df: pd.DataFrame, dtype: Callable[[Any], Any] = uuid.UUID)
 
 
 def holds_uuid_strings(index: pd.Index[Any]) -> bool:
-    """Whether ids of the first level are UUIDs of ALF in strings, so that ONE wants objects."""
+    """Whether any id of the first level is a string that ONE takes for a UUID."""
     values = index.levels[0] if isinstance(index, pd.MultiIndex) else index
     return any(isinstance(value, str) and is_uuid(value) for value in values)
 
@@ -79,13 +79,16 @@ def make_uuid_index(
     order : numpy.ndarray, optional
         The position in the columns of each row of the index; None if they are in order.
 
-    None in place of both where the ids are not all UUIDs as `str` writes them, without nulls.
+    None in place of both where ids are missing, or are not UUIDs as `str` writes them, or none of
+    the first level is of a version that ALF uses.
     """
     *outer, inner = columns
     factorized = [*map(_factorize_repeated, outer), _factorize(inner)]
     if any(level is None for level in factorized):
         return None
     codes, levels = zip(*factorized, strict=True)
+    if not any(uid.version in (3, 4, 5) for uid in levels[0]):
+        return None
     order = find_order(combine_codes(codes, [len(level) for level in levels]))
     if order is not None:
         codes = [level_codes[order] for level_codes in codes]
@@ -179,13 +182,13 @@ def _parse_uuids(ids: pa.ChunkedArray) -> npt.NDArray[np.uint8] | None:
         return None
     try:
         column = ids.cast(pa.large_binary()).cast(pa.binary(36)).combine_chunks()
-        texts = memoryview(column.buffers()[1])[column.offset * 36 :][: len(column) * 36]
-        digits = binascii.unhexlify(bytes(texts).replace(b"-", b""))
+        texts = bytes(memoryview(column.buffers()[1])[column.offset * 36 :][: len(column) * 36])
+        digits = binascii.unhexlify(texts.replace(b"-", b""))
     except (pa.ArrowInvalid, binascii.Error):
         return None
     hyphens = np.frombuffer(texts, dtype=np.uint8).reshape(-1, 36)[:, [8, 13, 18, 23]]
     # With all four in place, too few digits betray a hyphen in another.
-    if len(digits) != 16 * len(column) or (hyphens != ord("-")).any():
+    if len(digits) != 16 * len(column) or (hyphens != ord("-")).any() or texts != texts.lower():
         return None
     return np.frombuffer(digits, dtype=np.uint8).reshape(-1, 16)
 

@@ -61,7 +61,7 @@ def load_tables(tables_dir: str | os.PathLike[str], glob_pattern: str = "*.pqt")
     -------
     Bunch
         The tables, `sessions` and `datasets` at least, sorted by their indexes; and `_meta`. Ids
-        that are UUIDs are `uuid.UUID` objects. Of rows with the same id all are kept. Files
+        that are UUIDs are `uuid.UUID` objects. Rows with the same id are all kept. Files
         without ONE's metadata, and folders, are skipped; both with a warning in the log
         `one.alf.cache`.
 
@@ -179,7 +179,7 @@ def _read_table(file: _TableFile) -> pd.DataFrame:
         raise TableError(f"{file.path} is not as it should be ({error}): {_CURE}") from error
     if frame.index.has_duplicates:
         repeated = int(frame.index.duplicated().sum())
-        _logger.warning("%s: ids of %d rows are repeated; all are kept", file.path, repeated)
+        _logger.info("%s: ids of %d rows are repeated; all are kept", file.path, repeated)
     return frame
 
 

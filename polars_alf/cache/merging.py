@@ -140,18 +140,13 @@ def _align_columns(
         nullable = table[lacking].convert_dtypes()
         table = table.copy(deep=False)
         table[lacking] = nullable
-        # An archive's mirrors have what the archive has, as far as the records can tell.
-        exists = records.get("exists", True)
-        filled: dict[str, Any] = {
-            str(column): exists if str(column).startswith("exists_") else _find_missing(dtype)
-            for column, dtype in nullable.dtypes.items()
-        }
-        records = records.assign(**filled)
+        records = records.copy(deep=False)
+        for column, dtype in nullable.dtypes.items():
+            # An archive's mirrors have what the archive has, as far as the records can tell.
+            is_mirror = str(column).startswith("exists_")
+            missing = getattr(dtype, "na_value", np.nan)
+            records[column] = records.get("exists", True) if is_mirror else missing
     return table, records.reindex(columns=table.columns)
-
-
-def _find_missing(dtype: Any) -> Any:
-    return getattr(dtype, "na_value", np.nan)
 
 
 def _cast_columns(records: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
