@@ -237,6 +237,9 @@ def test_strings_beside_uuids():
     cache = make_cache(datasets=as_strings)
     ours.merge_tables(cache, datasets=as_objects)
     assert_frame_equal(cache.datasets, as_strings.sort_index())
+    cache = make_cache(datasets=as_strings.iloc[:0])
+    ours.merge_tables(cache, datasets=as_objects)
+    assert sorted(cache.datasets.index) == sorted(as_objects.index)
     # A table that was harmed already is put right.
     mixed = pd.Index([EIDS[0], str(EIDS[1])], name="id", dtype=object)
     cache["sessions"] = make_sessions([SESSION] * 2).set_axis(mixed)

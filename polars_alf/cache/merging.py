@@ -93,7 +93,6 @@ def _merge(
 ) -> pd.DataFrame:
     try:
         records = _frame_records(records, table, name)
-        records = records[~records.index.duplicated(keep="first")]
         table, records = _align_columns(table, records, strict)
         records = _cast_columns(records, table)
         return _merge_rows(table, records, _expected_names(table, name))
@@ -166,6 +165,7 @@ def _merge_rows(table: pd.DataFrame, records: pd.DataFrame, names: list[Any]) ->
     levels, codes = zip(*map(_merge_level, old, new), strict=True)
     rows = combine_codes(codes, [len(level) + 1 for level in levels])
     old_rows, new_rows = np.split(rows, [len(table)])
+    # Of the records with the same id, the first.
     distinct, first = np.unique(new_rows, return_index=True)
     nearest = np.minimum(np.searchsorted(distinct, old_rows), len(distinct) - 1)
     is_updated = distinct[nearest] == old_rows
@@ -240,7 +240,7 @@ def _unify_ids(old: pd.Index[Any], new: pd.Index[Any]) -> tuple[pd.Index[Any], p
 
 
 def _find_kinds(ids: pd.Index[Any]) -> set[type]:
-    return set(map(type, ids.to_numpy())) if ids.dtype == object else {ids.dtype.type}
+    return set(map(type, ids.to_numpy())) if ids.dtype == object else {type(id_) for id_ in ids[:1]}
 
 
 def _as_uuids(ids: pd.Index[Any], kinds: set[type]) -> pd.Index[Any]:
