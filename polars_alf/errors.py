@@ -54,10 +54,16 @@ class ColumnsError(TableError, AssertionError):
     """
 
 
+class MissingIdsError(TableError, KeyError):
+    """A table has no column of ids."""
+
+    __str__ = Exception.__str__  # KeyError's own puts quotes around the message
+
+
 class UnknownTableError(TableError, KeyError):
     """A cache has no table of this name."""
 
-    __str__ = Exception.__str__  # KeyError's own puts quotes around the message
+    __str__ = Exception.__str__
 
 
 class MissingExtraError(PolarsAlfError, ImportError):

@@ -263,6 +263,13 @@ def test_bad_tables(tmp_path, write, cause):
     assert "index the archive again" in str(caught.value)
 
 
+def test_no_ids_is_a_key_error_as_in_the_original(tmp_path):
+    write_table(tmp_path / "sessions.pqt", ONE_SESSION.reset_index(drop=True))
+    for module in (theirs, ours):
+        with pytest.raises(KeyError):
+            module.load_tables(tmp_path)
+
+
 def test_qc_of_no_outcome(tmp_path):
     write_table(tmp_path / "datasets.pqt", ONE_DATASET.assign(qc="GOOD"))
     with pytest.raises(TableError, match="'GOOD' is not a QC outcome"):

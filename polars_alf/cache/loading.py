@@ -25,7 +25,7 @@ from polars_alf.cache.frames import (
     patch_tables,
 )
 from polars_alf.cache.indexes import cast_index_object, holds_uuid_strings, make_uuid_index
-from polars_alf.errors import TableError
+from polars_alf.errors import MissingIdsError, TableError
 
 # Callers of `one.alf.cache` watch this logger.
 _logger = logging.getLogger("one.alf.cache")
@@ -67,6 +67,8 @@ def load_tables(tables_dir: str | os.PathLike[str], glob_pattern: str = "*.pqt")
 
     Raises
     ------
+    MissingIdsError
+        A table has no column of ids.
     TableError
         A file is not a table, or has ids of several kinds or an index with the wrong names; or
         sessions and datasets are not of one generation.
@@ -176,7 +178,8 @@ def _read_table(file: _TableFile) -> pd.DataFrame:
     try:
         frame = _make_frame(table, file.name, file.metadata.get("min_api_version"))
     except (pa.ArrowException, TypeError, ValueError) as error:
-        raise TableError(f"{file.path} is not as it should be ({error}): {_CURE}") from error
+        kind = type(error) if isinstance(error, TableError) else TableError
+        raise kind(f"{file.path} is not as it should be ({error}): {_CURE}") from error
     if frame.index.has_duplicates:
         repeated = int(frame.index.duplicated().sum())
         _logger.info("%s: ids of %d rows are repeated; all are kept", file.path, repeated)
@@ -218,7 +221,7 @@ def _find_index_fields(schema: pa.Schema, name: str) -> list[str]:
         return expected
     fields = sorted(field for field in schema.names if "id" in field)
     if not fields:
-        raise TableError("none of its columns holds ids")
+        raise MissingIdsError("none of its columns holds ids")
     return fields
 
 
