@@ -47,6 +47,25 @@ class TableError(PolarsAlfError, ValueError):
     """A table cannot be read, or is not what its name says."""
 
 
+class ColumnsError(TableError, AssertionError):
+    """Records do not have a table's columns.
+
+    Also an `AssertionError`, which is what `one.alf.cache` raises here.
+    """
+
+
+class MissingIdsError(TableError, KeyError):
+    """A table has no column of ids."""
+
+    __str__ = Exception.__str__  # KeyError's own puts quotes around the message
+
+
+class UnknownTableError(TableError, KeyError):
+    """A cache has no table of this name."""
+
+    __str__ = Exception.__str__
+
+
 class MissingExtraError(PolarsAlfError, ImportError):
     """A feature needs a package of an extra that is not installed."""
 

@@ -20,7 +20,8 @@ LAYERS = [
     {"spool"},
     {"scanning"},
     {"indexing"},
-    {"rendering", "cache", "_cache", "one"},
+    {"rendering", "cache"},
+    {"one"},
     {"cli"},
     {"__main__"},
 ]

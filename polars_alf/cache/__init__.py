@@ -1,0 +1,50 @@
+"""The names of `one.alf.cache`, with its signatures and results: one import to swap.
+
+`load_tables` and `merge_tables` take a fraction of the time, and do not repeat the hazards of the
+originals. `polars_alf.one.enable` puts them into ONE itself.
+
+This package is the only part of `polars_alf` that imports pandas.
+"""
+
+from __future__ import annotations
+
+from polars_alf.errors import MissingExtraError
+
+try:
+    import packaging  # noqa: F401
+    import pandas  # noqa: F401
+except ImportError as error:
+    raise MissingExtraError(
+        f'polars_alf.cache needs {error.name}: pip install "polars-alf[pandas]"', name=error.name
+    ) from error
+
+from polars_alf.cache.frames import (
+    DATASETS_COLUMNS,
+    EMPTY_DATASETS_FRAME,
+    EMPTY_SESSIONS_FRAME,
+    QC_TYPE,
+    SESSIONS_COLUMNS,
+    _get_session_info,
+    _metadata,
+    default_cache,
+    patch_tables,
+)
+from polars_alf.cache.indexes import cast_index_object
+from polars_alf.cache.loading import load_tables, remove_table_files
+from polars_alf.cache.merging import merge_tables
+
+__all__ = [
+    "DATASETS_COLUMNS",
+    "EMPTY_DATASETS_FRAME",
+    "EMPTY_SESSIONS_FRAME",
+    "QC_TYPE",
+    "SESSIONS_COLUMNS",
+    "_get_session_info",
+    "_metadata",
+    "cast_index_object",
+    "default_cache",
+    "load_tables",
+    "merge_tables",
+    "patch_tables",
+    "remove_table_files",
+]

@@ -1,0 +1,245 @@
+"""Tables from files to frames, and the removal of the files."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from polars_alf.cache.frames import (
+    INDEX_NAMES,
+    QC_TYPE,
+    Bunch,
+    default_cache,
+    parse_qc,
+    patch_tables,
+)
+from polars_alf.cache.indexes import cast_index_object, holds_uuid_strings, make_uuid_index
+from polars_alf.errors import MissingIdsError, TableError
+
+# Callers of `one.alf.cache` watch this logger.
+_logger = logging.getLogger("one.alf.cache")
+
+_CURE = "restore the file, remove it, or index the archive again"
+
+
+@dataclass
+class _TableFile:
+    """A table that is not read yet, but for its metadata."""
+
+    path: Path
+    parquet: pq.ParquetFile
+    metadata: dict[str, Any]
+    generation: str | None
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+
+def load_tables(tables_dir: str | os.PathLike[str], glob_pattern: str = "*.pqt") -> Bunch:
+    """Load the tables of a folder.
+
+    Parameters
+    ----------
+    tables_dir : str, os.PathLike
+        The folder. If it does not exist, or has no tables, the result is `default_cache`.
+    glob_pattern : str
+        Which of the folder's files are tables. A table's name is the file's, without its suffix.
+
+    Returns
+    -------
+    Bunch
+        The tables, `sessions` and `datasets` at least, sorted by their indexes; and `_meta`. Ids
+        that are UUIDs are `uuid.UUID` objects. Rows with the same id are all kept. Files
+        without ONE's metadata, and folders, are skipped; both with a warning in the log
+        `one.alf.cache`.
+
+    Raises
+    ------
+    MissingIdsError
+        A table has no column of ids.
+    TableError
+        A file is not a table, or has ids of several kinds or an index with the wrong names; or
+        sessions and datasets are not of one generation.
+    """
+    caches = default_cache()
+    meta = caches["_meta"]
+    with contextlib.ExitStack() as stack:
+        # All are opened before any is read, so that a commit in between replaces none of them.
+        files = list(_open_tables(Path(tables_dir), glob_pattern, stack))
+        _require_one_generation(files)
+        for file in files:
+            meta["raw"][file.name] = file.metadata
+            if "date_created" not in file.metadata:
+                _logger.warning("%s has no metadata of ONE: skipped", file.path)
+                continue
+            caches[file.name] = _read_table(file)
+            file.metadata["origin"] = _as_origins(file.metadata.get("origin", "unknown"))
+            meta["loaded_time"] = datetime.datetime.now()
+    created = [raw["date_created"] for raw in meta["raw"].values() if "date_created" in raw]
+    meta["created_time"] = min(map(datetime.datetime.fromisoformat, created), default=None)
+    return caches
+
+
+def remove_table_files(
+    folder: str | os.PathLike[str], tables: str | Iterable[str] = ("sessions", "datasets")
+) -> list[Path]:
+    """Delete tables, and `cache_info.json`, from a folder.
+
+    Parameters
+    ----------
+    folder : str, os.PathLike
+        The folder of the tables.
+    tables : str, iterable of str
+        Names of the tables to delete.
+
+    Returns
+    -------
+    list of pathlib.Path
+        What was deleted. Files that are not there are named in the log `one.alf.cache`.
+    """
+    names = [tables] if isinstance(tables, str) else tables
+    removed = []
+    for filename in ("cache_info.json", *(f"{name}.pqt" for name in names)):
+        path = Path(folder, filename)
+        if path.is_file():
+            path.unlink()
+            removed.append(path)
+        else:
+            _logger.warning("%s not found", path)
+    return removed
+
+
+def _open_tables(
+    folder: Path, glob_pattern: str, stack: contextlib.ExitStack
+) -> Iterator[_TableFile]:
+    for path in sorted(folder.glob(glob_pattern)):
+        if path.is_dir() and path.stem not in INDEX_NAMES:
+            _logger.warning("%s is a folder: skipped", path)
+            continue
+        try:
+            parquet = stack.enter_context(pq.ParquetFile(path))
+        except (pa.ArrowException, OSError) as error:
+            raise TableError(f"{path} is not a table ({error}): {_CURE}") from error
+        stored = parquet.schema_arrow.metadata or {}
+        metadata = _parse_json(path, "one_metadata", stored)
+        _parse_date(path, metadata)
+        generation = _parse_json(path, "polars_alf", stored).get("generation")
+        yield _TableFile(path, parquet, metadata, generation)
+
+
+def _parse_json(path: Path, key: str, stored: dict[bytes, bytes]) -> dict[str, Any]:
+    try:
+        parsed = json.loads(stored.get(key.encode(), b"{}"))
+    except ValueError as error:
+        raise TableError(f"{path}: its metadata {key} is not JSON ({error}): {_CURE}") from error
+    if not isinstance(parsed, dict):
+        raise TableError(f"{path}: its metadata {key} is {parsed!r}, not an object: {_CURE}")
+    return parsed
+
+
+def _parse_date(path: Path, metadata: dict[str, Any]) -> None:
+    created = metadata.get("date_created", "2000-01-01")
+    try:
+        datetime.datetime.fromisoformat(created)
+    except (TypeError, ValueError) as error:
+        raise TableError(f"{path}: date_created is {created!r}, not a date: {_CURE}") from error
+
+
+def _as_origins(value: str | Iterable[str] | None) -> set[str]:
+    origins = [value] if isinstance(value, str) else value or ()
+    return set(filter(None, origins))
+
+
+def _require_one_generation(files: list[_TableFile]) -> None:
+    """Refuse sessions and datasets of two runs of the indexer, whose ids need not match."""
+    pair = [file for file in files if file.name in INDEX_NAMES and file.generation is not None]
+    if len({file.generation for file in pair}) > 1:
+        paths = " and ".join(str(file.path) for file in pair)
+        raise TableError(f"{paths} are not of one generation: index the archive again")
+
+
+def _read_table(file: _TableFile) -> pd.DataFrame:
+    try:
+        table = file.parquet.read()
+    except (pa.ArrowException, OSError) as error:
+        raise TableError(f"{file.path} is damaged ({error}): {_CURE}") from error
+    try:
+        frame = _make_frame(table, file.name, file.metadata.get("min_api_version"))
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        kind = type(error) if isinstance(error, TableError) else TableError
+        raise kind(f"{file.path} is not as it should be ({error}): {_CURE}") from error
+    if frame.index.has_duplicates:
+        repeated = int(frame.index.duplicated().sum())
+        _logger.info("%s: ids of %d rows are repeated; all are kept", file.path, repeated)
+    return frame
+
+
+def _make_frame(table: pa.Table, name: str, min_api_version: str | None) -> pd.DataFrame:
+    fields = _find_index_fields(table.schema, name)
+    found = None
+    # Where the index is not yet what it should be, pandas goes the long way.
+    if fields == INDEX_NAMES.get(name, fields) and all(map(_is_string, map(table.field, fields))):
+        found = make_uuid_index([table[field] for field in fields], fields)
+    if found is None:
+        frame = patch_tables(_convert(table, fields), min_api_version, name)
+        frame.index = _name_levels(frame.index, INDEX_NAMES.get(name))
+        if holds_uuid_strings(frame.index):
+            frame = cast_index_object(frame)
+        if not frame.index.is_monotonic_increasing:
+            frame = frame.sort_index()
+    else:
+        frame = patch_tables(table.drop_columns(fields).to_pandas(), min_api_version, name)
+        index, order = found
+        if order is not None:
+            frame = frame.take(order)
+        frame.index = index
+    if name == "datasets" and "qc" in frame.columns and frame["qc"].dtype != QC_TYPE:
+        frame["qc"] = parse_qc(frame["qc"])
+    return frame
+
+
+def _find_index_fields(schema: pa.Schema, name: str) -> list[str]:
+    """Choose the columns of the index: what pandas noted, or else those that hold ids, as ONE."""
+    noted = (schema.pandas_metadata or {}).get("index_columns", [])
+    fields = [field for field in noted if isinstance(field, str)]
+    if fields:
+        return fields
+    expected = INDEX_NAMES.get(name)
+    if expected and set(expected) <= set(schema.names):
+        return expected
+    fields = sorted(field for field in schema.names if "id" in field)
+    if not fields:
+        raise MissingIdsError("none of its columns holds ids")
+    return fields
+
+
+def _is_string(field: pa.Field) -> bool:
+    return field.type in (pa.string(), pa.large_string())
+
+
+def _convert(table: pa.Table, fields: list[str]) -> pd.DataFrame:
+    frame: pd.DataFrame = table.to_pandas()
+    return frame.set_index(fields) if isinstance(frame.index, pd.RangeIndex) else frame
+
+
+def _name_levels(index: pd.Index[Any], expected: list[str] | None) -> pd.Index[Any]:
+    """Bring the levels into the expected order, and name them if ONE lost their names."""
+    if expected is None or list(index.names) == expected:
+        return index
+    if index.nlevels == len(expected) and not any(index.names):
+        return index.set_names(expected)
+    if isinstance(index, pd.MultiIndex) and set(index.names) == set(expected):
+        return index.reorder_levels(expected)
+    raise TableError(f"its index is {list(index.names)}, not {expected}")

@@ -1,0 +1,169 @@
+"""The smaller names of `polars_alf.cache` beside the originals."""
+
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import one.alf.cache as theirs
+import pandas as pd
+import pytest
+from cache_tables import (
+    EIDS,
+    IDS,
+    assert_same_cache,
+    datasets_frames,
+    halve_ids,
+    make_datasets,
+    sessions_frames,
+    spell_ids,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pandas.testing import assert_frame_equal
+
+from polars_alf import cache as ours
+from polars_alf.errors import TableError
+
+pytestmark = [
+    pytest.mark.pandas,
+    pytest.mark.filterwarnings("error:::polars_alf"),
+    pytest.mark.filterwarnings("ignore:The inplace keyword:DeprecationWarning:one"),
+]
+
+DATASET = (EIDS[0], IDS[0], "alf/spikes.times.npy", 12, "", True, "PASS")
+
+
+def assert_same_frame(left, right):
+    assert_frame_equal(left, right, check_index_type="exact")
+
+
+def test_constants():
+    assert ours.QC_TYPE == theirs.QC_TYPE
+    assert ours.SESSIONS_COLUMNS == theirs.SESSIONS_COLUMNS
+    assert ours.DATASETS_COLUMNS == theirs.DATASETS_COLUMNS
+    assert_same_frame(ours.EMPTY_SESSIONS_FRAME, theirs.EMPTY_SESSIONS_FRAME)
+    assert_same_frame(ours.EMPTY_DATASETS_FRAME, theirs.EMPTY_DATASETS_FRAME)
+
+
+@pytest.mark.parametrize("origin", ["", "alyx"])
+def test_default_cache(origin):
+    assert_same_cache(theirs.default_cache(origin), ours.default_cache(origin))
+    assert type(ours.default_cache()) is type(theirs.default_cache())
+    assert ours.default_cache().sessions is not ours.EMPTY_SESSIONS_FRAME
+    assert ours._metadata(Path("a")) == theirs._metadata(Path("a"))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "lab/Subjects/subject/2021-02-03/001",
+        "subject/2021-02-03/1/",
+        Path("my.subject-1/2021-02-03/012"),
+    ],
+)
+def test_session_info(path):
+    assert ours._get_session_info(path) == theirs._get_session_info(path)
+
+
+def test_session_info_of_what_is_no_session():
+    with pytest.raises(ValueError, match="'subject/2021-02-31/1' is not a session"):
+        ours._get_session_info("subject/2021-02-31/1")
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    table=sessions_frames() | datasets_frames(),
+    name=st.sampled_from([None, "sessions", "datasets"]),
+    version=st.sampled_from([None, "1.12.9", "1.13.0", "2.6", "2.7.0", "3"]),
+    halved=st.booleans(),
+    data=st.data(),
+)
+def test_patch_tables(table, name, version, halved, data):
+    if halved and len(table):
+        table = halve_ids(table)
+    if data.draw(st.booleans()):
+        table = table.rename(columns={"projects": "project"}).assign(session_path="")
+        table = table.drop(columns="qc", errors="ignore")
+    before = table.copy()
+    found = ours.patch_tables(table, version, name)
+    assert_same_frame(table, before)
+    assert_same_frame(found, theirs.patch_tables(table.copy(), version, name))
+
+
+def test_halves_that_are_no_pairs():
+    table = halve_ids(make_datasets([DATASET])).droplevel("id_1")
+    with pytest.raises(TableError, match="are not pairs"):
+        ours.patch_tables(table)
+
+
+@settings(deadline=None, max_examples=40)
+@given(table=sessions_frames() | datasets_frames())
+def test_cast_index_object(table):
+    for original, dtype in (
+        (spell_ids(table), uuid.UUID),
+        (table, str),
+        (table, lambda uid: uid.hex[:1]),
+        (table, lambda uid: uid.int % 7),
+    ):
+        if len(original):
+            expected = theirs.cast_index_object(original.copy(), dtype)
+            found = original.copy()
+            assert ours.cast_index_object(found, dtype) is found
+            assert_same_frame(found, expected)
+
+
+def test_cast_of_missing_and_mixed_ids():
+    index = pd.MultiIndex.from_tuples(
+        [(None, str(IDS[0])), (str(EIDS[0]), str(IDS[1]))], names=["eid", "id"]
+    )
+    table = make_datasets([DATASET] * 2).set_index(index)
+    assert_same_frame(ours.cast_index_object(table.copy()), theirs.cast_index_object(table.copy()))
+    mixed = pd.Index([EIDS[0], EIDS[1].hex], dtype=object)
+    table = ours.cast_index_object(pd.DataFrame({"a": [1, 2]}, index=mixed))
+    assert list(table.index) == EIDS[:2]
+    with pytest.raises(ValueError, match="'x' is not a UUID"):
+        ours.cast_index_object(pd.DataFrame({"a": [1]}, index=["x"]))
+
+
+@pytest.mark.parametrize("tables", [("sessions", "datasets"), iter(["insertions"]), "sessions"])
+@pytest.mark.parametrize("as_text", [True, False])
+def test_remove_table_files(tmp_path, caplog, tables, as_text):
+    for name in ("sessions.pqt", "insertions.pqt", "cache_info.json", "notes.txt"):
+        (tmp_path / name).touch()
+    names = [tables] if isinstance(tables, str) else list(tables)
+    removed = ours.remove_table_files(str(tmp_path) if as_text else tmp_path, tables=names)
+    there = [name for name in names if name != "datasets"]
+    assert removed == [tmp_path / "cache_info.json", *(tmp_path / f"{n}.pqt" for n in there)]
+    assert not any(path.exists() for path in removed)
+    assert (tmp_path / "notes.txt").exists()
+    assert ("datasets.pqt not found" in caplog.text) == ("datasets" in names)
+    assert {record.name for record in caplog.records} <= {"one.alf.cache"}
+
+
+def test_remove_one_table_given_as_text(tmp_path):
+    (tmp_path / "sessions.pqt").touch()
+    assert ours.remove_table_files(tmp_path, "sessions") == [tmp_path / "sessions.pqt"]
+
+
+def run_python(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+def test_without_pandas():
+    done = run_python("import sys; sys.modules['pandas'] = None; import polars_alf.cache")
+    assert 'needs pandas: pip install "polars-alf[pandas]"' in done.stderr
+    assert "MissingExtraError" in done.stderr
+
+
+def test_without_one(tmp_path):
+    done = run_python(
+        "import sys; sys.modules['iblutil'] = sys.modules['one'] = None\n"
+        "import pickle\n"
+        "from polars_alf.cache import load_tables\n"
+        f"cache = load_tables({str(tmp_path)!r})\n"
+        "assert cache.sessions is cache['sessions']\n"
+        "cache.extra = 1\n"
+        "assert pickle.loads(pickle.dumps(cache))['extra'] == 1\n"
+    )
+    assert done.stderr == ""
