@@ -66,6 +66,10 @@ class UnknownTableError(TableError, KeyError):
     __str__ = Exception.__str__
 
 
+class TornPairError(TableError):
+    """Sessions and datasets are of two generations: a commit is under way, or was cut off."""
+
+
 class MissingExtraError(PolarsAlfError, ImportError):
     """A feature needs a package of an extra that is not installed."""
 

@@ -249,8 +249,18 @@ class Staging:
         recover(self.folder)
 
 
+def settle(folder: Path) -> None:
+    """Finish a commit that was cut off, unless its run goes on or the folder is read-only.
+
+    For readers that have met two generations; a run that goes on needs but a moment.
+    """
+    if (folder / STATE_DIR / _JOURNAL).exists():
+        with contextlib.suppress(ArchiveBusyError, OSError), locked_state(folder):
+            pass
+
+
 def recover(folder: Path) -> bool:
-    """Finish a commit that was cut off.
+    """Finish a commit that was cut off. Only for who holds `locked_state`.
 
     Parameters
     ----------

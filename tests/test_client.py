@@ -16,7 +16,7 @@ from one.api import One
 from pandas.testing import assert_frame_equal
 from trees import TWO_LABS, make_tree
 
-from polars_alf import index_archive
+from polars_alf import cache, index_archive
 
 pytestmark = [
     pytest.mark.pandas,
@@ -120,6 +120,7 @@ def test_dtypes_are_those_of_one_even_when_empty(tmp_path: Path) -> None:
                 assert ours[name].dtype == expected[name].dtype
     # No Parquet file without rows keeps categories for ONE's own loader, only their order.
     assert load(tmp_path)[1]["qc"].cat.ordered
+    assert cache.load_tables(tmp_path)["datasets"]["qc"].dtype == one_cache.QC_TYPE
 
 
 def test_hazards_of_one_do_not_come_back(tmp_path: Path) -> None:
@@ -139,6 +140,17 @@ def test_hazards_of_one_do_not_come_back(tmp_path: Path) -> None:
     assert len(datasets) == 12
     assert datasets["rel_path"].notna().all()
     assert report.issues == {"invalid_date": 1}
+
+
+def test_drop_in_gives_the_tables_of_one(clean: Path, tmp_path: Path) -> None:
+    theirs, ours = folders(tmp_path)
+    expected = one_cache.make_parquet_db(clean, theirs, hash_ids=False)
+    paths = cache.make_parquet_db(clean, ours, hash_ids=False)
+    assert [path.name for path in paths] == [path.name for path in expected]
+    for name in ("sessions", "datasets"):
+        assert_frame_equal(one_cache.load_tables(theirs)[name], cache.load_tables(ours)[name])
+    assert_frame_equal(one_cache._make_sessions_df(clean), cache._make_sessions_df(clean))
+    assert_frame_equal(one_cache._make_datasets_df(clean), cache._make_datasets_df(clean))
 
 
 # The client, on an archive of 20 subjects and more than 50,000 files

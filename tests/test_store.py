@@ -153,6 +153,19 @@ def test_the_next_run_clears_up(archive: Path, stage: str) -> None:
     assert left <= {"namespace", "issues.arrow", "lock"}
 
 
+@pytest.mark.pandas
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_reader_never_sees_half_a_commit(archive: Path, stage: str) -> None:
+    from polars_alf.cache import load_tables
+
+    index_archive(archive)
+    make_tree(archive, {"cortexlab/Subjects/KS003/2020-01-01/001": SESSION})
+    _kill_at(stage, archive)
+    tables = load_tables(archive)
+    assert (len(tables.sessions), len(tables.datasets)) in {(4, 12), (5, 15)}
+    assert set(tables.datasets.index.get_level_values("eid")) == set(tables.sessions.index)
+
+
 def test_a_full_disk_leaves_the_old_tables(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index_archive(archive)
     before = {path: path.read_bytes() for path in archive.glob("*.pqt")}

@@ -18,6 +18,7 @@ except ImportError as error:
         f'polars_alf.cache needs {error.name}: pip install "polars-alf[pandas]"', name=error.name
     ) from error
 
+from polars_alf.cache.building import _make_datasets_df, _make_sessions_df, make_parquet_db
 from polars_alf.cache.frames import (
     DATASETS_COLUMNS,
     EMPTY_DATASETS_FRAME,
@@ -40,10 +41,13 @@ __all__ = [
     "QC_TYPE",
     "SESSIONS_COLUMNS",
     "_get_session_info",
+    "_make_datasets_df",
+    "_make_sessions_df",
     "_metadata",
     "cast_index_object",
     "default_cache",
     "load_tables",
+    "make_parquet_db",
     "merge_tables",
     "patch_tables",
     "remove_table_files",

@@ -7,6 +7,7 @@ import datetime
 import json
 import logging
 import os
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from polars_alf import store
 from polars_alf.cache.frames import (
     INDEX_NAMES,
     QC_TYPE,
@@ -25,10 +27,14 @@ from polars_alf.cache.frames import (
     patch_tables,
 )
 from polars_alf.cache.indexes import cast_index_object, holds_uuid_strings, make_uuid_index
-from polars_alf.errors import MissingIdsError, TableError
+from polars_alf.errors import MissingIdsError, TableError, TornPairError
 
 # Callers of `one.alf.cache` watch this logger.
 _logger = logging.getLogger("one.alf.cache")
+
+# A commit puts both tables in place within milliseconds.
+_PATIENCE = 10
+_PATIENCE_SECONDS = 0.05
 
 _CURE = "restore the file, remove it, or index the archive again"
 
@@ -73,11 +79,22 @@ def load_tables(tables_dir: str | os.PathLike[str], glob_pattern: str = "*.pqt")
         A file is not a table, or has ids of several kinds or an index with the wrong names; or
         sessions and datasets are not of one generation.
     """
+    folder = Path(tables_dir)
+    for _ in range(_PATIENCE):
+        try:
+            return _load_tables(folder, glob_pattern)
+        except TornPairError:
+            store.settle(folder)
+            time.sleep(_PATIENCE_SECONDS)
+    return _load_tables(folder, glob_pattern)
+
+
+def _load_tables(folder: Path, glob_pattern: str) -> Bunch:
     caches = default_cache()
     meta = caches["_meta"]
     with contextlib.ExitStack() as stack:
         # All are opened before any is read, so that a commit in between replaces none of them.
-        files = list(_open_tables(Path(tables_dir), glob_pattern, stack))
+        files = list(_open_tables(folder, glob_pattern, stack))
         _require_one_generation(files)
         for file in files:
             meta["raw"][file.name] = file.metadata
@@ -167,7 +184,7 @@ def _require_one_generation(files: list[_TableFile]) -> None:
     pair = [file for file in files if file.name in INDEX_NAMES and file.generation is not None]
     if len({file.generation for file in pair}) > 1:
         paths = " and ".join(str(file.path) for file in pair)
-        raise TableError(f"{paths} are not of one generation: index the archive again")
+        raise TornPairError(f"{paths} are not of one generation: index the archive again")
 
 
 def _read_table(file: _TableFile) -> pd.DataFrame:
