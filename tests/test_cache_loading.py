@@ -285,9 +285,10 @@ def test_what_is_no_table_is_skipped(tmp_path, caplog):
     assert "foreign.pqt has no metadata of ONE" in caplog.text
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="everything can be read")
-def test_unreadable(tmp_path):
+@pytest.mark.skipif(os.name != "posix", reason="everything can be read")
+def test_unreadable(tmp_path, unprivileged):
     write_table(tmp_path / "sessions.pqt", ONE_SESSION).chmod(0)
+    unprivileged()
     with pytest.raises(TableError, match="Permission denied"):
         ours.load_tables(tmp_path)
 
