@@ -6,7 +6,9 @@ import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import NAMESPACE_DNS, UUID, uuid5
+
+import pathspec
 
 from polars_alf.errors import (
     ArchiveNotADirectoryError,
@@ -27,7 +29,7 @@ def check_root(root: str | os.PathLike[str]) -> Path:
     ArchiveNotFoundError, ArchiveNotADirectoryError, ArchivePermissionError
         It cannot.
     """
-    path = Path(root).resolve()
+    path = _resolve(root, "the archive")
     try:
         with os.scandir(path) as entries:
             next(entries, None)
@@ -46,13 +48,6 @@ def check_root(root: str | os.PathLike[str]) -> Path:
             f"the archive {path} cannot be listed: {error.strerror}; check its permissions and "
             "its mount",
         ) from error
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        raise ArchiveNotFoundError(
-            f"the path of the archive {os.fsencode(path)!r} is not UTF-8, so no table can hold "
-            "it; rename the folder, or mount it elsewhere"
-        ) from None
     return path
 
 
@@ -64,7 +59,7 @@ def check_folder(folder: str | os.PathLike[str]) -> Path:
     ArchiveNotFoundError, ArchiveNotADirectoryError, ArchivePermissionError
         It cannot.
     """
-    path = Path(folder).resolve()
+    path = _resolve(folder, "the folder for the tables")
     try:
         # Asking is not enough: a read-only mount shows only when something is made there.
         with tempfile.TemporaryFile(dir=path):
@@ -86,6 +81,44 @@ def check_folder(folder: str | os.PathLike[str]) -> Path:
     return path
 
 
+def _resolve(path: str | os.PathLike[str], what: str) -> Path:
+    if not os.fspath(path):
+        raise OptionError(f"{what} is an empty text; give the path of a folder")
+    try:
+        resolved = Path(path).resolve()
+    except (OSError, RuntimeError) as error:
+        raise ArchiveNotFoundError(
+            f"{what} {path} cannot be found: {error}; mend the link, or give another path"
+        ) from None
+    try:
+        str(resolved).encode()
+    except UnicodeEncodeError:
+        raise ArchiveNotFoundError(
+            f"the path of {what} {os.fsencode(resolved)!r} is not UTF-8, so no table can hold it; "
+            "rename the folder, or mount it elsewhere"
+        ) from None
+    return resolved
+
+
+def parse_exclude(patterns: str | Iterable[str]) -> tuple[str, ...]:
+    """Return patterns of .gitignore, one or several, if all of them are valid.
+
+    Raises
+    ------
+    OptionError
+        One is not.
+    """
+    patterns = (patterns,) if isinstance(patterns, str) else tuple(patterns)
+    for pattern in patterns:
+        try:
+            pathspec.GitIgnoreSpec.from_lines([pattern])
+        except (TypeError, ValueError) as error:
+            raise OptionError(
+                f"{pattern!r} cannot be excluded: {error}; give a pattern as in .gitignore"
+            ) from None
+    return patterns
+
+
 def check_lab(lab: str | None, places: Iterable[Place]) -> str:
     """Return the name of the lab, '' for None, if no lab's folder has another one.
 
@@ -98,34 +131,36 @@ def check_lab(lab: str | None, places: Iterable[Place]) -> str:
     """
     if not lab:
         return ""
-    if "/" in lab or "\0" in lab or lab in (".", ".."):
+    if not lab.isprintable() or lab != lab.strip() or "/" in lab or lab in (".", ".."):
         raise OptionError(f"the lab {lab!r} cannot be the name of a folder; give another name")
     for place in places:
         if place.lab not in (None, lab):
             raise LabConflictError(
                 f"the lab {lab!r} contradicts the folder "
-                f"{'/'.join((*place.base, str(place.lab)))}; leave the lab out, as it is taken "
+                f"{Path(*place.base, str(place.lab))}; leave the lab out, as it is taken "
                 "from the folders, or index each lab by itself"
             )
     return lab
 
 
 def parse_namespace(namespace: UUID | str | None) -> UUID | None:
-    """Return a namespace that was given as a UUID or as its text.
+    """Return the namespace that a UUID, its text, or any other name stands for.
+
+    A name, such as that of a site, becomes the UUID that RFC 9562 gives to it among domain names.
 
     Raises
     ------
     OptionError
-        The text is no UUID.
+        It is neither, or empty.
     """
     if namespace is None or isinstance(namespace, UUID):
         return namespace
+    if not isinstance(namespace, str) or not namespace.strip():
+        raise OptionError(f"the namespace {namespace!r} is no name; give a UUID or a name")
     try:
         return UUID(namespace)
     except ValueError:
-        raise OptionError(
-            f"the namespace {namespace!r} is no UUID; give one, for example {uuid4()}"
-        ) from None
+        return uuid5(NAMESPACE_DNS, namespace)
 
 
 def check_namespace(given: UUID | None, found: UUID | None, folder: Path) -> None:

@@ -7,13 +7,13 @@ usage, 3 done but with issues under ``--strict``, 130 interrupted.
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated
-from uuid import UUID
 
 import polars as pl
 import typer
@@ -22,7 +22,8 @@ from rich.console import Console
 import polars_alf
 from polars_alf import rendering, store
 from polars_alf.errors import OptionError, PolarsAlfError
-from polars_alf.executors import EXECUTORS
+from polars_alf.executors import EXECUTORS, check_executor
+from polars_alf.schema import IssueKind
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -32,6 +33,7 @@ EXIT_INTERRUPTED = 130
 app = typer.Typer(
     help="Index huge ALF archives into the tables that ONE opens.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -40,6 +42,11 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line; every failure that has a cause is one line on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        # A name that the terminal's encoding lacks must not end the run.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    # As an interrupt, so that workers end with this process.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except OptionError as error:
@@ -59,7 +66,7 @@ def _interruptible() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        _say("interrupted; the tables are as they were")
+        _say("interrupted; the tables are whole")
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
@@ -72,7 +79,8 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
     """Index huge ALF archives into the tables that ONE opens."""
@@ -81,7 +89,7 @@ def _options(
 @app.command()
 def index(
     root: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="ROOT",
             help="An archive, a lab, a Subjects folder, a subject, a date or a session.",
@@ -89,7 +97,7 @@ def index(
         ),
     ],
     out_dir: Annotated[
-        Path | None,
+        str | None,
         typer.Option(help="Existing folder for the tables; ROOT by default.", show_default=False),
     ] = None,
     lab: Annotated[
@@ -111,9 +119,10 @@ def index(
         typer.Option(metavar="|".join(EXECUTORS), help="Where workers run.", show_default=False),
     ] = None,
     namespace: Annotated[
-        UUID | None,
+        str | None,
         typer.Option(
-            help="What UUIDs are made in; that of the tables that are there by default.",
+            metavar="NAME",
+            help="What UUIDs are made in, a UUID or any name; as in the tables by default.",
             show_default=False,
         ),
     ] = None,
@@ -142,8 +151,6 @@ def index(
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but with issues under --strict.
     """
-    if executor is not None and executor not in EXECUTORS:
-        raise typer.BadParameter(f"{executor!r} is none of {', '.join(EXECUTORS)}")
     stderr = Console(stderr=True)
     showing = nullcontext(None) if quiet else rendering.show_progress(stderr)
     with warnings.catch_warnings(record=True) as caught, _interruptible(), showing as progress:
@@ -155,7 +162,7 @@ def index(
             hash_files=hash_files,
             lab=lab,
             n_jobs=jobs,
-            executor=executor,
+            executor=check_executor(executor),
             namespace=namespace,
             follow_links=follow_links,
             exclude=exclude or (),
@@ -166,7 +173,7 @@ def index(
     if as_json:
         print(json.dumps(report.to_dict()))
     elif not quiet:
-        rendering.print_report(report, Console())
+        rendering.print_report(report)
     if strict and report.issues:
         raise typer.Exit(EXIT_ISSUES)
 
@@ -177,17 +184,22 @@ def issues(
         Path, typer.Argument(metavar="FOLDER", help="Folder of the tables.", show_default=False)
     ],
     kind: Annotated[
-        list[str] | None,
-        typer.Option(help="Only issues of this kind; may be given again.", show_default=False),
+        list[IssueKind] | None,
+        typer.Option(
+            metavar="KIND",
+            help="Only issues of this kind; may be given again.",
+            show_default=False,
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
 ) -> None:
     """List what the last index of FOLDER skipped, or kept although ONE may not open it."""
     frame = store.scan_issues(folder)
     if kind:
-        frame = frame.filter(pl.col("kind").is_in(kind))
+        frame = frame.filter(pl.col("kind").is_in([str(wanted) for wanted in kind]))
+    rows = frame.collect()
     if as_json:
-        frame.collect().write_ndjson(sys.stdout)
+        print(rows.write_ndjson(), end="")
     else:
-        rows = frame.select("kind", "path", "message").collect()
-        rows.write_csv(sys.stdout, separator="\t", include_header=False)
+        columns = rows.select("kind", "path", "message")
+        print(columns.write_csv(separator="\t", include_header=False), end="")

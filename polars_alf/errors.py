@@ -11,6 +11,10 @@ from __future__ import annotations
 class PolarsAlfError(Exception):
     """Base of every exception that this package raises on purpose."""
 
+    def __str__(self) -> str:
+        # An OSError with an errno would put that before a message that says it in words.
+        return getattr(self, "strerror", None) or super().__str__()
+
 
 class ArchiveNotFoundError(PolarsAlfError, FileNotFoundError):
     """The archive, or the folder for its tables, does not exist."""
@@ -41,6 +45,14 @@ class NamespaceConflictError(PolarsAlfError, ValueError):
 
 class ArchiveBusyError(PolarsAlfError, BlockingIOError):
     """Another run is writing the same tables."""
+
+
+class OutputError(PolarsAlfError, OSError):
+    """The tables cannot be written: the disk is full, for one."""
+
+
+class CommitError(PolarsAlfError, OSError):
+    """New tables are whole, but cannot be put in their place; the next run tries again."""
 
 
 class TableError(PolarsAlfError, ValueError):

@@ -38,6 +38,19 @@ def count_workers(n_jobs: int | None) -> int:
     return n_jobs
 
 
+def check_executor(executor: str | None) -> Executor | None:
+    """Return the executor, if there is one of that name.
+
+    Raises
+    ------
+    OptionError
+        There is none.
+    """
+    if executor is None or executor in EXECUTORS:
+        return executor
+    raise OptionError(f"there is no executor {executor!r}; give one of {', '.join(EXECUTORS)}")
+
+
 def run_tasks(
     function: Callable[[Task], Result],
     tasks: Sequence[Task],
@@ -71,6 +84,8 @@ def run_tasks(
         backend=_BACKENDS[executor],
         return_as="generator" if ordered or executor == "serial" else "generator_unordered",
         batch_size=1,
+        # Should this process be killed, its workers must not outlive it for long.
+        **({"idle_worker_timeout": 20} if executor == "processes" else {}),
     )
     try:
         yield from parallel(joblib.delayed(function)(task) for task in tasks)

@@ -12,7 +12,8 @@ import time
 import uuid
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,9 +22,22 @@ import polars as pl
 import pyarrow as pa
 
 from polars_alf import spool, store
-from polars_alf.checks import check_folder, check_lab, check_namespace, check_root, parse_namespace
-from polars_alf.errors import NoSessionsWarning, TableWarning
-from polars_alf.executors import Executor, count_workers, run_tasks
+from polars_alf.checks import (
+    check_folder,
+    check_lab,
+    check_namespace,
+    check_root,
+    parse_exclude,
+    parse_namespace,
+)
+from polars_alf.errors import (
+    NoSessionsWarning,
+    OutputError,
+    PolarsAlfError,
+    ScanError,
+    TableWarning,
+)
+from polars_alf.executors import Executor, check_executor, count_workers, run_tasks
 from polars_alf.ids import make_namespace
 from polars_alf.layout import Place, choose_base, count_places
 from polars_alf.progress import CounterFile, Monitor, Progress
@@ -100,7 +114,7 @@ def index_archive(
     executor: Executor | None = None,
     namespace: uuid.UUID | str | None = None,
     follow_links: bool = False,
-    exclude: Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
     progress: Callable[[Progress], None] | None = None,
 ) -> IndexReport:
     """Index an archive into ``sessions.pqt`` and ``datasets.pqt``.
@@ -123,11 +137,12 @@ def index_archive(
         ``serial``, ``threads`` or ``processes``; by default processes, or serial where there is
         little to do. All give the same tables.
     namespace
-        What UUIDs are made in; by default that of the tables that are there, or else a new one.
+        What UUIDs are made in, a UUID or any name; by default that of the tables that are there,
+        or else a new one.
     follow_links
         Whether to enter linked directories that are not sessions.
     exclude
-        Patterns of what to leave out, as in .gitignore, relative to the root.
+        What to leave out: one or several patterns as in .gitignore, relative to the root.
     progress
         Called a few times a second, from another thread.
 
@@ -148,46 +163,54 @@ def index_archive(
         The namespace is not that of the tables that are there; nothing was written.
     ArchiveBusyError
         Another run is writing the same tables.
-    OSError
+    ScanError
+        No session could be read, as folders vanished or are unreadable, or a worker was killed;
+        the tables are as they were.
+    OutputError
         The tables cannot be written; those that were there are whole.
+    CommitError
+        The new tables are written, but cannot be put in place; the next run tries again.
 
     Warns
     -----
     NoSessionsWarning
         There are no sessions, or no datasets: the tables are empty.
     TableWarning
-        A table that is there cannot be read, so its ids could not be kept.
+        A table that was there could not be read, or was not ours, or of another archive.
     """
     start = time.perf_counter()
     root = check_root(root)
-    folder = check_folder(out_dir or root)
-    given = parse_namespace(namespace)
+    folder = check_folder(root if out_dir is None else out_dir)
+    options = Options(follow_links, parse_exclude(exclude), _own_files(folder, root))
+    executor = check_executor(executor)
     n_jobs = count_workers(n_jobs)
-    options = Options(follow_links, tuple(exclude), _own_files(folder, root))
-    with Monitor(progress) as monitor:
-        walker = Walker(str(root), options)
+    given = parse_namespace(namespace)
+    check_namespace(given, store.read_namespace(folder, root)[0], folder)
+    walker = Walker(str(root), options)
+    with Monitor(progress, walker.counter) as monitor:
         units = walker.survey()
-        places = count_places(root.parts, units)
-        base = Path(*choose_base(root.parts, places))
-        lab = check_lab(lab, places)
+        lab = check_lab(lab, count_places((*root.parts, *unit.split("/")[:-1]) for unit in units))
         # Files that are read take longer than any shard's own cost.
         shards = plan_shards(units, least=1) if hash_files else plan_shards(units)
-        with store.locked_state(folder):
+        n_jobs = min(n_jobs, max(len(shards), 1))
+        executor = executor or choose_executor(len(shards), n_jobs, hash_files=hash_files)
+        with _writing(folder), store.locked_state(folder):
             origin = store.Origin(
                 root=str(root),
-                namespace=_choose_namespace(folder, given),
+                namespace=_choose_namespace(folder, root, given),
                 generation=uuid.uuid4().hex,
                 created=datetime.now(),
             )
             with store.Staging(folder, origin, with_index=hash_ids) as staging:
-                monitor.begin("scan", CounterFile.create(staging.path / "counters", len(shards)))
+                counters = staging.path / "counters"
+                monitor.begin_scan(len(shards), CounterFile.create(counters, len(shards)))
                 tasks = [
                     ShardTask(
                         root=str(root),
                         options=options,
                         shard=shard,
                         spool=str(staging.path),
-                        counters=str(staging.path / "counters"),
+                        counters=str(counters),
                         lab=lab,
                         namespace=origin.namespace if hash_ids else None,
                         hash_files=hash_files,
@@ -195,12 +218,14 @@ def index_archive(
                     for shard in shards
                 ]
                 receipts = []
-                executor = executor or choose_executor(len(shards), n_jobs, hash_files=hash_files)
                 for receipt in run_tasks(index_shard, tasks, executor=executor, n_jobs=n_jobs):
                     receipts.append(receipt)
                     monitor.shards += 1
                 monitor.stage = "write"
                 sessions, duplicates = _merge_sessions(receipts)
+                places = _find_places(root, sessions)
+                check_lab(lab, places)
+                base = Path(*choose_base(root.parts, places))
                 issues = pa.concat_tables(
                     [
                         walker.issues(),
@@ -209,6 +234,7 @@ def index_archive(
                         duplicates,
                     ]
                 )
+                _check_found(root, sessions, issues)
                 n_datasets = int(sessions["n_datasets"].sum())
                 staging.write_table("sessions", [sessions.select(SESSIONS.names)], len(sessions))
                 staging.write_table(
@@ -237,6 +263,48 @@ def index_archive(
     )
 
 
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Tell of what could not be written where it was to be."""
+    try:
+        yield
+    except PolarsAlfError:
+        raise
+    except OSError as error:
+        raise OutputError(
+            error.errno,
+            f"the tables in {folder} cannot be written: {error.strerror or error}; make room "
+            "there, or give another folder for them; tables that were there are as they were",
+        ) from error
+
+
+def _find_places(root: Path, sessions: pl.DataFrame) -> Counter[Place]:
+    path = pl.concat_str(pl.lit(f"{root.as_posix()}/"), "session").str.strip_suffix("/")
+    subject = path.str.replace(r"/[^/]*/[^/]*$", "")
+    subjects = sessions.select(subject).to_series().unique()
+    return count_places(Path(subject).parts for subject in subjects)
+
+
+def _check_found(root: Path, sessions: pl.DataFrame, issues: pa.Table) -> None:
+    """Check that an index without sessions is of an archive without sessions.
+
+    Raises
+    ------
+    ScanError
+        There may be sessions that could not be reached: storage that is gone, say.
+    """
+    check_root(root)
+    lost = pl.DataFrame(issues).filter(
+        pl.col("kind").is_in([IssueKind.UNREADABLE_DIRECTORY, IssueKind.VANISHED])
+    )
+    if sessions.is_empty() and len(lost):
+        raise ScanError(
+            f"no session of {root} could be read, and {len(lost)} folders could not be listed, "
+            f"{lost['path'][0]} for one ({lost['message'][0]}); tables that were there are as "
+            "they were; see to the storage and its permissions"
+        )
+
+
 def _own_files(folder: Path, root: Path) -> dict[str, frozenset[str]]:
     if not folder.is_relative_to(root):
         return {}
@@ -245,12 +313,12 @@ def _own_files(folder: Path, root: Path) -> dict[str, frozenset[str]]:
     return {"" if directory == "." else directory: frozenset(names)}
 
 
-def _choose_namespace(folder: Path, given: uuid.UUID | None) -> uuid.UUID:
-    found, problems = store.read_namespace(folder)
+def _choose_namespace(folder: Path, root: Path, given: uuid.UUID | None) -> uuid.UUID:
+    found, problems = store.read_namespace(folder, root)
     check_namespace(given, found, folder)
+    kept = "" if found or given else ", and its ids, which cannot be kept,"
     for problem in problems:
-        kept = "" if found or given else ", so its ids cannot be kept: all of them will change"
-        warnings.warn(f"{problem}; it will be replaced{kept}", TableWarning, stacklevel=3)
+        warnings.warn(f"{problem}; it{kept} will be replaced", TableWarning, stacklevel=3)
     return given or found or make_namespace()
 
 

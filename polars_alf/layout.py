@@ -12,8 +12,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from polars_alf import spec
-
 
 class Place(NamedTuple):
     """Where some subjects lie: the components of their base, and their lab, if any."""
@@ -22,18 +20,15 @@ class Place(NamedTuple):
     lab: str | None
 
 
-def count_places(above: Sequence[str], units: Iterable[str]) -> Counter[Place]:
-    """Count the subjects of an archive by their place.
+def count_places(subjects: Iterable[Sequence[str]]) -> Counter[Place]:
+    """Count subjects by their place.
 
     Parameters
     ----------
-    above
-        Components of the path of the root.
-    units
-        Dated directories or sessions, relative to the root.
+    subjects
+        Components of the path of each subject, from the root of the file system on.
     """
-    subjects = {_subject(above, unit) for unit in units}
-    return Counter(_place(parts) for parts in subjects)
+    return Counter(_place(tuple(parts)) for parts in subjects)
 
 
 def choose_base(above: Sequence[str], places: Counter[Place]) -> tuple[str, ...]:
@@ -43,11 +38,6 @@ def choose_base(above: Sequence[str], places: Counter[Place]) -> tuple[str, ...]
         if len(place.base) <= len(above):
             totals[place.base] += n_subjects
     return max(totals, key=lambda base: (totals[base], len(base)), default=tuple(above))
-
-
-def _subject(above: Sequence[str], unit: str) -> tuple[str, ...]:
-    parts = (*above, *unit.split("/")) if unit else tuple(above)
-    return parts[:-1] if spec.looks_like_date(parts[-1]) else parts[:-2]
 
 
 def _place(subject: tuple[str, ...]) -> Place:

@@ -6,6 +6,7 @@ processes and the caller see the same figures without a message between them.
 
 from __future__ import annotations
 
+import logging
 import mmap
 import threading
 import time
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+_logger = logging.getLogger(__name__)
 
 _FIELDS = 3
 _SLOT = _FIELDS * 8
@@ -37,6 +40,10 @@ class Counter:
         self._view[1] += sessions
         self._view[2] += n_bytes
 
+    def total(self) -> tuple[int, int, int]:
+        """Return files, sessions and bytes."""
+        return self._view[0], self._view[1], self._view[2]
+
 
 class CounterFile:
     """The counters of all shards of a run, in one file.
@@ -50,7 +57,6 @@ class CounterFile:
     def __init__(self, path: Path) -> None:
         with path.open("r+b") as file:
             self._map = mmap.mmap(file.fileno(), 0)
-        self.n_slots = len(self._map) // _SLOT
         self._view = memoryview(self._map).cast("Q")
 
     @classmethod
@@ -105,16 +111,25 @@ class Monitor:
     Parameters
     ----------
     callback
-        What to call, from a thread of the monitor's own, and once more at the end.
+        What to call, from a thread of the monitor's own, and once more at the end. An error in
+        it is logged, and ends the calls, not the run.
+    survey
+        Counts in the first stage.
     interval
         Seconds between two calls.
     """
 
-    def __init__(self, callback: Callable[[Progress], None] | None, interval: float = 0.1) -> None:
+    def __init__(
+        self,
+        callback: Callable[[Progress], None] | None,
+        survey: Counter | None = None,
+        interval: float = 0.1,
+    ) -> None:
         self.stage = "survey"
+        self._survey = survey or Counter()
         self.shards = 0
         self.n_shards = 0
-        self.counters: CounterFile | None = None
+        self._counters: CounterFile | None = None
         self._callback = callback
         self._interval = interval
         self._start = time.perf_counter()
@@ -132,18 +147,21 @@ class Monitor:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._callback:
+        if self._thread.is_alive():
             self._done.set()
             self._thread.join()
-            self._callback(self.snapshot())
+            self._call()
 
-    def begin(self, stage: str, counters: CounterFile) -> None:
-        """Begin a stage that counts."""
-        self.stage, self.counters, self.n_shards = stage, counters, counters.n_slots
+    def begin_scan(self, n_shards: int, counters: CounterFile) -> None:
+        """Begin the stage in which shards count."""
+        self.stage, self.n_shards, self._counters = "scan", n_shards, counters
 
     def snapshot(self) -> Progress:
         """Return how far the run has come."""
-        files, sessions, n_bytes = self.counters.total() if self.counters else (0, 0, 0)
+        files, sessions, n_bytes = self._survey.total()
+        if self._counters:
+            shards = self._counters.total()
+            files, sessions, n_bytes = files + shards[0], sessions + shards[1], n_bytes + shards[2]
         return Progress(
             stage=self.stage,
             files=files,
@@ -155,5 +173,13 @@ class Monitor:
         )
 
     def _run(self) -> None:
-        while self._callback and not self._done.wait(self._interval):
-            self._callback(self.snapshot())
+        while not self._done.wait(self._interval):
+            self._call()
+
+    def _call(self) -> None:
+        try:
+            if self._callback:
+                self._callback(self.snapshot())
+        except Exception:
+            self._callback = None
+            _logger.exception("showing progress failed; the run goes on without")

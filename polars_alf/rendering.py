@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -9,6 +10,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import (
     BarColumn,
+    ProgressColumn,
     SpinnerColumn,
     TaskID,
     TextColumn,
@@ -17,7 +19,6 @@ from rich.progress import (
 from rich.progress import (
     Progress as Bar,
 )
-from rich.table import Table
 
 from polars_alf.indexing import IndexReport
 from polars_alf.progress import Progress
@@ -26,7 +27,8 @@ SECONDS_PER_LINE = 10.0
 """How often progress is told where it cannot be drawn: seldom enough for a log."""
 
 _STAGES = {"survey": "Listing subjects", "scan": "Scanning", "write": "Writing tables"}
-_ISSUES_SHOWN = 12
+WIDE = 120
+"""Columns of a terminal from which on there is room for a bar beside the figures."""
 
 
 @contextmanager
@@ -35,61 +37,53 @@ def show_progress(console: Console) -> Iterator[Callable[[Progress], None]]:
     if not console.is_terminal:
         yield _LinePrinter(console)
         return
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        TextColumn("{task.fields[figures]}"),
-        TimeElapsedColumn(),
-    )
+    columns: list[ProgressColumn] = [SpinnerColumn(), TimeElapsedColumn()]
+    if console.width >= WIDE:
+        columns.append(BarColumn(bar_width=24))
+    columns.append(TextColumn("{task.description}: {task.fields[figures]}"))
     with Bar(*columns, console=console, transient=True) as bar:
         task = bar.add_task(_STAGES["survey"], total=None, figures="")
         yield lambda progress: _draw(bar, task, progress)
 
 
 def describe_progress(progress: Progress) -> str:
-    """Return the figures of a run in a line: files, sessions, rate, and bytes if digested."""
+    """Return the figures of a run in a line: files, sessions, rate, and what was digested."""
     rate = progress.files / progress.seconds if progress.seconds else 0.0
     text = f"{progress.files:,} files, {progress.sessions:,} sessions, {rate:,.0f} files/s"
     if progress.n_bytes:
         speed = decimal(int(progress.n_bytes / progress.seconds))
-        text += f", {decimal(progress.n_bytes)} digested at {speed}/s"
+        text += f", {decimal(progress.n_bytes)}, {speed}/s"
     return text
 
 
-def print_report(report: IndexReport, console: Console) -> None:
+def print_report(report: IndexReport) -> None:
     """Print what an index found, and where it is."""
     rate = (report.n_datasets + report.n_other_files) / report.seconds
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    table.add_row("Archive", str(report.root))
-    table.add_row("Sessions", f"{report.n_sessions:,}")
-    table.add_row("Datasets", f"{report.n_datasets:,} ({decimal(report.n_bytes)})")
-    table.add_row("Other files", f"{report.n_other_files:,} (not ALF, or in no session)")
-    table.add_row("Issues", f"{sum(report.issues.values()):,}")
-    table.add_row("Time", f"{report.seconds:.2f} s ({rate:,.0f} files/s, {report.n_jobs} workers)")
-    table.add_row("Tables", f"{report.sessions_path}\n{report.datasets_path}")
-    table.add_row("Open with", _opening_line(report))
-    console.print(table, soft_wrap=False, highlight=False)
+    workers = "1 worker" if report.n_jobs == 1 else f"{report.n_jobs} workers"
+    for label, value in (
+        ("Archive", report.root),
+        ("Sessions", f"{report.n_sessions:,}"),
+        ("Datasets", f"{report.n_datasets:,} ({decimal(report.n_bytes)})"),
+        ("Other files", f"{report.n_other_files:,} (not ALF, or in no session)"),
+        ("Issues", f"{sum(report.issues.values()):,}"),
+        ("Time", f"{report.seconds:.2f} s ({rate:,.0f} files/s, {workers})"),
+        ("Tables", report.sessions_path),
+        ("", report.datasets_path),
+        ("Open with", _opening_line(report)),
+    ):
+        print(f"{label:<12} {value}")
     if report.issues:
-        console.print()
-        print_issues(report, console)
+        _print_issues(report)
 
 
-def print_issues(report: IndexReport, console: Console) -> None:
+def _print_issues(report: IndexReport) -> None:
     """Print the number of issues of each kind, with an example."""
     examples = report.scan_issues().unique("kind", keep="first", maintain_order=True).collect()
     shown = {row["kind"]: row for row in examples.iter_rows(named=True)}
-    table = Table(box=None, pad_edge=False, title="Issues", title_justify="left")
-    table.add_column("Kind", no_wrap=True)
-    table.add_column("Count", justify="right")
-    table.add_column("For example", overflow="fold")
     for kind, count in report.issues.items():
         row = shown[kind]
-        table.add_row(kind, f"{count:,}", f"{row['path']!r}: {row['message']}")
-    console.print(table, highlight=False, markup=False)
-    console.print(f"All of them: polars-alf issues {report.sessions_path.parent}", highlight=False)
+        print(f"\n{count:>6,} {kind}, for example {row['path']}\n       {row['message']}")
+    print(f"\nAll of them: polars-alf issues {shlex.quote(str(report.sessions_path.parent))}")
 
 
 def _opening_line(report: IndexReport) -> str:

@@ -48,7 +48,7 @@ DIRECTORIES = pa.schema(
 
 ISSUES = pa.schema(
     [
-        _field("path", pa.string(), "path relative to the root; bytes not UTF-8 as \\xNN"),
+        _field("path", pa.string(), "path relative to the root; odd bytes as \\xNN"),
         _field("kind", pa.string(), "an IssueKind"),
         _field("errno", pa.int32(), "error number of the system, null where there was no error"),
         _field("message", pa.string(), "what was found, and what cures it"),
@@ -101,6 +101,7 @@ class IssueKind(StrEnum):
     INVALID_SUBJECT = "invalid_subject"
     INVALID_NUMBER = "invalid_number"
     DUPLICATE_SESSION = "duplicate_session"
+    OUTSIDE_SESSION = "outside_session"
 
     UNUSUAL_LAB = "unusual_lab"
     UNPADDED_NUMBER = "unpadded_number"

@@ -92,10 +92,14 @@ def read_sessions(receipts: Sequence[Receipt]) -> pl.DataFrame:
     """Read the sessions of all shards, with ``shard`` and ``offset`` of their datasets in it."""
     frames = [_NO_SESSIONS]
     for receipt in receipts:
-        sessions = pl.read_ipc(Path(receipt.path) / "sessions.arrow")
+        sessions = _scan(receipt, "sessions").collect()
         before = pl.col("n_datasets").cum_sum() - pl.col("n_datasets")
         frames.append(sessions.with_columns(shard=pl.lit(receipt.shard), offset=before))
     return pl.concat(frames, how="vertical_relaxed")
+
+
+def _scan(receipt: Receipt, table: str) -> pl.LazyFrame:
+    return pl.scan_ipc(Path(receipt.path) / f"{table}.arrow", glob=False)
 
 
 def read_issues(receipts: Sequence[Receipt]) -> pa.Table:
@@ -124,9 +128,7 @@ def merge_datasets(receipts: Sequence[Receipt], sessions: pl.DataFrame) -> Itera
         DATASETS, about `ROWS_PER_GROUP` rows at a time; a session is never divided. Nothing at
         all where there are no datasets.
     """
-    files = {
-        receipt.shard: pl.scan_ipc(Path(receipt.path) / "datasets.arrow") for receipt in receipts
-    }
+    files = {receipt.shard: _scan(receipt, "datasets") for receipt in receipts}
     before = pl.col("n_datasets").cum_sum() - pl.col("n_datasets")
     groups = (
         sessions.filter(pl.col("n_datasets") > 0)

@@ -24,7 +24,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from polars_alf.errors import ArchiveBusyError, ArchiveNotFoundError, TableError
+from polars_alf.errors import (
+    ArchiveBusyError,
+    ArchiveNotFoundError,
+    ArchivePermissionError,
+    CommitError,
+    TableError,
+)
 from polars_alf.schema import DATASETS, SESSIONS
 from polars_alf.spec import QC_NAMES
 
@@ -85,7 +91,12 @@ def scan_issues(folder: Path) -> pl.LazyFrame:
         raise ArchiveNotFoundError(
             f"{folder} has no issues of an index; give the folder of tables that polars-alf made"
         )
-    return pl.scan_ipc(path)
+    try:
+        with pa.ipc.open_file(str(path)):
+            pass
+    except (OSError, pa.ArrowException) as error:
+        raise TableError(f"{path} cannot be read: {error}; index again") from error
+    return pl.scan_ipc(path, glob=False)
 
 
 def table_schema(name: str, n_rows: int, origin: Origin, *, with_index: bool) -> pa.Schema:
@@ -132,20 +143,22 @@ def table_schema(name: str, n_rows: int, origin: Origin, *, with_index: bool) ->
     )
 
 
-def read_namespace(folder: Path) -> tuple[uuid.UUID | None, list[str]]:
+def read_namespace(folder: Path, root: Path) -> tuple[uuid.UUID | None, list[str]]:
     """Find the namespace that the tables of a folder were made with.
 
     Parameters
     ----------
     folder
         Folder of the tables.
+    root
+        The archive that they should be of.
 
     Returns
     -------
     namespace : uuid.UUID or None
         None where there are no tables, or none of ours.
     problems : list of str
-        One for each table that is there and cannot be read.
+        One for each table that cannot be read, is not ours, or is of another archive.
     """
     problems = []
     found: uuid.UUID | None = None
@@ -153,12 +166,18 @@ def read_namespace(folder: Path) -> tuple[uuid.UUID | None, list[str]]:
         path = table_path(folder, name)
         try:
             metadata = pq.read_metadata(path).metadata or {}
+            origin = json.loads(metadata.get(b"one_metadata", b"{}")).get("origin")
+            if _KEY not in metadata:
+                problems.append(f"{path} was made by another program, of {origin}")
+                continue
+            if origin != str(root):
+                problems.append(f"{path} is of another archive, {origin}")
             found = found or uuid.UUID(json.loads(metadata[_KEY])["namespace"])
-        except (FileNotFoundError, KeyError):
+        except FileNotFoundError:
             continue
-        except (OSError, ValueError, TypeError, pa.ArrowException) as error:
+        except (OSError, ValueError, LookupError, TypeError, pa.ArrowException) as error:
             problems.append(f"{path} is no readable table: {error}")
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+    with contextlib.suppress(OSError, ValueError):
         text = (folder / STATE_DIR / "namespace").read_text(encoding="utf-8")
         found = found or uuid.UUID(text.strip())
     return found, problems
@@ -192,7 +211,9 @@ class Staging:
         return self
 
     def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
+        # With the journal written, what is still here is the only copy of the new tables.
+        if not (self._state / _JOURNAL).exists():
+            shutil.rmtree(self.path, ignore_errors=True)
 
     def write_table(self, name: str, frames: Iterable[pl.DataFrame], n_rows: int) -> None:
         """Write a table.
@@ -241,12 +262,26 @@ class Staging:
             os.fsync(file.fileno())
 
     def commit(self) -> None:
-        """Make the tables visible, both of them; what was there before is replaced."""
+        """Make the tables visible, both of them; what was there before is replaced.
+
+        Raises
+        ------
+        CommitError
+            A table cannot be replaced. `recover` finishes the commit later.
+        """
+        for name in TABLES:
+            path = table_path(self.folder, name)
+            if path.is_dir():
+                raise CommitError(f"{path} is a folder, so no table can be there; move it away")
         _write_durably(self._state / "namespace", f"{self.origin.namespace}\n")
         sync_directory(self.path)
         journal = {"staging": self.path.name}
         _write_durably(self._state / _JOURNAL, json.dumps(journal))
-        recover(self.folder)
+        try:
+            recover(self.folder)
+        except KeyboardInterrupt:
+            recover(self.folder)
+            raise
 
 
 def settle(folder: Path) -> None:
@@ -274,7 +309,7 @@ def recover(folder: Path) -> bool:
 
     Raises
     ------
-    OSError
+    CommitError
         A file cannot be replaced. The journal stays, so that this can be called again.
     """
     state = folder / STATE_DIR
@@ -283,17 +318,30 @@ def recover(folder: Path) -> bool:
         staging = state / json.loads(journal.read_text(encoding="utf-8"))["staging"]
     except FileNotFoundError:
         return False
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CommitError(
+            f"the journal {journal} of a commit that was cut off cannot be read ({error}); "
+            "remove it, and index again"
+        ) from error
     # A session without datasets is less wrong than datasets without a session, should ONE read
     # between the two.
     for staged, final in (
         *((table_path(staging, name), table_path(folder, name)) for name in TABLES),
         (staging / _ISSUES, issues_path(folder)),
     ):
-        with contextlib.suppress(FileNotFoundError):
+        try:
             staged.replace(final)
+        except FileNotFoundError:
+            pass  # in its place since before the commit was cut off
+        except OSError as error:
+            raise CommitError(
+                error.errno,
+                f"{final} cannot be replaced: {error.strerror}; see to its permissions and run "
+                f"again: the new tables wait in {staging}",
+            ) from error
     sync_directory(state)
     sync_directory(folder)
-    journal.unlink()
+    journal.unlink(missing_ok=True)
     shutil.rmtree(staging, ignore_errors=True)
     return True
 
@@ -308,15 +356,21 @@ def locked_state(folder: Path) -> Iterator[None]:
         Another run holds it.
     """
     state = folder / STATE_DIR
-    state.mkdir(exist_ok=True)
     lock = filelock.FileLock(state / "lock")
     try:
+        state.mkdir(exist_ok=True)
         lock.acquire(blocking=False)
     except filelock.Timeout:
         raise ArchiveBusyError(
             f"another run is writing the tables of {folder}; wait for its end, or give another "
             "folder for the tables"
         ) from None
+    except OSError as error:
+        raise ArchivePermissionError(
+            error.errno,
+            f"the folder {state}, beside the tables, cannot be used: {error.strerror}; see to its "
+            "permissions, or give another folder for the tables",
+        ) from error
     with lock:
         recover(folder)
         for path in state.glob("run-*"):

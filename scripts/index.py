@@ -1,4 +1,4 @@
-"""Index an archive, from a fresh machine on: `python3.11 scripts/index.py [ROOT] [options]`.
+"""Index an archive, from a fresh machine on: `python3.11 scripts/index.py [ROOT [options]]`.
 
 Makes an environment in .venv the first time, and again when pyproject.toml has changed, then runs
 `polars-alf index ROOT` with the options given. Without ROOT, it makes a small archive in
@@ -45,11 +45,11 @@ def main(arguments: list[str]) -> int:
         return 0
     python = prepare_environment(".venv", "one")
     index = [python, "-m", "polars_alf", "index"]
-    if not all(argument.startswith("-") for argument in arguments):
+    if arguments:
         return run_instead([*index, *arguments])
 
     make_demo_archive()
-    code = subprocess.run([*index, str(DEMO_ARCHIVE), *arguments]).returncode
+    code = subprocess.run([*index, str(DEMO_ARCHIVE)]).returncode
     return code or subprocess.run([python, "-c", OPEN_WITH_ONE, str(DEMO_ARCHIVE)]).returncode
 
 

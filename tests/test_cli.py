@@ -55,7 +55,7 @@ def test_index_tells_a_machine(archive: Path, tmp_path: Path) -> None:
     assert report["seconds"] > 0
     assert report["sessions_path"] == str(out_dir / "sessions.pqt")
     assert (report["n_sessions"], report["n_datasets"], report["n_bytes"]) == (4, 12, 244)
-    assert report["issues"] == {"invalid_date": 1}
+    assert report["issues"] == {"invalid_date": 1, "outside_session": 3}
     assert report["namespace"] == str(namespace)
 
 
@@ -91,11 +91,13 @@ def test_issues_are_listed(archive: Path) -> None:
     make_tree(archive, BAD_DATE)
     run("index", archive)
     result = run("issues", archive)
-    kind, path, message = result.stdout.strip().split("\t")
+    first, *others = result.stdout.splitlines()
+    assert [line.split("\t")[0] for line in others] == ["outside_session"] * 3
+    kind, path, message = first.split("\t")
     assert (kind, path) == ("invalid_date", "cortexlab/Subjects/KS001/2021-13-45")
     assert "rename" in message
-    (line,) = run("issues", archive, "--json").stdout.splitlines()
-    assert json.loads(line)["kind"] == kind
+    lines = run("issues", archive, "--json", "--kind", kind).stdout.splitlines()
+    assert [json.loads(line)["path"] for line in lines] == [path]
     assert run("issues", archive, "--kind", "vanished").stdout == ""
     assert run("issues", archive / "cortexlab").returncode == 1
 
@@ -108,7 +110,10 @@ def test_issues_are_listed(archive: Path) -> None:
         (["index", ".", "--out-dir", "nowhere"], 1, "folder for the tables"),
         (["index", ".", "--jobs", "0"], 2, "--jobs"),
         (["index", ".", "--jobs", "many"], 2, "--jobs"),
-        (["index", ".", "--namespace", "me"], 2, "--namespace"),
+        (["index", ".", "--namespace", ""], 2, "namespace"),
+        (["index", ""], 2, "empty text"),
+        (["index", ".", "--exclude", "!"], 2, "cannot be excluded"),
+        (["issues", ".", "--kind", "bogus"], 2, "bogus"),
         (["index", ".", "--executor", "gpu"], 2, "gpu"),
         (["index", ".", "--lab", "other"], 1, "contradicts the folder"),
         (["index", ".", "--lab", "a/b"], 2, "cannot be the name of a folder"),
@@ -141,8 +146,24 @@ def test_help_and_version() -> None:
     assert run("--version").stdout.startswith("polars-alf ")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no such name there")
+def test_names_reach_a_terminal_that_lacks_them(tmp_path: Path) -> None:
+    root = make_tree(tmp_path / "dé [x] :cat: 日", {"S/2020-01-01/001": SESSION} | BAD_DATE)
+    result = run("index", root)
+    assert f"Archive      {root}\n" in result.stdout
+    narrow = os.environ | {"PYTHONIOENCODING": "cp1252"}
+    for command in ("index", "issues"):
+        result = subprocess.run(
+            [sys.executable, "-m", "polars_alf", command, str(root)],
+            capture_output=True,
+            env=narrow,
+        )
+        assert result.returncode == 0, result.stderr
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals there")
-def test_interrupt_leaves_the_old_tables(archive: Path) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_leaves_the_old_tables(archive: Path, stop: signal.Signals) -> None:
     run("index", archive)
     before = (archive / "datasets.pqt").read_bytes()
     big = archive / "cortexlab/Subjects/KS001/2020-01-01/001/huge.file.npy"
@@ -157,7 +178,7 @@ def test_interrupt_leaves_the_old_tables(archive: Path) -> None:
     while "Scanning" not in process.stderr.readline():
         pass
     time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(stop)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "interrupted" in stderr

@@ -139,7 +139,7 @@ def test_hazards_of_one_do_not_come_back(tmp_path: Path) -> None:
     assert len(sessions) == 5
     assert len(datasets) == 12
     assert datasets["rel_path"].notna().all()
-    assert report.issues == {"invalid_date": 1}
+    assert report.issues == {"invalid_date": 1, "outside_session": 1}
 
 
 def test_drop_in_gives_the_tables_of_one(clean: Path, tmp_path: Path) -> None:

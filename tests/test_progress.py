@@ -27,16 +27,30 @@ def test_no_shards_at_all(tmp_path: Path) -> None:
 
 def test_monitor_calls_while_it_runs_and_at_the_end(tmp_path: Path) -> None:
     seen: list[Progress] = []
-    with Monitor(seen.append, interval=0.01) as monitor:
+    survey = Counter()
+    survey.add(files=2)
+    with Monitor(seen.append, survey, interval=0.01) as monitor:
         counters = CounterFile.create(tmp_path / "counters", 1)
-        monitor.begin("scan", counters)
+        monitor.begin_scan(1, counters)
         counters.slot(0).add(files=7)
         time.sleep(0.1)
         during = len(seen)
     assert during > 1
     assert len(seen) > during
-    assert (seen[-1].stage, seen[-1].files, seen[-1].n_shards) == ("scan", 7, 1)
+    assert (seen[-1].stage, seen[-1].files, seen[-1].n_shards) == ("scan", 9, 1)
     assert seen[-1].seconds > 0.1
+
+
+def test_a_callback_that_fails_ends_the_calls_not_the_run() -> None:
+    seen: list[Progress] = []
+
+    def fail(progress: Progress) -> None:
+        seen.append(progress)
+        raise RuntimeError("no display")
+
+    with Monitor(fail, interval=0.01):
+        time.sleep(0.1)
+    assert len(seen) == 1
 
 
 def _progress(stage: str, seconds: float, n_bytes: int = 0) -> Progress:
@@ -60,4 +74,4 @@ def test_a_terminal_gets_a_bar_with_bytes() -> None:
     with rendering.show_progress(console) as show:
         show(_progress("scan", 2.0, n_bytes=5_000_000))
         time.sleep(0.3)
-    assert "1,000 files, 10 sessions, 500 files/s, 5.0 MB digested at 2.5 MB/s" in stream.getvalue()
+    assert "1,000 files, 10 sessions, 500 files/s, 5.0 MB, 2.5 MB/s" in stream.getvalue()

@@ -83,7 +83,7 @@ def test_listing_by_path_gives_the_same(archive: Path, monkeypatch: pytest.Monke
     by_path = walk(archive)
     assert by_path[0].equals(by_descriptor[0])
     assert by_path[1].equals(by_descriptor[1])
-    assert len(by_path[1]) == 1
+    assert len(by_path[1]) == 4
 
 
 @pytest.mark.parametrize(
@@ -119,19 +119,42 @@ ODD: list[tuple[str, Tree, int, list[tuple[str, str]]]] = [
         "a day that no calendar has",
         {"KS001/2021-02-30/001/a.b.npy": 1, "KS001/2021-13-45/001/a.b.npy": 1},
         0,
-        [("KS001/2021-02-30", "invalid_date"), ("KS001/2021-13-45", "invalid_date")],
+        [
+            ("KS001/2021-02-30", "invalid_date"),
+            ("KS001/2021-02-30/001", "outside_session"),
+            ("KS001/2021-13-45", "invalid_date"),
+            ("KS001/2021-13-45/001", "outside_session"),
+        ],
     ),
     (
         "a subject with a space",
         {"my subject/2021-02-03/001/a.b.npy": 1},
         0,
-        [("my subject/2021-02-03/001", "invalid_subject")],
+        [
+            ("my subject/2021-02-03/001", "invalid_subject"),
+            ("my subject/2021-02-03/001", "outside_session"),
+        ],
     ),
     (
         "a number of four digits",
         {"KS001/2021-02-03/1234/a.b.npy": 1},
         0,
-        [("KS001/2021-02-03/1234", "invalid_number")],
+        [
+            ("KS001/2021-02-03/1234", "invalid_number"),
+            ("KS001/2021-02-03/1234", "outside_session"),
+        ],
+    ),
+    (
+        "folders that are nearly sessions, and files beside sessions",
+        {
+            f"KS001/{folder}a.b.npy": 1
+            for folder in ("", "2021-1-1/001/", "2021-02-03/", "2021-02-03/001_bak/", "20210203/1/")
+        },
+        0,
+        [
+            (f"KS001{folder}", "outside_session")
+            for folder in ("", "/2021-1-1/001", "/2021-02-03", "/2021-02-03/001_bak", "/20210203/1")
+        ],
     ),
     (
         "a number without zeros",
@@ -161,9 +184,15 @@ ODD: list[tuple[str, Tree, int, list[tuple[str, str]]]] = [
     ),
     (
         "a session inside a session",
-        {f"{DATE}/001/copy/KS001/2020-01-01/002/a.b.npy": 1},
-        1,
-        [(f"{DATE}/001/copy/KS001/2020-01-01/002", "nested_session")],
+        {
+            f"{DATE}/001/copy/KS001/2020-01-01/002/a.b.npy": 1,
+            f"{DATE}/001/2020-01-03/003/a.b.npy": 1,
+        },
+        2,
+        [
+            (f"{DATE}/001/2020-01-03/003", "nested_session"),
+            (f"{DATE}/001/copy/KS001/2020-01-01/002", "nested_session"),
+        ],
     ),
     (
         "a directory with the name of a dataset",
@@ -239,9 +268,9 @@ ODD_POSIX: list[tuple[str, Tree, int, list[tuple[str, str]]]] = [
         },
         0,
         [
-            (f"{DATE}/001/a\nb", "invalid_name"),
-            (f"{DATE}/001/a.b\n.npy", "invalid_name"),
-            (f"{DATE}/001/a.b.npy\n", "invalid_name"),
+            (f"{DATE}/001/a\\x0ab", "invalid_name"),
+            (f"{DATE}/001/a.b\\x0a.npy", "invalid_name"),
+            (f"{DATE}/001/a.b.npy\\x0a", "invalid_name"),
             (f"{DATE}/001/a\\xff.b.npy", "invalid_name"),
             (f"{DATE}/001/caf\\xe9", "invalid_name"),
         ],
@@ -396,9 +425,24 @@ def test_a_listing_that_breaks_keeps_what_was_read(
 
     monkeypatch.setattr(posix, "LIST_BY_DESCRIPTOR", False)
     monkeypatch.setattr(posix.os, "scandir", Scandir)
-    entries, issues, _ = walk(archive / "wittenlab/Subjects/KS001/2020-01-01/001")
-    assert issues.rows() == [(".", "unreadable_directory")]
-    assert entries["path"].to_list() == ["/_ibl_trials.intervals_bpod.csv"]
+    entries, issues, _ = walk(archive / "wittenlab/Subjects/KS001/2020-01-01")
+    assert issues.rows() == [("001", "unreadable_directory")]
+    assert entries["path"].to_list() == ["001/_ibl_trials.intervals_bpod.csv"]
+    with pytest.raises(OSError, match="Input/output"):
+        walk(archive / "wittenlab/Subjects/KS001/2020-01-01/001")
+
+
+@posix_only
+def test_descriptors_are_closed(tmp_path: Path) -> None:
+    import resource
+
+    make_tree(tmp_path, {f"S/2020-01-01/001/c{i}/a.b.npy": 1 for i in range(200)})
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (150, hard))
+    try:
+        assert len(found(tmp_path)) == 200
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_deep_trees_do_not_exhaust_anything(tmp_path: Path) -> None:

@@ -153,6 +153,55 @@ def test_the_next_run_clears_up(archive: Path, stage: str) -> None:
     assert left <= {"namespace", "issues.arrow", "lock"}
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, PermissionError])
+@pytest.mark.parametrize("table", ["sessions", "datasets"])
+def test_a_commit_that_fails_halfway_is_finished_later(
+    archive: Path, monkeypatch: pytest.MonkeyPatch, table: str, error: type[BaseException]
+) -> None:
+    index_archive(archive)
+    make_tree(archive, {"cortexlab/Subjects/KS003/2020-01-01/001": SESSION})
+    replace = Path.replace
+    failures = [table]
+
+    def fail_once(path: Path, target: Path) -> Path:
+        if path.suffix == ".pqt" and path.stem in failures:
+            failures.remove(path.stem)
+            raise error(13, "refused") if error is PermissionError else error
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", fail_once)
+    with pytest.raises((KeyboardInterrupt, errors.CommitError)):
+        index_archive(archive, executor="serial")
+    with store.locked_state(archive):
+        assert _rows(archive) == (5, 15)
+    assert list((archive / store.STATE_DIR).glob("run-*")) == []
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", "[]"])
+def test_a_journal_that_is_damaged_is_named(archive: Path, text: str) -> None:
+    index_archive(archive)
+    (archive / store.STATE_DIR / "commit.json").write_text(text)
+    with pytest.raises(errors.CommitError, match=r"commit\.json"):
+        index_archive(archive)
+
+
+def test_a_folder_in_the_place_of_a_table(archive: Path) -> None:
+    index_archive(archive)
+    (archive / "datasets.pqt").unlink()
+    (archive / "datasets.pqt").mkdir()
+    before = (archive / "sessions.pqt").read_bytes()
+    with pytest.raises(errors.CommitError, match="is a folder"), pytest.warns(errors.TableWarning):
+        index_archive(archive)
+    assert (archive / "sessions.pqt").read_bytes() == before
+
+
+def test_issues_that_are_damaged_are_named(archive: Path) -> None:
+    index_archive(archive)
+    store.issues_path(archive).write_bytes(b"junk")
+    with pytest.raises(errors.TableError, match=r"issues\.arrow"):
+        store.scan_issues(archive)
+
+
 @pytest.mark.pandas
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_reader_never_sees_half_a_commit(archive: Path, stage: str) -> None:
@@ -175,7 +224,7 @@ def test_a_full_disk_leaves_the_old_tables(archive: Path, monkeypatch: pytest.Mo
 
     with monkeypatch.context() as patch:
         patch.setattr(store.os, "fsync", fail)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(errors.OutputError, match="No space left"):
             index_archive(archive)
     assert {path: path.read_bytes() for path in archive.glob("*.pqt")} == before
     index_archive(archive)

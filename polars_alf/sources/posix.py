@@ -227,7 +227,7 @@ class Walker:
             )
 
     def _check_nested(self, directory: str, session: str) -> None:
-        if self._is_session(_within(directory, session).split("/")):
+        if self._is_session(self._parts(directory)):
             self._report(
                 directory,
                 IssueKind.NESTED_SESSION,
@@ -243,6 +243,7 @@ class Walker:
             self._directories.append((directory, session))
         before = len(self._sizes)
         others_before = self.n_other_files
+        self._n_strays = 0
         subdirectories: list[str] = []
         path = self._prefix + directory if directory else self.root
         try:
@@ -255,8 +256,17 @@ class Walker:
             else:
                 self._list_entries(path, directory, session, subdirectories)
         except OSError as error:
+            if not directory:
+                raise  # without its root, an archive is not empty but out of reach
             kind = IssueKind.VANISHED if error.errno in _GONE else IssueKind.UNREADABLE_DIRECTORY
             self._report(directory, kind, f"listing stopped: {error.strerror}", error.errno)
+        if self._n_strays:
+            self._report(
+                directory,
+                IssueKind.OUTSIDE_SESSION,
+                f"{self._n_strays} files with names of datasets lie in no session; move them into "
+                "one, [lab/Subjects/]subject/yyyy-mm-dd/number, or exclude them",
+            )
         n_datasets = len(self._sizes) - before
         if n_datasets and session is not None:
             self._directory_codes.extend([len(self._batch_directories)] * n_datasets)
@@ -342,6 +352,7 @@ class Walker:
             self._inodes.append(status.st_ino)
         else:
             self.n_other_files += 1
+            self._n_strays += session is None and verdict >= 0
 
     def _follow(self, directory: str, name: str, session: str | None) -> bool:
         """Tell whether to enter a linked directory; report it where not."""
@@ -422,11 +433,12 @@ class Walker:
 
 
 def printable(path: str) -> str:
-    r"""Return a path as text that is valid UTF-8, each byte that is not as ``\xNN``."""
+    r"""Return a path as text of one line; bytes not UTF-8 and control characters as ``\xNN``."""
     try:
-        return os.fsencode(path).decode("utf-8", "backslashreplace")
+        text = os.fsencode(path).decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # half a surrogate pair, as Windows allows
-        return path.encode("utf-8", "backslashreplace").decode()
+        text = path.encode("utf-8", "backslashreplace").decode()
+    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 def _join(directory: str, name: str) -> str:
