@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+import polars as pl
 from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import (
@@ -21,12 +23,14 @@ from rich.table import Table
 
 from polars_alf.indexing import IndexReport
 from polars_alf.progress import Progress
+from polars_alf.schema import RemovalKind, RemovalResult
 
 SECONDS_PER_LINE = 10.0
 """How often progress is told where it cannot be drawn: seldom enough for a log."""
 
 _STAGES = {"survey": "Listing subjects", "scan": "Scanning", "write": "Writing tables"}
 _ISSUES_SHOWN = 12
+_PATHS_SHOWN = 10
 
 
 @contextmanager
@@ -90,6 +94,43 @@ def print_issues(report: IndexReport, console: Console) -> None:
         table.add_row(kind, f"{count:,}", f"{row['path']!r}: {row['message']}")
     console.print(table, highlight=False, markup=False)
     console.print(f"All of them: polars-alf issues {report.sessions_path.parent}", highlight=False)
+
+
+def print_plan(plan: pl.DataFrame, root: Path, console: Console) -> None:
+    """Print what a plan of removals (REMOVALS) would remove, with the first paths of each kind."""
+    datasets = plan.filter(kind=RemovalKind.DATASET)
+    folders = plan.filter(pl.col("kind") != RemovalKind.DATASET)
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("Archive", str(root))
+    table.add_row("Datasets", f"{len(datasets):,} ({decimal(int(datasets['file_size'].sum()))})")
+    for reason, count in datasets.group_by("reason", maintain_order=True).len().iter_rows():
+        table.add_row("", f"{count:,}: {reason}")
+    sessions = len(folders.filter(kind=RemovalKind.SESSION))
+    table.add_row("Folders", f"{len(folders):,} ({sessions:,} of sessions)")
+    console.print(table, soft_wrap=False, highlight=False, markup=False)
+    for rows in (datasets, folders):
+        for path in rows["path"].head(_PATHS_SHOWN):
+            console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
+        if len(rows) > _PATHS_SHOWN:
+            console.print(f"  … and {len(rows) - _PATHS_SHOWN:,} more", highlight=False)
+
+
+def print_outcomes(outcomes: pl.DataFrame, log: Path, console: Console) -> None:
+    """Print what became of a plan (OUTCOMES), and each path that was not removed with its cause."""
+    removed = outcomes.filter(result=RemovalResult.REMOVED)
+    size = decimal(int(removed["file_size"].sum()))
+    console.print(f"Removed {len(removed):,} of {len(outcomes):,} ({size}).", highlight=False)
+    for path, result, message in (
+        outcomes.filter(pl.col("result") != RemovalResult.REMOVED)
+        .select("path", "result", "message")
+        .iter_rows()
+    ):
+        console.print(
+            f"  {result}: {path}: {message}", highlight=False, markup=False, soft_wrap=True
+        )
+    console.print(f"Log: {log}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _opening_line(report: IndexReport) -> str:

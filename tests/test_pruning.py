@@ -477,7 +477,7 @@ def test_what_the_index_could_not_read_is_kept(
     assert report.issues == {"unreadable_directory": 1}
     closed.chmod(0o755)
     for folder, path in ((archive, f"{session}/alf"), (archive / session, "alf")):
-        with pytest.warns(KeptWarning, match=rf"1 files .*'{path}/probe00/.*index again"):
+        with pytest.warns(KeptWarning, match=rf"kept 1 .*'{path}/probe00/.*index again"):
             assert plan_removals(folder, tables).is_empty()
     moved = archive.rename(tmp_path / "moved")
     with pytest.warns(KeptWarning):

@@ -161,7 +161,9 @@ def _list_archive(root: Path, n_jobs: int, progress: Callable[[Progress], None] 
         shards = plan_shards(walker.survey())
         counters = Path(temporary, "counters")
         monitor.begin("scan", CounterFile.create(counters, len(shards)))
-        entries, directories, links = [], [], _links(walker)
+        entries: list[pl.DataFrame] = []
+        directories: list[pl.DataFrame] = []
+        links = _links(walker)
         for batches, table, more in run_tasks(
             _list_shard,
             [_Task(str(root), shard, str(counters)) for shard in shards],
@@ -285,7 +287,7 @@ def _drop_doubtful(removals: Iterable[Removal], doubts: Mapping[str, str]) -> li
             sure.append(removal)
     for why, paths in kept.items():
         warnings.warn(
-            f"{len(paths)} files that no table has were kept, {paths[0]!r} for one: {why}",
+            f"kept {len(paths)} that no table has, {paths[0]!r} for one: {why}",
             KeptWarning,
             stacklevel=3,
         )
