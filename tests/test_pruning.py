@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -31,7 +32,7 @@ from polars_alf.errors import (
     StalePlanError,
     TableError,
 )
-from polars_alf.pruning import LOG_NAME, applying, folders, planning
+from polars_alf.pruning import LOG_NAME, applying, folders, matching, planning
 from polars_alf.schema import OUTCOMES, REMOVALS, polars_schema
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
@@ -240,9 +241,10 @@ def test_folders_at_and_above_the_root_stay(archive: Path, tmp_path: Path) -> No
 
 def test_what_the_index_leaves_out_can_be_kept(archive: Path) -> None:
     make_tree(archive / KS001, {"raw_video_data/_iblrig_leftCamera.raw.mp4": 9, "a.b.c": 1})
-    make_tree(archive, {"cortexlab/Subjects/KS009/2020-01-01/001": {}})
     index_archive(archive, exclude=["raw_video_data/", "a.b.c"])
+    make_tree(archive, {"cortexlab/Subjects/KS009/2020-01-01/001": {}})
     assert len(names(plan_removals(archive))) == 2
+    assert len(names(plan_removals(archive), "session")) == 1
     plan = plan_removals(archive, exclude=["raw_video_data/", "KS009/"])
     assert plan["path"].to_list() == [f"{KS001}/a.b.c"]
 
@@ -484,6 +486,25 @@ def test_what_the_index_could_not_read_is_kept(
         assert plan_removals(moved, tables).is_empty()
 
 
+@posix_only
+def test_roots_inside_what_the_index_could_not_read_are_kept(
+    archive: Path, tmp_path: Path, unprivileged: Callable[[], None]
+) -> None:
+    subject = archive / "cortexlab/Subjects/KS002"
+    subject.chmod(0)
+    tables = tmp_path / "tables"
+    tables.mkdir()
+    tables.chmod(0o777)
+    was = os.geteuid()
+    unprivileged()
+    index_archive(archive, tables)
+    os.seteuid(was)
+    subject.chmod(0o755)
+    for root in (subject, subject / "2020-02-29"):
+        with pytest.warns(KeptWarning, match="index again"):
+            assert plan_removals(root, tables, force=True).is_empty()
+
+
 def test_copies_that_the_index_passed_over_are_kept(archive: Path) -> None:
     make_tree(archive, {f"backup/{KS001}": SESSION, f"backup/{KS001}/more.times.npy": 1})
     report = index_archive(archive)
@@ -557,6 +578,29 @@ def test_what_a_link_of_the_archive_leads_to_is_kept(tmp_path: Path) -> None:
     outcomes = apply_removals(tmp_path, plan)
     assert set(outcomes["result"]) == {"removed"}
     assert (tmp_path / day / "001/linked.times.npy").exists()
+
+
+@posix_only
+def test_empty_sessions_that_a_linked_folder_leads_to_are_kept(archive: Path) -> None:
+    index_archive(archive)
+    subject = "cortexlab/Subjects/KS001"
+    make_tree(archive, {f"{subject}/2020-05-05/001": {}, f"{subject}/2020-06-06/001": {}})
+    (archive / subject / "2020-07-07").symlink_to("2020-05-05")
+    plan = plan_removals(archive)
+    assert names(plan, "session") == [f"{subject}/2020-06-06/001"]
+
+
+def test_files_in_no_session_that_rows_could_name_are_kept() -> None:
+    # Should the walk ever see a session where the pattern of the rows does not.
+    directories = pl.LazyFrame({"directory": ["S!/2020-01-01/001"]}).with_columns(
+        session="directory"
+    )
+    owners = matching.list_owners(directories, "/archive")
+    tables = tables_of("a", "")
+    claims = matching.claim_files(owners, tables["sessions"].lazy().cast(pl.String),
+                                  tables["datasets"].lazy())  # fmt: skip
+    entries = pl.LazyFrame({"entry": [7], "directory": ["S!/2020-01-01/001"], "name": ["a.b.c"]})
+    assert matching.find_claimed(entries, owners, claims).collect()["entry"].to_list() == [7]
 
 
 @posix_only
@@ -745,6 +789,11 @@ def test_paths_that_lead_out_are_never_followed(strays: Path, path: str, kind: s
     assert outcome["result"] == "failed"
     assert "no path relative to the archive" in outcome["message"]
     assert files_of(strays.parent) == before
+
+
+@pytest.mark.parametrize("number", [errno.ENOTDIR, errno.ELOOP, errno.EMLINK])
+def test_a_link_on_the_way_is_a_change_on_every_system(number: int) -> None:
+    assert applying._judge_error(OSError(number, ""))[0] == "changed"
 
 
 def test_other_kinds_are_not_removed(strays: Path) -> None:

@@ -19,7 +19,7 @@ from polars_alf import store
 from polars_alf.checks import check_folder, check_root
 from polars_alf.errors import OptionError, StalePlanError
 from polars_alf.pruning.asking import stamp_tables
-from polars_alf.pruning.folders import Folder, open_folder, split_path
+from polars_alf.pruning.folders import LINK_ERRORS, Folder, open_folder, split_path
 from polars_alf.schema import OUTCOMES, REMOVALS, RemovalKind, RemovalResult, polars_schema
 
 LOG_NAME = "removals.jsonl"
@@ -175,7 +175,7 @@ def _judge_error(error: OSError | ValueError) -> tuple[RemovalResult, str]:
     match error:
         case FileNotFoundError():
             return RemovalResult.GONE, "not there any more"
-        case NotADirectoryError():
+        case OSError(errno=number) if number in LINK_ERRORS:
             return RemovalResult.CHANGED, "on its path there is a link, or no folder, by now"
         case OSError(errno=errno.ENOTEMPTY | errno.EEXIST):
             return RemovalResult.CHANGED, "not empty"

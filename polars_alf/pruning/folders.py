@@ -21,6 +21,9 @@ BY_DESCRIPTOR = {os.open, os.stat, os.unlink, os.rmdir} <= os.supports_dir_fd an
 )
 """Whether names can be looked up in an open folder."""
 
+LINK_ERRORS = (errno.ENOTDIR, errno.ELOOP, errno.EMLINK)
+"""What Linux, macOS and FreeBSD say of a link where a folder is asked for."""
+
 _OPEN = (
     os.O_RDONLY
     | getattr(os, "O_DIRECTORY", 0)
@@ -86,10 +89,9 @@ def open_folder(root: Path, directory: str) -> Iterator[Folder]:
     ------
     ValueError
         The path could lead out of the root.
-    NotADirectoryError
-        It leads through a link, or through something that is no folder.
     OSError
-        It is not there, or may not be listed.
+        It leads through a link or something else that is no folder (for a link, `LINK_ERRORS`
+        has the number), is not there, or may not be listed.
     """
     parts = split_path(directory) if directory else ()
     path = root.joinpath(*parts)
@@ -104,12 +106,7 @@ def open_folder(root: Path, directory: str) -> Iterator[Folder]:
     try:
         for part in parts:
             above = descriptor
-            try:
-                descriptor = os.open(part, _OPEN, dir_fd=above)
-            except OSError as error:
-                if error.errno in (errno.ELOOP, errno.EMLINK):  # EMLINK is what FreeBSD says
-                    raise NotADirectoryError(errno.ENOTDIR, "a link", str(path)) from None
-                raise
+            descriptor = os.open(part, _OPEN, dir_fd=above)
             os.close(above)
         yield Folder(path, descriptor)
     finally:
