@@ -31,6 +31,7 @@ from polars_alf.errors import (
     OptionError,
     StalePlanError,
     TableError,
+    TornPairError,
 )
 from polars_alf.pruning import LOG_NAME, applying, folders, matching, planning
 from polars_alf.schema import OUTCOMES, REMOVALS, polars_schema
@@ -251,13 +252,13 @@ def test_what_the_index_leaves_out_can_be_kept(archive: Path) -> None:
 
 def test_workers_change_nothing(archive: Path) -> None:
     make_tree(archive, {f"lab/Subjects/S/2021-{i // 28 + 1:02}-{i % 28 + 1:02}/001": SESSION
-                        for i in range(120)})  # fmt: skip
+                        for i in range(160)})  # fmt: skip
     index_archive(archive)
     make_tree(archive, {f"lab/Subjects/S/2021-01-{i:02}/001/a.b.c": i for i in range(1, 20)})
     seen = []
     one = plan_removals(archive, n_jobs=1, progress=seen.append)
     assert len(one) == 19
-    assert seen[-1].files == 124 * 4 + 19
+    assert seen[-1].files == 164 * 4 + 19
     assert_frame_equal(one, plan_removals(archive, n_jobs=2))
 
 
@@ -438,7 +439,7 @@ def test_tables_that_cannot_be_read_are_refused_even_by_force(archive: Path) -> 
     good = {name: (archive / f"{name}.pqt").read_bytes() for name in ("sessions", "datasets")}
     index_archive(archive)
     (archive / "sessions.pqt").write_bytes(good["sessions"])
-    with pytest.raises(TableError, match="different runs"):
+    with pytest.raises(TornPairError, match="different runs"):
         plan_removals(archive, force=True)
     (archive / "datasets.pqt").write_bytes(good["datasets"][:-9])
     with pytest.raises(TableError, match=r"datasets\.pqt"):
@@ -446,6 +447,38 @@ def test_tables_that_cannot_be_read_are_refused_even_by_force(archive: Path) -> 
     pl.DataFrame({"eid": ["a"]}).write_parquet(archive / "datasets.pqt")
     with pytest.raises(TableError, match=r"datasets\.pqt.*rel_path"):
         plan_removals(archive, force=True)
+
+
+def test_a_commit_that_was_cut_off_is_finished_first(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index_archive(archive)
+    make_tree(archive / KS001, {"new.times.npy": 1})
+
+    def cut_off(folder: Path) -> None:
+        staging = next((folder / store.STATE_DIR).glob("run-*"))
+        (staging / "sessions.pqt").replace(folder / "sessions.pqt")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "recover", lambda folder: False)
+        patch.setattr(store.Staging, "__exit__", lambda *_: None)
+        patch.setattr(store.Staging, "commit", _commit_until(store.Staging.commit, cut_off))
+        with pytest.raises(KeyboardInterrupt):
+            index_archive(archive)
+    with pytest.raises(TornPairError):
+        store.read_origins(archive)
+    assert plan_removals(archive).is_empty(), "the new tables have the file"
+
+
+def _commit_until(
+    commit: Callable[[store.Staging], None], cut_off: Callable[[Path], None]
+) -> Callable[[store.Staging], None]:
+    def begin(staging: store.Staging) -> None:
+        commit(staging)
+        cut_off(staging.folder)
+
+    return begin
 
 
 def test_arguments_are_checked(archive: Path) -> None:
@@ -797,9 +830,11 @@ def test_a_link_on_the_way_is_a_change_on_every_system(number: int) -> None:
 
 
 def test_other_kinds_are_not_removed(strays: Path) -> None:
-    plan = plan_removals(strays).filter(path=STRAY).with_columns(kind=pl.lit("tree"))
-    assert apply_removals(strays, plan)["result"].to_list() == ["changed"]
-    assert (strays / STRAY).exists()
+    plan = plan_removals(strays).with_columns(kind=pl.lit("tree"))
+    before = files_of(strays)
+    assert set(apply_removals(strays, plan)["result"]) == {"changed"}
+    assert files_of(strays) == before
+    assert (strays / "cortexlab/Subjects/KS009/2020-01-01/001").is_dir()
 
 
 @posix_only
