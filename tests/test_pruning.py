@@ -361,7 +361,9 @@ def test_rows_without_a_session_keep_their_path_everywhere(tmp_path: Path) -> No
     tables = tables_of("a", "", 1, "alf/spikes.times.npy")
     lost = datasets_table((str(uuid.uuid4()), DATASETS[0]), (None, DATASETS[1]), (None, None))
     tables["datasets"] = pl.concat([tables["datasets"], lost])
-    assert names(plan_removals(tmp_path, **tables)) == [f"{session}/stray.times.npy"]
+    with pytest.warns(KeptWarning, match="one of their 2 paths are kept"):
+        plan = plan_removals(tmp_path, **tables)
+    assert names(plan) == [f"{session}/stray.times.npy"]
 
 
 def test_rows_of_sessions_that_only_the_datasets_have(tmp_path: Path) -> None:
@@ -493,6 +495,8 @@ def test_arguments_are_checked(archive: Path) -> None:
         plan_removals(archive, **tables, n_jobs=0)
     with pytest.raises(OptionError, match="inode"):
         apply_removals(archive, polars_schema(REMOVALS).to_frame().drop("inode"))
+    with pytest.raises(OptionError, match="no path"):
+        apply_removals(archive, polars_schema(REMOVALS).to_frame().clear(n=1))
 
 
 @posix_only

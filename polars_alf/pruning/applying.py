@@ -68,7 +68,7 @@ def apply_removals(
     ArchiveNotFoundError, ArchiveNotADirectoryError, ArchivePermissionError
         About the root, or the folder of the tables; nothing was removed.
     OptionError
-        The plan lacks a column; nothing was removed.
+        The plan lacks a column, or a path; nothing was removed.
     StalePlanError
         The tables are not those of the plan; nothing was removed.
     ArchiveBusyError
@@ -81,6 +81,8 @@ def apply_removals(
     missing = [name for name in REMOVALS.names if name not in plan.columns]
     if missing:
         raise OptionError(f"the plan lacks {missing}; give what plan_removals returned")
+    if plan["path"].has_nulls():
+        raise OptionError("a row of the plan has no path; give what plan_removals returned")
     outcomes: list[dict[str, Any]] = []
     with store.locked_state(folder):
         _check_stamps(plan["tables"], folder)
@@ -200,6 +202,8 @@ class _Log:
             self._file.seek(-1, os.SEEK_END)
             if self._file.read() != b"\n":
                 self._file.write(b"\n")
+        else:
+            store.sync_directory(path.parent)
 
     def __enter__(self) -> _Log:
         return self

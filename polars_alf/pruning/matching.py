@@ -129,7 +129,7 @@ def claim_files(owners: pl.LazyFrame, sessions: pl.LazyFrame, datasets: pl.LazyF
     files, paths, names = pl.collect_all(
         [
             rows.join(claimed, on="eid").select("owner", "key").unique(),
-            rows.join(ids.lazy(), on="eid", how="anti").select("key").unique(),
+            rows.join(ids.lazy(), on="eid", how="anti").select("key").drop_nulls().unique(),
             rows.filter("is_odd").select(name=pl.col("key").str.extract(_LAST_NAME)).unique(),
         ],
         engine="streaming",

@@ -115,6 +115,13 @@ def plan_removals(
             f"{tables.place} have no session that is in {root}; give the tables of this archive, "
             "or force it"
         )
+    if not claims.paths.is_empty():
+        warnings.warn(
+            f"{tables.place} have datasets whose sessions are in neither table: files with one of "
+            f"their {len(claims.paths)} paths are kept in every session; index {root} again",
+            KeptWarning,
+            stacklevel=2,
+        )
     doubts = _find_doubts(root, listing, tables)
     spec = pathspec.GitIgnoreSpec.from_lines(exclude)
     strays = _find_strays(root, listing, owners, claims)
