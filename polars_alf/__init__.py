@@ -3,6 +3,15 @@
 from polars_alf._version import __version__
 from polars_alf.indexing import IndexReport, index_archive
 from polars_alf.progress import Progress
+from polars_alf.pruning import apply_removals, plan_removals
 from polars_alf.scanning import scan_archive
 
-__all__ = ["IndexReport", "Progress", "__version__", "index_archive", "scan_archive"]
+__all__ = [
+    "IndexReport",
+    "Progress",
+    "__version__",
+    "apply_removals",
+    "index_archive",
+    "plan_removals",
+    "scan_archive",
+]

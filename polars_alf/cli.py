@@ -1,7 +1,8 @@
 """The command line: arguments to functions to exit codes.
 
 Results go to stdout, progress and messages to stderr. Exit codes: 0 done, 1 failed, 2 wrong
-usage, 3 done but with issues under ``--strict``, 130 interrupted.
+usage, 3 done but not all of it (issues under ``--strict``, paths that could not be removed), 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ import polars_alf
 from polars_alf import rendering, store
 from polars_alf.errors import OptionError, PolarsAlfError
 from polars_alf.executors import EXECUTORS, check_executor
-from polars_alf.schema import IssueKind
+from polars_alf.pruning import LOG_NAME
+from polars_alf.schema import IssueKind, RemovalResult
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
-EXIT_ISSUES = 3
+EXIT_INCOMPLETE = 3
 EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
@@ -62,12 +64,21 @@ def _say(message: str) -> None:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def _interruptible(state: str = "the tables are whole") -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        _say("interrupted; the tables are whole")
+        _say(f"interrupted; {state}")
         raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+@contextmanager
+def _saying_warnings() -> Iterator[None]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        _say(f"warning: {warning.message}")
 
 
 def _show_version(wanted: bool) -> None:
@@ -153,8 +164,7 @@ def index(
     """
     stderr = Console(stderr=True)
     showing = nullcontext(None) if quiet else rendering.show_progress(stderr)
-    with warnings.catch_warnings(record=True) as caught, _interruptible(), showing as progress:
-        warnings.simplefilter("always")
+    with _saying_warnings(), _interruptible(), showing as progress:
         report = polars_alf.index_archive(
             root,
             out_dir,
@@ -168,14 +178,12 @@ def index(
             exclude=exclude or (),
             progress=progress,
         )
-    for warning in caught:
-        _say(f"warning: {warning.message}")
     if as_json:
         print(json.dumps(report.to_dict()))
     elif not quiet:
         rendering.print_report(report)
     if strict and report.issues:
-        raise typer.Exit(EXIT_ISSUES)
+        raise typer.Exit(EXIT_INCOMPLETE)
 
 
 @app.command()
@@ -203,3 +211,94 @@ def issues(
     else:
         columns = rows.select("kind", "path", "message")
         print(columns.write_csv(separator="\t", include_header=False), end="")
+
+
+@app.command()
+def prune(
+    root: Annotated[
+        str,
+        typer.Argument(
+            metavar="ROOT",
+            help="An archive, a lab, a Subjects folder, a subject, a date or a session.",
+            show_default=False,
+        ),
+    ],
+    tables_dir: Annotated[
+        str | None,
+        typer.Option(help="Folder of the tables; ROOT by default.", show_default=False),
+    ] = None,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Remove it, after a confirmation on the terminal.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Remove without a confirmation.")
+    ] = False,
+    keep_empty_sessions: Annotated[
+        bool, typer.Option("--keep-empty-sessions", help="Remove no folders.")
+    ] = False,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GLOB",
+            help="What to keep, as given to index; may be given again.",
+            show_default=False,
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Go on without tables, or with those of other archives.")
+    ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Workers; one a processor by default.", show_default=False),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON lines, one for each path.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print errors and warnings only.")
+    ] = False,
+) -> None:
+    """Show what ROOT has and its tables do not, and remove it with --apply.
+
+    Only datasets and emptied folders of sessions are removed: nothing that the tables could mean,
+    nothing that is not ALF, nothing through a link. What was removed is in
+    .polars_alf/removals.jsonl beside the tables.
+
+    Exit codes: 0 done, 1 failed or declined, 2 wrong usage, 3 some paths could not be removed.
+    """
+    if apply and not yes and not sys.stdin.isatty():
+        raise typer.BadParameter("there is no terminal to confirm on; add --yes")
+    showing = nullcontext(None) if quiet else rendering.show_progress(Console(stderr=True))
+    with _saying_warnings(), _interruptible("nothing was removed"), showing as progress:
+        plan = polars_alf.plan_removals(
+            root,
+            tables_dir,
+            remove_empty_sessions=not keep_empty_sessions,
+            exclude=exclude or (),
+            force=force,
+            n_jobs=jobs,
+            progress=progress,
+        )
+    speaks = not (quiet or as_json)
+    if speaks:
+        rendering.print_plan(plan, Path(root).resolve())
+    if not apply:
+        if as_json:
+            print(plan.drop("tables").write_ndjson(), end="")
+        elif speaks and len(plan):
+            print("Nothing was removed; --apply removes it.")
+        return
+    if plan.is_empty():
+        return
+    if not yes and not typer.confirm(f"Remove these {len(plan):,}?", err=True):
+        _say("nothing was removed")
+        raise typer.Exit(EXIT_FAILED)
+    log = Path(tables_dir or root, store.STATE_DIR, LOG_NAME).resolve()
+    with _interruptible(f"what was removed is in {log}"):
+        outcomes = polars_alf.apply_removals(root, plan, tables_dir)
+    if as_json:
+        print(outcomes.write_ndjson(), end="")
+    elif speaks:
+        rendering.print_outcomes(outcomes, log)
+    if outcomes["result"].is_in([RemovalResult.CHANGED, RemovalResult.FAILED]).any():
+        raise typer.Exit(EXIT_INCOMPLETE)

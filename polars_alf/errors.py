@@ -82,6 +82,14 @@ class TornPairError(TableError):
     """Sessions and datasets are of two generations: a commit is under way, or was cut off."""
 
 
+class ForeignTablesError(PolarsAlfError, ValueError):
+    """There are no tables, or they are not those of the archive."""
+
+
+class StalePlanError(PolarsAlfError, ValueError):
+    """A plan was made with tables that have been replaced since."""
+
+
 class MissingExtraError(PolarsAlfError, ImportError):
     """A feature needs a package of an extra that is not installed."""
 
@@ -92,6 +100,10 @@ class ScanError(PolarsAlfError, RuntimeError):
 
 class TableWarning(UserWarning):
     """A table was passed over, or could not be read where that does no harm."""
+
+
+class KeptWarning(UserWarning):
+    """Files that no table has were kept, as it is not certain that they may go."""
 
 
 class NoSessionsWarning(RuntimeWarning):

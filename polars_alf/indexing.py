@@ -181,7 +181,7 @@ def index_archive(
     start = time.perf_counter()
     root = check_root(root)
     folder = check_folder(root if out_dir is None else out_dir)
-    options = Options(follow_links, parse_exclude(exclude), _own_files(folder, root))
+    options = Options(follow_links, parse_exclude(exclude), store.own_files(folder, root))
     executor = check_executor(executor)
     n_jobs = count_workers(n_jobs)
     given = parse_namespace(namespace)
@@ -303,14 +303,6 @@ def _check_found(root: Path, sessions: pl.DataFrame, issues: pa.Table) -> None:
             f"{lost['path'][0]} for one ({lost['message'][0]}); tables that were there are as "
             "they were; see to the storage and its permissions"
         )
-
-
-def _own_files(folder: Path, root: Path) -> dict[str, frozenset[str]]:
-    if not folder.is_relative_to(root):
-        return {}
-    names = {store.STATE_DIR, *(store.table_path(folder, name).name for name in store.TABLES)}
-    directory = folder.relative_to(root).as_posix()
-    return {"" if directory == "." else directory: frozenset(names)}
 
 
 def _choose_namespace(folder: Path, root: Path, given: uuid.UUID | None) -> uuid.UUID:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+import polars as pl
 from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import (
@@ -22,6 +24,8 @@ from rich.progress import (
 
 from polars_alf.indexing import IndexReport
 from polars_alf.progress import Progress
+from polars_alf.schema import RemovalKind, RemovalResult
+from polars_alf.sources.posix import printable
 
 SECONDS_PER_LINE = 10.0
 """How often progress is told where it cannot be drawn: seldom enough for a log."""
@@ -29,6 +33,7 @@ SECONDS_PER_LINE = 10.0
 _STAGES = {"survey": "Listing subjects", "scan": "Scanning", "write": "Writing tables"}
 WIDE = 120
 """Columns of a terminal from which on there is room for a bar beside the figures."""
+_PATHS_SHOWN = 10
 
 
 @contextmanager
@@ -60,20 +65,25 @@ def print_report(report: IndexReport) -> None:
     """Print what an index found, and where it is."""
     rate = (report.n_datasets + report.n_other_files) / report.seconds
     workers = "1 worker" if report.n_jobs == 1 else f"{report.n_jobs} workers"
-    for label, value in (
-        ("Archive", report.root),
+    _print_fields(
+        ("Archive", str(report.root)),
         ("Sessions", f"{report.n_sessions:,}"),
         ("Datasets", f"{report.n_datasets:,} ({decimal(report.n_bytes)})"),
         ("Other files", f"{report.n_other_files:,} (not ALF, or in no session)"),
         ("Issues", f"{sum(report.issues.values()):,}"),
         ("Time", f"{report.seconds:.2f} s ({rate:,.0f} files/s, {workers})"),
-        ("Tables", report.sessions_path),
-        ("", report.datasets_path),
+        ("Tables", str(report.sessions_path)),
+        ("", str(report.datasets_path)),
         ("Open with", _opening_line(report)),
-    ):
-        print(f"{label:<12} {value}")
+    )
     if report.issues:
         _print_issues(report)
+
+
+def _print_fields(*fields: tuple[str, str]) -> None:
+    # Plain lines, whatever the width: they may be piped, and paths copied.
+    for label, value in fields:
+        print(f"{label:<12} {value}")
 
 
 def _print_issues(report: IndexReport) -> None:
@@ -84,6 +94,36 @@ def _print_issues(report: IndexReport) -> None:
         row = shown[kind]
         print(f"\n{count:>6,} {kind}, for example {row['path']}\n       {row['message']}")
     print(f"\nAll of them: polars-alf issues {shlex.quote(str(report.sessions_path.parent))}")
+
+
+def print_plan(plan: pl.DataFrame, root: Path) -> None:
+    """Print what a plan of removals (REMOVALS) would remove, with the first paths of each kind."""
+    datasets = plan.filter(kind=RemovalKind.DATASET)
+    folders = plan.filter(pl.col("kind") != RemovalKind.DATASET)
+    reasons = datasets.group_by("reason", maintain_order=True).len()
+    sessions = len(folders.filter(kind=RemovalKind.SESSION))
+    _print_fields(
+        ("Archive", str(root)),
+        ("Datasets", f"{len(datasets):,} ({decimal(int(datasets['file_size'].sum()))})"),
+        *(("", f"{count:,}: {reason}") for reason, count in reasons.iter_rows()),
+        ("Folders", f"{len(folders):,} ({sessions:,} of sessions)"),
+    )
+    for rows in (datasets, folders):
+        for path in rows["path"].head(_PATHS_SHOWN):
+            print(f"  {printable(path)}")
+        if len(rows) > _PATHS_SHOWN:
+            print(f"  … and {len(rows) - _PATHS_SHOWN:,} more")
+
+
+def print_outcomes(outcomes: pl.DataFrame, log: Path) -> None:
+    """Print what became of a plan (OUTCOMES), and each path that was not removed with its cause."""
+    removed = outcomes.filter(result=RemovalResult.REMOVED)
+    size = decimal(int(removed["file_size"].sum()))
+    print(f"Removed {len(removed):,} of {len(outcomes):,} ({size}).")
+    left = outcomes.filter(pl.col("result") != RemovalResult.REMOVED)
+    for path, result, message in left.select("path", "result", "message").iter_rows():
+        print(f"  {result}: {printable(path)}: {message}")
+    print(f"Log: {log}")
 
 
 def _opening_line(report: IndexReport) -> str:

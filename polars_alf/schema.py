@@ -83,6 +83,48 @@ DATASETS = pa.schema(
 """One row per dataset."""
 
 
+REMOVALS = pa.schema(
+    [
+        _field("path", pa.string(), "what is to be removed, relative to the root"),
+        _field("kind", pa.string(), "a RemovalKind"),
+        _field("file_size", pa.uint64(), "size of the file, null for a folder", unit="bytes"),
+        _field("reason", pa.string(), "why it may go"),
+        _field("mtime_ns", pa.int64(), "last modification, null for a folder", unit="ns"),
+        _field("inode", pa.uint64(), "file serial number"),
+        _field("tables", pa.string(), "tables that were asked; null where frames were given"),
+    ]
+)
+"""A plan of what to remove: datasets in the order of their paths, then folders from within."""
+
+OUTCOMES = pa.schema(
+    [
+        *(REMOVALS.field(name) for name in ("path", "kind", "file_size")),
+        _field("result", pa.string(), "a RemovalResult"),
+        _field("message", pa.string(), "why it was not removed, null where it was"),
+    ]
+)
+"""What became of a plan, one row for each of its rows."""
+
+
+class RemovalKind(StrEnum):
+    """What is to be removed."""
+
+    DATASET = "dataset"
+    SESSION = "session"
+    FOLDER = "folder"
+    """A collection inside such a session, or its date or subject: left with nothing in it."""
+
+
+class RemovalResult(StrEnum):
+    """What became of it."""
+
+    REMOVED = "removed"
+    CHANGED = "changed"
+    """Kept, as it is not what was planned any more."""
+    GONE = "gone"
+    FAILED = "failed"
+
+
 class IssueKind(StrEnum):
     """What an issue is about.
 

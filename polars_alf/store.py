@@ -30,6 +30,7 @@ from polars_alf.errors import (
     ArchivePermissionError,
     CommitError,
     TableError,
+    TornPairError,
 )
 from polars_alf.schema import DATASETS, SESSIONS
 from polars_alf.spec import QC_NAMES
@@ -76,6 +77,15 @@ def table_path(folder: Path, name: str) -> Path:
 def issues_path(folder: Path) -> Path:
     """Return the path of the issues (ISSUES, an Arrow IPC file) of the tables of a folder."""
     return folder / STATE_DIR / _ISSUES
+
+
+def own_files(folder: Path, root: Path) -> dict[str, frozenset[str]]:
+    """Return the names of tables and state by their directory in an archive, if they lie in it."""
+    if not folder.is_relative_to(root):
+        return {}
+    directory = folder.relative_to(root).as_posix()
+    names = {STATE_DIR, *(table_path(folder, name).name for name in TABLES)}
+    return {"" if directory == "." else directory: frozenset(names)}
 
 
 def scan_issues(folder: Path) -> pl.LazyFrame:
@@ -181,6 +191,39 @@ def read_namespace(folder: Path, root: Path) -> tuple[uuid.UUID | None, list[str
         text = (folder / STATE_DIR / "namespace").read_text(encoding="utf-8")
         found = found or uuid.UUID(text.strip())
     return found, problems
+
+
+def read_origins(folder: Path) -> list[str]:
+    """Return the roots that the tables of a folder say they come from.
+
+    Raises
+    ------
+    TableError
+        A table cannot be read.
+    TornPairError
+        The two are of different runs, so that their ids do not match.
+    """
+    origins: list[str] = []
+    generations = set()
+    for path in (table_path(folder, name) for name in TABLES):
+        try:
+            metadata = pq.read_metadata(path).metadata or {}
+            found = json.loads(metadata.get(b"one_metadata", b"{}")).get("origin") or []
+            generation = json.loads(metadata.get(_KEY, b"{}")).get("generation")
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, AttributeError, pa.ArrowException) as error:
+            raise TableError(
+                f"{path} is no readable table: {error}; index the archive again"
+            ) from error
+        origins += [found] if isinstance(found, str) else found
+        generations |= {generation} - {None}
+    if len(generations) > 1:
+        raise TornPairError(
+            f"the tables in {folder} are of different runs, so their ids do not match; index the "
+            "archive again"
+        )
+    return origins
 
 
 class Staging:

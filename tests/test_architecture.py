@@ -20,6 +20,7 @@ LAYERS = [
     {"spool"},
     {"scanning"},
     {"indexing"},
+    {"pruning"},
     {"rendering", "cache"},
     {"one"},
     {"cli"},

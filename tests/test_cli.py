@@ -140,6 +140,141 @@ def test_empty_archive_warns_and_is_done(tmp_path: Path) -> None:
     assert f"warning: No sessions found in {tmp_path}" in result.stderr
 
 
+STRAY = "cortexlab/Subjects/KS001/2020-01-01/001/alf/stray.times.npy"
+
+
+@pytest.fixture
+def strays(archive: Path) -> Path:
+    """Make an archive with an index, a stray of 1,000 bytes and a session without a row."""
+    assert run("index", archive, "--quiet").returncode == 0
+    make_tree(archive, {STRAY: 1000, "cortexlab/Subjects/KS009/2020-01-01/001": {}})
+    return archive
+
+
+def test_prune_shows_a_plan(strays: Path) -> None:
+    result = run("prune", strays)
+    assert result.returncode == 0
+    for text in (
+        f"Archive      {strays}",
+        "Datasets     1 (1.0 kB)",
+        "1: not in the datasets table",
+        "Folders      3 (1 of sessions)",
+        f"  {STRAY}\n",
+        "Nothing was removed; --apply removes it.",
+    ):
+        assert text in result.stdout
+    assert "shards" in result.stderr
+    assert (strays / STRAY).exists()
+    assert "KS009" not in run("prune", strays, "--keep-empty-sessions").stdout
+    excluded = run("prune", strays, "--exclude", "stray.*", "--exclude", "KS009/").stdout
+    assert "Datasets     0 (0 bytes)" in excluded
+    assert "--apply" not in excluded
+
+
+def test_prune_tells_a_machine(strays: Path, tmp_path: Path) -> None:
+    tables = tmp_path / "tables"
+    tables.mkdir()
+    for name in ("sessions.pqt", "datasets.pqt"):
+        (strays / name).rename(tables / name)
+    arguments = ["prune", strays, "--tables-dir", tables, "--jobs", 1, "--json"]
+    planned = [json.loads(line) for line in run(*arguments).stdout.splitlines()]
+    assert [row["kind"] for row in planned] == ["dataset", "session", "folder", "folder"]
+    assert planned[0]["path"] == STRAY
+    assert planned[0]["file_size"] == 1000
+    result = run(*arguments, "--apply", "--yes")
+    assert result.returncode == 0
+    outcomes = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [row["path"] for row in outcomes] == [row["path"] for row in planned]
+    assert {row["result"] for row in outcomes} == {"removed"}
+    assert not (strays / STRAY).exists()
+    log = (tables / ".polars_alf/removals.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(log) == 8
+    assert run(*arguments).stdout == ""
+
+
+def test_prune_applies_only_what_is_confirmed(strays: Path) -> None:
+    result = run("prune", strays, "--apply", stdin=subprocess.DEVNULL)
+    assert result.returncode == 2
+    assert "--yes" in result.stderr
+    assert result.stdout == ""
+    assert (strays / STRAY).exists()
+    result = run("prune", strays, "--apply", "--yes", "--quiet", stdin=subprocess.DEVNULL)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert not (strays / STRAY).exists()
+    result = run("prune", strays, "--apply", "--yes")
+    assert result.returncode == 0
+    assert "Datasets     0" in result.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals there")
+@pytest.mark.parametrize(("answer", "code"), [("n", 1), ("", 1), ("y", 0)])
+def test_prune_asks_on_a_terminal(strays: Path, answer: str, code: int) -> None:
+    ours, theirs = os.openpty()
+    try:
+        os.write(ours, f"{answer}\n".encode())
+        result = run("prune", strays, "--apply", stdin=theirs)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert result.returncode == code
+    assert "Remove these 4? [y/N]" in result.stderr
+    assert (strays / STRAY).exists() == bool(code)
+    assert ("Removed 4 of 4 (1.0 kB)." in result.stdout) == (not code)
+    assert ("nothing was removed" in result.stderr) == bool(code)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
+def test_prune_says_what_it_could_not_remove(strays: Path, tmp_path: Path) -> None:
+    # As a user that may do as it likes in all folders but one.
+    code = (
+        "import os, sys; os.geteuid() or os.seteuid(65534); from polars_alf.cli import main; main()"
+    )
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_mode & 0o077 == 0:
+            folder.chmod(0o755)
+    for path in (strays, *strays.rglob("*")):
+        path.chmod(0o777 if path.is_dir() else 0o666)
+    (strays / STRAY).parent.chmod(0o555)
+    arguments = [sys.executable, "-c", code, "prune", str(strays), "--apply", "--yes"]
+    result = subprocess.run(arguments, capture_output=True, text=True)
+    assert result.returncode == 3, result.stderr
+    assert "Removed 3 of 4 (0 bytes)." in result.stdout
+    assert f"  failed: {STRAY}: Permission denied" in result.stdout
+    assert f"Log: {strays}/.polars_alf/removals.jsonl" in result.stdout
+
+
+def test_prune_warns_of_what_it_keeps(archive: Path) -> None:
+    copy = archive / "backup/cortexlab/Subjects/KS001/2020-01-01/001"
+    make_tree(copy, {"more.times.npy": 1})
+    run("index", archive)
+    result = run("prune", archive, "--quiet")
+    assert result.returncode == 0
+    assert result.stdout == ""
+    assert result.stderr.startswith("warning: kept 1 that no table has")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["prune"], 2, "Missing argument 'ROOT'"),
+        (["prune", "nowhere"], 1, "does not exist"),
+        (["prune", "."], 1, "missing or empty"),
+        (["prune", ".", "--tables-dir", "nowhere"], 1, "missing or empty"),
+        (["prune", ".", "--jobs", "0"], 2, "--jobs"),
+    ],
+)
+def test_prune_fails_in_one_line_and_a_code(
+    archive: Path, arguments: list[str], code: int, text: str
+) -> None:
+    result = run(*arguments, cwd=archive)
+    assert (result.returncode, result.stdout) == (code, "")
+    assert text in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (archive / ".polars_alf").exists()
+    forced = run("prune", ".", "--force", cwd=archive)
+    assert "Datasets     12" in forced.stdout
+
+
 def test_help_and_version() -> None:
     assert "index" in run("--help").stdout
     assert "--hash-files" in run("index", "--help").stdout

@@ -33,6 +33,7 @@ from polars_alf.cache.frames import (
 from polars_alf.cache.indexes import cast_index_object
 from polars_alf.cache.loading import load_tables, remove_table_files
 from polars_alf.cache.merging import merge_tables
+from polars_alf.cache.removing import remove_missing_datasets
 
 __all__ = [
     "DATASETS_COLUMNS",
@@ -50,5 +51,6 @@ __all__ = [
     "make_parquet_db",
     "merge_tables",
     "patch_tables",
+    "remove_missing_datasets",
     "remove_table_files",
 ]

@@ -1,0 +1,131 @@
+"""Look at what may be removed, one by one and through no link."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from polars_alf.pruning.folders import open_folder
+from polars_alf.schema import RemovalKind
+
+
+class Removal(NamedTuple):
+    """A row of REMOVALS, but for the tables."""
+
+    path: str
+    kind: str
+    file_size: int | None
+    reason: str
+    mtime_ns: int | None
+    inode: int
+
+
+def examine_files(root: Path, files: pl.DataFrame) -> Iterator[Removal]:
+    """Describe files by what they are now; those that a link leads to or that are one drop out.
+
+    Parameters
+    ----------
+    root
+        Absolute path of the archive, links resolved.
+    files
+        ``directory``, ``name`` and the ``reason`` why each may go.
+    """
+    for (directory,), rows in files.group_by("directory", maintain_order=True):
+        try:
+            with open_folder(root, str(directory)) as folder:
+                for name, reason in rows.select("name", "reason").iter_rows():
+                    status = folder.status(name)
+                    if stat.S_ISREG(status.st_mode):
+                        yield Removal(
+                            join(str(directory), name),
+                            RemovalKind.DATASET,
+                            status.st_size,
+                            reason,
+                            status.st_mtime_ns,
+                            status.st_ino,
+                        )
+        except OSError:
+            # Gone, behind a link, or not to be seen: not ours to remove.
+            continue
+
+
+def find_emptied(root: Path, sessions: Iterable[str], planned: Iterable[str]) -> Iterator[Removal]:
+    """Find the folders that have nothing in them once the plan is done, each after its content.
+
+    Parameters
+    ----------
+    root
+        Absolute path of the archive, links resolved.
+    sessions
+        Folders of sessions that may go, relative to the root; not the root itself.
+    planned
+        Files that go.
+    """
+    going = set(planned)
+    dates: dict[str, None] = {}
+    for session in sessions:
+        emptied = _list_emptied(root, session, going)
+        for path, inode in emptied:
+            if path == session:
+                yield Removal(
+                    path, RemovalKind.SESSION, None, "empty, and not in the tables", None, inode
+                )
+                going.add(path)
+                dates[_parent(path)] = None
+            else:
+                yield Removal(
+                    path, RemovalKind.FOLDER, None, "empty, its session goes", None, inode
+                )
+    subjects: dict[str, None] = {}
+    for level, above in ((dates, subjects), (subjects, {})):
+        for path in filter(None, level):  # never the root
+            number = _inode_if_emptied(root, path, going)
+            if number is not None:
+                yield Removal(
+                    path, RemovalKind.FOLDER, None, "empty, its sessions go", None, number
+                )
+                going.add(path)
+                above[_parent(path)] = None
+
+
+def join(directory: str, name: str) -> str:
+    """Return the path of what lies in a directory, "" being the root."""
+    return f"{directory}/{name}" if directory else name
+
+
+def _parent(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _list_emptied(root: Path, directory: str, going: set[str]) -> list[tuple[str, int]]:
+    """List a folder and those in it, inner ones first; none if anything in them is to stay."""
+    try:
+        with open_folder(root, directory) as folder:
+            entries, inode = folder.scan(), folder.inode
+    except (OSError, ValueError):
+        return []
+    emptied: list[tuple[str, int]] = []
+    for name, is_folder in entries.items():
+        path = join(directory, name)
+        if is_folder:
+            inner = _list_emptied(root, path, going)
+            if not inner:
+                return []
+            emptied += inner
+        elif path not in going:
+            return []
+    return [*emptied, (directory, inode)]
+
+
+def _inode_if_emptied(root: Path, directory: str, going: set[str]) -> int | None:
+    # Not what lies deeper: another session may be empty, and yet in the tables.
+    try:
+        with open_folder(root, directory) as folder:
+            emptied = all(join(directory, name) in going for name in folder.scan())
+            return folder.inode if emptied else None
+    except (OSError, ValueError):
+        return None

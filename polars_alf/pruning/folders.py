@@ -1,0 +1,134 @@
+"""Folders below a root, reached through no link: what may be looked at there may be removed.
+
+Where the system can (Linux, macOS), each folder on the way is opened inside the one before and
+must not be a link. What is then done by the last one's descriptor is done in that very folder,
+wherever a link is put meanwhile. Elsewhere (Windows) each folder on the way is looked at before
+its path is used: someone who swaps a folder for a link between the two is not noticed there.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+BY_DESCRIPTOR = {os.open, os.stat, os.unlink, os.rmdir} <= os.supports_dir_fd and (
+    os.scandir in os.supports_fd
+)
+"""Whether names can be looked up in an open folder."""
+
+LINK_ERRORS = (errno.ENOTDIR, errno.ELOOP, errno.EMLINK)
+"""What Linux, macOS and FreeBSD say of a link where a folder is asked for."""
+
+_OPEN = (
+    os.O_RDONLY
+    | getattr(os, "O_DIRECTORY", 0)
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """An open folder. Its methods take names of what lies in it, and follow no links.
+
+    Parameters
+    ----------
+    path
+        Where it is.
+    descriptor
+        What it was opened as; None where the system has no such descriptors.
+    """
+
+    path: Path
+    descriptor: int | None
+
+    @property
+    def inode(self) -> int:
+        """Its own file serial number."""
+        status = self.path.stat() if self.descriptor is None else os.fstat(self.descriptor)
+        return status.st_ino
+
+    def status(self, name: str) -> os.stat_result:
+        """Return what is known of an entry, of a link itself where it is one."""
+        return os.stat(self._at(name), dir_fd=self.descriptor, follow_symlinks=False)
+
+    def scan(self) -> dict[str, bool]:
+        """Return the names of all entries, and whether each is a folder."""
+        with os.scandir(self.path if self.descriptor is None else self.descriptor) as entries:
+            return {entry.name: _is_folder(self.status(entry.name)) for entry in entries}
+
+    def remove_file(self, name: str) -> None:
+        """Remove the name of a file."""
+        os.unlink(self._at(name), dir_fd=self.descriptor)
+
+    def remove_folder(self, name: str) -> None:
+        """Remove an empty folder."""
+        os.rmdir(self._at(name), dir_fd=self.descriptor)
+
+    def _at(self, name: str) -> str | Path:
+        return self.path / name if self.descriptor is None else name
+
+
+@contextmanager
+def open_folder(root: Path, directory: str) -> Iterator[Folder]:
+    """Open a folder.
+
+    Parameters
+    ----------
+    root
+        Absolute path of the archive, links resolved.
+    directory
+        POSIX path relative to the root; "" is the root.
+
+    Raises
+    ------
+    ValueError
+        The path could lead out of the root.
+    OSError
+        It leads through a link or something else that is no folder (for a link, `LINK_ERRORS`
+        has the number), is not there, or may not be listed.
+    """
+    parts = split_path(directory) if directory else ()
+    path = root.joinpath(*parts)
+    if not BY_DESCRIPTOR:
+        for depth in range(1, len(parts) + 1):
+            step = root.joinpath(*parts[:depth])
+            if not _is_folder(step.lstat()):
+                raise NotADirectoryError(errno.ENOTDIR, "a link, or no folder", str(step))
+        yield Folder(path, None)
+        return
+    descriptor = os.open(root, _OPEN)
+    try:
+        for part in parts:
+            above = descriptor
+            descriptor = os.open(part, _OPEN, dir_fd=above)
+            os.close(above)
+        yield Folder(path, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def split_path(path: str) -> tuple[str, ...]:
+    """Split a POSIX path into names.
+
+    Raises
+    ------
+    ValueError
+        It is not relative, or has a part that is no name.
+    """
+    parts = tuple(path.split("/"))
+    for part in parts:
+        # A drive or a backslash is a name on POSIX only.
+        if part in ("", ".", "..") or "\0" in part or Path(part).name != part:
+            raise ValueError(f"{path!r} is no path relative to the archive; plan again")
+    return parts
+
+
+def _is_folder(status: os.stat_result) -> bool:
+    # A junction of Windows says that it is a folder.
+    return stat.S_ISDIR(status.st_mode) and not getattr(status, "st_reparse_tag", 0)
