@@ -128,7 +128,7 @@ def merge_datasets(receipts: Sequence[Receipt], sessions: pl.DataFrame) -> Itera
         DATASETS, about `ROWS_PER_GROUP` rows at a time; a session is never divided. Nothing at
         all where there are no datasets.
     """
-    files = {receipt.shard: _scan(receipt, "datasets") for receipt in receipts}
+    files = {receipt.shard: _map_datasets(receipt) for receipt in receipts}
     before = pl.col("n_datasets").cum_sum() - pl.col("n_datasets")
     groups = (
         sessions.filter(pl.col("n_datasets") > 0)
@@ -137,18 +137,31 @@ def merge_datasets(receipts: Sequence[Receipt], sessions: pl.DataFrame) -> Itera
         .partition_by("group", maintain_order=True)
     )
     for group in groups:
+        in_files = group.sort("shard", "offset")
+        rows = in_files.select("rank", "n_datasets", eid="id").select(
+            pl.col("rank", "eid").repeat_by("n_datasets").explode()
+        )
         slices = [
-            files[shard].slice(offset, n_rows).with_columns(rank, eid)
-            for (shard,), part in group.group_by("shard", maintain_order=True)
-            for offset, n_rows, rank, eid in _runs(part)
+            files[shard].slice(offset, n_datasets)
+            for shard, offset, n_datasets in _find_runs(in_files).iter_rows()
         ]
-        yield complete_datasets(pl.concat(slices).sort("rank", maintain_order=True)).collect()
+        datasets = pl.concat([pl.concat(slices), rows], how="horizontal")
+        yield complete_datasets(datasets.lazy().sort("rank", maintain_order=True)).collect()
 
 
-def _runs(sessions: pl.DataFrame) -> Iterator[tuple[int, int, pl.Series, pl.Series]]:
-    """Yield the runs of rows of one shard that some of its sessions take up, unbroken."""
-    breaks = pl.col("offset") != (pl.col("offset") + pl.col("n_datasets")).shift(1)
-    run = breaks.fill_null(value=False).cum_sum()
-    for part in sessions.with_columns(run=run).partition_by("run", maintain_order=True):
-        rows = part.select(pl.col("rank", "id").repeat_by("n_datasets").explode())
-        yield part["offset"][0], len(rows), rows["rank"], rows["id"].alias("eid")
+def _map_datasets(receipt: Receipt) -> pl.DataFrame:
+    # Mapped, not read: only the slices that are asked for come into memory.
+    with pa.memory_map(str(Path(receipt.path) / "datasets.arrow")) as file:
+        return pl.DataFrame(pa.ipc.open_file(file).read_all())
+
+
+def _find_runs(sessions: pl.DataFrame) -> pl.DataFrame:
+    """Return shard, offset and number of the datasets of sessions, neighbours taken together."""
+    end = pl.col("offset") + pl.col("n_datasets")
+    goes_on = (pl.col("shard") == pl.col("shard").shift(1)) & (pl.col("offset") == end.shift(1))
+    return (
+        sessions.with_columns(run=(~goes_on).fill_null(value=True).cum_sum())
+        .group_by("run", maintain_order=True)
+        .agg(pl.col("shard", "offset").first(), pl.col("n_datasets").sum())
+        .drop("run")
+    )
