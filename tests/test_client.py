@@ -16,7 +16,8 @@ from one.api import One
 from pandas.testing import assert_frame_equal
 from trees import TWO_LABS, make_tree
 
-from polars_alf import cache, index_archive
+from polars_alf import cache, index_archive, spec
+from polars_alf.sources.posix import printable
 
 pytestmark = [
     pytest.mark.pandas,
@@ -151,6 +152,33 @@ def test_drop_in_gives_the_tables_of_one(clean: Path, tmp_path: Path) -> None:
         assert_frame_equal(one_cache.load_tables(theirs)[name], cache.load_tables(ours)[name])
     assert_frame_equal(one_cache._make_sessions_df(clean), cache._make_sessions_df(clean))
     assert_frame_equal(one_cache._make_datasets_df(clean), cache._make_datasets_df(clean))
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_no_dataset_is_passed_over_in_silence(tmp_path: Path, flat: bool) -> None:
+    """Every file with a dataset's name is in the tables, or below the path of an issue."""
+    root = tmp_path / "archive"
+    summary = make_archive(root, labs=2, subjects=4, sessions=2, files=36, odd=True, flat=flat)
+    assert len(summary.odd) > 40
+    report = index_archive(root, hash_ids=False)
+    tables = cache.load_tables(root)
+    indexed = {f"{eid}/{row.rel_path}" for (eid, _), row in tables["datasets"].iterrows()}
+    assert len(indexed) == report.n_datasets
+    reported = set(report.scan_issues().collect()["path"])
+    silent = []
+    for path in root.rglob("*"):
+        within = path.relative_to(root)
+        if within.parts[0] == ".polars_alf" or not spec.is_dataset_name(path.name):
+            continue
+        name = "/".join(part for part in within.parts if part != "Subjects")
+        above = {printable(str(folder)) for folder in (within, *within.parents)} - {"."}
+        if path.is_file() and name not in indexed and not above & reported:
+            silent.append(within)
+    assert silent == []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        client = One(cache_dir=root, mode="local")
+        assert len(client.search()) == report.n_sessions
 
 
 # The client, on an archive of 20 subjects and more than 50,000 files

@@ -14,6 +14,7 @@ import pytest
 from cache_tables import EIDS, IDS, make_datasets, make_sessions, spell_ids, write_table
 from one.api import One
 from pandas.testing import assert_frame_equal
+from trees import make_tree
 
 import polars_alf.cache
 from polars_alf.one import disable, enable, is_enabled
@@ -155,3 +156,18 @@ def test_insertions_as_the_remote_client_makes_them(tables):
 def test_an_empty_folder_warns(tmp_path):
     with enable(), pytest.warns(UserWarning, match="No cache tables found"):
         One(cache_dir=tmp_path)
+
+
+@pytest.mark.usefixtures("enabled")
+def test_setup_indexes_what_stops_one(archive, monkeypatch):
+    make_tree(archive, {"cortexlab/Subjects/KS001/2021-13-45/001/a.b.npy": 1})
+    client = One.setup(cache_dir=archive, silent=True)
+    eids = client.search()
+    assert len(eids) == 4
+    assert {client.eid2path(eid).relative_to(archive).parts[2] for eid in eids} == {
+        "KS001",
+        "KS002",
+    }
+    monkeypatch.setattr("builtins.input", lambda _: "y")
+    again = One.setup(cache_dir=archive)
+    assert again.search() == eids
