@@ -6,7 +6,6 @@ Machines are noisy, so contenders run in turn, several rounds, and medians are c
 from __future__ import annotations
 
 import contextlib
-import os
 import platform
 import statistics
 import subprocess
@@ -15,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import joblib
 import psutil
 
 POLL_SECONDS = 0.02
@@ -108,7 +108,7 @@ def describe_machine() -> str:
     """Return a line about the machine and its Python."""
     memory = psutil.virtual_memory().total / 2**30
     return (
-        f"{platform.system()} {platform.release()}, {len(os.sched_getaffinity(0))} cores, "
+        f"{platform.system()} {platform.release()}, {joblib.cpu_count()} cores, "
         f"{memory:.0f} GiB, Python {platform.python_version()}"
     )
 

@@ -51,8 +51,8 @@ def check_root(root: str | os.PathLike[str]) -> Path:
     return path
 
 
-def check_folder(folder: str | os.PathLike[str]) -> Path:
-    """Return the absolute path of the folder for the tables, if it can be written to.
+def check_folder(folder: str | os.PathLike[str], *, to_write: bool = True) -> Path:
+    """Return the absolute path of the folder for the tables, if it can be written to, or is there.
 
     Raises
     ------
@@ -60,25 +60,26 @@ def check_folder(folder: str | os.PathLike[str]) -> Path:
         It cannot.
     """
     path = _resolve(folder, "the folder for the tables")
+    if not path.exists():
+        raise ArchiveNotFoundError(
+            f"the folder for the tables {path} does not exist; make it, or give another"
+        )
+    if not path.is_dir():
+        raise ArchiveNotADirectoryError(
+            f"the folder for the tables {path} is a file; give a folder"
+        )
+    if not to_write:
+        return path
     try:
         # Asking is not enough: a read-only mount shows only when something is made there.
         with tempfile.TemporaryFile(dir=path):
-            pass
-    except FileNotFoundError:
-        raise ArchiveNotFoundError(
-            f"the folder for the tables {path} does not exist; make it, or give another"
-        ) from None
-    except NotADirectoryError:
-        raise ArchiveNotADirectoryError(
-            f"the folder for the tables {path} is a file; give a folder"
-        ) from None
+            return path
     except OSError as error:
         raise ArchivePermissionError(
             error.errno,
             f"the folder for the tables {path} cannot be written to: {error.strerror}; give "
             "another one",
         ) from error
-    return path
 
 
 def _resolve(path: str | os.PathLike[str], what: str) -> Path:

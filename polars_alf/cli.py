@@ -22,7 +22,13 @@ from rich.console import Console
 
 import polars_alf
 from polars_alf import rendering, store
-from polars_alf.errors import OptionError, PolarsAlfError
+from polars_alf.errors import (
+    KeptWarning,
+    NoSessionsWarning,
+    OptionError,
+    PolarsAlfError,
+    TableWarning,
+)
 from polars_alf.executors import EXECUTORS, check_executor
 from polars_alf.pruning import LOG_NAME
 from polars_alf.schema import IssueKind, RemovalResult
@@ -75,10 +81,13 @@ def _interruptible(state: str = "the tables are whole") -> Iterator[None]:
 @contextmanager
 def _saying_warnings() -> Iterator[None]:
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        yield
-    for warning in caught:
-        _say(f"warning: {warning.message}")
+        for category in (KeptWarning, NoSessionsWarning, TableWarning):
+            warnings.simplefilter("always", category)
+        try:
+            yield
+        finally:
+            for warning in caught:
+                _say(f"warning: {warning.message}")
 
 
 def _show_version(wanted: bool) -> None:
@@ -261,13 +270,14 @@ def prune(
     """Show what ROOT has and its tables do not, and remove it with --apply.
 
     Only datasets and emptied folders of sessions are removed: nothing that the tables could mean,
-    nothing that is not ALF, nothing through a link. What was removed is in
+    nothing that is not ALF, nothing through a link. Index first: what is newer than the tables is
+    in none of their rows. What was removed is in
     .polars_alf/removals.jsonl beside the tables.
 
     Exit codes: 0 done, 1 failed or declined, 2 wrong usage, 3 some paths could not be removed.
     """
-    if apply and not yes and not sys.stdin.isatty():
-        raise typer.BadParameter("there is no terminal to confirm on; add --yes")
+    if apply and not yes and (quiet or as_json or not sys.stdin.isatty()):
+        raise typer.BadParameter("there is no plan shown to confirm on a terminal; add --yes")
     showing = nullcontext(None) if quiet else rendering.show_progress(Console(stderr=True))
     with _saying_warnings(), _interruptible("nothing was removed"), showing as progress:
         plan = polars_alf.plan_removals(
@@ -293,7 +303,7 @@ def prune(
     if not yes and not typer.confirm(f"Remove these {len(plan):,}?", err=True):
         _say("nothing was removed")
         raise typer.Exit(EXIT_FAILED)
-    log = Path(tables_dir or root, store.STATE_DIR, LOG_NAME).resolve()
+    log = Path(root if tables_dir is None else tables_dir, store.STATE_DIR, LOG_NAME).resolve()
     with _interruptible(f"what was removed is in {log}"):
         outcomes = polars_alf.apply_removals(root, plan, tables_dir)
     if as_json:

@@ -95,7 +95,7 @@ class MissingExtraError(PolarsAlfError, ImportError):
 
 
 class ScanError(PolarsAlfError, RuntimeError):
-    """The run failed as a whole: a worker died, or its results could not be kept."""
+    """The run failed as a whole: the archive went away, or a worker was killed."""
 
 
 class TableWarning(UserWarning):

@@ -21,7 +21,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
-from polars_alf import spool, store
+from polars_alf import commits, spec, spool, store
 from polars_alf.checks import (
     check_folder,
     check_lab,
@@ -156,7 +156,7 @@ def index_archive(
     ArchiveNotFoundError, ArchiveNotADirectoryError, ArchivePermissionError
         About the root or the folder for the tables; nothing was written.
     OptionError
-        The lab, the namespace or the number of workers makes no sense; nothing was written.
+        An option makes no sense; nothing was written.
     LabConflictError
         The lab is not that of a lab's folder; nothing was written.
     NamespaceConflictError
@@ -164,8 +164,8 @@ def index_archive(
     ArchiveBusyError
         Another run is writing the same tables.
     ScanError
-        No session could be read, as folders vanished or are unreadable, or a worker was killed;
-        the tables are as they were.
+        The archive went away, none of its sessions could be read, or a worker was killed; the
+        tables are as they were.
     OutputError
         The tables cannot be written; those that were there are whole.
     CommitError
@@ -181,6 +181,8 @@ def index_archive(
     start = time.perf_counter()
     root = check_root(root)
     folder = check_folder(root if out_dir is None else out_dir)
+    store.check_replaceable(folder)
+    identity = _identify(root)
     options = Options(follow_links, parse_exclude(exclude), store.own_files(folder, root))
     executor = check_executor(executor)
     n_jobs = count_workers(n_jobs)
@@ -189,19 +191,19 @@ def index_archive(
     walker = Walker(str(root), options)
     with Monitor(progress, walker.counter) as monitor:
         units = walker.survey()
-        lab = check_lab(lab, count_places((*root.parts, *unit.split("/")[:-1]) for unit in units))
+        lab = check_lab(lab, count_places(_list_subjects(root, units)))
         # Files that are read take longer than any shard's own cost.
         shards = plan_shards(units, least=1) if hash_files else plan_shards(units)
         n_jobs = min(n_jobs, max(len(shards), 1))
         executor = executor or choose_executor(len(shards), n_jobs, hash_files=hash_files)
-        with _writing(folder), store.locked_state(folder):
+        with _writing(folder), commits.locked_state(folder):
             origin = store.Origin(
                 root=str(root),
                 namespace=_choose_namespace(folder, root, given),
                 generation=uuid.uuid4().hex,
                 created=datetime.now(),
             )
-            with store.Staging(folder, origin, with_index=hash_ids) as staging:
+            with commits.Staging(folder, origin, with_index=hash_ids) as staging:
                 counters = staging.path / "counters"
                 monitor.begin_scan(len(shards), CounterFile.create(counters, len(shards)))
                 tasks = [
@@ -234,6 +236,11 @@ def index_archive(
                         duplicates,
                     ]
                 )
+                if _identify(check_root(root)) != identity:
+                    raise ScanError(
+                        f"{root} is not the folder that it was when the run began; tables that "
+                        "were there are as they were; see to its mount, and run again"
+                    )
                 _check_found(root, sessions, issues)
                 n_datasets = int(sessions["n_datasets"].sum())
                 staging.write_table("sessions", [sessions.select(SESSIONS.names)], len(sessions))
@@ -278,6 +285,21 @@ def _writing(folder: Path) -> Iterator[None]:
         ) from error
 
 
+def _identify(root: Path) -> tuple[int, int]:
+    status = root.stat()
+    return status.st_dev, status.st_ino
+
+
+def _list_subjects(root: Path, units: Iterable[str]) -> Iterator[tuple[str, ...]]:
+    """Yield the components of the subject that each unit seems to be of, before it is walked."""
+    for unit in units:
+        parts = (*root.parts, *filter(None, unit.split("/")))
+        if spec.is_date(parts[-1]):
+            yield parts[:-1]
+        elif spec.is_number(parts[-1]):
+            yield parts[:-2]
+
+
 def _find_places(root: Path, sessions: pl.DataFrame) -> Counter[Place]:
     path = pl.concat_str(pl.lit(f"{root.as_posix()}/"), "session").str.strip_suffix("/")
     subject = path.str.replace(r"/[^/]*/[^/]*$", "")
@@ -293,7 +315,6 @@ def _check_found(root: Path, sessions: pl.DataFrame, issues: pa.Table) -> None:
     ScanError
         There may be sessions that could not be reached: storage that is gone, say.
     """
-    check_root(root)
     lost = pl.DataFrame(issues).filter(
         pl.col("kind").is_in([IssueKind.UNREADABLE_DIRECTORY, IssueKind.VANISHED])
     )

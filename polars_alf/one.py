@@ -79,7 +79,7 @@ def enable() -> Enabled:
     from polars_alf import cache as ours
 
     was_enabled = is_enabled()
-    replacements = {name: getattr(ours, name) for name in _NAMES if hasattr(ours, name)}
+    replacements = {name: getattr(ours, name) for name in _NAMES}
     for name in replacements:
         _originals.setdefault(name, getattr(theirs, name))
     _replace((_originals[name], function) for name, function in replacements.items())
@@ -97,7 +97,9 @@ def disable() -> None:
 def is_enabled() -> bool:
     """Whether ONE has our functions."""
     theirs = sys.modules.get("one.alf.cache")
-    return any(getattr(theirs, name) is not original for name, original in _originals.items())
+    return theirs is not None and any(
+        getattr(theirs, name) is not original for name, original in _originals.items()
+    )
 
 
 def _replace(pairs: Iterable[tuple[Callable[..., Any], Callable[..., Any]]]) -> None:

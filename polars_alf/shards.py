@@ -15,7 +15,7 @@ SHARDS_WANTED = 64
 LEAST_UNITS = 16
 """Units below which a shard's own cost, some ten milliseconds, outweighs that of its files."""
 MOST_UNITS = 512
-"""Units above which a shard is too large to lose, or to hold in memory."""
+"""Units above which a shard takes too much memory."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What a shard leaves behind for the last stage: sorted rows on disk, and a small receipt.
 
 A shard's folder is written under another name and renamed when it is whole, so that it is there
-complete or not at all, whoever wrote it, and however often.
+complete or not at all.
 """
 
 from __future__ import annotations

@@ -1,37 +1,20 @@
-"""The two tables on disk: their Parquet contract with ONE, and their commit as one generation.
-
-Both files are written and made durable in a hidden folder beside the tables. A journal then says
-that they are whole: from there on the generation counts, and whoever comes next finishes moving
-the files where a run was cut off between the two (`recover`). A run that is cut off before
-leaves the tables as they were.
-"""
+"""The two tables on disk: where they lie, and their Parquet contract with ONE."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
-import shutil
 import uuid
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import filelock
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from polars_alf.errors import (
-    ArchiveBusyError,
-    ArchiveNotFoundError,
-    ArchivePermissionError,
-    CommitError,
-    TableError,
-    TornPairError,
-)
+from polars_alf.errors import ArchiveNotFoundError, OutputError, TableError, TornPairError
 from polars_alf.schema import DATASETS, SESSIONS
 from polars_alf.spec import QC_NAMES
 
@@ -43,7 +26,6 @@ TABLES = {"sessions": SESSIONS, "datasets": DATASETS}
 INDEX = {"sessions": ["id"], "datasets": ["eid", "id"]}
 
 _KEY = b"polars_alf"
-_JOURNAL = "commit.json"
 _ISSUES = "issues.arrow"
 
 
@@ -77,6 +59,25 @@ def table_path(folder: Path, name: str) -> Path:
 def issues_path(folder: Path) -> Path:
     """Return the path of the issues (ISSUES, an Arrow IPC file) of the tables of a folder."""
     return folder / STATE_DIR / _ISSUES
+
+
+def namespace_path(folder: Path) -> Path:
+    """Return the path of the copy of the namespace that outlives the tables of a folder."""
+    return folder / STATE_DIR / "namespace"
+
+
+def check_replaceable(folder: Path) -> None:
+    """Check that tables can be put in their places.
+
+    Raises
+    ------
+    OutputError
+        A folder is in the place of one.
+    """
+    for name in TABLES:
+        path = table_path(folder, name)
+        if path.is_dir():
+            raise OutputError(f"{path} is a folder, so no table can be there; move it away")
 
 
 def own_files(folder: Path, root: Path) -> dict[str, frozenset[str]]:
@@ -188,7 +189,7 @@ def read_namespace(folder: Path, root: Path) -> tuple[uuid.UUID | None, list[str
         except (OSError, ValueError, LookupError, TypeError, pa.ArrowException) as error:
             problems.append(f"{path} is no readable table: {error}")
     with contextlib.suppress(OSError, ValueError):
-        text = (folder / STATE_DIR / "namespace").read_text(encoding="utf-8")
+        text = namespace_path(folder).read_text(encoding="utf-8")
         found = found or uuid.UUID(text.strip())
     return found, problems
 
@@ -224,230 +225,6 @@ def read_origins(folder: Path) -> list[str]:
             "archive again"
         )
     return origins
-
-
-class Staging:
-    """Both tables of one generation, from their first row to their commit.
-
-    As a context it makes ``path``, a folder on the file system of the tables for whatever the run
-    needs, and removes it with all that was not committed.
-
-    Parameters
-    ----------
-    folder
-        Folder of the tables, which exists.
-    origin
-        Where they come from.
-    with_index
-        Whether the ids are UUIDs.
-    """
-
-    def __init__(self, folder: Path, origin: Origin, *, with_index: bool) -> None:
-        self.folder = folder
-        self.origin = origin
-        self._with_index = with_index
-        self._state = folder / STATE_DIR
-        self.path = self._state / f"run-{origin.generation}"
-
-    def __enter__(self) -> Staging:
-        self.path.mkdir(parents=True)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        # With the journal written, what is still here is the only copy of the new tables.
-        if not (self._state / _JOURNAL).exists():
-            shutil.rmtree(self.path, ignore_errors=True)
-
-    def write_table(self, name: str, frames: Iterable[pl.DataFrame], n_rows: int) -> None:
-        """Write a table.
-
-        Parameters
-        ----------
-        name
-            ``sessions`` or ``datasets``.
-        frames
-            Its rows in order, each frame one row group.
-        n_rows
-            How many they are in all.
-
-        Raises
-        ------
-        TableError
-            The number of rows is another one.
-        OSError
-            The disk is full, for one.
-        """
-        schema = table_schema(name, n_rows, self.origin, with_index=self._with_index)
-        path = table_path(self.path, name)
-        written = 0
-        with path.open("xb") as file:
-            with pq.ParquetWriter(
-                file,
-                schema,
-                # Ids of datasets are all different, so a dictionary of them is waste.
-                use_dictionary=[c for c in schema.names if c != "id"],
-                compression="snappy",
-            ) as writer:
-                for frame in frames:
-                    writer.write_table(_to_arrow(frame, schema), row_group_size=len(frame) or 1)
-                    written += len(frame)
-            file.flush()
-            os.fsync(file.fileno())
-        if written != n_rows:
-            raise TableError(f"{written} rows came for the table {name} instead of {n_rows}")
-
-    def write_issues(self, issues: pa.Table) -> None:
-        """Write the issues of the generation."""
-        with (self.path / _ISSUES).open("xb") as file:
-            with pa.ipc.new_file(file, issues.schema) as writer:
-                writer.write_table(issues)
-            file.flush()
-            os.fsync(file.fileno())
-
-    def commit(self) -> None:
-        """Make the tables visible, both of them; what was there before is replaced.
-
-        Raises
-        ------
-        CommitError
-            A table cannot be replaced. `recover` finishes the commit later.
-        """
-        for name in TABLES:
-            path = table_path(self.folder, name)
-            if path.is_dir():
-                raise CommitError(f"{path} is a folder, so no table can be there; move it away")
-        _write_durably(self._state / "namespace", f"{self.origin.namespace}\n")
-        sync_directory(self.path)
-        journal = {"staging": self.path.name}
-        _write_durably(self._state / _JOURNAL, json.dumps(journal))
-        try:
-            recover(self.folder)
-        except KeyboardInterrupt:
-            recover(self.folder)
-            raise
-
-
-def settle(folder: Path) -> None:
-    """Finish a commit that was cut off, unless its run goes on or the folder is read-only.
-
-    For readers that have met two generations; a run that goes on needs but a moment.
-    """
-    if (folder / STATE_DIR / _JOURNAL).exists():
-        with contextlib.suppress(ArchiveBusyError, OSError), locked_state(folder):
-            pass
-
-
-def recover(folder: Path) -> bool:
-    """Finish a commit that was cut off. Only for who holds `locked_state`.
-
-    Parameters
-    ----------
-    folder
-        Folder of the tables.
-
-    Returns
-    -------
-    bool
-        Whether there was one.
-
-    Raises
-    ------
-    CommitError
-        A file cannot be replaced. The journal stays, so that this can be called again.
-    """
-    state = folder / STATE_DIR
-    journal = state / _JOURNAL
-    try:
-        staging = state / json.loads(journal.read_text(encoding="utf-8"))["staging"]
-    except FileNotFoundError:
-        return False
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CommitError(
-            f"the journal {journal} of a commit that was cut off cannot be read ({error}); "
-            "remove it, and index again"
-        ) from error
-    # A session without datasets is less wrong than datasets without a session, should ONE read
-    # between the two.
-    for staged, final in (
-        *((table_path(staging, name), table_path(folder, name)) for name in TABLES),
-        (staging / _ISSUES, issues_path(folder)),
-    ):
-        try:
-            staged.replace(final)
-        except FileNotFoundError:
-            pass  # in its place since before the commit was cut off
-        except OSError as error:
-            raise CommitError(
-                error.errno,
-                f"{final} cannot be replaced: {error.strerror}; see to its permissions and run "
-                f"again: the new tables wait in {staging}",
-            ) from error
-    sync_directory(state)
-    sync_directory(folder)
-    journal.unlink(missing_ok=True)
-    shutil.rmtree(staging, ignore_errors=True)
-    return True
-
-
-@contextlib.contextmanager
-def locked_state(folder: Path) -> Iterator[None]:
-    """Hold the state of a folder of tables against other runs, cleared of what is unfinished.
-
-    Raises
-    ------
-    ArchiveBusyError
-        Another run holds it.
-    """
-    state = folder / STATE_DIR
-    lock = filelock.FileLock(state / "lock")
-    try:
-        state.mkdir(exist_ok=True)
-        lock.acquire(blocking=False)
-    except filelock.Timeout:
-        raise ArchiveBusyError(
-            f"another run is writing the tables of {folder}; wait for its end, or give another "
-            "folder for the tables"
-        ) from None
-    except OSError as error:
-        raise ArchivePermissionError(
-            error.errno,
-            f"the folder {state}, beside the tables, cannot be used: {error.strerror}; see to its "
-            "permissions, or give another folder for the tables",
-        ) from error
-    with lock:
-        recover(folder)
-        for path in state.glob("run-*"):
-            shutil.rmtree(path, ignore_errors=True)
-        yield
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable, where the system can (Windows cannot)."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except PermissionError:
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        # Some network file systems refuse; their server syncs on rename.
-        pass
-    finally:
-        os.close(descriptor)
-
-
-def _write_durably(path: Path, text: str) -> None:
-    beside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-    with beside.open("x", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    sync_directory(path.parent)
-
-
-def _to_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
-    return frame.select(schema.names).to_arrow().cast(schema)
 
 
 def _describe_column(

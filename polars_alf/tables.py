@@ -76,9 +76,8 @@ def assemble_datasets(
     Returns
     -------
     polars.LazyFrame
-        ``session``, ``id``, ``rel_path``, ``file_size``, ``mtime_ns``, ``inode``: in the order of
-        the sessions, and of ONE within each (by id where ids are UUIDs, else by the components of
-        the path).
+        ``session``, ``id``, ``rel_path``, ``file_size``: in the order of the sessions, and of ONE
+        within each (by id where ids are UUIDs, else by the components of the path).
     """
     within = pl.col("directory").str.slice(pl.col("session").str.len_chars())
     prefix = within.str.strip_prefix("/")
@@ -94,9 +93,7 @@ def assemble_datasets(
     name = pl.concat_str("session_name", "rel_path", separator="/")
     datasets = datasets.with_columns(id=expr_uuid3(name, namespace) if namespace else rel_path)
     order = "id" if namespace else _expr_path_key(rel_path)
-    return datasets.sort("rank", order).select(
-        "session", "id", "rel_path", "file_size", "mtime_ns", "inode"
-    )
+    return datasets.sort("rank", order).select("session", "id", "rel_path", "file_size")
 
 
 def complete_datasets(datasets: pl.LazyFrame) -> pl.LazyFrame:

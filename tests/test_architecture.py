@@ -17,7 +17,7 @@ LAYERS = [
     {"schema", "progress"},
     {"sources.posix", "ids", "digests", "layout", "shards", "executors"},
     {"tables", "store", "checks"},
-    {"spool"},
+    {"spool", "commits"},
     {"scanning"},
     {"indexing"},
     {"pruning"},

@@ -259,7 +259,7 @@ def test_prune_warns_of_what_it_keeps(archive: Path) -> None:
         (["prune"], 2, "Missing argument 'ROOT'"),
         (["prune", "nowhere"], 1, "does not exist"),
         (["prune", "."], 1, "missing or empty"),
-        (["prune", ".", "--tables-dir", "nowhere"], 1, "missing or empty"),
+        (["prune", ".", "--tables-dir", "nowhere"], 1, "does not exist"),
         (["prune", ".", "--jobs", "0"], 2, "--jobs"),
     ],
 )

@@ -17,7 +17,7 @@ from polars.testing import assert_frame_equal
 from trees import SESSION, TWO_LABS, Fifo, Link, Tree, make_tree
 
 import polars_alf
-from polars_alf import Progress, errors, index_archive, scan_archive, shards, spool, store
+from polars_alf import Progress, commits, errors, index_archive, scan_archive, shards, spool, store
 from polars_alf.executors import EXECUTORS, Executor
 from polars_alf.schema import DATASETS, ENTRIES, SESSIONS, polars_schema
 from polars_alf.sources import posix
@@ -563,6 +563,34 @@ def test_an_archive_in_dated_folders(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("below", ["", "/2020-02-29", "/2020-02-29/001"])
+def test_lab_conflicts_are_found_before_the_scan(
+    archive: Path, out_dir: Path, monkeypatch: pytest.MonkeyPatch, below: str
+) -> None:
+    monkeypatch.setattr(posix.Walker, "walk", None)
+    with pytest.raises(errors.LabConflictError, match="cortexlab"):
+        index_archive(f"{archive}/cortexlab/Subjects/KS002{below}", out_dir, lab="other")
+    assert snapshot(out_dir) == {}
+
+
+def test_storage_that_is_replaced_in_mid_run_does_not_change_the_tables(
+    archive: Path, out_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index_archive(archive, out_dir)
+    before = snapshot(out_dir)
+    walk = posix.Walker.walk
+
+    def replace(walker: posix.Walker, units: list[str]) -> object:
+        yield from walk(walker, units)
+        archive.rename(archive.with_name("elsewhere"))
+        make_tree(archive, {"S/2020-01-01/001": SESSION})
+
+    monkeypatch.setattr(posix.Walker, "walk", replace)
+    with pytest.raises(errors.ScanError, match="not the folder that it was"):
+        index_archive(archive, out_dir, executor="serial")
+    assert snapshot(out_dir) == before
+
+
 @pytest.mark.parametrize("how", ["gone", "empty"])
 def test_storage_that_goes_away_does_not_empty_the_tables(
     archive: Path, out_dir: Path, monkeypatch: pytest.MonkeyPatch, how: str
@@ -609,7 +637,7 @@ def test_tables_in_a_folder_of_the_archive(archive: Path) -> None:
 def test_one_run_at_a_time(archive: Path) -> None:
     index_archive(archive)
     before = snapshot(archive)
-    with store.locked_state(archive), pytest.raises(errors.ArchiveBusyError, match="another run"):
+    with commits.locked_state(archive), pytest.raises(errors.ArchiveBusyError, match="another run"):
         index_archive(archive)
     assert snapshot(archive) == before
 

@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from polars.testing import assert_frame_equal
 from trees import SESSION, Fifo, Link, Tree, make_tree
 
-from polars_alf import apply_removals, index_archive, plan_removals, store
+from polars_alf import apply_removals, commits, index_archive, plan_removals, store
 from polars_alf.errors import (
     ArchiveBusyError,
     ArchiveNotFoundError,
@@ -463,9 +463,9 @@ def test_a_commit_that_was_cut_off_is_finished_first(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "recover", lambda folder: False)
-        patch.setattr(store.Staging, "__exit__", lambda *_: None)
-        patch.setattr(store.Staging, "commit", _commit_until(store.Staging.commit, cut_off))
+        patch.setattr(commits, "recover", lambda folder: False)
+        patch.setattr(commits.Staging, "__exit__", lambda *_: None)
+        patch.setattr(commits.Staging, "commit", _commit_until(commits.Staging.commit, cut_off))
         with pytest.raises(KeyboardInterrupt):
             index_archive(archive)
     with pytest.raises(TornPairError):
@@ -474,9 +474,9 @@ def test_a_commit_that_was_cut_off_is_finished_first(
 
 
 def _commit_until(
-    commit: Callable[[store.Staging], None], cut_off: Callable[[Path], None]
-) -> Callable[[store.Staging], None]:
-    def begin(staging: store.Staging) -> None:
+    commit: Callable[[commits.Staging], None], cut_off: Callable[[Path], None]
+) -> Callable[[commits.Staging], None]:
+    def begin(staging: commits.Staging) -> None:
         commit(staging)
         cut_off(staging.folder)
 
@@ -875,7 +875,7 @@ def test_a_plan_is_worth_nothing_once_the_tables_are_replaced(strays: Path, tmp_
 
 def test_a_plan_waits_for_nobody(strays: Path) -> None:
     plan = plan_removals(strays)
-    with store.locked_state(strays), pytest.raises(ArchiveBusyError):
+    with commits.locked_state(strays), pytest.raises(ArchiveBusyError):
         apply_removals(strays, plan)
     assert (strays / STRAY).exists()
 
@@ -1092,3 +1092,35 @@ def test_a_plan_is_done_and_no_more(
             if session["row"][1:] not in meant:  # type: ignore[index]
                 for name in session["files"]:  # type: ignore[attr-defined]
                     assert name.endswith(".txt") or f"{session['path']}/{name}" in planned
+
+
+@pytest.mark.parametrize(
+    "patterns", [["skip", "!*.npy"], ["skip/", "!keep.x.npy"], ["*.npy"], ["/lab"], ["**/001/"]]
+)
+def test_what_the_index_left_out_stays(tmp_path: Path, patterns: list[str]) -> None:
+    root = make_tree(
+        tmp_path / "archive",
+        {
+            "lab/Subjects/S/2020-01-01/001": {"skip/keep.x.npy": 1, "a.b.csv": 1, "c.d.npy": 1},
+            "lab/Subjects/S/2020-01-02/002": {"skip/keep.x.npy": 1, "a.b.csv": 1, "c.d.npy": 1},
+            "T/2020-01-02/002": {"a.b.csv": 1},
+        },
+    )
+    index_archive(root, exclude=patterns)
+    plan = plan_removals(root, exclude=patterns)
+    assert plan.is_empty(), plan
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
+def test_what_a_dataset_that_is_a_link_leads_to_stays(archive: Path) -> None:
+    index_archive(archive)
+    session = "cortexlab/Subjects/KS001/2020-01-01/001"
+    make_tree(archive, {session: {"alf/t.u.npy": 1, "raw/l.m.npy": Link("../alf/t.u.npy")}})
+    make_tree(archive, {session: {"alf/other.u.npy": 1}})
+    assert plan_removals(archive)["path"].to_list() == [f"{session}/alf/other.u.npy"]
+
+
+def test_an_empty_text_is_no_folder_of_tables(archive: Path) -> None:
+    index_archive(archive)
+    with pytest.raises(OptionError, match="empty text"):
+        plan_removals(archive, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pytest
 from trees import SESSION, TWO_LABS, Fifo, Link, Socket, Tree, make_tree
 
+from polars_alf.errors import ScanError
 from polars_alf.schema import DIRECTORIES, ENTRIES, ISSUES
 from polars_alf.sources import posix
 from polars_alf.sources.posix import Options, Walker
@@ -428,8 +430,35 @@ def test_a_listing_that_breaks_keeps_what_was_read(
     entries, issues, _ = walk(archive / "wittenlab/Subjects/KS001/2020-01-01")
     assert issues.rows() == [("001", "unreadable_directory")]
     assert entries["path"].to_list() == ["001/_ibl_trials.intervals_bpod.csv"]
-    with pytest.raises(OSError, match="Input/output"):
+    with pytest.raises(ScanError, match="Input/output"):
         walk(archive / "wittenlab/Subjects/KS001/2020-01-01/001")
+
+
+@pytest.mark.parametrize("seconds", [15_000_000_000, -15_000_000_000])
+def test_times_far_off_are_kept_as_far_as_they_fit(
+    archive: Path, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    # As some file systems have them; this one may not, so the status says so.
+    class Status:
+        st_mtime_ns = seconds * 10**9
+        st_ino = 2**64 + 5
+
+    expected = (2**63 - 1) * (1 if seconds > 0 else -1)
+    assert posix.stamp(Status()) == (expected, 5)  # type: ignore[arg-type]
+    path = next(archive.rglob("spikes.times.npy"))
+    with contextlib.suppress(OSError):
+        os.utime(path, ns=(0, seconds * 10**9))
+    assert len(found(archive)) == 12
+
+
+def test_names_that_are_no_datasets_do_not_pile_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(posix, "ROWS_PER_BATCH", 10)
+    make_tree(tmp_path, {f"S/2020-01-01/001/image{i}.tif": 1 for i in range(50)})
+    _, _, walker = walk(tmp_path)
+    assert walker.n_other_files == 50
+    assert len(walker._verdicts) <= 10
 
 
 @posix_only

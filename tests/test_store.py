@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from trees import SESSION, make_tree
 
-from polars_alf import errors, index_archive, store
+from polars_alf import commits, errors, index_archive, store
 from polars_alf.schema import DATASETS, SESSIONS
 
 QC = ["NOT_SET", "PASS", "WARNING", "FAIL", "CRITICAL"]
@@ -104,10 +104,10 @@ def _kill_at(stage: str, archive: Path) -> None:
     code = f"""
 import os, sys
 from pathlib import Path
-from polars_alf import index_archive, store
+from polars_alf import commits, index_archive, store
 stage = {stage!r}
 end = lambda: os._exit(9)
-replace, unlink, write = Path.replace, Path.unlink, store._write_durably
+replace, unlink, write = Path.replace, Path.unlink, commits._write_durably
 def on_replace(self, target):
     result = replace(self, target)
     if stage == "after_" + self.stem and "run-" in str(self): end()
@@ -119,7 +119,7 @@ def on_write(path, text):
     if stage == "before_journal" and path.name == "commit.json": end()
     write(path, text)
     if stage == "after_journal" and path.name == "commit.json": end()
-Path.replace, Path.unlink, store._write_durably = on_replace, on_unlink, on_write
+Path.replace, Path.unlink, commits._write_durably = on_replace, on_unlink, on_write
 index_archive({str(archive)!r}, executor="serial")
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -136,10 +136,10 @@ def test_a_commit_that_is_cut_off_is_old_or_new_as_a_whole(archive: Path, stage:
     assert _rows(archive) == (4, 12)
     make_tree(archive, {"cortexlab/Subjects/KS003/2020-01-01/001": SESSION})
     _kill_at(stage, archive)
-    finished = store.recover(archive)
+    finished = commits.recover(archive)
     assert finished == (stage != "before_journal")
     assert _rows(archive) == ((5, 15) if finished else (4, 12))
-    assert store.recover(archive) is False, "nothing is left to finish"
+    assert commits.recover(archive) is False, "nothing is left to finish"
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -172,17 +172,23 @@ def test_a_commit_that_fails_halfway_is_finished_later(
     monkeypatch.setattr(Path, "replace", fail_once)
     with pytest.raises((KeyboardInterrupt, errors.CommitError)):
         index_archive(archive, executor="serial")
-    with store.locked_state(archive):
+    with commits.locked_state(archive):
         assert _rows(archive) == (5, 15)
     assert list((archive / store.STATE_DIR).glob("run-*")) == []
 
 
-@pytest.mark.parametrize("text", ["", "{", "{}", "[]"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "{}", "[]", *(json.dumps({"staging": name}) for name in ("..", "", "/", "run-", 1))],
+)
 def test_a_journal_that_is_damaged_is_named(archive: Path, text: str) -> None:
     index_archive(archive)
     (archive / store.STATE_DIR / "commit.json").write_text(text)
-    with pytest.raises(errors.CommitError, match=r"commit\.json"):
+    with pytest.raises(errors.CommitError, match=r"commit\.json") as caught:
         index_archive(archive)
+    assert sum(path.is_file() for path in archive.rglob("*.*.*")) >= 12, "nothing was removed"
+    (archive / store.STATE_DIR / "commit.json").unlink()
+    assert index_archive(archive).n_datasets == 12, f"the lock is free in spite of {caught}"
 
 
 def test_a_folder_in_the_place_of_a_table(archive: Path) -> None:
@@ -190,7 +196,7 @@ def test_a_folder_in_the_place_of_a_table(archive: Path) -> None:
     (archive / "datasets.pqt").unlink()
     (archive / "datasets.pqt").mkdir()
     before = (archive / "sessions.pqt").read_bytes()
-    with pytest.raises(errors.CommitError, match="is a folder"), pytest.warns(errors.TableWarning):
+    with pytest.raises(errors.OutputError, match="is a folder"):
         index_archive(archive)
     assert (archive / "sessions.pqt").read_bytes() == before
 
@@ -223,7 +229,7 @@ def test_a_full_disk_leaves_the_old_tables(archive: Path, monkeypatch: pytest.Mo
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(store.os, "fsync", fail)
+        patch.setattr(commits.os, "fsync", fail)
         with pytest.raises(errors.OutputError, match="No space left"):
             index_archive(archive)
     assert {path: path.read_bytes() for path in archive.glob("*.pqt")} == before
@@ -242,14 +248,14 @@ def test_a_folder_that_cannot_be_synced_is_no_failure(
         return real(path, *arguments, **keywords)
 
     monkeypatch.setattr("polars_alf.sources.posix.LIST_BY_DESCRIPTOR", False)
-    monkeypatch.setattr(store.os, "open", refuse)
+    monkeypatch.setattr(commits.os, "open", refuse)
     index_archive(archive, executor="serial")
     assert _rows(archive) == (4, 12)
 
 
 def test_wrong_number_of_rows_is_refused(tmp_path: Path) -> None:
     origin = store.Origin("/data", uuid.uuid4(), "g", datetime.now())
-    with store.Staging(tmp_path, origin, with_index=True) as staging:
+    with commits.Staging(tmp_path, origin, with_index=True) as staging:
         empty = pl.DataFrame(schema=pl.Schema(SESSIONS))
         with pytest.raises(errors.TableError, match="sessions"):
             staging.write_table("sessions", [empty], 1)

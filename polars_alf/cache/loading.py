@@ -7,7 +7,6 @@ import datetime
 import json
 import logging
 import os
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from polars_alf import store
+from polars_alf import commits
 from polars_alf.cache.frames import (
     INDEX_NAMES,
     QC_TYPE,
@@ -31,10 +30,6 @@ from polars_alf.errors import MissingIdsError, TableError, TornPairError
 
 # Callers of `one.alf.cache` watch this logger.
 _logger = logging.getLogger("one.alf.cache")
-
-# A commit puts both tables in place within milliseconds.
-_PATIENCE = 10
-_PATIENCE_SECONDS = 0.05
 
 _CURE = "restore the file, remove it, or index the archive again"
 
@@ -80,12 +75,11 @@ def load_tables(tables_dir: str | os.PathLike[str], glob_pattern: str = "*.pqt")
         sessions and datasets are not of one generation.
     """
     folder = Path(tables_dir)
-    for _ in range(_PATIENCE):
-        try:
-            return _load_tables(folder, glob_pattern)
-        except TornPairError:
-            store.settle(folder)
-            time.sleep(_PATIENCE_SECONDS)
+    commits.settle(folder)
+    try:
+        return _load_tables(folder, glob_pattern)
+    except TornPairError:  # a commit has begun since
+        commits.settle(folder)
     return _load_tables(folder, glob_pattern)
 
 

@@ -67,7 +67,7 @@ def merge_tables(
     """
     given = {name: new for name, new in kwargs.items() if new is not None and not new.empty}
     for name in given:
-        if name not in cache:
+        if name not in cache or name.startswith("_"):
             known = [key for key in cache if not key.startswith("_")]
             raise UnknownTableError(f"there is no table {name!r}: use one of {known}")
     merged = {name: _merge(cache[name], new, strict, name) for name, new in given.items()}

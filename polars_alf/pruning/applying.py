@@ -15,12 +15,13 @@ from typing import Any
 
 import polars as pl
 
-from polars_alf import store
+from polars_alf import commits, store
 from polars_alf.checks import check_folder, check_root
 from polars_alf.errors import OptionError, StalePlanError
 from polars_alf.pruning.asking import stamp_tables
 from polars_alf.pruning.folders import LINK_ERRORS, Folder, open_folder, split_path
 from polars_alf.schema import OUTCOMES, REMOVALS, RemovalKind, RemovalResult, polars_schema
+from polars_alf.sources.posix import stamp
 
 LOG_NAME = "removals.jsonl"
 """The log, in the folder of our own state beside the tables."""
@@ -77,14 +78,14 @@ def apply_removals(
         The log cannot be written. Nothing was removed that it does not announce.
     """
     root = check_root(root)
-    folder = check_folder(tables_dir or root)
+    folder = check_folder(root if tables_dir is None else tables_dir)
     missing = [name for name in REMOVALS.names if name not in plan.columns]
     if missing:
         raise OptionError(f"the plan lacks {missing}; give what plan_removals returned")
     if plan["path"].has_nulls():
         raise OptionError("a row of the plan has no path; give what plan_removals returned")
     outcomes: list[dict[str, Any]] = []
-    with store.locked_state(folder):
+    with commits.locked_state(folder):
         _check_stamps(plan["tables"], folder)
         with _Log(folder / store.STATE_DIR / LOG_NAME, root) as log:
             rows = _order_plan(plan).iter_rows(named=True)
@@ -105,12 +106,13 @@ def describe_change(row: Row, status: os.stat_result) -> str | None:
     """
     if row["kind"] not in list(RemovalKind):
         return f"{row['kind']!r} is no kind of removal"
+    mtime_ns, inode = stamp(status)
     if row["kind"] == RemovalKind.DATASET:
         is_kind = stat.S_ISREG(status.st_mode)
-        now = {"inode": status.st_ino, "file_size": status.st_size, "mtime_ns": status.st_mtime_ns}
+        now = {"inode": inode, "file_size": status.st_size, "mtime_ns": mtime_ns}
     else:
         is_kind = stat.S_ISDIR(status.st_mode)
-        now = {"inode": status.st_ino}  # removing what is in it changes its time
+        now = {"inode": inode}  # removing what is in it changes its time
     if not is_kind:
         return "something else has taken its place"
     changed = [name for name, value in now.items() if row[name] != value]
@@ -203,7 +205,7 @@ class _Log:
             if self._file.read() != b"\n":
                 self._file.write(b"\n")
         else:
-            store.sync_directory(path.parent)
+            commits.sync_directory(path.parent)
 
     def __enter__(self) -> _Log:
         return self

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from polars_alf import store
+from polars_alf import commits, store
 from polars_alf.errors import OptionError, TableError
 from polars_alf.schema import IssueKind
 
@@ -80,7 +80,7 @@ def find_tables(
             _read_columns(datasets, "datasets", "the frame datasets"),
             place="the frames that were given",
         )
-    store.settle(folder)
+    commits.settle(folder)
     # Before they are read: should they be replaced meanwhile, the plan is out of date.
     stamp = stamp_tables(folder)
     origins = store.read_origins(folder)

@@ -11,6 +11,7 @@ import polars as pl
 
 from polars_alf.pruning.folders import open_folder
 from polars_alf.schema import RemovalKind
+from polars_alf.sources.posix import stamp
 
 
 class Removal(NamedTuple):
@@ -40,14 +41,9 @@ def examine_files(root: Path, files: pl.DataFrame) -> Iterator[Removal]:
                 for name, reason in rows.select("name", "reason").iter_rows():
                     status = folder.status(name)
                     if stat.S_ISREG(status.st_mode):
-                        yield Removal(
-                            join(str(directory), name),
-                            RemovalKind.DATASET,
-                            status.st_size,
-                            reason,
-                            status.st_mtime_ns,
-                            status.st_ino,
-                        )
+                        path = join(str(directory), name)
+                        size = status.st_size
+                        yield Removal(path, RemovalKind.DATASET, size, reason, *stamp(status))
         except OSError:
             # Gone, behind a link, or not to be seen: not ours to remove.
             continue

@@ -17,7 +17,7 @@ import polars as pl
 import pyarrow as pa
 
 from polars_alf import store
-from polars_alf.checks import check_root, parse_exclude
+from polars_alf.checks import check_folder, check_root, parse_exclude
 from polars_alf.errors import ForeignTablesError, KeptWarning
 from polars_alf.executors import count_workers, run_tasks
 from polars_alf.progress import CounterFile, Monitor, Progress
@@ -27,7 +27,7 @@ from polars_alf.pruning.matching import Claims, claim_files, find_claimed, list_
 from polars_alf.scanning import choose_executor
 from polars_alf.schema import DIRECTORIES, ENTRIES, REMOVALS, IssueKind, polars_schema
 from polars_alf.shards import Shard, path_key, plan_shards
-from polars_alf.sources.posix import Options, Walker
+from polars_alf.sources.posix import Options, Walker, is_excluded
 
 WITHOUT_ROW = "not in the datasets table"
 WITHOUT_SESSION = "its session is not in the tables"
@@ -50,8 +50,9 @@ def plan_removals(
     """Find the dataset files and session folders that tables do not have. Changes nothing.
 
     A file is kept if a row of the tables could mean it, in whatever way the folders of its
-    session are spelt; if it is a link, is reached through one, or is what a link leads to; if it
-    is no dataset, or in no session.
+    session are spelt; if it is a link, is reached through one, or is what a dataset that is a
+    link, or a linked folder, leads to; if it is no dataset, or in no session. Whatever is newer
+    than the tables is in no row: index first.
 
     Parameters
     ----------
@@ -102,7 +103,7 @@ def plan_removals(
     root = check_root(root)
     n_jobs = count_workers(n_jobs)
     spec = pathspec.GitIgnoreSpec.from_lines(parse_exclude(exclude))
-    folder = Path(tables_dir or root).resolve()
+    folder = root if tables_dir is None else check_folder(tables_dir, to_write=False)
     tables = find_tables(root, folder, sessions, datasets)
     if tables.are_empty and not force:
         raise ForeignTablesError(
@@ -127,13 +128,13 @@ def plan_removals(
         )
     doubts = _find_doubts(root, listing, tables)
     strays = _find_strays(root, listing, owners, claims)
-    strays = [stray for stray in strays if not spec.match_file(stray.path)]
+    strays = [stray for stray in strays if not is_excluded(spec, stray.path)]
     removals = _drop_doubtful(strays, doubts)
     if remove_empty_sessions:
         unknown = [
             session
             for session in _find_unknown_sessions(root, owners, claims)
-            if not (_lies_below(session, doubts) or spec.match_file(f"{session}/"))
+            if not (_lies_below(session, doubts) or is_excluded(spec, f"{session}/"))
         ]
         removals += find_emptied(root, unknown, [removal.path for removal in removals])
     schema = polars_schema(REMOVALS)
@@ -228,6 +229,8 @@ def _find_strays(
     if strays.is_empty():
         return []
     removals = list(examine_files(root, strays))
+    led_to = _find_targets(root, strays, {removal.path for removal in removals})
+    removals = [removal for removal in removals if removal.path not in led_to]
     # A link among what is claimed leads to the very file, wherever that lies, and so does a
     # second name: what the tables have is the file. Windows tells no inodes on listing.
     inodes = [0, *(removal.inode for removal in removals)]
@@ -241,6 +244,15 @@ def _find_strays(
         ),
         key=lambda removal: path_key(removal.path),
     )
+
+
+def _find_targets(root: Path, strays: pl.DataFrame, regular: set[str]) -> set[str]:
+    """Return what those of the strays that are links lead to, relative to the root."""
+    paths = [path for path in strays.select(_PATH).to_series() if path not in regular]
+    targets = [root.joinpath(path).resolve() for path in paths if root.joinpath(path).is_symlink()]
+    return {
+        target.relative_to(root).as_posix() for target in targets if target.is_relative_to(root)
+    }
 
 
 def _find_unknown_sessions(root: Path, owners: pl.LazyFrame, claims: Claims) -> list[str]:

@@ -26,6 +26,7 @@ import polars as pl
 import pyarrow as pa
 
 from polars_alf import spec
+from polars_alf.errors import ScanError
 from polars_alf.progress import Counter
 from polars_alf.schema import DIRECTORIES, ENTRIES, ISSUES, IssueKind, make_table
 
@@ -38,6 +39,8 @@ every file on `stat` (Linux and macOS do, Windows does not)."""
 
 _OPEN_DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_MOST_NS = 2**63 - 1
+_INODE_BITS = 2**64 - 1
 _NOT_A_DATASET = -1
 _INVALID = -2
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
@@ -137,7 +140,7 @@ class Walker:
             if session is None:
                 session = self._enter(directory)
             for name in self._list(directory, session):
-                path = f"{directory}/{name}" if directory else name
+                path = _join(directory, name)
                 if session is not None and name.isdigit():
                     self._check_nested(path, session)
                 stack.append((path, session))
@@ -257,7 +260,11 @@ class Walker:
                 self._list_entries(path, directory, session, subdirectories)
         except OSError as error:
             if not directory:
-                raise  # without its root, an archive is not empty but out of reach
+                # Without its root, an archive is not empty but out of reach.
+                raise ScanError(
+                    f"the archive {self.root} can no longer be listed: {error.strerror}; tables "
+                    "that were there are as they were; see to the storage"
+                ) from error
             kind = IssueKind.VANISHED if error.errno in _GONE else IssueKind.UNREADABLE_DIRECTORY
             self._report(directory, kind, f"listing stopped: {error.strerror}", error.errno)
         if self._n_strays:
@@ -296,10 +303,11 @@ class Walker:
                     if plain and verdict >= 0:
                         status = entry.stat()
                         if stat.S_ISREG(status.st_mode):
+                            mtime_ns, inode = stamp(status)
                             codes(verdict)
                             sizes(status.st_size)
-                            times(status.st_mtime_ns)
-                            inodes(status.st_ino)
+                            times(mtime_ns)
+                            inodes(inode)
                             continue
                     elif plain and verdict == _NOT_A_DATASET:
                         if entry.is_dir(follow_symlinks=False):
@@ -346,10 +354,11 @@ class Walker:
                 "neither a file nor a directory, but a FIFO, socket or device; move it away",
             )
         elif session is not None and verdict >= 0:
+            mtime_ns, inode = stamp(status)
             self._name_codes.append(verdict)
             self._sizes.append(status.st_size)
-            self._times.append(status.st_mtime_ns)
-            self._inodes.append(status.st_ino)
+            self._times.append(mtime_ns)
+            self._inodes.append(inode)
         else:
             self.n_other_files += 1
             self._n_strays += session is None and verdict >= 0
@@ -386,7 +395,8 @@ class Walker:
             self._names.append(name)
         else:
             verdict = _NOT_A_DATASET
-        self._verdicts[name] = verdict
+        if verdict >= 0 or len(self._verdicts) < ROWS_PER_BATCH:
+            self._verdicts[name] = verdict
         return verdict
 
     def _report_entry(self, entry: os.DirEntry[str], directory: str, error: OSError) -> None:
@@ -430,6 +440,25 @@ class Walker:
         if len(self._names) > ROWS_PER_BATCH:  # names that never repeat must not pile up
             self._start_names()
         return batch
+
+
+def stamp(status: os.stat_result) -> tuple[int, int]:
+    """Return what tells a changed file: mtime_ns and inode, as far as 64 bits hold them.
+
+    File systems have times beyond the year 2262, and inodes of 128 bits.
+    """
+    mtime_ns = status.st_mtime_ns
+    if not -_MOST_NS <= mtime_ns <= _MOST_NS:
+        mtime_ns = _MOST_NS if mtime_ns > 0 else -_MOST_NS
+    return mtime_ns, status.st_ino & _INODE_BITS
+
+
+def is_excluded(patterns: pathspec.GitIgnoreSpec, path: str) -> bool:
+    """Tell whether the walk leaves out a file: by its own path, or with a folder above it."""
+    folders = accumulate(path.split("/")[:-1], _join)
+    return any(patterns.match_file(f"{folder}/") for folder in folders) or bool(
+        patterns.match_file(path)
+    )
 
 
 def printable(path: str) -> str:
