@@ -223,30 +223,13 @@ def index_archive(
                 for receipt in run_tasks(index_shard, tasks, executor=executor, n_jobs=n_jobs):
                     receipts.append(receipt)
                     monitor.shards += 1
+                _check_identity(root, identity)
                 monitor.stage = "write"
-                sessions, duplicates = _merge_sessions(receipts)
-                places = _find_places(root, sessions)
-                check_lab(lab, places)
-                base = Path(*choose_base(root.parts, places))
-                issues = pa.concat_tables(
-                    [
-                        walker.issues(),
-                        _find_misplaced(places, root, base, lab),
-                        spool.read_issues(receipts),
-                        duplicates,
-                    ]
-                )
-                if _identify(check_root(root)) != identity:
-                    raise ScanError(
-                        f"{root} is not the folder that it was when the run began; tables that "
-                        "were there are as they were; see to its mount, and run again"
-                    )
-                _check_found(root, sessions, issues)
+                sessions, base, issues = _gather(root, lab, walker.issues(), receipts)
                 n_datasets = int(sessions["n_datasets"].sum())
+                datasets = spool.merge_datasets(receipts, sessions)
                 staging.write_table("sessions", [sessions.select(SESSIONS.names)], len(sessions))
-                staging.write_table(
-                    "datasets", spool.merge_datasets(receipts, sessions), n_datasets
-                )
+                staging.write_table("datasets", datasets, n_datasets)
                 staging.write_issues(issues)
                 staging.commit()
     if not n_datasets:
@@ -288,6 +271,50 @@ def _writing(folder: Path) -> Iterator[None]:
 def _identify(root: Path) -> tuple[int, int]:
     status = root.stat()
     return status.st_dev, status.st_ino
+
+
+def _check_identity(root: Path, identity: tuple[int, int]) -> None:
+    """Check that the archive was not unmounted, or replaced, while it was scanned.
+
+    Raises
+    ------
+    ScanError, ArchiveNotFoundError, ArchiveNotADirectoryError, ArchivePermissionError
+        It was.
+    """
+    if _identify(check_root(root)) != identity:
+        raise ScanError(
+            f"{root} is not the folder that it was when the run began; tables that were there are "
+            "as they were; see to its mount, and run again"
+        )
+
+
+def _gather(
+    root: Path, lab: str, issues: pa.Table, receipts: Sequence[spool.Receipt]
+) -> tuple[pl.DataFrame, Path, pa.Table]:
+    """Put together what the shards found.
+
+    Parameters
+    ----------
+    issues
+        Those of the survey.
+
+    Returns
+    -------
+    sessions : polars.DataFrame
+        In the order of the table.
+    base : pathlib.Path
+        The folder that ONE starts from.
+    issues : pyarrow.Table
+        All of them.
+    """
+    sessions, duplicates = _merge_sessions(receipts)
+    places = _find_places(root, sessions)
+    check_lab(lab, places)
+    base = Path(*choose_base(root.parts, places))
+    misplaced = _find_misplaced(places, root, base, lab)
+    issues = pa.concat_tables([issues, misplaced, spool.read_issues(receipts), duplicates])
+    _check_found(root, sessions, issues)
+    return sessions, base, issues
 
 
 def _list_subjects(root: Path, units: Iterable[str]) -> Iterator[tuple[str, ...]]:
