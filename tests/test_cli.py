@@ -226,16 +226,25 @@ def test_prune_asks_on_a_terminal(strays: Path, answer: str, code: int) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
 def test_prune_says_what_it_could_not_remove(strays: Path, tmp_path: Path) -> None:
     # As a user that may do as it likes in all folders but one.
-    code = (
-        "import os, sys; os.geteuid() or os.seteuid(65534); from polars_alf.cli import main; main()"
-    )
+    # The plan comes first, as root, so that all is imported: that user may not see the packages.
+    code = """
+import os, sys
+from polars_alf.cli import main
+try:
+    main()
+except SystemExit:
+    pass
+os.geteuid() or os.seteuid(65534)
+sys.argv += ["--apply", "--yes"]
+main()
+"""
     for folder in (tmp_path, *tmp_path.parents):
         if folder.stat().st_mode & 0o077 == 0:
             folder.chmod(0o755)
     for path in (strays, *strays.rglob("*")):
         path.chmod(0o777 if path.is_dir() else 0o666)
     (strays / STRAY).parent.chmod(0o555)
-    arguments = [sys.executable, "-c", code, "prune", str(strays), "--apply", "--yes"]
+    arguments = [sys.executable, "-c", code, "prune", str(strays)]
     result = subprocess.run(arguments, capture_output=True, text=True)
     assert result.returncode == 3, result.stderr
     assert "Removed 3 of 4 (0 bytes)." in result.stdout
