@@ -38,6 +38,20 @@ EXIT_USAGE = 2
 EXIT_INCOMPLETE = 3
 EXIT_INTERRUPTED = 130
 
+Root = Annotated[
+    str,
+    typer.Argument(
+        metavar="ROOT",
+        help="An archive, a lab, a Subjects folder, a subject, a date or a session.",
+        show_default=False,
+    ),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(min=1, help="Workers; one a processor by default.", show_default=False),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and warnings only.")]
+
 app = typer.Typer(
     help="Index huge ALF archives into the tables that ONE opens.",
     no_args_is_help=True,
@@ -108,14 +122,7 @@ def _options(
 
 @app.command()
 def index(
-    root: Annotated[
-        str,
-        typer.Argument(
-            metavar="ROOT",
-            help="An archive, a lab, a Subjects folder, a subject, a date or a session.",
-            show_default=False,
-        ),
-    ],
+    root: Root,
     out_dir: Annotated[
         str | None,
         typer.Option(help="Existing folder for the tables; ROOT by default.", show_default=False),
@@ -130,10 +137,7 @@ def index(
     hash_files: Annotated[
         bool, typer.Option("--hash-files", help="Read every dataset for its MD5.")
     ] = False,
-    jobs: Annotated[
-        int | None,
-        typer.Option(min=1, help="Workers; one a processor by default.", show_default=False),
-    ] = None,
+    jobs: Jobs = None,
     executor: Annotated[
         str | None,
         typer.Option(metavar="|".join(EXECUTORS), help="Where workers run.", show_default=False),
@@ -163,9 +167,7 @@ def index(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the result as one JSON object.")
     ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print errors and warnings only.")
-    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Index ROOT into sessions.pqt and datasets.pqt, which ONE opens.
 
@@ -224,14 +226,7 @@ def issues(
 
 @app.command()
 def prune(
-    root: Annotated[
-        str,
-        typer.Argument(
-            metavar="ROOT",
-            help="An archive, a lab, a Subjects folder, a subject, a date or a session.",
-            show_default=False,
-        ),
-    ],
+    root: Root,
     tables_dir: Annotated[
         str | None,
         typer.Option(help="Folder of the tables; ROOT by default.", show_default=False),
@@ -256,23 +251,17 @@ def prune(
     force: Annotated[
         bool, typer.Option("--force", help="Go on without tables, or with those of other archives.")
     ] = False,
-    jobs: Annotated[
-        int | None,
-        typer.Option(min=1, help="Workers; one a processor by default.", show_default=False),
-    ] = None,
+    jobs: Jobs = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON lines, one for each path.")
     ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print errors and warnings only.")
-    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Show what ROOT has and its tables do not, and remove it with --apply.
 
     Only datasets and emptied folders of sessions are removed: nothing that the tables could mean,
     nothing that is not ALF, nothing through a link. Index first: what is newer than the tables is
-    in none of their rows. What was removed is in
-    .polars_alf/removals.jsonl beside the tables.
+    in none of their rows. What was removed is in .polars_alf/removals.jsonl beside the tables.
 
     Exit codes: 0 done, 1 failed or declined, 2 wrong usage, 3 some paths could not be removed.
     """

@@ -23,9 +23,9 @@ from rich.progress import (
 )
 
 from polars_alf.indexing import IndexReport
+from polars_alf.paths import printable
 from polars_alf.progress import Progress
 from polars_alf.schema import RemovalKind, RemovalResult
-from polars_alf.sources.posix import printable
 
 SECONDS_PER_LINE = 10.0
 """How often progress is told where it cannot be drawn: seldom enough for a log."""

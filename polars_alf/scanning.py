@@ -17,10 +17,11 @@ from polars_alf import spool, tables
 from polars_alf.checks import check_root, parse_exclude
 from polars_alf.digests import digest_md5
 from polars_alf.executors import Executor, check_executor, count_workers, run_tasks
+from polars_alf.paths import printable
 from polars_alf.progress import Counter, CounterFile
 from polars_alf.schema import ENTRIES, ISSUES, IssueKind, make_table, polars_schema
 from polars_alf.shards import Shard, plan_shards
-from polars_alf.sources.posix import Options, Walker, printable
+from polars_alf.sources.posix import Options, Walker
 
 FEW_SHARDS = 8
 """Up to so many shards a run stays in one process: starting others takes longer."""

@@ -17,7 +17,7 @@ from pandas.testing import assert_frame_equal
 from trees import TWO_LABS, make_tree
 
 from polars_alf import cache, index_archive, spec
-from polars_alf.sources.posix import printable
+from polars_alf.paths import printable
 
 pytestmark = [
     pytest.mark.pandas,

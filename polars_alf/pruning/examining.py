@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from polars_alf.paths import join
 from polars_alf.pruning.folders import open_folder
 from polars_alf.schema import RemovalKind
 from polars_alf.sources.posix import stamp
@@ -86,11 +87,6 @@ def find_emptied(root: Path, sessions: Iterable[str], planned: Iterable[str]) ->
                 )
                 going.add(path)
                 above[_parent(path)] = None
-
-
-def join(directory: str, name: str) -> str:
-    """Return the path of what lies in a directory, "" being the root."""
-    return f"{directory}/{name}" if directory else name
 
 
 def _parent(path: str) -> str:

@@ -20,6 +20,7 @@ from polars_alf import store
 from polars_alf.checks import check_folder, check_root, parse_exclude
 from polars_alf.errors import ForeignTablesError, KeptWarning
 from polars_alf.executors import count_workers, run_tasks
+from polars_alf.paths import is_excluded
 from polars_alf.progress import CounterFile, Monitor, Progress
 from polars_alf.pruning.asking import Tables, find_tables
 from polars_alf.pruning.examining import Removal, examine_files, find_emptied
@@ -27,7 +28,7 @@ from polars_alf.pruning.matching import Claims, claim_files, find_claimed, list_
 from polars_alf.scanning import choose_executor
 from polars_alf.schema import DIRECTORIES, ENTRIES, REMOVALS, IssueKind, polars_schema
 from polars_alf.shards import Shard, path_key, plan_shards
-from polars_alf.sources.posix import Options, Walker, is_excluded
+from polars_alf.sources.posix import Options, Walker
 
 WITHOUT_ROW = "not in the datasets table"
 WITHOUT_SESSION = "its session is not in the tables"

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +26,7 @@ import pyarrow as pa
 
 from polars_alf import spec
 from polars_alf.errors import ScanError
+from polars_alf.paths import CONTROL, join, printable
 from polars_alf.progress import Counter
 from polars_alf.schema import DIRECTORIES, ENTRIES, ISSUES, IssueKind, make_table
 
@@ -38,7 +38,6 @@ LIST_BY_DESCRIPTOR = os.scandir in os.supports_fd
 every file on `stat` (Linux and macOS do, Windows does not)."""
 
 _OPEN_DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _MOST_NS = 2**63 - 1
 _INODE_BITS = 2**64 - 1
 _NOT_A_DATASET = -1
@@ -118,7 +117,7 @@ class Walker:
                 continue
             if parts and parts[-1] == "Subjects":
                 self._check_lab(directory, parts)
-            stack.extend(_join(directory, name) for name in self._list(directory, None))
+            stack.extend(join(directory, name) for name in self._list(directory, None))
         return units
 
     def walk(self, units: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -140,7 +139,7 @@ class Walker:
             if session is None:
                 session = self._enter(directory)
             for name in self._list(directory, session):
-                path = _join(directory, name)
+                path = join(directory, name)
                 if session is not None and name.isdigit():
                     self._check_nested(path, session)
                 stack.append((path, session))
@@ -332,7 +331,7 @@ class Walker:
         name = entry.name
         if name in self.options.ignored.get(directory, ()):
             return
-        path = _join(directory, name)
+        path = join(directory, name)
         is_directory = entry.is_dir(follow_symlinks=False)
         if self._excluded and self._excluded.match_file(path + "/" * is_directory):
             return
@@ -365,8 +364,8 @@ class Walker:
 
     def _follow(self, directory: str, name: str, session: str | None) -> bool:
         """Tell whether to enter a linked directory; report it where not."""
-        path = _join(directory, name)
-        above = ["", *accumulate(directory.split("/"), _join)]
+        path = join(directory, name)
+        above = ["", *accumulate(directory.split("/"), join)]
         target = Path(self._prefix + path)
         if any(target.samefile(self._prefix + other) for other in above):
             self._report(path, IssueKind.LINK_LOOP, "the link leads to a directory that it lies in")
@@ -385,7 +384,7 @@ class Walker:
         """Return the code of a dataset's name, or why it has none. Remembered: names repeat."""
         try:
             name.encode()
-            valid = not _CONTROL.search(name)
+            valid = not CONTROL.search(name)
         except UnicodeEncodeError:
             valid = False
         if not valid:
@@ -400,7 +399,7 @@ class Walker:
         return verdict
 
     def _report_entry(self, entry: os.DirEntry[str], directory: str, error: OSError) -> None:
-        path = _join(directory, entry.name)
+        path = join(directory, entry.name)
         if entry.is_symlink() and error.errno in (*_GONE, errno.ELOOP):
             message = "the link leads nowhere; mend or remove it"
             self._report(path, IssueKind.BROKEN_LINK, message, error.errno)
@@ -451,27 +450,6 @@ def stamp(status: os.stat_result) -> tuple[int, int]:
     if not -_MOST_NS <= mtime_ns <= _MOST_NS:
         mtime_ns = _MOST_NS if mtime_ns > 0 else -_MOST_NS
     return mtime_ns, status.st_ino & _INODE_BITS
-
-
-def is_excluded(patterns: pathspec.GitIgnoreSpec, path: str) -> bool:
-    """Tell whether the walk leaves out a file: by its own path, or with a folder above it."""
-    folders = accumulate(path.split("/")[:-1], _join)
-    return any(patterns.match_file(f"{folder}/") for folder in folders) or bool(
-        patterns.match_file(path)
-    )
-
-
-def printable(path: str) -> str:
-    r"""Return a path as text of one line; bytes not UTF-8 and control characters as ``\xNN``."""
-    try:
-        text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:  # half a surrogate pair, as Windows allows
-        text = path.encode("utf-8", "backslashreplace").decode()
-    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
-
-
-def _join(directory: str, name: str) -> str:
-    return f"{directory}/{name}" if directory else name
 
 
 def _within(directory: str, session: str) -> str:
