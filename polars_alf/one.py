@@ -11,25 +11,11 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Iterable
+from inspect import isfunction
 from types import TracebackType
 from typing import Any
 
 from polars_alf.errors import MissingExtraError
-
-_NAMES = (
-    "_get_session_info",
-    "_make_datasets_df",
-    "_make_sessions_df",
-    "_metadata",
-    "cast_index_object",
-    "default_cache",
-    "load_tables",
-    "make_parquet_db",
-    "merge_tables",
-    "patch_tables",
-    "remove_missing_datasets",
-    "remove_table_files",
-)
 
 # ONE's functions by name, from the first call of `enable`, when they were still in place.
 _originals: dict[str, Callable[..., Any]] = {}
@@ -79,7 +65,8 @@ def enable() -> Enabled:
     from polars_alf import cache as ours
 
     was_enabled = is_enabled()
-    replacements = {name: getattr(ours, name) for name in _NAMES}
+    values = {name: getattr(ours, name) for name in ours.__all__}
+    replacements = {name: value for name, value in values.items() if isfunction(value)}
     for name in replacements:
         _originals.setdefault(name, getattr(theirs, name))
     _replace((_originals[name], function) for name, function in replacements.items())
