@@ -1,9 +1,10 @@
 """Index huge ALF archives into the tables that ONE opens, with Polars and Arrow."""
 
 from polars_alf._version import __version__
-from polars_alf.indexing import IndexReport, index_archive
+from polars_alf.indexing import index_archive
 from polars_alf.progress import Progress
 from polars_alf.pruning import apply_removals, plan_removals
+from polars_alf.reports import IndexReport
 from polars_alf.scanning import scan_archive
 
 __all__ = [

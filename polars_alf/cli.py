@@ -161,6 +161,9 @@ def index(
             show_default=False,
         ),
     ] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Do not go on where an interrupted run was.")
+    ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 3 where there are issues.")
     ] = False,
@@ -187,6 +190,7 @@ def index(
             namespace=namespace,
             follow_links=follow_links,
             exclude=exclude or (),
+            restart=restart,
             progress=progress,
         )
     if as_json:

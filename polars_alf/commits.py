@@ -11,11 +11,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import shutil
+import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import filelock
@@ -23,56 +24,53 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from polars_alf import spool
 from polars_alf.errors import ArchiveBusyError, ArchivePermissionError, CommitError, TableError
+from polars_alf.runs import RUN
 from polars_alf.store import (
     STATE_DIR,
     TABLES,
     Origin,
+    changes_path,
     issues_path,
     namespace_path,
+    report_path,
     table_path,
     table_schema,
 )
 
 _JOURNAL = "commit.json"
-_RUN = re.compile("run-[0-9a-f]{32}")
 
 # A commit puts both tables in place within milliseconds.
 _PATIENCE = 10
 _PATIENCE_SECONDS = 0.05
 
+_OURS = "polars_alf"
+_STALE_SECONDS = 60
+"""Age of a lock of ONE's that cannot be in use any more: it is held while two files are written."""
+
 
 class Staging:
     """Both tables of one generation, from their first row to their commit.
-
-    As a context it makes ``path``, a folder on the file system of the tables for whatever the run
-    needs, and removes it with all that was not committed.
 
     Parameters
     ----------
     folder
         Folder of the tables, which exists.
+    path
+        Folder of the run, in the state of that folder. It stays until the commit.
     origin
-        Where they come from.
+        Where the tables come from.
     with_index
         Whether the ids are UUIDs.
     """
 
-    def __init__(self, folder: Path, origin: Origin, *, with_index: bool) -> None:
+    def __init__(self, folder: Path, path: Path, origin: Origin, *, with_index: bool) -> None:
         self.folder = folder
+        self.path = path
         self.origin = origin
         self._with_index = with_index
         self._state = folder / STATE_DIR
-        self.path = self._state / f"run-{origin.generation}"
-
-    def __enter__(self) -> Staging:
-        self.path.mkdir(parents=True)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        # With the journal written, what is still here is the only copy of the new tables.
-        if not (self._state / _JOURNAL).exists():
-            shutil.rmtree(self.path, ignore_errors=True)
 
     def write_table(self, name: str, frames: Iterable[pl.DataFrame], n_rows: int) -> None:
         """Write a table.
@@ -96,7 +94,7 @@ class Staging:
         schema = table_schema(name, n_rows, self.origin, with_index=self._with_index)
         path = table_path(self.path, name)
         written = 0
-        with path.open("xb") as file:
+        with path.open("wb") as file:
             with pq.ParquetWriter(
                 file,
                 schema,
@@ -112,13 +110,19 @@ class Staging:
         if written != n_rows:
             raise TableError(f"{written} rows came for the table {name} instead of {n_rows}")
 
-    def write_issues(self, issues: pa.Table) -> None:
-        """Write the issues of the generation."""
-        with (self.path / issues_path(self.folder).name).open("xb") as file:
-            with pa.ipc.new_file(file, issues.schema) as writer:
-                writer.write_table(issues)
+    def write_rows(self, name: str, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+        """Write ``issues`` or ``changes`` of the generation."""
+        with (self.path / f"{name}.arrow").open("wb") as file:
+            with pa.ipc.new_file(file, schema) as writer:
+                for table in tables:
+                    writer.write_table(table.cast(schema))
             file.flush()
             os.fsync(file.fileno())
+
+    def write_report(self, report: Mapping[str, object]) -> None:
+        """Write what is to be said of the run later."""
+        text = json.dumps(report, indent=1)
+        _write_durably(self.path / report_path(self.folder).name, text)
 
     def commit(self) -> None:
         """Make the tables visible, both of them; what was there before is replaced.
@@ -139,6 +143,52 @@ class Staging:
             raise
 
 
+@contextlib.contextmanager
+def _one_waits(folder: Path, seconds: float) -> Iterator[None]:
+    """Hold the file by which ``One.save_cache`` knows that another is writing.
+
+    Raises
+    ------
+    ArchiveBusyError
+        ONE is writing, and did not end within so many seconds.
+    """
+    path = folder / ".ONE.lock"
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            with path.open("x", encoding="utf-8") as file:
+                json.dump({"datetime": datetime.now(UTC).isoformat(), "by": _OURS}, file)
+            break
+        except FileExistsError:
+            pass
+        with contextlib.suppress(FileNotFoundError):
+            if _is_stale(path, folder / STATE_DIR):
+                path.unlink()
+                continue
+        if time.monotonic() > deadline:
+            raise ArchiveBusyError(
+                f"ONE is writing the tables of {folder}: {path} is there; run again when it has "
+                "ended, or remove that file if nothing is running"
+            )
+        time.sleep(_PATIENCE_SECONDS)
+    try:
+        yield
+    finally:
+        # ONE removes it by itself where it has waited for long.
+        path.unlink(missing_ok=True)
+
+
+def _is_stale(path: Path, state: Path) -> bool:
+    """Tell whether who made a lock is gone. Only for who holds `locked_state`."""
+    with contextlib.suppress(ValueError, LookupError, TypeError):
+        # Who else made one of ours held the state as well, and does not hold it any more.
+        if json.loads(path.read_text(encoding="utf-8"))["by"] == _OURS:
+            return True
+    # By the clock of the file system, which need not be that of this machine.
+    with tempfile.TemporaryFile(dir=state) as now:
+        return os.fstat(now.fileno()).st_mtime - path.stat().st_mtime > _STALE_SECONDS
+
+
 def settle(folder: Path) -> None:
     """Wait for a commit that is under way, or finish one that was cut off.
 
@@ -148,18 +198,23 @@ def settle(folder: Path) -> None:
     for _ in range(_PATIENCE):
         if not (folder / STATE_DIR / _JOURNAL).exists():
             return
-        with contextlib.suppress(ArchiveBusyError, OSError), locked_state(folder):
+        with (
+            contextlib.suppress(ArchiveBusyError, OSError),
+            locked_state(folder, patience=0),
+        ):
             return
         time.sleep(_PATIENCE_SECONDS)
 
 
-def recover(folder: Path) -> bool:
+def recover(folder: Path, *, patience: float = _STALE_SECONDS + 5) -> bool:
     """Finish a commit that was cut off. Only for who holds `locked_state`.
 
     Parameters
     ----------
     folder
         Folder of the tables.
+    patience
+        Seconds to wait for ONE, should it be writing.
 
     Returns
     -------
@@ -170,13 +225,15 @@ def recover(folder: Path) -> bool:
     ------
     CommitError
         A file cannot be replaced. The journal stays, so that this can be called again.
+    ArchiveBusyError
+        ONE is writing. The same holds.
     """
     state = folder / STATE_DIR
     journal = state / _JOURNAL
     try:
         name = json.loads(journal.read_text(encoding="utf-8"))["staging"]
         # Below, this folder is removed: it has to be one of ours, whatever the file says.
-        if not _RUN.fullmatch(name):
+        if not RUN.fullmatch(name):
             raise ValueError(f"{name!r} is no run's folder")
     except FileNotFoundError:
         return False
@@ -185,12 +242,24 @@ def recover(folder: Path) -> bool:
             f"the journal {journal} of a commit that was cut off cannot be read ({error}); "
             "remove it, and index again"
         ) from error
-    staging = state / name
+    with _one_waits(folder, patience):
+        _put_in_place(folder, state / name)
+    _keep_snapshot(state, state / name)
+    sync_directory(state)
+    journal.unlink(missing_ok=True)
+    shutil.rmtree(state / name, ignore_errors=True)
+    return True
+
+
+def _put_in_place(folder: Path, staging: Path) -> None:
     # A session without datasets is less wrong than datasets without a session, should ONE read
     # between the two.
     for staged, final in (
         *((table_path(staging, name), table_path(folder, name)) for name in TABLES),
-        (staging / issues_path(folder).name, issues_path(folder)),
+        *(
+            (staging / path.name, path)
+            for path in (issues_path(folder), changes_path(folder), report_path(folder))
+        ),
     ):
         try:
             staged.replace(final)
@@ -202,16 +271,32 @@ def recover(folder: Path) -> bool:
                 f"{final} cannot be replaced: {error.strerror}; see to its permissions and run "
                 f"again: the new tables wait in {staging}",
             ) from error
-    sync_directory(state)
     sync_directory(folder)
-    journal.unlink(missing_ok=True)
-    shutil.rmtree(staging, ignore_errors=True)
-    return True
+
+
+def _keep_snapshot(state: Path, staging: Path) -> None:
+    """Make of a run's shards the snapshot that the next index compares with."""
+    shards = staging / "shards"
+    if not shards.is_dir():
+        return
+    for path in state.glob("snapshot-*"):
+        shutil.rmtree(path, ignore_errors=True)
+    spool.remove_rows(shards)
+    with contextlib.suppress(OSError):
+        # Without it the next index takes longer, and has nothing to compare with.
+        shards.rename(state / staging.name.replace("run-", "snapshot-"))
 
 
 @contextlib.contextmanager
-def locked_state(folder: Path) -> Iterator[None]:
-    """Hold the state of a folder of tables against other runs, cleared of what is unfinished.
+def locked_state(folder: Path, *, patience: float = _STALE_SECONDS + 5) -> Iterator[None]:
+    """Hold the state of a folder of tables against other runs; a commit cut off is finished.
+
+    Parameters
+    ----------
+    folder
+        Folder of the tables.
+    patience
+        Seconds to wait for ONE, should it be writing while a commit is finished.
 
     Raises
     ------
@@ -235,9 +320,7 @@ def locked_state(folder: Path) -> Iterator[None]:
             "permissions, or give another folder for the tables",
         ) from error
     try:
-        recover(folder)
-        for path in state.glob("run-*"):
-            shutil.rmtree(path, ignore_errors=True)
+        recover(folder, patience=patience)
         yield
     finally:
         lock.release()

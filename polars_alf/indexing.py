@@ -11,17 +11,16 @@ import os
 import time
 import uuid
 import warnings
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 
-import polars as pl
-import pyarrow as pa
-
-from polars_alf import commits, spec, spool, store
+from polars_alf import commits, runs, spool, store
+from polars_alf._version import __version__
+from polars_alf.assembling import gather, list_subjects
 from polars_alf.checks import (
     check_folder,
     check_lab,
@@ -39,68 +38,16 @@ from polars_alf.errors import (
 )
 from polars_alf.executors import Executor, check_executor, count_workers, run_tasks
 from polars_alf.ids import make_namespace
-from polars_alf.layout import Place, choose_base, count_places
+from polars_alf.layout import count_places
 from polars_alf.progress import CounterFile, Monitor, Progress
+from polars_alf.reports import IndexReport, count_changes, count_issues, describe_run
 from polars_alf.scanning import ShardTask, choose_executor, index_shard
-from polars_alf.schema import ISSUES, SESSIONS, IssueKind, make_table
-from polars_alf.shards import plan_shards
+from polars_alf.schema import CHANGES, ISSUES, SESSIONS, polars_schema
+from polars_alf.shards import LEAST_UNITS, path_key, plan_shards
+from polars_alf.snapshots import Snapshot
 from polars_alf.sources.posix import Options, Walker
-from polars_alf.tables import drop_duplicate_sessions
 
-
-@dataclass(frozen=True, slots=True)
-class IndexReport:
-    """What an index found, and where it is.
-
-    Parameters
-    ----------
-    sessions_path, datasets_path, issues_path
-        The tables, and the issues (ISSUES, an Arrow IPC file).
-    n_sessions, n_datasets
-        Rows of the tables.
-    n_bytes
-        Size of all datasets together, in bytes.
-    n_other_files
-        Files that are not ALF datasets, or lie outside every session.
-    issues
-        Number of issues by kind (`polars_alf.schema.IssueKind`), most frequent first.
-    seconds
-        How long it took.
-    namespace
-        What UUIDs were made in.
-    root
-        The archive, links resolved.
-    cache_dir
-        What to give to ONE as ``cache_dir``: the folder that its paths start from.
-    n_jobs
-        Number of workers.
-    """
-
-    sessions_path: Path
-    datasets_path: Path
-    issues_path: Path
-    n_sessions: int
-    n_datasets: int
-    n_bytes: int
-    n_other_files: int
-    issues: dict[str, int]
-    seconds: float
-    namespace: uuid.UUID
-    root: Path
-    cache_dir: Path
-    n_jobs: int
-
-    def scan_issues(self) -> pl.LazyFrame:
-        """Return the issues, in the order of their paths' shards."""
-        return store.scan_issues(self.sessions_path.parent)
-
-    def to_dict(self) -> dict[str, object]:
-        """Return the report in values that JSON has."""
-        values = asdict(self)
-        return {
-            name: str(value) if isinstance(value, Path | uuid.UUID) else value
-            for name, value in values.items()
-        }
+_NO_CHANGES = polars_schema(CHANGES).to_frame()
 
 
 def index_archive(
@@ -115,9 +62,14 @@ def index_archive(
     namespace: uuid.UUID | str | None = None,
     follow_links: bool = False,
     exclude: str | Sequence[str] = (),
+    restart: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> IndexReport:
     """Index an archive into ``sessions.pqt`` and ``datasets.pqt``.
+
+    A run that was interrupted is taken up where it was. Where there are tables of an earlier index,
+    ids stay as they are, and so do digests of files whose size, time of modification and inode did
+    not change.
 
     Parameters
     ----------
@@ -143,6 +95,8 @@ def index_archive(
         Whether to enter linked directories that are not sessions.
     exclude
         What to leave out: one or several patterns as in .gitignore, relative to the root.
+    restart
+        Whether to scan everything, also what an interrupted run with the same options had finished.
     progress
         Called a few times a second, from another thread.
 
@@ -191,66 +145,118 @@ def index_archive(
     walker = Walker(str(root), options)
     with Monitor(progress, walker.counter) as monitor:
         units = walker.survey()
-        lab = check_lab(lab, count_places(_list_subjects(root, units)))
-        # Files that are read take longer than any shard's own cost.
-        shards = plan_shards(units, least=1) if hash_files else plan_shards(units)
-        n_jobs = min(n_jobs, max(len(shards), 1))
-        executor = executor or choose_executor(len(shards), n_jobs, hash_files=hash_files)
+        lab = check_lab(lab, count_places(list_subjects(root, units)))
         with _writing(folder), commits.locked_state(folder):
-            origin = store.Origin(
-                root=str(root),
-                namespace=_choose_namespace(folder, root, given),
-                generation=uuid.uuid4().hex,
-                created=datetime.now(),
+            kept_namespace = _find_namespace(folder, root, given)
+            snapshot = Snapshot.find(folder)
+            settings = {
+                "version": __version__,
+                "root": str(root),
+                "identity": identity,
+                "follow_links": follow_links,
+                "exclude": options.exclude,
+                "lab": lab,
+                "namespace": str(kept_namespace or ""),
+                "hash_ids": hash_ids,
+                "hash_files": hash_files,
+                "snapshot": snapshot.path.name if snapshot else None,
+            }
+            run = runs.open_run(
+                folder, settings, kept_namespace or make_namespace(), units, restart=restart
             )
-            with commits.Staging(folder, origin, with_index=hash_ids) as staging:
-                counters = staging.path / "counters"
-                monitor.begin_scan(len(shards), CounterFile.create(counters, len(shards)))
-                tasks = [
-                    ShardTask(
-                        root=str(root),
-                        options=options,
-                        shard=shard,
-                        spool=str(staging.path),
-                        counters=str(counters),
-                        lab=lab,
-                        namespace=origin.namespace if hash_ids else None,
-                        hash_files=hash_files,
-                    )
-                    for shard in shards
-                ]
-                receipts = []
-                for receipt in run_tasks(index_shard, tasks, executor=executor, n_jobs=n_jobs):
-                    receipts.append(receipt)
-                    monitor.shards += 1
+            task = ShardTask(
+                root=str(root),
+                options=options,
+                spool=str(run.shards),
+                counters=str(run.path / "counters"),
+                lab=lab,
+                namespace=run.namespace if hash_ids else None,
+                hash_files=hash_files,
+                snapshot=str(snapshot.path) if snapshot else None,
+            )
+            receipts, n_jobs = _scan(task, run, snapshot, units, executor, n_jobs, monitor)
+            monitor.stage = "write"
+            with runs.discarded_on_error(run):
                 _check_identity(root, identity)
-                monitor.stage = "write"
-                sessions, base, issues = _gather(root, lab, walker.issues(), receipts)
-                n_datasets = int(sessions["n_datasets"].sum())
-                datasets = spool.merge_datasets(receipts, sessions)
-                staging.write_table("sessions", [sessions.select(SESSIONS.names)], len(sessions))
-                staging.write_table("datasets", datasets, n_datasets)
-                staging.write_issues(issues)
-                staging.commit()
+                sessions, base, issues = gather(root, lab, walker.issues(), receipts)
+            gone = snapshot.list_gone(units, walker.issues()) if snapshot else _NO_CHANGES
+            n_datasets = int(sessions["n_datasets"].sum())
+            report = IndexReport(
+                sessions_path=store.table_path(folder, "sessions"),
+                datasets_path=store.table_path(folder, "datasets"),
+                issues_path=store.issues_path(folder),
+                n_sessions=len(sessions),
+                n_datasets=n_datasets,
+                n_bytes=int(sessions["n_bytes"].sum()),
+                n_other_files=walker.n_other_files
+                + sum(receipt.n_other_files for receipt in receipts),
+                issues=count_issues(issues),
+                changes=count_changes(receipts, gone, n_datasets) if snapshot else None,
+                n_shards=len(receipts),
+                n_resumed=len(run.receipts),
+                seconds=time.perf_counter() - start,
+                namespace=run.namespace,
+                root=root,
+                cache_dir=base,
+                n_jobs=n_jobs,
+            )
+            origin = store.Origin(str(root), run.namespace, run.generation, datetime.now())
+            staging = commits.Staging(folder, run.path, origin, with_index=hash_ids)
+            datasets = spool.merge_datasets(receipts, sessions)
+            staging.write_table("sessions", [sessions.select(SESSIONS.names)], len(sessions))
+            staging.write_table("datasets", datasets, n_datasets)
+            staging.write_rows("issues", [issues], ISSUES)
+            changes = chain(spool.read_rows(receipts, "changes"), [gone.to_arrow()])
+            staging.write_rows("changes", changes, CHANGES)
+            staging.write_report(
+                describe_run(report, run=run, settings=settings, issues=issues, receipts=receipts)
+            )
+            staging.commit()
     if not n_datasets:
         what = "datasets" if len(sessions) else "sessions"
         warnings.warn(f"No {what} found in {root}", NoSessionsWarning, stacklevel=2)
-    kinds = Counter(issues.column("kind").to_pylist())
-    return IndexReport(
-        sessions_path=store.table_path(folder, "sessions"),
-        datasets_path=store.table_path(folder, "datasets"),
-        issues_path=store.issues_path(folder),
-        n_sessions=len(sessions),
-        n_datasets=n_datasets,
-        n_bytes=int(sessions["n_bytes"].sum()),
-        n_other_files=walker.n_other_files + sum(receipt.n_other_files for receipt in receipts),
-        issues=dict(kinds.most_common()),
-        seconds=time.perf_counter() - start,
-        namespace=origin.namespace,
-        root=root,
-        cache_dir=base,
-        n_jobs=1 if executor == "serial" else n_jobs,
-    )
+    return replace(report, seconds=time.perf_counter() - start)
+
+
+def _scan(
+    task: ShardTask,
+    run: runs.Run,
+    snapshot: Snapshot | None,
+    units: Sequence[str],
+    executor: Executor | None,
+    n_jobs: int,
+    monitor: Monitor,
+) -> tuple[list[spool.Receipt], int]:
+    """Scan the shards that are not finished.
+
+    Parameters
+    ----------
+    task
+        What is the same for all of them.
+
+    Returns
+    -------
+    receipts : list of Receipt
+        Of all shards of the run, in the order of their paths.
+    n_jobs : int
+        How many workers there were.
+    """
+    # Files that are read take longer than any shard's own cost.
+    shards = plan_shards(units, 1 if task.hash_files else LEAST_UNITS, run.finished)
+    n_jobs = min(n_jobs, max(len(shards), 1))
+    executor = executor or choose_executor(len(shards), n_jobs, hash_files=task.hash_files)
+    counters = CounterFile.create(Path(task.counters), len(shards))
+    monitor.begin_scan(counters, len(shards), len(run.receipts))
+    known = snapshot.find_shards(shards) if snapshot else {}
+    tasks = [
+        replace(task, shard=shard, known_shards=known.get(shard.index, ())) for shard in shards
+    ]
+    receipts = [*run.receipts]
+    for receipt in run_tasks(index_shard, tasks, executor=executor, n_jobs=n_jobs):
+        receipts.append(receipt)
+        monitor.shards += 1
+    receipts.sort(key=lambda receipt: path_key(receipt.first_unit))
+    return receipts, 1 if executor == "serial" else n_jobs
 
 
 @contextmanager
@@ -288,109 +294,10 @@ def _check_identity(root: Path, identity: tuple[int, int]) -> None:
         )
 
 
-def _gather(
-    root: Path, lab: str, issues: pa.Table, receipts: Sequence[spool.Receipt]
-) -> tuple[pl.DataFrame, Path, pa.Table]:
-    """Put together what the shards found.
-
-    Parameters
-    ----------
-    issues
-        Those of the survey.
-
-    Returns
-    -------
-    sessions : polars.DataFrame
-        In the order of the table.
-    base : pathlib.Path
-        The folder that ONE starts from.
-    issues : pyarrow.Table
-        All of them.
-    """
-    sessions, duplicates = _merge_sessions(receipts)
-    places = _find_places(root, sessions)
-    check_lab(lab, places)
-    base = Path(*choose_base(root.parts, places))
-    misplaced = _find_misplaced(places, root, base, lab)
-    issues = pa.concat_tables([issues, misplaced, spool.read_issues(receipts), duplicates])
-    _check_found(root, sessions, issues)
-    return sessions, base, issues
-
-
-def _list_subjects(root: Path, units: Iterable[str]) -> Iterator[tuple[str, ...]]:
-    """Yield the components of the subject that each unit seems to be of, before it is walked."""
-    for unit in units:
-        parts = (*root.parts, *filter(None, unit.split("/")))
-        if spec.is_date(parts[-1]):
-            yield parts[:-1]
-        elif spec.is_number(parts[-1]):
-            yield parts[:-2]
-
-
-def _find_places(root: Path, sessions: pl.DataFrame) -> Counter[Place]:
-    path = pl.concat_str(pl.lit(f"{root.as_posix()}/"), "session").str.strip_suffix("/")
-    subject = path.str.replace(r"/[^/]*/[^/]*$", "")
-    subjects = sessions.select(subject).to_series().unique()
-    return count_places(Path(subject).parts for subject in subjects)
-
-
-def _check_found(root: Path, sessions: pl.DataFrame, issues: pa.Table) -> None:
-    """Check that an index without sessions is of an archive without sessions.
-
-    Raises
-    ------
-    ScanError
-        There may be sessions that could not be reached: storage that is gone, say.
-    """
-    lost = pl.DataFrame(issues).filter(
-        pl.col("kind").is_in([IssueKind.UNREADABLE_DIRECTORY, IssueKind.VANISHED])
-    )
-    if sessions.is_empty() and len(lost):
-        raise ScanError(
-            f"no session of {root} could be read, and {len(lost)} folders could not be listed, "
-            f"{lost['path'][0]} for one ({lost['message'][0]}); tables that were there are as "
-            "they were; see to the storage and its permissions"
-        )
-
-
-def _choose_namespace(folder: Path, root: Path, given: uuid.UUID | None) -> uuid.UUID:
+def _find_namespace(folder: Path, root: Path, given: uuid.UUID | None) -> uuid.UUID | None:
     found, problems = store.read_namespace(folder, root)
     check_namespace(given, found, folder)
     kept = "" if found or given else ", and its ids, which cannot be kept,"
     for problem in problems:
         warnings.warn(f"{problem}; it{kept} will be replaced", TableWarning, stacklevel=3)
-    return given or found or make_namespace()
-
-
-def _merge_sessions(receipts: Sequence[spool.Receipt]) -> tuple[pl.DataFrame, pa.Table]:
-    """Return the sessions of all shards in the order of the table, and issues of duplicates."""
-    kept, dropped = pl.collect_all(drop_duplicate_sessions(spool.read_sessions(receipts).lazy()))
-    issues = [
-        (
-            row["session"],
-            IssueKind.DUPLICATE_SESSION.value,
-            None,
-            f"the session {row['name']} is also in {row['kept']}, which was taken; move one of "
-            "them away, or index them apart",
-        )
-        for row in dropped.iter_rows(named=True)
-    ]
-    return kept.sort("key"), make_table(issues, ISSUES)
-
-
-def _find_misplaced(places: Iterable[Place], root: Path, base: Path, lab: str) -> pa.Table:
-    """Return an issue for each folder whose sessions ONE would look for elsewhere."""
-    issues = []
-    for place in sorted(places, key=lambda place: place.base):
-        folder = Path(*place.base)
-        if folder != base:
-            message = f"ONE opens the sessions in {folder} only with that as its cache_dir; index "
-            message += "it by itself, or move its subjects to the others"
-        elif lab and place.lab is None:
-            message = f"ONE looks for the sessions of the lab {lab!r} in {lab}/Subjects; move "
-            message += "the folders of the subjects there"
-        else:
-            continue
-        path = folder.relative_to(root).as_posix() if folder.is_relative_to(root) else "."
-        issues.append((path, IssueKind.MISPLACED_SESSION.value, None, message))
-    return make_table(issues, ISSUES)
+    return given or found

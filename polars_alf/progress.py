@@ -92,6 +92,8 @@ class Progress:
         Digested up to now; 0 where no digests were asked for.
     shards, n_shards
         Finished up to now, and in all (0 before they are known).
+    n_resumed
+        Those that an interrupted run had finished, whose files are not counted here.
     seconds
         Since the start.
     """
@@ -102,7 +104,16 @@ class Progress:
     n_bytes: int
     shards: int
     n_shards: int
+    n_resumed: int
     seconds: float
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Time that the shards still need at the rate up to now, None where that is not known."""
+        done = self.shards - self.n_resumed
+        if self.stage != "scan" or not done:
+            return None
+        return self.seconds / done * (self.n_shards - self.shards)
 
 
 class Monitor:
@@ -129,6 +140,7 @@ class Monitor:
         self._survey = survey or Counter()
         self.shards = 0
         self.n_shards = 0
+        self.n_resumed = 0
         self._counters: CounterFile | None = None
         self._callback = callback
         self._interval = interval
@@ -152,9 +164,10 @@ class Monitor:
             self._thread.join()
             self._call()
 
-    def begin_scan(self, n_shards: int, counters: CounterFile) -> None:
-        """Begin the stage in which shards count."""
-        self.stage, self.n_shards, self._counters = "scan", n_shards, counters
+    def begin_scan(self, counters: CounterFile, n_shards: int, n_resumed: int = 0) -> None:
+        """Begin the stage in which shards count; some of them may be finished already."""
+        self.stage, self._counters = "scan", counters
+        self.n_shards, self.shards, self.n_resumed = n_shards + n_resumed, n_resumed, n_resumed
 
     def snapshot(self) -> Progress:
         """Return how far the run has come."""
@@ -169,6 +182,7 @@ class Monitor:
             n_bytes=n_bytes,
             shards=self.shards,
             n_shards=self.n_shards,
+            n_resumed=self.n_resumed,
             seconds=time.perf_counter() - self._start,
         )
 

@@ -22,9 +22,9 @@ from rich.progress import (
     Progress as Bar,
 )
 
-from polars_alf.indexing import IndexReport
 from polars_alf.paths import printable
 from polars_alf.progress import Progress
+from polars_alf.reports import IndexReport
 from polars_alf.schema import RemovalKind, RemovalResult
 
 SECONDS_PER_LINE = 10.0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
@@ -13,13 +14,21 @@ import polars as pl
 import pyarrow as pa
 from polars.io.plugins import register_io_source
 
-from polars_alf import spool, tables
+from polars_alf import snapshots, spool, tables
 from polars_alf.checks import check_root, parse_exclude
 from polars_alf.digests import digest_md5
 from polars_alf.executors import Executor, check_executor, count_workers, run_tasks
 from polars_alf.paths import printable
 from polars_alf.progress import Counter, CounterFile
-from polars_alf.schema import ENTRIES, ISSUES, IssueKind, make_table, polars_schema
+from polars_alf.schema import (
+    CHANGES,
+    ENTRIES,
+    ISSUES,
+    PASSING,
+    IssueKind,
+    make_table,
+    polars_schema,
+)
 from polars_alf.shards import Shard, plan_shards
 from polars_alf.sources.posix import Options, Walker
 
@@ -47,35 +56,44 @@ class ShardTask:
         Absolute path of the archive.
     options
         What to look at.
-    shard
-        What to walk.
     spool
-        Folder for the result.
+        Folder for the results of the shards.
     counters
         File to count in, see `polars_alf.progress`.
+    shard
+        What to walk.
     lab
         Lab of sessions that lie in no lab's folder.
     namespace
         What UUIDs are made in; None makes ids of paths.
     hash_files
-        Whether to read every dataset for its MD5.
+        Whether to read every dataset for its MD5, unless the one known still holds.
+    snapshot
+        What the last index saw, None where there was none.
+    known_shards
+        Names of the shards in it that have the same units.
     """
 
     root: str
     options: Options
-    shard: Shard
     spool: str
     counters: str
+    shard: Shard = field(default_factory=lambda: Shard(0, ()))
     lab: str = ""
     namespace: UUID | None = None
     hash_files: bool = False
+    snapshot: str | None = None
+    known_shards: tuple[str, ...] = ()
 
 
 def index_shard(task: ShardTask) -> spool.Receipt:
     """Walk a shard, make its rows of both tables, and leave them in the spool."""
+    start = time.perf_counter()
+    oldest_unsure = time.time_ns() - snapshots.GRAIN_NS
     counter = CounterFile(Path(task.counters)).slot(task.shard.index)
     walker = Walker(task.root, task.options, counter)
-    entries = _read_entries(walker, task.shard)
+    batches = list(walker.walk(task.shard.units))
+    entries, changes = _compare(task, walker, _join_batches(batches))
     directories = pl.LazyFrame(walker.directories())
     above = Path(task.root).as_posix()
     sessions = tables.assemble_sessions(
@@ -87,29 +105,71 @@ def index_shard(task: ShardTask) -> spool.Receipt:
         sessions.lazy(),
         namespace=task.namespace,
     ).collect()
-    issues = [walker.issues()]
+    issues = walker.issues()
     if task.hash_files:
-        hashes, unreadable = _digest(task.root, datasets, counter)
-        issues.append(unreadable)
-    else:
-        hashes = pl.repeat("", len(datasets), eager=True)
+        datasets, unreadable = _digest(task.root, datasets, counter)
+        issues = pa.concat_tables([issues, unreadable])
+    n_changes = dict(changes["change"].value_counts().iter_rows())
+    receipt = spool.Receipt(
+        path=str(Path(task.spool, task.shard.name)),
+        first_unit=task.shard.units[0],
+        n_units=len(task.shard.units),
+        n_other_files=walker.n_other_files,
+        n_changes=n_changes,
+        is_whole=not any(kind in PASSING for kind in issues.column("kind").to_pylist()),
+        seconds=time.perf_counter() - start,
+    )
+    with spool.shard_folder(Path(task.spool), task.shard) as folder:
+        hashes = _proven_hashes(entries, datasets, oldest_unsure)
+        snapshots.write_entries(folder, batches, walker.directories(), hashes)
+        spool.write_rows(
+            folder,
+            sessions=_add_sizes(sessions, datasets),
+            datasets=datasets.select("id", "rel_path", "file_size", "hash"),
+            issues=issues,
+            changes=changes,
+        )
+        spool.write_receipt(folder, task.shard, receipt)
+    return receipt
+
+
+def _compare(
+    task: ShardTask, walker: Walker, entries: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the entries with the ``hash`` that still holds, and CHANGES since the last index."""
+    if task.snapshot is None:
+        no_changes = polars_schema(CHANGES).to_frame()
+        return entries.with_columns(hash=pl.lit("")), no_changes
+    known = snapshots.read_entries(Path(task.snapshot), task.known_shards, task.shard.units)
+    compared = snapshots.compare_entries(known, entries)
+    return compared, snapshots.list_changes(known, compared, walker.issues())
+
+
+def _add_sizes(sessions: pl.DataFrame, datasets: pl.DataFrame) -> pl.DataFrame:
     sizes = datasets.group_by("session").agg(
         n_datasets=pl.len().cast(pl.UInt64), n_bytes=pl.col("file_size").sum()
     )
-    path = spool.write_shard(
-        Path(task.spool),
-        task.shard.name,
-        sessions=sessions.join(sizes, on="session", how="left", maintain_order="left").with_columns(
-            pl.col("n_datasets", "n_bytes").fill_null(0)
-        ),
-        datasets=datasets.select("id", "rel_path", "file_size", hashes.alias("hash")),
-        issues=pa.concat_tables(issues),
+    return sessions.join(sizes, on="session", how="left", maintain_order="left").with_columns(
+        pl.col("n_datasets", "n_bytes").fill_null(0)
     )
-    return spool.Receipt(
-        shard=task.shard.index,
-        path=str(path),
-        n_other_files=walker.n_other_files,
+
+
+def _proven_hashes(entries: pl.DataFrame, datasets: pl.DataFrame, oldest_unsure: int) -> pl.Series:
+    """Return the hash of each entry, '' where its file may change and look the same.
+
+    Parameters
+    ----------
+    oldest_unsure
+        A file modified since can be modified again within the same tick of its file system.
+    """
+    if not (datasets["hash"] != "").any():
+        return pl.repeat("", len(entries), eager=True)
+    hashes = datasets.select("directory", "name", "hash")
+    joined = entries.drop("hash").join(
+        hashes, on=["directory", "name"], how="left", maintain_order="left"
     )
+    is_sure = pl.col("mtime_ns") < oldest_unsure
+    return joined.select(pl.when(is_sure).then(pl.col("hash")).fill_null("")).to_series()
 
 
 def scan_archive(
@@ -186,22 +246,26 @@ def _list_shard(task: _ListTask) -> str:
     """Leave the entries of a shard in a file: nothing large goes through a pipe."""
     path = Path(task.folder, f"{task.shard.index}.arrow")
     walker = Walker(task.root, task.options)
-    _read_entries(walker, task.shard).write_ipc(path, compat_level=pl.CompatLevel.newest())
+    entries = _join_batches(list(walker.walk(task.shard.units)))
+    entries.write_ipc(path, compat_level=pl.CompatLevel.newest())
     return str(path)
 
 
-def _read_entries(walker: Walker, shard: Shard) -> pl.DataFrame:
-    """Return the ENTRIES of a shard, names as strings."""
+def _join_batches(batches: Sequence[pa.RecordBatch]) -> pl.DataFrame:
+    """Return ENTRIES, names as strings."""
     names = pl.col("directory", "name").cast(pl.String)
-    batches = [pl.DataFrame(batch).with_columns(names) for batch in walker.walk(shard.units)]
-    return pl.concat([polars_schema(ENTRIES).to_frame(), *batches])
+    frames = [pl.DataFrame(batch).with_columns(names) for batch in batches]
+    return pl.concat([polars_schema(ENTRIES).to_frame(), *frames])
 
 
-def _digest(root: str, datasets: pl.DataFrame, counter: Counter) -> tuple[pl.Series, pa.Table]:
-    """Return the MD5 of each dataset, '' where it cannot be read, and the issues of those."""
+def _digest(root: str, datasets: pl.DataFrame, counter: Counter) -> tuple[pl.DataFrame, pa.Table]:
+    """Complete the hashes, '' where a file cannot be read, and return the issues of those."""
     hashes, issues = [], []
-    paths = pl.concat_str("session", "rel_path", separator="/").str.strip_prefix("/")
-    for path in datasets.select(paths).to_series():
+    paths = pl.concat_str("directory", "name", separator="/").str.strip_prefix("/")
+    for known, path in datasets.select("hash", paths).iter_rows():
+        if known:
+            hashes.append(known)
+            continue
         try:
             hashes.append(
                 digest_md5(f"{root}/{path}", lambda n_bytes: counter.add(n_bytes=n_bytes))
@@ -212,4 +276,5 @@ def _digest(root: str, datasets: pl.DataFrame, counter: Counter) -> tuple[pl.Ser
             issues.append(
                 (printable(path), IssueKind.UNREADABLE_CONTENT.value, error.errno, message)
             )
-    return pl.Series(hashes, dtype=pl.String), make_table(issues, ISSUES)
+    column = pl.Series("hash", hashes, dtype=pl.String)
+    return datasets.with_columns(column), make_table(issues, ISSUES)

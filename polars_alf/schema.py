@@ -83,6 +83,16 @@ DATASETS = pa.schema(
 """One row per dataset."""
 
 
+CHANGES = pa.schema(
+    [
+        _field("path", pa.string(), "file, relative to the root"),
+        _field("change", pa.string(), "a ChangeKind"),
+        _field("file_size", pa.uint64(), "size now, null where it is not there", unit="bytes"),
+        _field("previous_size", pa.uint64(), "size at the last index, null if new", unit="bytes"),
+    ]
+)
+"""One row per dataset that is not as the last index of the same archive found it."""
+
 REMOVALS = pa.schema(
     [
         _field("path", pa.string(), "what is to be removed, relative to the root"),
@@ -104,6 +114,17 @@ OUTCOMES = pa.schema(
     ]
 )
 """What became of a plan, one row for each of its rows."""
+
+
+class ChangeKind(StrEnum):
+    """What became of a dataset since the last index."""
+
+    ADDED = "added"
+    CHANGED = "changed"
+    """Its size, its time of modification or its inode is another."""
+    REMOVED = "removed"
+    UNREADABLE = "unreadable"
+    """It may be there, but could not be read; see the issues. It is not in the tables."""
 
 
 class RemovalKind(StrEnum):
@@ -151,6 +172,13 @@ class IssueKind(StrEnum):
     NESTED_SESSION = "nested_session"
     MISPLACED_SESSION = "misplaced_session"
     UNREADABLE_CONTENT = "unreadable_content"
+
+
+HIDING = frozenset({IssueKind.UNREADABLE_DIRECTORY, IssueKind.UNREADABLE_FILE})
+"""Issues of what may well be there, but cannot be read now."""
+
+PASSING = HIDING | {IssueKind.VANISHED, IssueKind.UNREADABLE_CONTENT}
+"""Issues that another try may not have."""
 
 
 def polars_schema(schema: pa.Schema) -> pl.Schema:

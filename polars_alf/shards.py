@@ -6,8 +6,9 @@ and a large one is cut by its dates, so that no worker is left behind with most 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import xxhash
 
@@ -44,7 +45,9 @@ def path_key(path: str) -> list[str]:
     return path.split("/")
 
 
-def plan_shards(units: Sequence[str], least: int = LEAST_UNITS) -> list[Shard]:
+def plan_shards(
+    units: Sequence[str], least: int = LEAST_UNITS, finished: Collection[str] = frozenset()
+) -> list[Shard]:
     """Bundle units into shards.
 
     Parameters
@@ -53,16 +56,22 @@ def plan_shards(units: Sequence[str], least: int = LEAST_UNITS) -> list[Shard]:
         Directories relative to the root, in any order.
     least
         Least number of units in a shard, but for the last.
+    finished
+        Those of the units that need not be walked. No shard has units on both sides of one.
 
     Returns
     -------
     list of Shard
         In the order of their paths. The cut depends on the units alone, so that the next run
-        over the same archive finds the same shards whatever number of workers it has.
+        over the same archive finds the same shards whatever number of workers it has, and also
+        whichever of these shards are finished.
     """
     ordered = sorted(units, key=path_key)
     size = min(max(len(ordered) // SHARDS_WANTED, least), MOST_UNITS)
-    return [
-        Shard(index, tuple(ordered[start : start + size]))
-        for index, start in enumerate(range(0, len(ordered), size))
+    left = [
+        list(run)
+        for is_finished, run in groupby(ordered, key=lambda unit: unit in finished)
+        if not is_finished
     ]
+    cuts = [tuple(run[i : i + size]) for run in left for i in range(0, len(run), size)]
+    return [Shard(index, cut) for index, cut in enumerate(cuts)]

@@ -1,26 +1,32 @@
 """What a shard leaves behind for the last stage: sorted rows on disk, and a small receipt.
 
 A shard's folder is written under another name and renamed when it is whole, so that it is there
-complete or not at all.
+complete or not at all: an interrupted run can go on with the shards that it had finished.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
 
-from polars_alf.schema import ISSUES, SESSIONS, make_table, polars_schema
+from polars_alf.schema import ISSUES, SESSIONS, polars_schema
+from polars_alf.shards import Shard
 from polars_alf.tables import complete_datasets
 
 ROWS_PER_GROUP = 262_144
 """About how many datasets are in memory at a time, and in one row group of their table."""
 
+_RECEIPT = "receipt.json"
+_ROWS = ("sessions", "datasets", "changes", "issues")
 
 _NO_SESSIONS = pl.DataFrame(
     schema=polars_schema(SESSIONS)
@@ -35,80 +41,158 @@ class Receipt:
 
     Parameters
     ----------
-    shard
-        Position of the shard in the run.
     path
         Folder with its rows.
+    first_unit
+        The first of its units, which places it among the shards of the run.
+    n_units
+        Number of its units.
     n_other_files
         Files that are not ALF datasets, or lie outside every session.
+    n_changes
+        Number of datasets by `polars_alf.schema.ChangeKind`, since the last index.
+    is_whole
+        Whether all of it could be read. If not, a run that goes on after an interruption scans
+        the shard again.
+    seconds
+        How long it took.
     """
 
-    shard: int
     path: str
+    first_unit: str
+    n_units: int
     n_other_files: int
+    n_changes: dict[str, int]
+    is_whole: bool
+    seconds: float
 
 
-def write_shard(
-    spool: Path, name: str, *, sessions: pl.DataFrame, datasets: pl.DataFrame, issues: pa.Table
-) -> Path:
-    """Write the rows of a shard.
+@contextmanager
+def shard_folder(spool: Path, shard: Shard) -> Iterator[Path]:
+    """Make the folder of a shard, which gets its name when the context ends without an error.
 
     Parameters
     ----------
     spool
-        Folder of the run.
-    name
-        Name of the shard.
+        Folder for the shards of the run.
+    shard
+        The shard.
+
+    Yields
+    ------
+    pathlib.Path
+        Folder to write into.
+    """
+    final = spool / shard.name
+    beside = spool / f"{shard.name}.{uuid.uuid4().hex}.tmp"
+    beside.mkdir()
+    try:
+        yield beside
+        with contextlib.suppress(OSError):
+            beside.rename(final)
+            return
+        # Another worker may have written the same shard.
+        if not final.is_dir():
+            beside.rename(final)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def write_receipt(folder: Path, shard: Shard, receipt: Receipt) -> None:
+    """Write the receipt of a shard into its folder, with its units: the last thing to do."""
+    text = json.dumps({"receipt": asdict(receipt), "units": shard.units})
+    (folder / _RECEIPT).write_text(text, encoding="utf-8")
+
+
+def write_rows(
+    folder: Path,
+    *,
+    sessions: pl.DataFrame,
+    datasets: pl.DataFrame,
+    issues: pa.Table,
+    changes: pl.DataFrame,
+) -> None:
+    """Write what the last stage needs of a shard into its folder.
+
+    Parameters
+    ----------
+    folder
+        Of the shard.
     sessions
         As `tables.assemble_sessions` gives them, with ``n_datasets`` and ``n_bytes``.
     datasets
         Of those sessions, in their order.
     issues
         ISSUES.
-
-    Returns
-    -------
-    pathlib.Path
-        Folder with the rows.
+    changes
+        CHANGES.
     """
-    final = spool / name
-    beside = spool / f"{name}.{uuid.uuid4().hex}.tmp"
-    beside.mkdir()
-    sessions.write_ipc(beside / "sessions.arrow", compat_level=pl.CompatLevel.newest())
-    datasets.write_ipc(beside / "datasets.arrow", compat_level=pl.CompatLevel.newest())
-    with pa.ipc.new_file(str(beside / "issues.arrow"), ISSUES) as writer:
+    for name, frame in (("sessions", sessions), ("datasets", datasets), ("changes", changes)):
+        frame.write_ipc(folder / f"{name}.arrow", compat_level=pl.CompatLevel.newest())
+    with pa.ipc.new_file(str(folder / "issues.arrow"), ISSUES) as writer:
         writer.write_table(issues)
+
+
+def remove_rows(spool: Path) -> None:
+    """Remove what only the last stage needed."""
+    for shard in spool.iterdir():
+        if shard.is_dir():
+            for name in _ROWS:
+                (shard / f"{name}.arrow").unlink(missing_ok=True)
+
+
+def find_finished(spool: Path) -> list[tuple[Receipt, list[str]]]:
+    """Return receipts and units of the shards that an interrupted run has finished.
+
+    What is not whole is removed: shards that were under way, or could not be read in full.
+    """
+    finished = []
+    for folder in sorted(spool.iterdir()):
+        found = _read_receipt(folder)
+        if (
+            found
+            and found[0].is_whole
+            and all((folder / f"{name}.arrow").is_file() for name in _ROWS)
+        ):
+            finished.append(found)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    return finished
+
+
+def read_units(spool: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield name and units of each shard that has a receipt."""
+    for folder in sorted(spool.iterdir()):
+        if found := _read_receipt(folder):
+            yield folder.name, found[1]
+
+
+def _read_receipt(folder: Path) -> tuple[Receipt, list[str]] | None:
     try:
-        beside.rename(final)
-    except OSError:
-        # Another worker has written the same shard.
-        shutil.rmtree(beside, ignore_errors=True)
-        if not final.is_dir():
-            raise
-    return final
+        values = json.loads((folder / _RECEIPT).read_text(encoding="utf-8"))
+        receipt = Receipt(**values["receipt"] | {"path": str(folder)})
+        return receipt, [str(unit) for unit in values["units"]]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def read_sessions(receipts: Sequence[Receipt]) -> pl.DataFrame:
-    """Read the sessions of all shards, with ``shard`` and ``offset`` of their datasets in it."""
+    """Read the sessions of all shards, with ``shard`` and ``offset`` of their datasets in it.
+
+    ``shard`` is the position of the receipt.
+    """
     frames = [_NO_SESSIONS]
-    for receipt in receipts:
-        sessions = _scan(receipt, "sessions").collect()
+    for shard, receipt in enumerate(receipts):
+        sessions = pl.scan_ipc(Path(receipt.path) / "sessions.arrow", glob=False).collect()
         before = pl.col("n_datasets").cum_sum() - pl.col("n_datasets")
-        frames.append(sessions.with_columns(shard=pl.lit(receipt.shard), offset=before))
+        frames.append(sessions.with_columns(shard=pl.lit(shard), offset=before))
     return pl.concat(frames, how="vertical_relaxed")
 
 
-def _scan(receipt: Receipt, table: str) -> pl.LazyFrame:
-    return pl.scan_ipc(Path(receipt.path) / f"{table}.arrow", glob=False)
-
-
-def read_issues(receipts: Sequence[Receipt]) -> pa.Table:
-    """Read the issues of all shards, in the order of the shards."""
-    tables = [make_table([], ISSUES)]
-    for receipt in sorted(receipts, key=lambda receipt: receipt.shard):
-        with pa.memory_map(str(Path(receipt.path) / "issues.arrow")) as file:
-            tables.append(pa.ipc.open_file(file).read_all())
-    return pa.concat_tables(tables)
+def read_rows(receipts: Sequence[Receipt], name: str) -> Iterator[pa.Table]:
+    """Read ``issues`` or ``changes`` of each shard in turn."""
+    for receipt in receipts:
+        yield _map(receipt, name)
 
 
 def merge_datasets(receipts: Sequence[Receipt], sessions: pl.DataFrame) -> Iterator[pl.DataFrame]:
@@ -128,7 +212,7 @@ def merge_datasets(receipts: Sequence[Receipt], sessions: pl.DataFrame) -> Itera
         DATASETS, about `ROWS_PER_GROUP` rows at a time; a session is never divided. Nothing at
         all where there are no datasets.
     """
-    files = {receipt.shard: _map_datasets(receipt) for receipt in receipts}
+    files = [pl.DataFrame(_map(receipt, "datasets")) for receipt in receipts]
     before = pl.col("n_datasets").cum_sum() - pl.col("n_datasets")
     groups = (
         sessions.filter(pl.col("n_datasets") > 0)
@@ -149,10 +233,10 @@ def merge_datasets(receipts: Sequence[Receipt], sessions: pl.DataFrame) -> Itera
         yield complete_datasets(datasets.lazy().sort("rank", maintain_order=True)).collect()
 
 
-def _map_datasets(receipt: Receipt) -> pl.DataFrame:
+def _map(receipt: Receipt, name: str) -> pa.Table:
     # Mapped, not read: only the slices that are asked for come into memory.
-    with pa.memory_map(str(Path(receipt.path) / "datasets.arrow")) as file:
-        return pl.DataFrame(pa.ipc.open_file(file).read_all())
+    with pa.memory_map(str(Path(receipt.path) / f"{name}.arrow")) as file:
+        return pa.ipc.open_file(file).read_all()
 
 
 def _find_runs(sessions: pl.DataFrame) -> pl.DataFrame:

@@ -27,6 +27,7 @@ INDEX = {"sessions": ["id"], "datasets": ["eid", "id"]}
 
 _KEY = b"polars_alf"
 _ISSUES = "issues.arrow"
+_CHANGES = "changes.arrow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,16 @@ def table_path(folder: Path, name: str) -> Path:
 def issues_path(folder: Path) -> Path:
     """Return the path of the issues (ISSUES, an Arrow IPC file) of the tables of a folder."""
     return folder / STATE_DIR / _ISSUES
+
+
+def changes_path(folder: Path) -> Path:
+    """Return the path of the changes (CHANGES, an Arrow IPC file) of the tables of a folder."""
+    return folder / STATE_DIR / _CHANGES
+
+
+def report_path(folder: Path) -> Path:
+    """Return the path of the report of the index that made the tables of a folder."""
+    return folder / STATE_DIR / "report.json"
 
 
 def namespace_path(folder: Path) -> Path:
@@ -96,11 +107,30 @@ def scan_issues(folder: Path) -> pl.LazyFrame:
     ------
     ArchiveNotFoundError
         There are none: nothing was indexed into that folder.
+    TableError
+        They cannot be read.
     """
-    path = issues_path(folder)
+    return _scan_state(issues_path(folder), "issues")
+
+
+def scan_changes(folder: Path) -> pl.LazyFrame:
+    """Return what the index of a folder's tables changed in them (CHANGES).
+
+    Raises
+    ------
+    ArchiveNotFoundError
+        Nothing was indexed into that folder, or for the first time.
+    TableError
+        They cannot be read.
+    """
+    return _scan_state(changes_path(folder), "changes")
+
+
+def _scan_state(path: Path, what: str) -> pl.LazyFrame:
     if not path.exists():
         raise ArchiveNotFoundError(
-            f"{folder} has no issues of an index; give the folder of tables that polars-alf made"
+            f"{path.parent.parent} has no {what} of an index; give the folder of tables that "
+            "polars-alf made"
         )
     try:
         with pa.ipc.open_file(str(path)):

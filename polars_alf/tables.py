@@ -67,7 +67,7 @@ def assemble_datasets(
     Parameters
     ----------
     entries, directories
-        ENTRIES and DIRECTORIES; names as strings.
+        ENTRIES with ``hash``, and DIRECTORIES; names as strings.
     sessions
         What `assemble_sessions` made of the same directories.
     namespace
@@ -76,8 +76,9 @@ def assemble_datasets(
     Returns
     -------
     polars.LazyFrame
-        ``session``, ``id``, ``rel_path``, ``file_size``: in the order of the sessions, and of ONE
-        within each (by id where ids are UUIDs, else by the components of the path).
+        ``session``, ``id``, ``rel_path``, and the columns of ``entries``: in the order of the
+        sessions, and of ONE within each (by id where ids are UUIDs, else by the components of the
+        path).
     """
     within = pl.col("directory").str.slice(pl.col("session").str.len_chars())
     prefix = within.str.strip_prefix("/")
@@ -93,7 +94,8 @@ def assemble_datasets(
     name = pl.concat_str("session_name", "rel_path", separator="/")
     datasets = datasets.with_columns(id=expr_uuid3(name, namespace) if namespace else rel_path)
     order = "id" if namespace else _expr_path_key(rel_path)
-    return datasets.sort("rank", order).select("session", "id", "rel_path", "file_size")
+    wanted = ("session", "id", "rel_path", "directory", "name", "file_size", "hash")
+    return datasets.sort("rank", order).select(wanted)
 
 
 def complete_datasets(datasets: pl.LazyFrame) -> pl.LazyFrame:

@@ -31,7 +31,7 @@ def test_monitor_calls_while_it_runs_and_at_the_end(tmp_path: Path) -> None:
     survey.add(files=2)
     with Monitor(seen.append, survey, interval=0.01) as monitor:
         counters = CounterFile.create(tmp_path / "counters", 1)
-        monitor.begin_scan(1, counters)
+        monitor.begin_scan(counters, 1)
         counters.slot(0).add(files=7)
         time.sleep(0.1)
         during = len(seen)
@@ -54,7 +54,7 @@ def test_a_callback_that_fails_ends_the_calls_not_the_run() -> None:
 
 
 def _progress(stage: str, seconds: float, n_bytes: int = 0) -> Progress:
-    return Progress(stage, 1000, 10, n_bytes, 1, 2, seconds)
+    return Progress(stage, 1000, 10, n_bytes, 1, 2, 0, seconds)
 
 
 def test_a_log_gets_a_line_now_and_then() -> None:

@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from trees import SESSION, make_tree
+from trees import SESSION, check_state, make_tree
 
 from polars_alf import commits, errors, index_archive, store
 from polars_alf.schema import DATASETS, SESSIONS
@@ -149,8 +149,7 @@ def test_the_next_run_clears_up(archive: Path, stage: str) -> None:
     make_tree(archive, {"cortexlab/Subjects/KS003/2020-01-01/001": SESSION})
     index_archive(archive)
     assert _rows(archive) == (5, 15)
-    left = {path.name for path in (archive / store.STATE_DIR).iterdir()}
-    assert left <= {"namespace", "issues.arrow", "lock"}
+    check_state(archive)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, PermissionError])
@@ -255,9 +254,10 @@ def test_a_folder_that_cannot_be_synced_is_no_failure(
 
 def test_wrong_number_of_rows_is_refused(tmp_path: Path) -> None:
     origin = store.Origin("/data", uuid.uuid4(), "g", datetime.now())
-    with commits.Staging(tmp_path, origin, with_index=True) as staging:
-        empty = pl.DataFrame(schema=pl.Schema(SESSIONS))
-        with pytest.raises(errors.TableError, match="sessions"):
-            staging.write_table("sessions", [empty], 1)
+    (tmp_path / "run").mkdir()
+    staging = commits.Staging(tmp_path, tmp_path / "run", origin, with_index=True)
+    empty = pl.DataFrame(schema=pl.Schema(SESSIONS))
+    with pytest.raises(errors.TableError, match="sessions"):
+        staging.write_table("sessions", [empty], 1)
     assert list(tmp_path.glob("*.pqt")) == []
     assert DATASETS.names[:2] == ["eid", "id"]

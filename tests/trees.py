@@ -77,3 +77,11 @@ TWO_LABS: Tree = {
     "wittenlab/Subjects/KS001/2020-01-01/001": SESSION,
 }
 """A clean archive: four sessions, twelve datasets, four other files."""
+
+
+def check_state(folder: Path) -> None:
+    """Check that beside tables there is what the next index needs, and nothing else."""
+    names = sorted(path.name for path in (folder / ".polars_alf").iterdir())
+    assert names[:5] == ["changes.arrow", "issues.arrow", "lock", "namespace", "report.json"]
+    assert [name.partition("-")[0] for name in names[5:]] == ["snapshot"]
+    assert not list(folder.glob(".ONE*"))

@@ -174,7 +174,7 @@ def _list_archive(
     ):
         shards = plan_shards(walker.survey())
         counters = Path(temporary, "counters")
-        monitor.begin_scan(len(shards), CounterFile.create(counters, len(shards)))
+        monitor.begin_scan(CounterFile.create(counters, len(shards)), len(shards))
         entries: list[pl.DataFrame] = []
         directories: list[pl.DataFrame] = []
         links = _links(walker)

@@ -1,0 +1,161 @@
+"""What an index tells of itself: to its caller, and later to whoever asks."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+
+from polars_alf import store
+from polars_alf._version import __version__
+from polars_alf.runs import Run, Settings
+from polars_alf.schema import ChangeKind
+from polars_alf.spool import Receipt
+
+_EXAMPLES = 3
+_SLOWEST = 10
+
+
+@dataclass(frozen=True, slots=True)
+class IndexReport:
+    """What an index found, and where it is.
+
+    Parameters
+    ----------
+    sessions_path, datasets_path, issues_path
+        The tables, and the issues (ISSUES, an Arrow IPC file).
+    n_sessions, n_datasets
+        Rows of the tables.
+    n_bytes
+        Size of all datasets together, in bytes.
+    n_other_files
+        Files that are not ALF datasets, or lie outside every session.
+    issues
+        Number of issues by kind (`polars_alf.schema.IssueKind`), most frequent first.
+    changes
+        Number of datasets by `polars_alf.schema.ChangeKind`, and of those ``unchanged``, since
+        the last index of the same tables; None where there was none.
+    n_shards, n_resumed
+        Pieces that the work was cut into, and how many of them an interrupted run had finished.
+    seconds
+        How long it took.
+    namespace
+        What UUIDs were made in.
+    root
+        The archive, links resolved.
+    cache_dir
+        What to give to ONE as ``cache_dir``: the folder that its paths start from.
+    n_jobs
+        Number of workers.
+    """
+
+    sessions_path: Path
+    datasets_path: Path
+    issues_path: Path
+    n_sessions: int
+    n_datasets: int
+    n_bytes: int
+    n_other_files: int
+    issues: dict[str, int]
+    changes: dict[str, int] | None
+    n_shards: int
+    n_resumed: int
+    seconds: float
+    namespace: uuid.UUID
+    root: Path
+    cache_dir: Path
+    n_jobs: int
+
+    def scan_issues(self) -> pl.LazyFrame:
+        """Return the issues, those of the whole archive first and then by their paths' shards."""
+        return store.scan_issues(self.sessions_path.parent)
+
+    def scan_changes(self) -> pl.LazyFrame:
+        """Return what changed since the last index (CHANGES); no rows where there was none."""
+        return store.scan_changes(self.sessions_path.parent)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the report in values that JSON has."""
+        values = asdict(self)
+        return {
+            name: str(value) if isinstance(value, Path | uuid.UUID) else value
+            for name, value in values.items()
+        }
+
+
+def count_issues(issues: pa.Table) -> dict[str, int]:
+    """Return the number of issues by kind, most frequent first."""
+    return dict(Counter(issues.column("kind").to_pylist()).most_common())
+
+
+def count_changes(
+    receipts: Sequence[Receipt], gone: pl.DataFrame, n_datasets: int
+) -> dict[str, int]:
+    """Return the number of datasets by change, and of those that did not.
+
+    Parameters
+    ----------
+    receipts
+        Of all shards.
+    gone
+        CHANGES that no shard has.
+    n_datasets
+        Number of datasets now.
+    """
+    counts = Counter(gone["change"].to_list())
+    for receipt in receipts:
+        counts.update(receipt.n_changes)
+    changes = {str(kind): counts[kind] for kind in ChangeKind}
+    there = changes[ChangeKind.ADDED] + changes[ChangeKind.CHANGED]
+    return changes | {"unchanged": n_datasets - there}
+
+
+def describe_run(
+    report: IndexReport,
+    *,
+    run: Run,
+    settings: Settings,
+    issues: pa.Table,
+    receipts: Sequence[Receipt],
+) -> dict[str, object]:
+    """Describe a run for later: settings, counts, issues with examples, slowest shards.
+
+    Parameters
+    ----------
+    report
+        Of the run, just before its commit.
+    run
+        The run.
+    settings
+        What it was told.
+    issues
+        ISSUES.
+    receipts
+        Of all shards.
+    """
+    slowest = sorted(receipts, key=lambda receipt: receipt.seconds, reverse=True)[:_SLOWEST]
+    example = pl.struct("path", "message").head(_EXAMPLES)
+    examples = pl.DataFrame(issues).group_by("kind").agg(example)
+    return {
+        "version": __version__,
+        "generation": run.generation,
+        "begun": run.begun.isoformat(timespec="seconds"),
+        "ended": datetime.now().isoformat(timespec="seconds"),
+        "settings": dict(settings),
+        "report": report.to_dict(),
+        "examples": dict(examples.iter_rows()),
+        "slowest_shards": [
+            {
+                "first_unit": receipt.first_unit,
+                "n_units": receipt.n_units,
+                "seconds": round(receipt.seconds, 3),
+            }
+            for receipt in slowest
+        ],
+    }

@@ -1,0 +1,255 @@
+"""What an index saw of each file, kept for the next one.
+
+A snapshot is a folder of our state with a folder for each shard of the run that made it. It tells
+which files changed since, and which digests still hold. A digest is trusted as long as size, time
+of modification and inode of its file are the same.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import polars as pl
+import pyarrow as pa
+
+from polars_alf import spool
+from polars_alf.schema import CHANGES, ENTRIES, HIDING, ChangeKind, polars_schema
+from polars_alf.shards import Shard
+from polars_alf.store import STATE_DIR
+
+_logger = logging.getLogger(__name__)
+
+SNAPSHOT = re.compile("snapshot-[0-9a-f]{32}")
+
+GRAIN_NS = 2_000_000_000
+"""The coarsest times of modification there are, those of FAT."""
+
+_ENTRIES = "entries.arrow"
+_DIRECTORIES = "directories.arrow"
+_KEY = ["directory", "name"]
+_STAMP = ["file_size", "mtime_ns", "inode"]
+_KNOWN = polars_schema(ENTRIES.append(pa.field("hash", pa.string())))
+_OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd")
+
+
+class Snapshot:
+    """What the last index saw.
+
+    Parameters
+    ----------
+    path
+        Its folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.units = pl.DataFrame(
+            list(spool.read_units(path)),
+            schema={"shard": pl.String, "unit": pl.List(pl.String)},
+            orient="row",
+        ).explode("unit")
+
+    @classmethod
+    def find(cls, folder: Path) -> Self | None:
+        """Return the snapshot that belongs to the tables of a folder, None where there is none."""
+        found = [p for p in (folder / STATE_DIR).glob("snapshot-*") if SNAPSHOT.fullmatch(p.name)]
+        return cls(found[0]) if found else None
+
+    def find_shards(self, shards: Sequence[Shard]) -> dict[int, tuple[str, ...]]:
+        """Return the names of the snapshot's shards with the units of a run's, by their index."""
+        units = pl.DataFrame(
+            [(shard.index, shard.units) for shard in shards],
+            schema={"index": pl.Int64, "unit": pl.List(pl.String)},
+            orient="row",
+        )
+        found = (
+            units.explode("unit")
+            .join(self.units, on="unit")
+            .group_by("index")
+            .agg(pl.col("shard").unique(maintain_order=True))
+        )
+        return {index: tuple(names) for index, names in found.iter_rows()}
+
+    def list_gone(self, units: Sequence[str], issues: pa.Table) -> pl.DataFrame:
+        """Return CHANGES of the files in units that are not there any more.
+
+        Parameters
+        ----------
+        units
+            Those that are.
+        issues
+            ISSUES of their survey.
+        """
+        gone = self.units.join(pl.DataFrame({"unit": units}), on="unit", how="anti")
+        nothing = _KNOWN.to_frame().with_columns(change=pl.lit(""), previous_size="file_size")
+        changes = [polars_schema(CHANGES).to_frame()]
+        for (shard,), rows in gone.group_by("shard", maintain_order=True):
+            known = read_entries(self.path, [str(shard)], rows["unit"].to_list())
+            changes.append(list_changes(known, nothing, issues))
+        return pl.concat(changes)
+
+
+def write_entries(
+    shard: Path, entries: Sequence[pa.RecordBatch], directories: pa.Table, hashes: pl.Series
+) -> None:
+    """Write the part of a snapshot that one shard makes.
+
+    Parameters
+    ----------
+    shard
+        Its folder.
+    entries
+        ENTRIES.
+    directories
+        DIRECTORIES.
+    hashes
+        MD5 of each file, '' where it is not known, or may be out of date.
+    """
+    table = pa.Table.from_batches(entries, schema=ENTRIES)
+    table = table.append_column("hash", hashes.to_arrow().cast(pa.string()))
+    _write(shard / _ENTRIES, table)
+    _write(shard / _DIRECTORIES, directories)
+
+
+def read_entries(snapshot: Path, shards: Sequence[str], units: Sequence[str]) -> pl.DataFrame:
+    """Read what a snapshot has of some units.
+
+    Parameters
+    ----------
+    snapshot
+        Its folder.
+    shards
+        Names of the shards with these units.
+    units
+        Directories relative to the root.
+
+    Returns
+    -------
+    polars.DataFrame
+        ENTRIES, names as strings, with ``hash``.
+    """
+    frames = [_KNOWN.to_frame()]
+    for shard in shards:
+        try:
+            directories = _within(_read(snapshot / shard / _DIRECTORIES), units)
+            entries = _read(snapshot / shard / _ENTRIES).select(_KNOWN.names()).cast(_KNOWN)
+        except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as error:
+            _logger.warning("%s is damaged, so its files count as new: %s", snapshot / shard, error)
+            continue
+        frames.append(entries.join(directories, on="directory", how="semi", maintain_order="left"))
+    return pl.concat(frames)
+
+
+def compare_entries(known: pl.DataFrame, entries: pl.DataFrame) -> pl.DataFrame:
+    """Find what an earlier index knew of each file.
+
+    Parameters
+    ----------
+    known
+        Of the snapshot, as `read_entries` gives it.
+    entries
+        ENTRIES as they are now, names as strings.
+
+    Returns
+    -------
+    polars.DataFrame
+        The entries in their order, with ``change`` (null where there is none), ``previous_size``,
+        and ``hash``, '' where none still holds.
+    """
+    joined = entries.join(known, on=_KEY, how="left", suffix="_known", maintain_order="left")
+    is_same = pl.all_horizontal(pl.col(name) == pl.col(f"{name}_known") for name in _STAMP)
+    is_known = pl.col("hash").is_not_null()
+    return joined.select(
+        *entries.columns,
+        change=pl.when(~is_known)
+        .then(pl.lit(str(ChangeKind.ADDED)))
+        .when(~is_same)
+        .then(pl.lit(str(ChangeKind.CHANGED))),
+        previous_size="file_size_known",
+        hash=pl.when(is_same).then("hash").otherwise(pl.lit("")),
+    )
+
+
+def list_changes(known: pl.DataFrame, compared: pl.DataFrame, issues: pa.Table) -> pl.DataFrame:
+    """List what is not as the snapshot has it.
+
+    Parameters
+    ----------
+    known
+        Of the snapshot.
+    compared
+        What `compare_entries` made of it.
+    issues
+        ISSUES met by the walk: what could not be read is not known to be gone.
+
+    Returns
+    -------
+    polars.DataFrame
+        CHANGES.
+    """
+    path = pl.concat_str("directory", "name", separator="/").str.strip_prefix("/").alias("path")
+    met = compared.filter(pl.col("change").is_not_null()).select(
+        path, "change", "file_size", "previous_size"
+    )
+    missing = known.join(compared, on=_KEY, how="anti", maintain_order="left")
+    hidden = _find_hidden(missing, issues)
+    gone = missing.select(
+        path,
+        change=pl.when(pl.col("directory").is_in(hidden) | path.is_in(hidden))
+        .then(pl.lit(str(ChangeKind.UNREADABLE)))
+        .otherwise(pl.lit(str(ChangeKind.REMOVED))),
+        file_size=pl.lit(None, pl.UInt64),
+        previous_size="file_size",
+    )
+    return pl.concat([met, gone]).cast(polars_schema(CHANGES))
+
+
+def _find_hidden(missing: pl.DataFrame, issues: pa.Table) -> list[str]:
+    """Return what of the missing files and their directories lies in what cannot be read."""
+    kinds = [str(kind) for kind in HIDING]
+    unreadable = set(pl.DataFrame(issues).filter(pl.col("kind").is_in(kinds))["path"])
+    if not unreadable:
+        return []
+    directories = (d for d in missing["directory"].unique() if _above(d) & unreadable)
+    return [*directories, *unreadable]
+
+
+def _above(directory: str) -> set[str]:
+    parts = directory.split("/")
+    return {".", *("/".join(parts[:n]) for n in range(1, len(parts) + 1))}
+
+
+def _within(directories: pl.DataFrame, units: Sequence[str]) -> pl.DataFrame:
+    """Keep the directories that lie in one of the units, none of which lies in another."""
+    if "" in units:
+        return directories
+    slash = pl.lit("/")
+    # The unit that a path lies in is the last that sorts before it.
+    found = (
+        directories.select("directory", key=pl.concat_str("directory", slash))
+        .sort("key")
+        .join_asof(
+            pl.DataFrame({"unit": units}, schema={"unit": pl.String})
+            .with_columns(key=pl.concat_str("unit", slash))
+            .sort("key"),
+            on="key",
+            coalesce=False,
+            check_sortedness=False,
+        )
+    )
+    return found.filter(pl.col("key").str.starts_with(pl.col("key_right")))
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    # A stream, as dictionaries may differ from batch to batch.
+    with pa.ipc.new_stream(str(path), table.schema, options=_OPTIONS) as writer:
+        writer.write_table(table)
+
+
+def _read(path: Path) -> pl.DataFrame:
+    with path.open("rb") as file:
+        return pl.DataFrame(pa.ipc.open_stream(file).read_all())
