@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +32,7 @@ from polars_alf.errors import (
 )
 from polars_alf.executors import EXECUTORS, check_executor
 from polars_alf.pruning import LOG_NAME
-from polars_alf.schema import IssueKind, RemovalResult
+from polars_alf.schema import ChangeKind, IssueKind, RemovalResult
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -50,7 +51,20 @@ Jobs = Annotated[
     int | None,
     typer.Option(min=1, help="Workers; one a processor by default.", show_default=False),
 ]
+Folder = Annotated[
+    Path, typer.Argument(metavar="FOLDER", help="Folder of the tables.", show_default=False)
+]
+Lines = Annotated[bool, typer.Option("--json", help="Print JSON lines.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and warnings only.")]
+
+
+class ProgressKind(StrEnum):
+    """How progress is told."""
+
+    AUTO = "auto"
+    JSON = "json"
+    NONE = "none"
+
 
 app = typer.Typer(
     help="Index huge ALF archives into the tables that ONE opens.",
@@ -170,15 +184,23 @@ def index(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the result as one JSON object.")
     ] = False,
+    progress: Annotated[
+        ProgressKind, typer.Option(help="A bar or lines on stderr, JSON lines there, or nothing.")
+    ] = ProgressKind.AUTO,
     quiet: Quiet = False,
 ) -> None:
     """Index ROOT into sessions.pqt and datasets.pqt, which ONE opens.
 
+    An interrupted run is taken up where it was; given the same options, it need not start again.
+
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but with issues under --strict.
     """
     stderr = Console(stderr=True)
-    showing = nullcontext(None) if quiet else rendering.show_progress(stderr)
-    with _saying_warnings(), _interruptible(), showing as progress:
+    as_lines = progress is ProgressKind.JSON
+    silent = (quiet and not as_lines) or progress is ProgressKind.NONE
+    showing = nullcontext(None) if silent else rendering.show_progress(stderr, as_json=as_lines)
+    again = "the tables are whole; the same command goes on from here"
+    with _saying_warnings(), _interruptible(again), showing as callback:
         report = polars_alf.index_archive(
             root,
             out_dir,
@@ -191,7 +213,7 @@ def index(
             follow_links=follow_links,
             exclude=exclude or (),
             restart=restart,
-            progress=progress,
+            progress=callback,
         )
     if as_json:
         print(json.dumps(report.to_dict()))
@@ -203,9 +225,7 @@ def index(
 
 @app.command()
 def issues(
-    folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="Folder of the tables.", show_default=False)
-    ],
+    folder: Folder,
     kind: Annotated[
         list[IssueKind] | None,
         typer.Option(
@@ -214,18 +234,41 @@ def issues(
             show_default=False,
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
+    as_json: Lines = False,
 ) -> None:
     """List what the last index of FOLDER skipped, or kept although ONE may not open it."""
     frame = store.scan_issues(folder)
     if kind:
         frame = frame.filter(pl.col("kind").is_in([str(wanted) for wanted in kind]))
+    _print_rows(frame, ["kind", "path", "message"], as_json=as_json)
+
+
+@app.command()
+def changes(
+    folder: Folder,
+    kind: Annotated[
+        list[ChangeKind] | None,
+        typer.Option(
+            metavar="CHANGE",
+            help="Only datasets with this change; may be given again.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Lines = False,
+) -> None:
+    """List the datasets that the last index of FOLDER found added, changed or removed."""
+    frame = store.scan_changes(folder)
+    if kind:
+        frame = frame.filter(pl.col("change").is_in([str(wanted) for wanted in kind]))
+    _print_rows(frame, ["change", "path", "file_size", "previous_size"], as_json=as_json)
+
+
+def _print_rows(frame: pl.LazyFrame, columns: list[str], *, as_json: bool) -> None:
     rows = frame.collect()
     if as_json:
         print(rows.write_ndjson(), end="")
     else:
-        columns = rows.select("kind", "path", "message")
-        print(columns.write_csv(separator="\t", include_header=False), end="")
+        print(rows.select(columns).write_csv(separator="\t", include_header=False), end="")
 
 
 @app.command()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
@@ -37,10 +40,20 @@ _PATHS_SHOWN = 10
 
 
 @contextmanager
-def show_progress(console: Console) -> Iterator[Callable[[Progress], None]]:
-    """Yield a callback that shows progress: a bar on a terminal, else a line now and then."""
-    if not console.is_terminal:
-        yield _LinePrinter(console)
+def show_progress(
+    console: Console, *, as_json: bool = False
+) -> Iterator[Callable[[Progress], None]]:
+    """Yield a callback that shows progress: a bar on a terminal, else a line now and then.
+
+    Parameters
+    ----------
+    console
+        Where to.
+    as_json
+        Whether to print JSON lines instead, one a second and one for each stage.
+    """
+    if as_json or not console.is_terminal:
+        yield _JsonPrinter(console) if as_json else _LinePrinter(console)
         return
     columns: list[ProgressColumn] = [SpinnerColumn(), TimeElapsedColumn()]
     if console.width >= WIDE:
@@ -58,7 +71,17 @@ def describe_progress(progress: Progress) -> str:
     if progress.n_bytes:
         speed = decimal(int(progress.n_bytes / progress.seconds))
         text += f", {decimal(progress.n_bytes)}, {speed}/s"
+    if progress.seconds_left:
+        text += f", {timedelta(seconds=round(progress.seconds_left))} left"
     return text
+
+
+def describe_resumption(progress: Progress) -> str:
+    """Return what was found of an interrupted run."""
+    return (
+        f"Going on with an interrupted run: {progress.n_resumed} of {progress.n_shards} shards are "
+        "done; --restart scans them again"
+    )
 
 
 def print_report(report: IndexReport) -> None:
@@ -71,6 +94,7 @@ def print_report(report: IndexReport) -> None:
         ("Datasets", f"{report.n_datasets:,} ({decimal(report.n_bytes)})"),
         ("Other files", f"{report.n_other_files:,} (not ALF, or in no session)"),
         ("Issues", f"{sum(report.issues.values()):,}"),
+        *_change_fields(report),
         ("Time", f"{report.seconds:.2f} s ({rate:,.0f} files/s, {workers})"),
         ("Tables", str(report.sessions_path)),
         ("", str(report.datasets_path)),
@@ -78,6 +102,14 @@ def print_report(report: IndexReport) -> None:
     )
     if report.issues:
         _print_issues(report)
+
+
+def _change_fields(report: IndexReport) -> Iterator[tuple[str, str]]:
+    if report.changes is not None:
+        counts = [f"{n:,} {change}" for change, n in report.changes.items() if n]
+        yield "Changes", f"{', '.join(counts) or 'none'} (since the last index)"
+    if report.n_resumed:
+        yield "Resumed", f"{report.n_resumed:,} of {report.n_shards:,} shards were done before"
 
 
 def _print_fields(*fields: tuple[str, str]) -> None:
@@ -141,21 +173,41 @@ class _LinePrinter:
     def __call__(self, progress: Progress) -> None:
         if progress.stage != self._stage:
             self._stage = progress.stage
+            if progress.stage == "scan" and progress.n_resumed:
+                self._print(describe_resumption(progress))
         elif progress.seconds < self._next:
             return
         self._next = progress.seconds + SECONDS_PER_LINE
         stage = _STAGES[progress.stage]
         done = f" {progress.shards}/{progress.n_shards} shards," if progress.n_shards else ""
         figures = describe_progress(progress) if progress.files else "…"
-        self._console.print(
-            f"{progress.seconds:.0f} s {stage}:{done} {figures}",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
+        self._print(f"{progress.seconds:.0f} s {stage}:{done} {figures}")
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+class _JsonPrinter:
+    def __init__(self, console: Console) -> None:
+        self._file = console.file
+        self._stage = ""
+        self._next = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.stage == self._stage and progress.seconds < self._next:
+            return
+        self._stage, self._next = progress.stage, progress.seconds + 1
+        rate = progress.files / progress.seconds if progress.seconds else 0.0
+        values = asdict(progress) | {
+            "files_per_second": round(rate, 1),
+            "seconds_left": progress.seconds_left,
+        }
+        print(json.dumps(values), file=self._file, flush=True)
 
 
 def _draw(bar: Bar, task: TaskID, progress: Progress) -> None:
+    if progress.n_resumed and progress.n_shards and bar.tasks[task].total is None:
+        bar.console.print(describe_resumption(progress), highlight=False, markup=False)
     bar.update(
         task,
         description=_STAGES[progress.stage],
