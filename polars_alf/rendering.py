@@ -168,13 +168,15 @@ class _LinePrinter:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._stage = ""
+        self._is_resumed = False
         self._next = SECONDS_PER_LINE
 
     def __call__(self, progress: Progress) -> None:
+        if progress.n_resumed and not self._is_resumed:
+            self._is_resumed = True
+            self._print(describe_resumption(progress))
         if progress.stage != self._stage:
             self._stage = progress.stage
-            if progress.stage == "scan" and progress.n_resumed:
-                self._print(describe_resumption(progress))
         elif progress.seconds < self._next:
             return
         self._next = progress.seconds + SECONDS_PER_LINE

@@ -84,7 +84,8 @@ class Snapshot:
         issues
             ISSUES of their survey.
         """
-        gone = self.units.join(pl.DataFrame({"unit": units}), on="unit", how="anti")
+        there = pl.DataFrame({"unit": units}, schema={"unit": pl.String})
+        gone = self.units.join(there, on="unit", how="anti")
         nothing = _KNOWN.to_frame().with_columns(change=pl.lit(""), previous_size="file_size")
         changes = [polars_schema(CHANGES).to_frame()]
         for (shard,), rows in gone.group_by("shard", maintain_order=True):

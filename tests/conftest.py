@@ -21,6 +21,14 @@ def archive(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def out_dir(tmp_path: Path) -> Path:
+    """Make a folder for tables outside the archive."""
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
 def unprivileged(tmp_path: Path) -> Iterator[Callable[[], None]]:
     """Give a function that drops the privileges of root until the end of the test."""
     was = os.geteuid()

@@ -38,13 +38,6 @@ def snapshot(folder: Path) -> dict[str, bytes | None]:
     }
 
 
-@pytest.fixture
-def out_dir(tmp_path: Path) -> Path:
-    folder = tmp_path / "tables"
-    folder.mkdir()
-    return folder
-
-
 def test_report_counts_what_is_there(archive: Path, out_dir: Path) -> None:
     report = index_archive(archive, out_dir)
     assert report.sessions_path == out_dir / "sessions.pqt"
