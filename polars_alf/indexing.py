@@ -173,6 +173,7 @@ def index_archive(
                 namespace=run.namespace if hash_ids else None,
                 hash_files=hash_files,
                 snapshot=str(snapshot.path) if snapshot else None,
+                source=Walker,
             )
             receipts, n_jobs = _scan(task, run, snapshot, units, executor, n_jobs, monitor)
             monitor.stage = "write"

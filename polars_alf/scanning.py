@@ -72,6 +72,8 @@ class ShardTask:
         What the last index saw, None where there was none.
     known_shards
         Names of the shards in it that have the same units.
+    source
+        What walks.
     """
 
     root: str
@@ -84,6 +86,7 @@ class ShardTask:
     hash_files: bool = False
     snapshot: str | None = None
     known_shards: tuple[str, ...] = ()
+    source: type[Walker] = Walker
 
 
 def index_shard(task: ShardTask) -> spool.Receipt:
@@ -91,7 +94,7 @@ def index_shard(task: ShardTask) -> spool.Receipt:
     start = time.perf_counter()
     oldest_unsure = time.time_ns() - snapshots.GRAIN_NS
     counter = CounterFile(Path(task.counters)).slot(task.shard.index)
-    walker = Walker(task.root, task.options, counter)
+    walker = task.source(task.root, task.options, counter)
     batches = list(walker.walk(task.shard.units))
     entries, changes = _compare(task, walker, _join_batches(batches))
     directories = pl.LazyFrame(walker.directories())

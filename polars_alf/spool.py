@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import mmap
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
@@ -212,7 +213,7 @@ def merge_datasets(receipts: Sequence[Receipt], sessions: pl.DataFrame) -> Itera
         DATASETS, about `ROWS_PER_GROUP` rows at a time; a session is never divided. Nothing at
         all where there are no datasets.
     """
-    files = [pl.DataFrame(_map(receipt, "datasets")) for receipt in receipts]
+    files = [_MappedRows(Path(receipt.path) / "datasets.arrow") for receipt in receipts]
     before = pl.col("n_datasets").cum_sum() - pl.col("n_datasets")
     groups = (
         sessions.filter(pl.col("n_datasets") > 0)
@@ -226,15 +227,30 @@ def merge_datasets(receipts: Sequence[Receipt], sessions: pl.DataFrame) -> Itera
             pl.col("rank", "eid").repeat_by("n_datasets").explode()
         )
         slices = [
-            files[shard].slice(offset, n_datasets)
+            files[shard].rows.slice(offset, n_datasets)
             for shard, offset, n_datasets in _find_runs(in_files).iter_rows()
         ]
         datasets = pl.concat([pl.concat(slices), rows], how="horizontal")
         yield complete_datasets(datasets.lazy().sort("rank", maintain_order=True)).collect()
+        for shard in in_files["shard"].unique():
+            files[shard].release()
+
+
+class _MappedRows:
+    """The rows of a file, of which only what is asked for comes into memory."""
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.rows = pl.DataFrame(pa.ipc.open_file(pa.py_buffer(self._map)).read_all())
+
+    def release(self) -> None:
+        """Give back the memory; the rows stay readable."""
+        if hasattr(self._map, "madvise"):
+            self._map.madvise(mmap.MADV_DONTNEED)
 
 
 def _map(receipt: Receipt, name: str) -> pa.Table:
-    # Mapped, not read: only the slices that are asked for come into memory.
     with pa.memory_map(str(Path(receipt.path) / f"{name}.arrow")) as file:
         return pa.ipc.open_file(file).read_all()
 

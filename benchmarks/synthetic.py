@@ -1,0 +1,83 @@
+"""An archive that is not there: entries as a walk yields them, for as many files as are wanted.
+
+The root is called ``<anything>-<sessions>x<files>``; workers learn from its name what to make.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from polars_alf.progress import Counter
+from polars_alf.schema import DIRECTORIES, ENTRIES, ISSUES, make_table
+from polars_alf.sources.posix import ROWS_PER_BATCH, Options
+
+DAYS = 100
+COLLECTIONS = ("", "/alf", "/alf/probe00", "/alf/probe01", "/raw_ephys_data", "/raw_video_data")
+
+
+class SyntheticWalker:
+    """Makes entries where a `polars_alf.sources.posix.Walker` would look for them."""
+
+    def __init__(self, root: str, options: Options, counter: Counter | None = None) -> None:
+        sizes = Path(root).name.rpartition("-")[2]
+        self.n_sessions, self.n_files = (int(number) for number in sizes.split("x"))
+        self.counter = counter or Counter()
+        self.n_other_files = 0
+        self._directories: list[tuple[str, str]] = []
+
+    def survey(self) -> list[str]:
+        """Return one unit a session: a subject has a hundred, a day each."""
+        first = date(2000, 1, 1)
+        days = [first + timedelta(days=n) for n in range(DAYS)]
+        return [
+            f"lab{subject % 20:02}/Subjects/S{subject:06}/{days[day]}"
+            for subject, day in (divmod(n, DAYS) for n in range(self.n_sessions))
+        ]
+
+    def walk(self, units: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Yield ENTRIES, in batches of about the size that the real one has."""
+        step = max(ROWS_PER_BATCH // self.n_files, 1)
+        for start in range(0, len(units), step):
+            yield self._make_batch([f"{unit}/001" for unit in units[start : start + step]])
+
+    def _make_batch(self, sessions: Sequence[str]) -> pa.RecordBatch:
+        n_rows = len(sessions) * self.n_files
+        places = [(f"{session}{below}", session) for session in sessions for below in COLLECTIONS]
+        self._directories += places
+        self.counter.add(files=n_rows, sessions=len(sessions))
+        rows = np.arange(n_rows, dtype=np.int32)
+        session, file = np.divmod(rows, self.n_files)
+        directory = session * len(COLLECTIONS) + file * len(COLLECTIONS) // self.n_files
+        names = [f"_ibl_object{n}.attribute{n}.npy" for n in range(self.n_files)]
+        columns = [
+            pa.DictionaryArray.from_arrays(
+                _numbers(directory.astype(np.int32)), _strings([place for place, _ in places])
+            ),
+            pa.DictionaryArray.from_arrays(_numbers(file), _strings(names)),
+            _numbers(rows.astype(np.uint64)),
+            _numbers(rows.astype(np.int64)),
+            _numbers(rows.astype(np.uint64)),
+        ]
+        return pa.RecordBatch.from_arrays(columns, schema=ENTRIES)
+
+    def directories(self) -> pa.Table:
+        """Return DIRECTORIES of what was walked."""
+        return make_table(self._directories, DIRECTORIES)
+
+    def issues(self) -> pa.Table:
+        """Return ISSUES: none."""
+        return make_table([], ISSUES)
+
+
+def _strings(values: Sequence[str]) -> pa.Array:
+    return pl.Series(values, dtype=pl.String).to_arrow().cast(pa.string())
+
+
+def _numbers(values: np.ndarray) -> pa.Array:
+    return pl.Series(values).to_arrow()
