@@ -41,7 +41,8 @@ def join_sessions(datasets: Frame, sessions: pl.DataFrame | pl.LazyFrame) -> Fra
         The ids are missing.
     """
     lazy, right = _lazy(datasets, ["eid"]), _lazy(sessions, ["id"])
-    both = {"origin"} & set(lazy.collect_schema()) & set(right.collect_schema())
+    columns = lazy.collect_schema().names(), right.collect_schema().names()
+    both = ["origin"] if all("origin" in names for names in columns) else []
     joined = lazy.join(
         right,
         left_on=["eid", *both],
