@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
 
-from polars_alf import spec, spool
+from polars_alf import spec
 from polars_alf.checks import check_lab
 from polars_alf.errors import ScanError
 from polars_alf.layout import Place, choose_base, count_places
+from polars_alf.rows import Rows
 from polars_alf.schema import HIDING, ISSUES, IssueKind, make_table
 from polars_alf.tables import drop_duplicate_sessions
 
 
 def gather(
-    root: Path, lab: str, issues: pa.Table, receipts: Sequence[spool.Receipt]
+    root: Path, lab: str, issues: pa.Table, rows: Rows
 ) -> tuple[pl.DataFrame, Path, pa.Table]:
     """Put together what the shards found.
 
@@ -26,25 +27,26 @@ def gather(
     ----------
     issues
         Those of the survey.
+    rows
+        Of all shards.
 
     Returns
     -------
-    sessions : polars.DataFrame
-        In the order of the table.
+    order : polars.DataFrame
+        Of the sessions, as `Rows.read_order` gives it, without duplicates.
     base : pathlib.Path
         The folder that ONE starts from.
     issues : pyarrow.Table
         All of them.
     """
-    sessions, duplicates = _merge_sessions(receipts)
-    places = _find_places(root, sessions)
+    order, dropped, duplicates = _drop_duplicates(rows)
+    places = _find_places(root, rows.list_folders(dropped))
     check_lab(lab, places)
     base = Path(*choose_base(root.parts, places))
     misplaced = _find_misplaced(places, root, base, lab)
-    found = spool.read_rows(receipts, "issues")
-    issues = pa.concat_tables([issues, misplaced, *found, duplicates])
-    _check_found(root, sessions, issues)
-    return sessions, base, issues
+    issues = pa.concat_tables([issues, misplaced, *rows.read("issues"), duplicates])
+    _check_found(root, order, issues)
+    return order, base, issues
 
 
 def list_subjects(root: Path, units: Iterable[str]) -> Iterator[tuple[str, ...]]:
@@ -57,14 +59,15 @@ def list_subjects(root: Path, units: Iterable[str]) -> Iterator[tuple[str, ...]]
             yield parts[:-2]
 
 
-def _find_places(root: Path, sessions: pl.DataFrame) -> Counter[Place]:
-    path = pl.concat_str(pl.lit(f"{root.as_posix()}/"), "session").str.strip_suffix("/")
+def _find_places(root: Path, folders: Iterable[pl.Series]) -> Counter[Place]:
+    path = pl.concat_str(pl.lit(f"{root.as_posix()}/"), pl.col("session")).str.strip_suffix("/")
     subject = path.str.replace(r"/[^/]*/[^/]*$", "")
-    subjects = sessions.select(subject).to_series().unique()
+    found = (sessions.to_frame("session").select(subject.unique()) for sessions in folders)
+    subjects = {path for frame in found for path in frame.to_series()}
     return count_places(Path(subject).parts for subject in subjects)
 
 
-def _check_found(root: Path, sessions: pl.DataFrame, issues: pa.Table) -> None:
+def _check_found(root: Path, order: pl.DataFrame, issues: pa.Table) -> None:
     """Check that an index without sessions is of an archive without sessions.
 
     Raises
@@ -73,7 +76,7 @@ def _check_found(root: Path, sessions: pl.DataFrame, issues: pa.Table) -> None:
         There may be sessions that could not be reached: storage that is gone, say.
     """
     lost = pl.DataFrame(issues).filter(pl.col("kind").is_in([*HIDING, IssueKind.VANISHED]))
-    if sessions.is_empty() and len(lost):
+    if order.is_empty() and len(lost):
         raise ScanError(
             f"no session of {root} could be read, and {len(lost)} folders could not be listed, "
             f"{lost['path'][0]} for one ({lost['message'][0]}); tables that were there are as "
@@ -81,9 +84,14 @@ def _check_found(root: Path, sessions: pl.DataFrame, issues: pa.Table) -> None:
         )
 
 
-def _merge_sessions(receipts: Sequence[spool.Receipt]) -> tuple[pl.DataFrame, pa.Table]:
-    """Return the sessions of all shards in the order of the table, and issues of duplicates."""
-    kept, dropped = pl.collect_all(drop_duplicate_sessions(spool.read_sessions(receipts).lazy()))
+def _drop_duplicates(rows: Rows) -> tuple[pl.DataFrame, pl.DataFrame, pa.Table]:
+    """Return the sessions that are kept and those that are not, as orders, and their issues."""
+    order = rows.read_order()
+    doubles = order.filter(pl.col("id").is_duplicated())
+    if doubles.is_empty():
+        return order, doubles, make_table([], ISSUES)
+    sessions = rows.pick_sessions(doubles).with_columns(doubles.select("shard", "row"))
+    _, dropped = pl.collect_all(drop_duplicate_sessions(sessions.lazy()))
     issues = [
         (
             row["session"],
@@ -94,7 +102,8 @@ def _merge_sessions(receipts: Sequence[spool.Receipt]) -> tuple[pl.DataFrame, pa
         )
         for row in dropped.iter_rows(named=True)
     ]
-    return kept.sort("key"), make_table(issues, ISSUES)
+    kept = order.join(dropped, on=["shard", "row"], how="anti", maintain_order="left")
+    return kept, dropped, make_table(issues, ISSUES)
 
 
 def _find_misplaced(places: Iterable[Place], root: Path, base: Path, lab: str) -> pa.Table:

@@ -41,9 +41,10 @@ from polars_alf.ids import make_namespace
 from polars_alf.layout import count_places
 from polars_alf.progress import CounterFile, Monitor, Progress
 from polars_alf.reports import IndexReport, count_changes, count_issues, describe_run
+from polars_alf.rows import Rows, group_sessions
 from polars_alf.scanning import ShardTask, choose_executor, index_shard
-from polars_alf.schema import CHANGES, ISSUES, SESSIONS, polars_schema
-from polars_alf.shards import LEAST_UNITS, path_key, plan_shards
+from polars_alf.schema import CHANGES, ISSUES, polars_schema
+from polars_alf.shards import path_key, plan_shards
 from polars_alf.snapshots import Snapshot
 from polars_alf.sources.posix import Options, Walker
 
@@ -179,16 +180,17 @@ def index_archive(
             monitor.stage = "write"
             with runs.discarded_on_error(run):
                 _check_identity(root, identity)
-                sessions, base, issues = gather(root, lab, walker.issues(), receipts)
+                rows = Rows(receipts)
+                order, base, issues = gather(root, lab, walker.issues(), rows)
             gone = snapshot.list_gone(units, walker.issues()) if snapshot else _NO_CHANGES
-            n_datasets = int(sessions["n_datasets"].sum())
+            n_datasets = int(order["n_datasets"].sum())
             report = IndexReport(
                 sessions_path=store.table_path(folder, "sessions"),
                 datasets_path=store.table_path(folder, "datasets"),
                 issues_path=store.issues_path(folder),
-                n_sessions=len(sessions),
+                n_sessions=len(order),
                 n_datasets=n_datasets,
-                n_bytes=int(sessions["n_bytes"].sum()),
+                n_bytes=int(order["n_bytes"].sum()),
                 n_other_files=walker.n_other_files
                 + sum(receipt.n_other_files for receipt in receipts),
                 issues=count_issues(issues),
@@ -203,18 +205,18 @@ def index_archive(
             )
             origin = store.Origin(str(root), run.namespace, run.generation, datetime.now())
             staging = commits.Staging(folder, run.path, origin, with_index=hash_ids)
-            datasets = spool.merge_datasets(receipts, sessions)
-            staging.write_table("sessions", [sessions.select(SESSIONS.names)], len(sessions))
-            staging.write_table("datasets", datasets, n_datasets)
+            staging.write_table("sessions", rows.merge_sessions(order), len(order))
+            order = group_sessions(order)
+            staging.write_table("datasets", rows.merge_datasets(order), n_datasets)
             staging.write_rows("issues", [issues], ISSUES)
-            changes = chain(spool.read_rows(receipts, "changes"), [gone.to_arrow()])
+            changes = chain(rows.read("changes"), [gone.to_arrow()])
             staging.write_rows("changes", changes, CHANGES)
             staging.write_report(
                 describe_run(report, run=run, settings=settings, issues=issues, receipts=receipts)
             )
             staging.commit()
     if not n_datasets:
-        what = "datasets" if len(sessions) else "sessions"
+        what = "datasets" if len(order) else "sessions"
         warnings.warn(f"No {what} found in {root}", NoSessionsWarning, stacklevel=2)
     return replace(report, seconds=time.perf_counter() - start)
 
@@ -243,7 +245,7 @@ def _scan(
         How many workers there were.
     """
     # Files that are read take longer than any shard's own cost.
-    shards = plan_shards(units, 1 if task.hash_files else LEAST_UNITS, run.finished)
+    shards = plan_shards(units, 1 if task.hash_files else None, run.finished)
     n_jobs = min(n_jobs, max(len(shards), 1))
     executor = executor or choose_executor(len(shards), n_jobs, hash_files=task.hash_files)
     counters = CounterFile.create(Path(task.counters), len(shards))

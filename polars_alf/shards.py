@@ -46,7 +46,7 @@ def path_key(path: str) -> list[str]:
 
 
 def plan_shards(
-    units: Sequence[str], least: int = LEAST_UNITS, finished: Collection[str] = frozenset()
+    units: Sequence[str], least: int | None = None, finished: Collection[str] = frozenset()
 ) -> list[Shard]:
     """Bundle units into shards.
 
@@ -55,7 +55,7 @@ def plan_shards(
     units
         Directories relative to the root, in any order.
     least
-        Least number of units in a shard, but for the last.
+        Least number of units in a shard, but for the last; by default `LEAST_UNITS`.
     finished
         Those of the units that need not be walked. No shard has units on both sides of one.
 
@@ -67,6 +67,7 @@ def plan_shards(
         whichever of these shards are finished.
     """
     ordered = sorted(units, key=path_key)
+    least = LEAST_UNITS if least is None else least
     size = min(max(len(ordered) // SHARDS_WANTED, least), MOST_UNITS)
     left = [
         list(run)

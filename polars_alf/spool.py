@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import mmap
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,21 +18,11 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
-from polars_alf.schema import ISSUES, SESSIONS, polars_schema
+from polars_alf.schema import ISSUES
 from polars_alf.shards import Shard
-from polars_alf.tables import complete_datasets
-
-ROWS_PER_GROUP = 262_144
-"""About how many datasets are in memory at a time, and in one row group of their table."""
 
 _RECEIPT = "receipt.json"
 _ROWS = ("sessions", "datasets", "changes", "issues")
-
-_NO_SESSIONS = pl.DataFrame(
-    schema=polars_schema(SESSIONS)
-    | {"session": pl.String, "name": pl.String, "key": pl.String}
-    | dict.fromkeys(("n_datasets", "n_bytes", "shard", "offset"), pl.UInt64)
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +118,8 @@ def write_rows(
         CHANGES.
     """
     for name, frame in (("sessions", sessions), ("datasets", datasets), ("changes", changes)):
-        frame.write_ipc(folder / f"{name}.arrow", compat_level=pl.CompatLevel.newest())
+        # Texts one after the other, of which a run of rows can be copied as it is.
+        frame.write_ipc(folder / f"{name}.arrow", compat_level=pl.CompatLevel.oldest())
     with pa.ipc.new_file(str(folder / "issues.arrow"), ISSUES) as writer:
         writer.write_table(issues)
 
@@ -175,93 +165,3 @@ def _read_receipt(folder: Path) -> tuple[Receipt, list[str]] | None:
         return receipt, [str(unit) for unit in values["units"]]
     except (OSError, ValueError, LookupError, TypeError):
         return None
-
-
-def read_sessions(receipts: Sequence[Receipt]) -> pl.DataFrame:
-    """Read the sessions of all shards, with ``shard`` and ``offset`` of their datasets in it.
-
-    ``shard`` is the position of the receipt.
-    """
-    frames = [_NO_SESSIONS]
-    for shard, receipt in enumerate(receipts):
-        sessions = pl.scan_ipc(Path(receipt.path) / "sessions.arrow", glob=False).collect()
-        before = pl.col("n_datasets").cum_sum() - pl.col("n_datasets")
-        frames.append(sessions.with_columns(shard=pl.lit(shard), offset=before))
-    return pl.concat(frames, how="vertical_relaxed")
-
-
-def read_rows(receipts: Sequence[Receipt], name: str) -> Iterator[pa.Table]:
-    """Read ``issues`` or ``changes`` of each shard in turn."""
-    for receipt in receipts:
-        yield _map(receipt, name)
-
-
-def merge_datasets(receipts: Sequence[Receipt], sessions: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """Merge the datasets of all shards into the order of their sessions.
-
-    Parameters
-    ----------
-    receipts
-        Of all shards.
-    sessions
-        Those wanted, as `read_sessions` gives them, in the order wanted. Sessions of one shard
-        must be in the order in which the shard has them.
-
-    Yields
-    ------
-    polars.DataFrame
-        DATASETS, about `ROWS_PER_GROUP` rows at a time; a session is never divided. Nothing at
-        all where there are no datasets.
-    """
-    files = [_MappedRows(Path(receipt.path) / "datasets.arrow") for receipt in receipts]
-    before = pl.col("n_datasets").cum_sum() - pl.col("n_datasets")
-    groups = (
-        sessions.filter(pl.col("n_datasets") > 0)
-        .with_row_index("rank")
-        .with_columns(group=before // ROWS_PER_GROUP)
-        .partition_by("group", maintain_order=True)
-    )
-    for group in groups:
-        in_files = group.sort("shard", "offset")
-        rows = in_files.select("rank", "n_datasets", eid="id").select(
-            pl.col("rank", "eid").repeat_by("n_datasets").explode()
-        )
-        slices = [
-            files[shard].rows.slice(offset, n_datasets)
-            for shard, offset, n_datasets in _find_runs(in_files).iter_rows()
-        ]
-        datasets = pl.concat([pl.concat(slices), rows], how="horizontal")
-        yield complete_datasets(datasets.lazy().sort("rank", maintain_order=True)).collect()
-        for shard in in_files["shard"].unique():
-            files[shard].release()
-
-
-class _MappedRows:
-    """The rows of a file, of which only what is asked for comes into memory."""
-
-    def __init__(self, path: Path) -> None:
-        with path.open("rb") as file:
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self.rows = pl.DataFrame(pa.ipc.open_file(pa.py_buffer(self._map)).read_all())
-
-    def release(self) -> None:
-        """Give back the memory; the rows stay readable."""
-        if hasattr(self._map, "madvise"):
-            self._map.madvise(mmap.MADV_DONTNEED)
-
-
-def _map(receipt: Receipt, name: str) -> pa.Table:
-    with pa.memory_map(str(Path(receipt.path) / f"{name}.arrow")) as file:
-        return pa.ipc.open_file(file).read_all()
-
-
-def _find_runs(sessions: pl.DataFrame) -> pl.DataFrame:
-    """Return shard, offset and number of the datasets of sessions, neighbours taken together."""
-    end = pl.col("offset") + pl.col("n_datasets")
-    goes_on = (pl.col("shard") == pl.col("shard").shift(1)) & (pl.col("offset") == end.shift(1))
-    return (
-        sessions.with_columns(run=(~goes_on).fill_null(value=True).cum_sum())
-        .group_by("run", maintain_order=True)
-        .agg(pl.col("shard", "offset").first(), pl.col("n_datasets").sum())
-        .drop("run")
-    )

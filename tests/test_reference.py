@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path, PurePosixPath
 
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from one.alf import spec as one_spec
@@ -96,12 +97,9 @@ def test_index_is_what_the_rules_say(tree: dict[str, int], units_per_shard: int)
                 make_tree(root, {path: size})
             except OSError:
                 continue
-        default = shards.plan_shards.__defaults__
-        shards.plan_shards.__defaults__ = (units_per_shard,)
-        try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(shards, "LEAST_UNITS", units_per_shard)
             index_archive(root, hash_ids=False)
-        finally:
-            shards.plan_shards.__defaults__ = default
         by_path = pl.read_parquet(root / "datasets.pqt")
         sessions_by_path = pl.read_parquet(root / "sessions.pqt")
         expected = _expected(root)

@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trees import SESSION, Tree, check_state, make_tree
 
-from polars_alf import IndexReport, Progress, commits, errors, index_archive, indexing, store
+from polars_alf import IndexReport, Progress, commits, errors, index_archive, shards, store
 
 LONG_AGO = 1_600_000_000
 MANY: Tree = {
@@ -38,7 +38,7 @@ posix_only = pytest.mark.skipif(sys.platform == "win32", reason="POSIX")
 @pytest.fixture
 def many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make an archive of forty shards."""
-    monkeypatch.setattr(indexing, "LEAST_UNITS", 1)
+    monkeypatch.setattr(shards, "LEAST_UNITS", 1)
     return make_tree(tmp_path / "many", MANY)
 
 
@@ -63,8 +63,8 @@ def _end_after(n_shards: int, archive: Path, options: str = 'namespace="test"') 
     """Run an index that ends without a word when so many of its shards are done."""
     code = f"""
 import os
-from polars_alf import index_archive, indexing
-indexing.LEAST_UNITS = 1
+from polars_alf import index_archive, indexing, shards
+shards.LEAST_UNITS = 1
 run = indexing.run_tasks
 def end(*args, **kwargs):
     for n, receipt in enumerate(run(*args, **kwargs)):
@@ -169,8 +169,8 @@ def test_what_could_not_be_read_is_tried_again(
     script = ["setpriv", "--reuid=65534", "--clear-groups"] if os.geteuid() == 0 else []
     code = f"""
 import os, sys
-from polars_alf import index_archive, indexing
-indexing.LEAST_UNITS = 1
+from polars_alf import index_archive, indexing, shards
+shards.LEAST_UNITS = 1
 run = indexing.run_tasks
 def end(*args, **kwargs):
     yield from run(*args, **kwargs)
@@ -211,8 +211,8 @@ def test_a_run_that_cannot_be_understood_starts_afresh(many: Path, text: str) ->
 def test_sigkill_at_random_moments(many: Path, tmp_path: Path) -> None:
     expected = _expected(many, tmp_path)
     code = f"""
-from polars_alf import index_archive, indexing
-indexing.LEAST_UNITS = 1
+from polars_alf import index_archive, indexing, shards
+shards.LEAST_UNITS = 1
 print("ready", flush=True)
 index_archive({str(many)!r}, n_jobs=2, executor="processes", namespace="test")
 """
@@ -447,7 +447,7 @@ def test_changes_are_those_of_a_naive_comparison(
     out_dir = tmp_path_factory.mktemp("tables")
     old, new = ({f"{s}/{n}": size for (s, n), size in files.items()} for files in (before, after))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(indexing, "LEAST_UNITS", 1)
+        patch.setattr(shards, "LEAST_UNITS", 1)
         make_tree(root, dict(old))
         _age(root)
         _quietly(root, out_dir)

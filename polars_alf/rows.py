@@ -1,0 +1,197 @@
+"""Read the shards' rows back, in the order of the tables.
+
+All that is in memory for all sessions at once is a few numbers and the id of each: the *order*.
+The rows themselves are mapped, and come into memory group by group.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+
+from polars_alf.schema import SESSIONS
+from polars_alf.spool import Receipt
+from polars_alf.tables import complete_datasets
+
+ROWS_PER_GROUP = 131_072
+"""About how many rows are in memory at a time, and in one row group of a table."""
+
+_FILES_AT_ONCE = 64
+"""How many files may be in memory: of each, the system brings in more than was asked for."""
+
+_ORDER = pl.Schema(
+    {
+        "id": pl.String,
+        "key": pl.String,
+        "shard": pl.UInt32,
+        "row": pl.UInt32,
+        "offset": pl.UInt64,
+        "n_datasets": pl.UInt64,
+        "n_bytes": pl.UInt64,
+    }
+)
+
+
+class Rows:
+    """The rows of all shards.
+
+    Parameters
+    ----------
+    receipts
+        Of the shards; the position of one in here is what ``shard`` means below.
+    """
+
+    def __init__(self, receipts: Sequence[Receipt]) -> None:
+        self._receipts = receipts
+        self._sessions = [_Mapped(Path(receipt.path) / "sessions.arrow") for receipt in receipts]
+        self._datasets = [_Mapped(Path(receipt.path) / "datasets.arrow") for receipt in receipts]
+
+    def read_order(self) -> pl.DataFrame:
+        """Return where each session is, in the order of the table.
+
+        Returns
+        -------
+        polars.DataFrame
+            ``id``; ``key``, which sorts; ``shard`` and ``row`` of the session, ``offset`` and
+            ``n_datasets`` of its datasets in the shard; ``n_bytes``.
+        """
+        orders = [_ORDER.to_frame()]
+        before = pl.col("n_datasets").cum_sum() - pl.col("n_datasets")
+        for shard, file in enumerate(self._sessions):
+            orders.append(
+                pl.DataFrame(file.rows)
+                .select(
+                    "id",
+                    "key",
+                    "n_datasets",
+                    "n_bytes",
+                    shard=pl.lit(shard, pl.UInt32),
+                    row=pl.int_range(pl.len(), dtype=pl.UInt32),
+                    offset=before,
+                )
+                .select(_ORDER.names())
+            )
+            file.release()
+        return _compact(pl.concat(orders).sort("key"))
+
+    def pick_sessions(self, order: pl.DataFrame) -> pl.DataFrame:
+        """Return the sessions of an order, or of a part of one, in that order.
+
+        Returns
+        -------
+        polars.DataFrame
+            As `tables.assemble_sessions` made them, but with the ids of the order.
+        """
+        ranked = order.select("shard", "row", "id", n=pl.lit(1, pl.UInt64)).with_row_index("rank")
+        placed = ranked.sort("shard", "row")
+        rows = _take(self._sessions, placed.select("shard", "n", offset=pl.col("row")))
+        ids = placed.select("rank", "id")
+        return pl.concat([rows.drop("id"), ids], how="horizontal").sort("rank").drop("rank")
+
+    def list_folders(self, dropped: pl.DataFrame) -> Iterator[pl.Series]:
+        """Yield the ``session`` directories of each shard, without those dropped of an order."""
+        gone = dict(dropped.group_by("shard").agg("row").iter_rows())
+        for shard, file in enumerate(self._sessions):
+            folders = pl.Series(file.rows.column("session"))
+            if shard in gone:
+                folders = folders.filter(~pl.int_range(len(folders), eager=True).is_in(gone[shard]))
+            yield folders
+            file.release()
+
+    def merge_sessions(self, order: pl.DataFrame) -> Iterator[pl.DataFrame]:
+        """Yield SESSIONS, `ROWS_PER_GROUP` rows at a time."""
+        for part in order.iter_slices(ROWS_PER_GROUP):
+            yield self.pick_sessions(part).select(SESSIONS.names)
+
+    def merge_datasets(self, order: pl.DataFrame) -> Iterator[pl.DataFrame]:
+        """Merge the datasets of all shards into the order of their sessions.
+
+        Parameters
+        ----------
+        order
+            Sessions wanted, in the order wanted, with ``group`` of `group_sessions`.
+
+        Yields
+        ------
+        polars.DataFrame
+            DATASETS of a group. Nothing at all where there are no datasets.
+        """
+        for part in order.filter(pl.col("n_datasets") > 0).partition_by(
+            "group", maintain_order=True
+        ):
+            placed = part.with_row_index("rank").sort("shard", "offset")
+            rows = placed.select("rank", "n_datasets", eid="id").select(
+                pl.col("rank", "eid").repeat_by("n_datasets").explode()
+            )
+            taken = _take(self._datasets, placed.select("shard", "offset", n="n_datasets"))
+            datasets = pl.concat([taken, rows], how="horizontal")
+            yield complete_datasets(datasets.lazy().sort("rank", maintain_order=True)).collect()
+
+    def read(self, name: str) -> Iterator[pa.Table]:
+        """Yield ``issues`` or ``changes`` of each shard in turn."""
+        for receipt in self._receipts:
+            with pa.memory_map(str(Path(receipt.path) / f"{name}.arrow")) as file:
+                yield pa.ipc.open_file(file).read_all()
+
+
+def group_sessions(order: pl.DataFrame) -> pl.DataFrame:
+    """Add ``group``: sessions whose datasets are in memory, and in a row group, together.
+
+    Parameters
+    ----------
+    order
+        Sessions in the order of the table. None is divided, however many datasets it has.
+    """
+    before = pl.col("n_datasets").cum_sum() - pl.col("n_datasets")
+    return order.with_columns(group=(before // ROWS_PER_GROUP).cast(pl.UInt32))
+
+
+class _Mapped:
+    """The rows of a file, of which only what is asked for comes into memory."""
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.rows = pa.ipc.open_file(pa.py_buffer(self._map)).read_all()
+
+    def release(self) -> None:
+        """Give back the memory; the rows stay readable."""
+        if hasattr(self._map, "madvise"):
+            self._map.madvise(mmap.MADV_DONTNEED)
+
+
+def _take(files: Sequence[_Mapped], places: pl.DataFrame) -> pl.DataFrame:
+    """Take ``n`` rows from each ``offset`` of each ``shard``, in that order."""
+    tables = []
+    runs = _find_runs(places).select("shard", "offset", "n").iter_rows()
+    while some := list(islice(runs, _FILES_AT_ONCE)):
+        slices = [files[shard].rows.slice(offset, n) for shard, offset, n in some]
+        tables.append(pa.concat_tables(slices).combine_chunks())
+        for shard, _, _ in some:
+            files[shard].release()
+    return pl.DataFrame(pa.concat_tables(tables))
+
+
+def _find_runs(places: pl.DataFrame) -> pl.DataFrame:
+    """Return places with neighbours taken together."""
+    end = pl.col("offset") + pl.col("n")
+    goes_on = (pl.col("shard") == pl.col("shard").shift(1)) & (pl.col("offset") == end.shift(1))
+    return (
+        places.with_columns(run=(~goes_on).fill_null(value=True).cum_sum())
+        .group_by("run", maintain_order=True)
+        .agg(pl.col("shard", "offset").first(), pl.col("n").sum())
+        .drop("run")
+    )
+
+
+def _compact(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return a frame whose texts hold on to no file: sorting them copies only where they are."""
+    texts = [name for name, dtype in frame.schema.items() if dtype == pl.String]
+    schema = pa.schema([(name, pa.large_string()) for name in texts])
+    copied = pl.from_arrow(frame.select(texts).to_arrow().cast(schema))
+    return frame.with_columns(copied)
