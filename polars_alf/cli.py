@@ -175,6 +175,14 @@ def index(
             show_default=False,
         ),
     ] = None,
+    ids_from: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of tables whose ids win where names match; may be given again.",
+            show_default=False,
+        ),
+    ] = None,
     restart: Annotated[
         bool, typer.Option("--restart", help="Do not go on where an interrupted run was.")
     ] = False,
@@ -212,6 +220,7 @@ def index(
             namespace=namespace,
             follow_links=follow_links,
             exclude=exclude or (),
+            ids_from=ids_from or (),
             restart=restart,
             progress=callback,
         )

@@ -8,6 +8,7 @@ shards     ids, digests        a shard   of ids    datasets.pqt, together
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 import uuid
 import warnings
@@ -17,6 +18,9 @@ from dataclasses import replace
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
+from typing import TypeAlias
+
+import polars as pl
 
 from polars_alf import commits, runs, spool, store
 from polars_alf._version import __version__
@@ -31,6 +35,7 @@ from polars_alf.checks import (
 )
 from polars_alf.errors import (
     NoSessionsWarning,
+    OptionError,
     OutputError,
     PolarsAlfError,
     ScanError,
@@ -38,15 +43,19 @@ from polars_alf.errors import (
 )
 from polars_alf.executors import Executor, check_executor, count_workers, run_tasks
 from polars_alf.ids import make_namespace
+from polars_alf.known_ids import KnownIds
 from polars_alf.layout import count_places
 from polars_alf.progress import CounterFile, Monitor, Progress
-from polars_alf.reports import IndexReport, count_changes, count_issues, describe_run
+from polars_alf.reports import IndexReport, count_changes, count_issues, describe_run, read_settings
 from polars_alf.rows import Rows, group_sessions
 from polars_alf.scanning import ShardTask, choose_executor, index_shard
 from polars_alf.schema import CHANGES, ISSUES, polars_schema
 from polars_alf.shards import path_key, plan_shards
 from polars_alf.snapshots import Snapshot
 from polars_alf.sources.posix import Options, Walker
+from polars_alf.store import TABLES
+
+Folder: TypeAlias = str | os.PathLike[str]
 
 _NO_CHANGES = polars_schema(CHANGES).to_frame()
 
@@ -63,6 +72,7 @@ def index_archive(
     namespace: uuid.UUID | str | None = None,
     follow_links: bool = False,
     exclude: str | Sequence[str] = (),
+    ids_from: Folder | Sequence[Folder] = (),
     restart: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> IndexReport:
@@ -96,6 +106,10 @@ def index_archive(
         Whether to enter linked directories that are not sessions.
     exclude
         What to leave out: one or several patterns as in .gitignore, relative to the root.
+    ids_from
+        Folders of tables whose ids win, for sessions of the same lab, subject, date and number,
+        and for datasets of these with the same rel_path: a local index agrees with a database.
+        Later runs over the same tables keep these ids.
     restart
         Whether to scan everything, also what an interrupted run with the same options had finished.
     progress
@@ -114,6 +128,8 @@ def index_archive(
         An option makes no sense; nothing was written.
     LabConflictError
         The lab is not that of a lab's folder; nothing was written.
+    TableError
+        Tables to take ids from cannot be read, or have none; nothing was written.
     NamespaceConflictError
         The namespace is not that of the tables that are there; nothing was written.
     ArchiveBusyError
@@ -142,6 +158,9 @@ def index_archive(
     executor = check_executor(executor)
     n_jobs = count_workers(n_jobs)
     given = parse_namespace(namespace)
+    tables_known = [check_folder(tables, to_write=False) for tables in _as_list(ids_from)]
+    if tables_known and not hash_ids:
+        raise OptionError("ids are taken from tables or are paths; leave one of both out")
     check_namespace(given, store.read_namespace(folder, root)[0], folder)
     walker = Walker(str(root), options)
     with Monitor(progress, walker.counter) as monitor:
@@ -150,6 +169,7 @@ def index_archive(
         with _writing(folder), commits.locked_state(folder):
             kept_namespace = _find_namespace(folder, root, given)
             snapshot = Snapshot.find(folder)
+            known = _find_known_ids(folder, tables_known)
             settings = {
                 "version": __version__,
                 "root": str(root),
@@ -182,8 +202,12 @@ def index_archive(
                 _check_identity(root, identity)
                 rows = Rows(receipts)
                 order, base, issues = gather(root, lab, walker.issues(), rows)
+            origin = store.Origin(str(root), run.namespace, run.generation, datetime.now())
+            staging = commits.Staging(folder, run.path, origin, with_index=hash_ids)
+            n_datasets = _write_tables(staging, rows, order, known)
             gone = snapshot.list_gone(units, walker.issues()) if snapshot else _NO_CHANGES
-            n_datasets = int(order["n_datasets"].sum())
+            staging.write_rows("issues", [issues], ISSUES)
+            staging.write_rows("changes", chain(rows.read("changes"), [gone.to_arrow()]), CHANGES)
             report = IndexReport(
                 sessions_path=store.table_path(folder, "sessions"),
                 datasets_path=store.table_path(folder, "datasets"),
@@ -195,6 +219,8 @@ def index_archive(
                 + sum(receipt.n_other_files for receipt in receipts),
                 issues=count_issues(issues),
                 changes=count_changes(receipts, gone, n_datasets) if snapshot else None,
+                n_known_sessions=known.n_sessions if known else 0,
+                n_known_datasets=known.n_datasets if known else 0,
                 n_shards=len(receipts),
                 n_resumed=len(run.receipts),
                 seconds=time.perf_counter() - start,
@@ -203,22 +229,54 @@ def index_archive(
                 cache_dir=base,
                 n_jobs=n_jobs,
             )
-            origin = store.Origin(str(root), run.namespace, run.generation, datetime.now())
-            staging = commits.Staging(folder, run.path, origin, with_index=hash_ids)
-            staging.write_table("sessions", rows.merge_sessions(order), len(order))
-            order = group_sessions(order)
-            staging.write_table("datasets", rows.merge_datasets(order), n_datasets)
-            staging.write_rows("issues", [issues], ISSUES)
-            changes = chain(rows.read("changes"), [gone.to_arrow()])
-            staging.write_rows("changes", changes, CHANGES)
             staging.write_report(
-                describe_run(report, run=run, settings=settings, issues=issues, receipts=receipts)
+                describe_run(
+                    report,
+                    run=run,
+                    settings=settings | {"ids_from": known.names if known else []},
+                    issues=issues,
+                    receipts=receipts,
+                )
             )
             staging.commit()
     if not n_datasets:
         what = "datasets" if len(order) else "sessions"
         warnings.warn(f"No {what} found in {root}", NoSessionsWarning, stacklevel=2)
     return replace(report, seconds=time.perf_counter() - start)
+
+
+def _find_known_ids(folder: Path, given: Sequence[Path]) -> KnownIds | None:
+    """Open the tables whose ids are to win: those given, and our own if theirs were taken so."""
+    is_taken = bool(read_settings(folder).get("ids_from"))
+    own = folder if is_taken and all(store.table_path(folder, n).exists() for n in TABLES) else None
+    if is_taken and not own:
+        warnings.warn(
+            f"the tables in {folder} had ids from others and are gone; give those again to keep "
+            "the ids",
+            TableWarning,
+            stacklevel=3,
+        )
+    return KnownIds(given, own) if given or own else None
+
+
+def _write_tables(
+    staging: commits.Staging, rows: Rows, order: pl.DataFrame, known: KnownIds | None
+) -> int:
+    """Write both tables and return the number of datasets."""
+    n_datasets = int(order["n_datasets"].sum())
+    if known:
+        order = known.take_sessions(order, rows)
+    staging.write_table("sessions", rows.merge_sessions(order), len(order))
+    groups = group_sessions(order)
+    datasets = rows.merge_datasets(groups)
+    if not known:
+        staging.write_table("datasets", (frame for _, frame in datasets), n_datasets)
+        return n_datasets
+    with tempfile.TemporaryDirectory(dir=staging.path) as folder:
+        known.spill_datasets(groups, Path(folder))
+        frames = (known.take_datasets(group, frame) for group, frame in datasets)
+        staging.write_table("datasets", frames, n_datasets)
+    return n_datasets
 
 
 def _scan(
@@ -295,6 +353,10 @@ def _check_identity(root: Path, identity: tuple[int, int]) -> None:
             f"{root} is not the folder that it was when the run began; tables that were there are "
             "as they were; see to its mount, and run again"
         )
+
+
+def _as_list(folders: Folder | Sequence[Folder]) -> Sequence[Folder]:
+    return [folders] if isinstance(folders, str | os.PathLike) else folders
 
 
 def _find_namespace(folder: Path, root: Path, given: uuid.UUID | None) -> uuid.UUID | None:

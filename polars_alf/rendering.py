@@ -94,7 +94,7 @@ def print_report(report: IndexReport) -> None:
         ("Datasets", f"{report.n_datasets:,} ({decimal(report.n_bytes)})"),
         ("Other files", f"{report.n_other_files:,} (not ALF, or in no session)"),
         ("Issues", f"{sum(report.issues.values()):,}"),
-        *_change_fields(report),
+        *_optional_fields(report),
         ("Time", f"{report.seconds:.2f} s ({rate:,.0f} files/s, {workers})"),
         ("Tables", str(report.sessions_path)),
         ("", str(report.datasets_path)),
@@ -104,10 +104,13 @@ def print_report(report: IndexReport) -> None:
         _print_issues(report)
 
 
-def _change_fields(report: IndexReport) -> Iterator[tuple[str, str]]:
+def _optional_fields(report: IndexReport) -> Iterator[tuple[str, str]]:
     if report.changes is not None:
         counts = [f"{n:,} {change}" for change, n in report.changes.items() if n]
         yield "Changes", f"{', '.join(counts) or 'none'} (since the last index)"
+    if report.n_known_sessions:
+        known = f"{report.n_known_sessions:,} sessions, {report.n_known_datasets:,} datasets"
+        yield "Known ids", f"{known} (from the tables given)"
     if report.n_resumed:
         yield "Resumed", f"{report.n_resumed:,} of {report.n_shards:,} shards were done before"
 

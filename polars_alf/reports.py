@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -41,6 +43,8 @@ class IndexReport:
     changes
         Number of datasets by `polars_alf.schema.ChangeKind`, and of those ``unchanged``, since
         the last index of the same tables; None where there was none.
+    n_known_sessions, n_known_datasets
+        How many have their ids from the tables that were given for that.
     n_shards, n_resumed
         Pieces that the work was cut into, and how many of them an interrupted run had finished.
     seconds
@@ -64,6 +68,8 @@ class IndexReport:
     n_other_files: int
     issues: dict[str, int]
     changes: dict[str, int] | None
+    n_known_sessions: int
+    n_known_datasets: int
     n_shards: int
     n_resumed: int
     seconds: float
@@ -159,3 +165,12 @@ def describe_run(
             for receipt in slowest
         ],
     }
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Return what the last index of a folder's tables was told; nothing where that is lost."""
+    try:
+        settings = json.loads(store.report_path(folder).read_text(encoding="utf-8"))["settings"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
+    return settings if isinstance(settings, dict) else {}

@@ -108,7 +108,7 @@ class Rows:
         for part in order.iter_slices(ROWS_PER_GROUP):
             yield self.pick_sessions(part).select(SESSIONS.names)
 
-    def merge_datasets(self, order: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    def merge_datasets(self, order: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:
         """Merge the datasets of all shards into the order of their sessions.
 
         Parameters
@@ -118,19 +118,21 @@ class Rows:
 
         Yields
         ------
-        polars.DataFrame
-            DATASETS of a group. Nothing at all where there are no datasets.
+        group : int
+            The groups that have datasets, in their order.
+        datasets : polars.DataFrame
+            DATASETS of the group.
         """
-        for part in order.filter(pl.col("n_datasets") > 0).partition_by(
-            "group", maintain_order=True
-        ):
+        filled = order.filter(pl.col("n_datasets") > 0)
+        for (group,), part in filled.group_by("group", maintain_order=True):
             placed = part.with_row_index("rank").sort("shard", "offset")
             rows = placed.select("rank", "n_datasets", eid="id").select(
                 pl.col("rank", "eid").repeat_by("n_datasets").explode()
             )
             taken = _take(self._datasets, placed.select("shard", "offset", n="n_datasets"))
             datasets = pl.concat([taken, rows], how="horizontal")
-            yield complete_datasets(datasets.lazy().sort("rank", maintain_order=True)).collect()
+            ordered = datasets.lazy().sort("rank", maintain_order=True)
+            yield int(group), complete_datasets(ordered).collect()
 
     def read(self, name: str) -> Iterator[pa.Table]:
         """Yield ``issues`` or ``changes`` of each shard in turn."""

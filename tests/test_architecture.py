@@ -21,6 +21,7 @@ LAYERS = [
     {"snapshots", "runs", "rows"},
     {"commits", "reports", "assembling", "formats"},
     {"scanning", "reading"},
+    {"known_ids"},
     {"indexing", "walking"},
     {"pruning"},
     {"rendering", "cache"},
