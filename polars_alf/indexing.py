@@ -26,7 +26,9 @@ from polars_alf.checks import (
     check_folder,
     check_lab,
     check_namespace,
+    check_op_timeout,
     check_root,
+    check_threads,
     parse_exclude,
     parse_namespace,
 )
@@ -44,7 +46,8 @@ from polars_alf.progress import CounterFile, Monitor, Progress
 from polars_alf.scanning import ShardTask, choose_executor, index_shard
 from polars_alf.schema import ISSUES, SESSIONS, IssueKind, make_table
 from polars_alf.shards import plan_shards
-from polars_alf.sources.posix import Options, Walker
+from polars_alf.sources.listing import Options
+from polars_alf.sources.posix import Walker
 from polars_alf.tables import drop_duplicate_sessions
 
 
@@ -115,6 +118,8 @@ def index_archive(
     namespace: uuid.UUID | str | None = None,
     follow_links: bool = False,
     exclude: str | Sequence[str] = (),
+    threads: int | None = None,
+    op_timeout: float | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> IndexReport:
     """Index an archive into ``sessions.pqt`` and ``datasets.pqt``.
@@ -143,6 +148,12 @@ def index_archive(
         Whether to enter linked directories that are not sessions.
     exclude
         What to leave out: one or several patterns as in .gitignore, relative to the root.
+    threads
+        Number of calls to the storage that each worker has under way; by default as many as are
+        worth it, from measuring as the run goes. All give the same tables.
+    op_timeout
+        Seconds after which a directory that does not answer becomes an issue, ``timed_out``; by
+        default the run waits as long as it takes.
     progress
         Called a few times a second, from another thread.
 
@@ -164,7 +175,7 @@ def index_archive(
     ArchiveBusyError
         Another run is writing the same tables.
     ScanError
-        The archive went away, none of its sessions could be read, or a worker was killed; the
+        The archive went away or does not answer, none of its sessions could be read, or a worker was killed; the
         tables are as they were.
     OutputError
         The tables cannot be written; those that were there are whole.
@@ -179,11 +190,18 @@ def index_archive(
         A table that was there could not be read, or was not ours, or of another archive.
     """
     start = time.perf_counter()
-    root = check_root(root)
+    op_timeout = check_op_timeout(op_timeout)
+    root = check_root(root, op_timeout)
     folder = check_folder(root if out_dir is None else out_dir)
     store.check_replaceable(folder)
     identity = _identify(root)
-    options = Options(follow_links, parse_exclude(exclude), store.own_files(folder, root))
+    options = Options(
+        follow_links,
+        parse_exclude(exclude),
+        store.own_files(folder, root),
+        check_threads(threads),
+        op_timeout,
+    )
     executor = check_executor(executor)
     n_jobs = count_workers(n_jobs)
     given = parse_namespace(namespace)
@@ -223,7 +241,7 @@ def index_archive(
                 for receipt in run_tasks(index_shard, tasks, executor=executor, n_jobs=n_jobs):
                     receipts.append(receipt)
                     monitor.shards += 1
-                _check_identity(root, identity)
+                _check_identity(root, identity, op_timeout)
                 monitor.stage = "write"
                 sessions, base, issues = _gather(root, lab, walker.issues(), receipts)
                 n_datasets = int(sessions["n_datasets"].sum())
@@ -273,7 +291,7 @@ def _identify(root: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _check_identity(root: Path, identity: tuple[int, int]) -> None:
+def _check_identity(root: Path, identity: tuple[int, int], op_timeout: float | None) -> None:
     """Check that the archive was not unmounted, or replaced, while it was scanned.
 
     Raises
@@ -281,7 +299,7 @@ def _check_identity(root: Path, identity: tuple[int, int]) -> None:
     ScanError, ArchiveNotFoundError, ArchiveNotADirectoryError, ArchivePermissionError
         It was.
     """
-    if _identify(check_root(root)) != identity:
+    if _identify(check_root(root, op_timeout)) != identity:
         raise ScanError(
             f"{root} is not the folder that it was when the run began; tables that were there are "
             "as they were; see to its mount, and run again"
@@ -343,7 +361,9 @@ def _check_found(root: Path, sessions: pl.DataFrame, issues: pa.Table) -> None:
         There may be sessions that could not be reached: storage that is gone, say.
     """
     lost = pl.DataFrame(issues).filter(
-        pl.col("kind").is_in([IssueKind.UNREADABLE_DIRECTORY, IssueKind.VANISHED])
+        pl.col("kind").is_in(
+            [IssueKind.UNREADABLE_DIRECTORY, IssueKind.VANISHED, IssueKind.TIMED_OUT]
+        )
     )
     if sessions.is_empty() and len(lost):
         raise ScanError(

@@ -14,14 +14,15 @@ import pyarrow as pa
 from polars.io.plugins import register_io_source
 
 from polars_alf import spool, tables
-from polars_alf.checks import check_root, parse_exclude
+from polars_alf.checks import check_op_timeout, check_root, check_threads, parse_exclude
 from polars_alf.digests import digest_md5
 from polars_alf.executors import Executor, check_executor, count_workers, run_tasks
 from polars_alf.paths import printable
 from polars_alf.progress import Counter, CounterFile
 from polars_alf.schema import ENTRIES, ISSUES, IssueKind, make_table, polars_schema
 from polars_alf.shards import Shard, plan_shards
-from polars_alf.sources.posix import Options, Walker
+from polars_alf.sources.listing import Options
+from polars_alf.sources.posix import Walker
 
 FEW_SHARDS = 8
 """Up to so many shards a run stays in one process: starting others takes longer."""
@@ -119,6 +120,8 @@ def scan_archive(
     executor: Executor | None = None,
     follow_links: bool = False,
     exclude: str | Sequence[str] = (),
+    threads: int | None = None,
+    op_timeout: float | None = None,
 ) -> pl.LazyFrame:
     """Walk an archive as a lazy frame: its dataset files, when the frame is collected.
 
@@ -126,7 +129,7 @@ def scan_archive(
     ----------
     root
         An archive, a lab, a Subjects folder, a subject, a date or a session.
-    n_jobs, executor, follow_links, exclude
+    n_jobs, executor, follow_links, exclude, threads, op_timeout
         As for `index_archive`.
 
     Returns
@@ -140,8 +143,14 @@ def scan_archive(
     ArchiveNotFoundError, ArchiveNotADirectoryError, ArchivePermissionError, OptionError
         About the root and the options, at once.
     """
-    path = str(check_root(root))
-    options = Options(follow_links, parse_exclude(exclude))
+    op_timeout = check_op_timeout(op_timeout)
+    path = str(check_root(root, op_timeout))
+    options = Options(
+        follow_links,
+        parse_exclude(exclude),
+        threads=check_threads(threads),
+        op_timeout=op_timeout,
+    )
     workers = count_workers(n_jobs)
     executor = check_executor(executor)
 

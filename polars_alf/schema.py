@@ -134,6 +134,7 @@ class IssueKind(StrEnum):
     UNREADABLE_DIRECTORY = "unreadable_directory"
     UNREADABLE_FILE = "unreadable_file"
     VANISHED = "vanished"
+    TIMED_OUT = "timed_out"
     BROKEN_LINK = "broken_link"
     LINKED_DIRECTORY = "linked_directory"
     LINK_LOOP = "link_loop"
