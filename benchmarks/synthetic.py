@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from polars_alf.progress import Counter
 from polars_alf.schema import DIRECTORIES, ENTRIES, ISSUES, make_table
-from polars_alf.sources.posix import ROWS_PER_BATCH, Options
+from polars_alf.sources.listing import Options
+from polars_alf.sources.posix import ROWS_PER_BATCH
 
 DAYS = 100
 COLLECTIONS = ("", "/alf", "/alf/probe00", "/alf/probe01", "/raw_ephys_data", "/raw_video_data")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
+import queue
 import tempfile
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 from uuid import NAMESPACE_DNS, UUID, uuid5
 
 import pathspec
@@ -17,18 +21,68 @@ from polars_alf.errors import (
     LabConflictError,
     NamespaceConflictError,
     OptionError,
+    ScanError,
 )
 from polars_alf.layout import Place
 
+Result = TypeVar("Result")
 
-def check_root(root: str | os.PathLike[str]) -> Path:
+
+def check_root(root: str | os.PathLike[str], op_timeout: float | None = None) -> Path:
     """Return the absolute path of an archive, links resolved, if it can be listed.
+
+    Parameters
+    ----------
+    root
+        The archive.
+    op_timeout
+        Seconds to wait for it; None waits for ever.
 
     Raises
     ------
     ArchiveNotFoundError, ArchiveNotADirectoryError, ArchivePermissionError
         It cannot.
+    ScanError
+        It does not answer.
     """
+    if op_timeout is None:
+        return _check_root(root)
+    try:
+        return _call_within(op_timeout, lambda: _check_root(root))
+    except TimeoutError:
+        raise ScanError(
+            f"the archive {os.fspath(root)} did not answer within {op_timeout:g} s; tables that "
+            "were there are as they were; see to its mount, or give it more time"
+        ) from None
+
+
+def _call_within(seconds: float, function: Callable[[], Result]) -> Result:
+    """Call a function in a thread, which is left behind if that takes too long.
+
+    Raises
+    ------
+    TimeoutError
+        It does. What the function raises comes through as it is.
+    """
+    outcomes: queue.SimpleQueue[Result | BaseException] = queue.SimpleQueue()
+
+    def call() -> None:
+        try:
+            outcomes.put(function())
+        except BaseException as error:
+            outcomes.put(error)
+
+    threading.Thread(target=call, daemon=True).start()
+    try:
+        outcome = outcomes.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError from None
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome
+
+
+def _check_root(root: str | os.PathLike[str]) -> Path:
     path = _resolve(root, "the archive")
     try:
         with os.scandir(path) as entries:
@@ -98,6 +152,38 @@ def _resolve(path: str | os.PathLike[str], what: str) -> Path:
             "rename the folder, or mount it elsewhere"
         ) from None
     return resolved
+
+
+def check_threads(threads: int | None) -> int | None:
+    """Return the number of threads, if it makes sense.
+
+    Raises
+    ------
+    OptionError
+        It is below 1.
+    """
+    if threads is not None and threads < 1:
+        raise OptionError(
+            f"the number of threads is {threads}; give one from 1 on, or none, for it to be found "
+            "by measuring"
+        )
+    return threads
+
+
+def check_op_timeout(seconds: float | None) -> float | None:
+    """Return how long to wait for the storage, if it makes sense.
+
+    Raises
+    ------
+    OptionError
+        It is no positive number.
+    """
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise OptionError(
+            f"the timeout of an operation is {seconds}; give a number of seconds above 0, or none, "
+            "to wait as long as it takes"
+        )
+    return seconds
 
 
 def parse_exclude(patterns: str | Iterable[str]) -> tuple[str, ...]:

@@ -167,6 +167,23 @@ def index(
     follow_links: Annotated[
         bool, typer.Option("--follow-links", help="Enter linked directories that are no sessions.")
     ] = False,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Calls to the storage that each worker has under way; measured by default.",
+            show_default=False,
+        ),
+    ] = None,
+    op_timeout: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="When a directory that does not answer becomes an issue; never by default.",
+            show_default=False,
+        ),
+    ] = None,
     exclude: Annotated[
         list[str] | None,
         typer.Option(
@@ -222,6 +239,8 @@ def index(
             exclude=exclude or (),
             ids_from=ids_from or (),
             restart=restart,
+            threads=threads,
+            op_timeout=op_timeout,
             progress=callback,
         )
     if as_json:

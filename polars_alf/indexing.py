@@ -29,7 +29,9 @@ from polars_alf.checks import (
     check_folder,
     check_lab,
     check_namespace,
+    check_op_timeout,
     check_root,
+    check_threads,
     parse_exclude,
     parse_namespace,
 )
@@ -52,7 +54,8 @@ from polars_alf.scanning import ShardTask, choose_executor, index_shard
 from polars_alf.schema import CHANGES, ISSUES, polars_schema
 from polars_alf.shards import path_key, plan_shards
 from polars_alf.snapshots import Snapshot
-from polars_alf.sources.posix import Options, Walker
+from polars_alf.sources.listing import Options
+from polars_alf.sources.posix import Walker
 from polars_alf.store import TABLES
 
 Folder: TypeAlias = str | os.PathLike[str]
@@ -74,6 +77,8 @@ def index_archive(
     exclude: str | Sequence[str] = (),
     ids_from: Folder | Sequence[Folder] = (),
     restart: bool = False,
+    threads: int | None = None,
+    op_timeout: float | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> IndexReport:
     """Index an archive into ``sessions.pqt`` and ``datasets.pqt``.
@@ -112,6 +117,12 @@ def index_archive(
         Later runs over the same tables keep these ids.
     restart
         Whether to scan everything, also what an interrupted run with the same options had finished.
+    threads
+        Number of calls to the storage that each worker has under way; by default as many as are
+        worth it, from measuring as the run goes. All give the same tables.
+    op_timeout
+        Seconds after which a directory that does not answer becomes an issue, ``timed_out``; by
+        default the run waits as long as it takes.
     progress
         Called a few times a second, from another thread.
 
@@ -135,8 +146,8 @@ def index_archive(
     ArchiveBusyError
         Another run is writing the same tables.
     ScanError
-        The archive went away, none of its sessions could be read, or a worker was killed; the
-        tables are as they were.
+        The archive went away or does not answer, none of its sessions could be read, or a worker
+        was killed; the tables are as they were.
     OutputError
         The tables cannot be written; those that were there are whole.
     CommitError
@@ -150,11 +161,18 @@ def index_archive(
         A table that was there could not be read, or was not ours, or of another archive.
     """
     start = time.perf_counter()
-    root = check_root(root)
+    op_timeout = check_op_timeout(op_timeout)
+    root = check_root(root, op_timeout)
     folder = check_folder(root if out_dir is None else out_dir)
     store.check_replaceable(folder)
     identity = _identify(root)
-    options = Options(follow_links, parse_exclude(exclude), store.own_files(folder, root))
+    options = Options(
+        follow_links,
+        parse_exclude(exclude),
+        store.own_files(folder, root),
+        check_threads(threads),
+        op_timeout,
+    )
     executor = check_executor(executor)
     n_jobs = count_workers(n_jobs)
     given = parse_namespace(namespace)
@@ -199,7 +217,7 @@ def index_archive(
             receipts, n_jobs = _scan(task, run, snapshot, units, executor, n_jobs, monitor)
             monitor.stage = "write"
             with runs.discarded_on_error(run):
-                _check_identity(root, identity)
+                _check_identity(root, identity, op_timeout)
                 rows = Rows(receipts)
                 order, base, issues = gather(root, lab, walker.issues(), rows)
             origin = store.Origin(str(root), run.namespace, run.generation, datetime.now())
@@ -340,7 +358,7 @@ def _identify(root: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _check_identity(root: Path, identity: tuple[int, int]) -> None:
+def _check_identity(root: Path, identity: tuple[int, int], op_timeout: float | None) -> None:
     """Check that the archive was not unmounted, or replaced, while it was scanned.
 
     Raises
@@ -348,7 +366,7 @@ def _check_identity(root: Path, identity: tuple[int, int]) -> None:
     ScanError, ArchiveNotFoundError, ArchiveNotADirectoryError, ArchivePermissionError
         It was.
     """
-    if _identify(check_root(root)) != identity:
+    if _identify(check_root(root, op_timeout)) != identity:
         raise ScanError(
             f"{root} is not the folder that it was when the run began; tables that were there are "
             "as they were; see to its mount, and run again"

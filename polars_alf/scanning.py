@@ -26,7 +26,8 @@ from polars_alf.schema import (
     polars_schema,
 )
 from polars_alf.shards import Shard
-from polars_alf.sources.posix import Options, Walker
+from polars_alf.sources.listing import Options
+from polars_alf.sources.posix import Walker
 
 FEW_SHARDS = 8
 """Up to so many shards a run stays in one process: starting others takes longer."""

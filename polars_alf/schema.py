@@ -163,6 +163,7 @@ class IssueKind(StrEnum):
     UNREADABLE_DIRECTORY = "unreadable_directory"
     UNREADABLE_FILE = "unreadable_file"
     VANISHED = "vanished"
+    TIMED_OUT = "timed_out"
     BROKEN_LINK = "broken_link"
     LINKED_DIRECTORY = "linked_directory"
     LINK_LOOP = "link_loop"
@@ -182,7 +183,7 @@ class IssueKind(StrEnum):
     UNREADABLE_CONTENT = "unreadable_content"
 
 
-HIDING = frozenset({IssueKind.UNREADABLE_DIRECTORY, IssueKind.UNREADABLE_FILE})
+HIDING = frozenset({IssueKind.UNREADABLE_DIRECTORY, IssueKind.UNREADABLE_FILE, IssueKind.TIMED_OUT})
 """Issues of what may well be there, but cannot be read now."""
 
 PASSING = HIDING | {IssueKind.VANISHED, IssueKind.UNREADABLE_CONTENT}

@@ -12,12 +12,13 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from polars_alf import spec
-from polars_alf.checks import check_root, parse_exclude
+from polars_alf.checks import check_op_timeout, check_root, check_threads, parse_exclude
 from polars_alf.executors import Executor, check_executor, count_workers, run_tasks
 from polars_alf.scanning import choose_executor, join_batches
 from polars_alf.schema import FILES, polars_schema
 from polars_alf.shards import path_key, plan_shards
-from polars_alf.sources.posix import Options, Walker
+from polars_alf.sources.listing import Options
+from polars_alf.sources.posix import Walker
 
 _SCHEMA = polars_schema(FILES)
 _OF_UNIT = frozenset({"lab", "subject", "date"})
@@ -30,6 +31,8 @@ def scan_archive(
     executor: Executor | None = None,
     follow_links: bool = False,
     exclude: str | Sequence[str] = (),
+    threads: int | None = None,
+    op_timeout: float | None = None,
 ) -> pl.LazyFrame:
     """Walk an archive as a lazy frame: its dataset files, when the frame is collected.
 
@@ -41,7 +44,7 @@ def scan_archive(
     ----------
     root
         An archive, a lab, a Subjects folder, a subject, a date or a session.
-    n_jobs, executor, follow_links, exclude
+    n_jobs, executor, follow_links, exclude, threads, op_timeout
         As for `index_archive`.
 
     Returns
@@ -59,8 +62,14 @@ def scan_archive(
     ArchiveNotFoundError, ArchiveNotADirectoryError, ArchivePermissionError, OptionError
         About the root and the options, at once.
     """
-    path = str(check_root(root))
-    options = Options(follow_links, parse_exclude(exclude))
+    op_timeout = check_op_timeout(op_timeout)
+    path = str(check_root(root, op_timeout))
+    options = Options(
+        follow_links,
+        parse_exclude(exclude),
+        threads=check_threads(threads),
+        op_timeout=op_timeout,
+    )
     n_jobs = count_workers(n_jobs)
     executor = check_executor(executor)
 

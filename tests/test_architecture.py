@@ -15,7 +15,7 @@ LAYERS = [
     {"errors", "_version"},
     {"spec"},
     {"schema", "progress", "paths"},
-    {"sources.posix", "ids", "digests", "layout", "shards", "executors"},
+    {"sources", "ids", "digests", "layout", "shards", "executors"},
     {"tables", "store", "checks", "parts"},
     {"spool"},
     {"snapshots", "runs", "rows"},

@@ -16,8 +16,9 @@ from trees import SESSION, TWO_LABS, Fifo, Link, Socket, Tree, make_tree
 
 from polars_alf.errors import ScanError
 from polars_alf.schema import DIRECTORIES, ENTRIES, ISSUES
-from polars_alf.sources import posix
-from polars_alf.sources.posix import Options, Walker
+from polars_alf.sources import listing, posix
+from polars_alf.sources.listing import Options
+from polars_alf.sources.posix import Walker
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
 
@@ -81,7 +82,7 @@ def test_batches_are_cut_at_directories(archive: Path, monkeypatch: pytest.Monke
 def test_listing_by_path_gives_the_same(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_tree(archive, {"cortexlab/Subjects/KS001/2021-13-45/001": SESSION})
     by_descriptor = walk(archive)
-    monkeypatch.setattr(posix, "LIST_BY_DESCRIPTOR", False)
+    monkeypatch.setattr(listing, "LIST_BY_DESCRIPTOR", False)
     by_path = walk(archive)
     assert by_path[0].equals(by_descriptor[0])
     assert by_path[1].equals(by_descriptor[1])
@@ -296,7 +297,7 @@ def test_odd_trees(
     issues: list[tuple[str, str]],
     by_descriptor: bool,
 ) -> None:
-    monkeypatch.setattr(posix, "LIST_BY_DESCRIPTOR", by_descriptor and posix.LIST_BY_DESCRIPTOR)
+    monkeypatch.setattr(listing, "LIST_BY_DESCRIPTOR", by_descriptor and listing.LIST_BY_DESCRIPTOR)
     root = make_tree(tmp_path / "archive", tree)
     entries, reported, _ = walk(root)
     assert sorted(reported.rows()) == sorted(issues)
@@ -396,8 +397,8 @@ def test_a_file_that_vanishes_between_listing_and_stat(
         def __exit__(self, *_: object) -> None:
             pass
 
-    monkeypatch.setattr(posix, "LIST_BY_DESCRIPTOR", False)
-    monkeypatch.setattr(posix.os, "scandir", Scandir)
+    monkeypatch.setattr(listing, "LIST_BY_DESCRIPTOR", False)
+    monkeypatch.setattr(listing.os, "scandir", Scandir)
     entries, issues, _ = walk(archive)
     assert set(issues["kind"]) == {"vanished"}
     assert len(issues) == 4
@@ -425,8 +426,8 @@ def test_a_listing_that_breaks_keeps_what_was_read(
         def __exit__(self, *_: object) -> None:
             pass
 
-    monkeypatch.setattr(posix, "LIST_BY_DESCRIPTOR", False)
-    monkeypatch.setattr(posix.os, "scandir", Scandir)
+    monkeypatch.setattr(listing, "LIST_BY_DESCRIPTOR", False)
+    monkeypatch.setattr(listing.os, "scandir", Scandir)
     entries, issues, _ = walk(archive / "wittenlab/Subjects/KS001/2020-01-01")
     assert issues.rows() == [("001", "unreadable_directory")]
     assert entries["path"].to_list() == ["001/_ibl_trials.intervals_bpod.csv"]
@@ -444,7 +445,7 @@ def test_times_far_off_are_kept_as_far_as_they_fit(
         st_ino = 2**64 + 5
 
     expected = (2**63 - 1) * (1 if seconds > 0 else -1)
-    assert posix.stamp(Status()) == (expected, 5)  # type: ignore[arg-type]
+    assert listing.stamp(Status()) == (expected, 5)  # type: ignore[arg-type]
     path = next(archive.rglob("spikes.times.npy"))
     with contextlib.suppress(OSError):
         os.utime(path, ns=(0, seconds * 10**9))
@@ -454,11 +455,11 @@ def test_times_far_off_are_kept_as_far_as_they_fit(
 def test_names_that_are_no_datasets_do_not_pile_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(posix, "ROWS_PER_BATCH", 10)
+    monkeypatch.setattr(listing, "MOST_VERDICTS", 10)
     make_tree(tmp_path, {f"S/2020-01-01/001/image{i}.tif": 1 for i in range(50)})
     _, _, walker = walk(tmp_path)
     assert walker.n_other_files == 50
-    assert len(walker._verdicts) <= 10
+    assert len(walker._lister.names.verdicts) <= 10
 
 
 @posix_only

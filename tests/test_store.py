@@ -246,7 +246,7 @@ def test_a_folder_that_cannot_be_synced_is_no_failure(
             raise PermissionError(13, "Permission denied", str(path))
         return real(path, *arguments, **keywords)
 
-    monkeypatch.setattr("polars_alf.sources.posix.LIST_BY_DESCRIPTOR", False)
+    monkeypatch.setattr("polars_alf.sources.listing.LIST_BY_DESCRIPTOR", False)
     monkeypatch.setattr(commits.os, "open", refuse)
     index_archive(archive, executor="serial")
     assert _rows(archive) == (4, 12)

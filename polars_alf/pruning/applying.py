@@ -21,7 +21,7 @@ from polars_alf.errors import OptionError, StalePlanError
 from polars_alf.pruning.asking import stamp_tables
 from polars_alf.pruning.folders import LINK_ERRORS, Folder, open_folder, split_path
 from polars_alf.schema import OUTCOMES, REMOVALS, RemovalKind, RemovalResult, polars_schema
-from polars_alf.sources.posix import stamp
+from polars_alf.sources.listing import stamp
 
 LOG_NAME = "removals.jsonl"
 """The log, in the folder of our own state beside the tables."""

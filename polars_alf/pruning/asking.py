@@ -20,6 +20,7 @@ _NEVER_INDEXED = (
     IssueKind.UNREADABLE_DIRECTORY,
     IssueKind.UNREADABLE_FILE,
     IssueKind.VANISHED,
+    IssueKind.TIMED_OUT,
     IssueKind.DUPLICATE_SESSION,
 )
 """Issues of an index whose files its tables lack although nobody left them out."""

@@ -28,7 +28,8 @@ from polars_alf.pruning.matching import Claims, claim_files, find_claimed, list_
 from polars_alf.scanning import choose_executor
 from polars_alf.schema import DIRECTORIES, ENTRIES, REMOVALS, IssueKind, polars_schema
 from polars_alf.shards import Shard, path_key, plan_shards
-from polars_alf.sources.posix import Options, Walker
+from polars_alf.sources.listing import Options
+from polars_alf.sources.posix import Walker
 
 WITHOUT_ROW = "not in the datasets table"
 WITHOUT_SESSION = "its session is not in the tables"

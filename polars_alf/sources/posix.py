@@ -1,68 +1,36 @@
-"""Walk a file system with `os.scandir`.
+"""Walk a file system.
 
 A `Walker` works in two steps. `Walker.survey` lists everything above the dates and names the
 *units*: the directories called like a date, or the sessions where the root is a date or a session
 itself. Units are what shards are made of. `Walker.walk` goes through some units and yields
 ENTRIES.
 
-One directory is listed at a time, depth first, so that memory stays low. What cannot be read
+Directories are visited depth first, so that memory stays low. As long as the storage answers at
+once they are also listed one at a time, in a plain loop; where it keeps the processor waiting,
+threads list ahead (`polars_alf.sources.ahead`), and the visit is the same. What cannot be read
 becomes a row of ISSUES; what was read of the same directory before is kept.
 """
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import accumulate
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
-import pathspec
 import polars as pl
 import pyarrow as pa
 
 from polars_alf import spec
 from polars_alf.errors import ScanError
-from polars_alf.paths import CONTROL, join, printable
+from polars_alf.paths import join, printable
 from polars_alf.progress import Counter
 from polars_alf.schema import DIRECTORIES, ENTRIES, ISSUES, IssueKind, make_table
+from polars_alf.sources.ahead import Ahead, Below
+from polars_alf.sources.listing import Issue, Lister, Listing, Names, Options
+from polars_alf.sources.pace import Meter, Pace, find_pace
 
 ROWS_PER_BATCH = 65_536
 """Least number of rows after which a batch is handed on, at the end of a directory."""
-
-LIST_BY_DESCRIPTOR = os.scandir in os.supports_fd
-"""Whether `os.scandir` takes a directory descriptor, which spares the kernel the long path of
-every file on `stat` (Linux and macOS do, Windows does not)."""
-
-_OPEN_DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
-_MOST_NS = 2**63 - 1
-_INODE_BITS = 2**64 - 1
-_NOT_A_DATASET = -1
-_INVALID = -2
-_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a walk looks at.
-
-    Parameters
-    ----------
-    follow_links
-        Whether to enter linked directories that are not sessions.
-    exclude
-        Patterns as in .gitignore, matched against paths relative to the root.
-    ignored
-        Names to pass over without a word, by the directory (relative to the root) they lie in:
-        the tables themselves, and the folder of our own state.
-    """
-
-    follow_links: bool = False
-    exclude: tuple[str, ...] = ()
-    ignored: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 class Walker:
@@ -88,15 +56,11 @@ class Walker:
         self.options = options
         self.counter = counter or Counter()
         self.n_other_files = 0
-        self._prefix = root if root.endswith(os.sep) else root + os.sep
         self._above = tuple(part for part in root.replace(os.sep, "/").split("/") if part)
-        self._excluded = (
-            pathspec.GitIgnoreSpec.from_lines(options.exclude) if options.exclude else None
-        )
-        self._issues: list[tuple[str, str, int | None, str]] = []
+        self._lister = Lister(root, options, lambda path: self._is_session(self._parts(path)))
+        self._issues: list[Issue] = []
         self._directories: list[tuple[str, str]] = []
         self._collections: dict[str, bool] = {"": True}
-        self._start_names()
         self._start_batch()
 
     def survey(self) -> list[str]:
@@ -107,17 +71,12 @@ class Walker:
         list of str
             The units, relative to the root, in no particular order.
         """
-        units = []
-        stack = [""]
-        while stack:
-            directory = stack.pop()
-            parts = self._parts(directory)
-            if self._is_session(parts) or (directory and spec.looks_like_date(parts[-1])):
-                units.append(directory)
-                continue
-            if parts and parts[-1] == "Subjects":
-                self._check_lab(directory, parts)
-            stack.extend(join(directory, name) for name in self._list(directory, None))
+        if self._is_unit(""):
+            return [""]
+        units: list[str] = []
+        for directory, _, names in self._visit([("", None)], self._list_above_units):
+            self._check_lab(directory)
+            units += filter(self._is_unit, (join(directory, name) for name in names))
         return units
 
     def walk(self, units: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -133,19 +92,15 @@ class Walker:
         pyarrow.RecordBatch
             ENTRIES, at least `ROWS_PER_BATCH` rows each but for the last; never empty.
         """
-        stack: list[tuple[str, str | None]] = [(unit, None) for unit in reversed(units)]
-        while stack:
-            directory, session = stack.pop()
+        first = [(unit, self._find_session(unit)) for unit in reversed(units)]
+        for directory, session, names in self._visit(first, self._list_below):
             if session is None:
-                session = self._enter(directory)
-            for name in self._list(directory, session):
-                path = join(directory, name)
-                if session is not None and name.isdigit():
-                    self._check_nested(path, session)
-                stack.append((path, session))
-            if len(self._sizes) >= ROWS_PER_BATCH:
+                self._report_no_session(directory)
+            else:
+                self._enter(directory, session, names)
+            if len(self._batch.sizes) >= ROWS_PER_BATCH:
                 yield self._take_batch()
-        if self._sizes:
+        if self._batch.sizes:
             yield self._take_batch()
 
     def directories(self) -> pa.Table:
@@ -170,20 +125,54 @@ class Walker:
             and spec.is_subject(parts[-3])
         )
 
-    def _enter(self, directory: str) -> str | None:
-        """Return the directory where it is a session, and report where it nearly is one."""
+    def _is_unit(self, directory: str) -> bool:
+        parts = self._parts(directory)
+        return self._is_session(parts) or (bool(directory) and spec.looks_like_date(parts[-1]))
+
+    def _find_session(self, directory: str) -> str | None:
+        """Return a directory that lies in no session, if it is one itself."""
+        return directory if self._is_session(self._parts(directory)) else None
+
+    def _list_above_units(
+        self, directory: str, session: str | None, names: Sequence[str]
+    ) -> list[tuple[str, str | None]]:
+        """Return what a survey goes down to."""
+        paths = (join(directory, name) for name in names)
+        return [(path, None) for path in paths if not self._is_unit(path)]
+
+    def _list_below(
+        self, directory: str, session: str | None, names: Sequence[str]
+    ) -> list[tuple[str, str | None]]:
+        """Return what a walk goes down to, and the session of each."""
+        paths = [join(directory, name) for name in names]
+        if session is not None:
+            return [(path, session) for path in paths]
+        return [(path, self._find_session(path)) for path in paths]
+
+    # What there is to say about it
+
+    def _enter(self, directory: str, session: str, names: Sequence[str]) -> None:
+        """Take note of a directory in a session, or of the session itself."""
+        self._directories.append((directory, session))
+        for name in names:
+            if name.isdigit():
+                self._check_nested(join(directory, name), session)
+        if directory != session:
+            return
+        self.counter.add(sessions=1)
+        name = self._parts(directory)[-1]
+        if len(name) < 3:
+            self._report(
+                directory,
+                IssueKind.UNPADDED_NUMBER,
+                f"ONE looks for this session in {name.zfill(3)!r}; rename the folder "
+                f"{name!r} to that",
+            )
+
+    def _report_no_session(self, directory: str) -> None:
+        """Report a directory that lies in no session where it nearly is one."""
         parts = self._parts(directory)
         name = parts[-1] if parts else ""
-        if self._is_session(parts):
-            self.counter.add(sessions=1)
-            if len(name) < 3:
-                self._report(
-                    directory,
-                    IssueKind.UNPADDED_NUMBER,
-                    f"ONE looks for this session in {name.zfill(3)!r}; rename the folder "
-                    f"{name!r} to that",
-                )
-            return directory
         if spec.looks_like_date(name) and not spec.is_date(name):
             self._report(
                 directory,
@@ -204,10 +193,10 @@ class Walker:
                     f"subject {parts[-3]!r} may have letters, digits, '_', '-' and '.' only; "
                     "rename it",
                 )
-        return None
 
-    def _check_lab(self, directory: str, parts: Sequence[str]) -> None:
-        if len(parts) > 1 and not spec.is_usual_lab(parts[-2]):
+    def _check_lab(self, directory: str) -> None:
+        parts = self._parts(directory)
+        if len(parts) > 1 and parts[-1] == "Subjects" and not spec.is_usual_lab(parts[-2]):
             self._report(
                 directory.rpartition("/")[0],
                 IssueKind.UNUSUAL_LAB,
@@ -237,219 +226,121 @@ class Walker:
                 "given; move it out",
             )
 
-    # Listing one directory
+    def _report(self, path: str, kind: IssueKind, message: str) -> None:
+        self._issues.append((printable(path) or ".", str(kind), None, printable(message)))
 
-    def _list(self, directory: str, session: str | None) -> list[str]:
-        """List a directory: datasets into the batch, and the names to go down to returned."""
-        if session is not None:
-            self._directories.append((directory, session))
-        before = len(self._sizes)
-        others_before = self.n_other_files
-        self._n_strays = 0
-        subdirectories: list[str] = []
-        path = self._prefix + directory if directory else self.root
-        try:
-            if LIST_BY_DESCRIPTOR:
-                descriptor = os.open(path, _OPEN_DIRECTORY)
-                try:
-                    self._list_entries(descriptor, directory, session, subdirectories)
-                finally:
-                    os.close(descriptor)
-            else:
-                self._list_entries(path, directory, session, subdirectories)
-        except OSError as error:
-            if not directory:
-                # Without its root, an archive is not empty but out of reach.
-                raise ScanError(
-                    f"the archive {self.root} can no longer be listed: {error.strerror}; tables "
-                    "that were there are as they were; see to the storage"
-                ) from error
-            kind = IssueKind.VANISHED if error.errno in _GONE else IssueKind.UNREADABLE_DIRECTORY
-            self._report(directory, kind, f"listing stopped: {error.strerror}", error.errno)
-        if self._n_strays:
+    # From one directory to the next
+
+    def _visit(
+        self, first: Sequence[tuple[str, str | None]], below: Below
+    ) -> Iterator[tuple[str, str | None, list[str]]]:
+        """List directories and all below them, the last one first, datasets into the batch.
+
+        Parameters
+        ----------
+        first
+            Directories, and the session of each.
+        below
+            Which directories to list below one.
+
+        Yields
+        ------
+        directory, session, names : str, str or None, list of str
+            A directory, its session, and the names of the directories in it.
+        """
+        threads, op_timeout = self.options.threads, self.options.op_timeout
+        pace = find_pace(self.root) if threads is None else Pace(threads)
+        meter = Meter()
+        stack = [*first]
+        while stack:
+            if pace.size > 1 or op_timeout is not None:
+                yield from self._visit_ahead(stack, below, pace)
+                return
+            directory, session = stack.pop()
+            n_before = self._begin_directory()
+            self._lister.list(directory, session, self._batch)
+            names = self._end_directory(directory, session, n_before)
+            yield directory, session, names
+            stack += below(directory, session, names)
+            if meter.is_due():
+                pace.note(meter.read()[1])
+
+    def _visit_ahead(
+        self, first: Sequence[tuple[str, str | None]], below: Below, pace: Pace
+    ) -> Iterator[tuple[str, str | None, list[str]]]:
+        """Do as `_visit`, in the same order, with the help of threads."""
+        with Ahead(self._lister, below, pace, self.options.op_timeout) as ahead:
+            stack = [ahead.ask(directory, session) for directory, session in first]
+            while stack:
+                folder = stack.pop()
+                ahead.wait(folder)
+                if folder.is_lost:
+                    self._report_lost(folder.path)
+                    continue
+                n_before = self._begin_directory()
+                for piece in folder.pieces:
+                    self._batch.extend(piece.listing)
+                    stack += piece.below
+                names = self._end_directory(folder.path, folder.session, n_before)
+                yield folder.path, folder.session, names
+
+    def _report_lost(self, directory: str) -> None:
+        patience = f"did not answer within {self.options.op_timeout:g} s"
+        if not directory:
+            raise ScanError(
+                f"the archive {self.root} {patience}; tables that were there are as they were; "
+                "see to the storage, or give it more time"
+            )
+        self._report(
+            directory,
+            IssueKind.TIMED_OUT,
+            f"{patience}, so nothing in it was taken; see to the storage, or give it more time",
+        )
+
+    def _begin_directory(self) -> int:
+        self._batch.begin_directory()
+        return len(self._batch.sizes)
+
+    def _end_directory(self, directory: str, session: str | None, n_before: int) -> list[str]:
+        """Account for what a directory added to the batch; return the names to go down to."""
+        listing = self._batch
+        self._issues += listing.issues
+        if listing.n_strays:
             self._report(
                 directory,
                 IssueKind.OUTSIDE_SESSION,
-                f"{self._n_strays} files with names of datasets lie in no session; move them into "
-                "one, [lab/Subjects/]subject/yyyy-mm-dd/number, or exclude them",
+                f"{listing.n_strays} files with names of datasets lie in no session; move them "
+                "into one, [lab/Subjects/]subject/yyyy-mm-dd/number, or exclude them",
             )
-        n_datasets = len(self._sizes) - before
+        n_datasets = len(listing.sizes) - n_before
         if n_datasets and session is not None:
             self._directory_codes.extend([len(self._batch_directories)] * n_datasets)
             self._batch_directories.append(directory)
             self._check_collection(directory, session)
-        self.counter.add(files=n_datasets + self.n_other_files - others_before)
-        return subdirectories
-
-    def _list_entries(
-        self, target: int | str, directory: str, session: str | None, subdirectories: list[str]
-    ) -> None:
-        # This loop runs once for every file of the archive: names of its own for what it needs,
-        # one stat for a dataset and none for anything else.
-        verdicts = self._verdicts
-        codes, sizes = self._name_codes.append, self._sizes.append
-        times, inodes = self._times.append, self._inodes.append
-        plain = (
-            session is not None and self._excluded is None and directory not in self.options.ignored
-        )
-        with os.scandir(target) as entries:
-            for entry in entries:
-                name = entry.name
-                verdict = verdicts.get(name)
-                if verdict is None:
-                    verdict = self._judge(name)
-                try:
-                    if plain and verdict >= 0:
-                        status = entry.stat()
-                        if stat.S_ISREG(status.st_mode):
-                            mtime_ns, inode = stamp(status)
-                            codes(verdict)
-                            sizes(status.st_size)
-                            times(mtime_ns)
-                            inodes(inode)
-                            continue
-                    elif plain and verdict == _NOT_A_DATASET:
-                        if entry.is_dir(follow_symlinks=False):
-                            subdirectories.append(name)
-                            continue
-                        if entry.is_file(follow_symlinks=False):
-                            self.n_other_files += 1
-                            continue
-                    self._list_odd(entry, directory, session, verdict, subdirectories)
-                except OSError as error:
-                    self._report_entry(entry, directory, error)
-
-    def _list_odd(
-        self,
-        entry: os.DirEntry[str],
-        directory: str,
-        session: str | None,
-        verdict: int,
-        subdirectories: list[str],
-    ) -> None:
-        """Take an entry that is not simply a dataset."""
-        name = entry.name
-        if name in self.options.ignored.get(directory, ()):
-            return
-        path = join(directory, name)
-        is_directory = entry.is_dir(follow_symlinks=False)
-        if self._excluded and self._excluded.match_file(path + "/" * is_directory):
-            return
-        if verdict == _INVALID:
-            self._report(
-                path,
-                IssueKind.INVALID_NAME,
-                "the name is not UTF-8 or has control characters; rename it",
-            )
-        elif is_directory:
-            subdirectories.append(name)
-        elif entry.is_symlink() and entry.is_dir():
-            if self._follow(directory, name, session):
-                subdirectories.append(name)
-        elif not stat.S_ISREG((status := entry.stat()).st_mode):
-            self._report(
-                path,
-                IssueKind.SPECIAL_FILE,
-                "neither a file nor a directory, but a FIFO, socket or device; move it away",
-            )
-        elif session is not None and verdict >= 0:
-            mtime_ns, inode = stamp(status)
-            self._name_codes.append(verdict)
-            self._sizes.append(status.st_size)
-            self._times.append(mtime_ns)
-            self._inodes.append(inode)
-        else:
-            self.n_other_files += 1
-            self._n_strays += session is None and verdict >= 0
-
-    def _follow(self, directory: str, name: str, session: str | None) -> bool:
-        """Tell whether to enter a linked directory; report it where not."""
-        path = join(directory, name)
-        above = ["", *accumulate(directory.split("/"), join)]
-        target = Path(self._prefix + path)
-        if any(target.samefile(self._prefix + other) for other in above):
-            self._report(path, IssueKind.LINK_LOOP, "the link leads to a directory that it lies in")
-            return False
-        is_session = session is None and self._is_session(self._parts(path))
-        if is_session or self.options.follow_links:
-            return True
-        self._report(
-            path,
-            IssueKind.LINKED_DIRECTORY,
-            "a linked directory that is no session was not entered; follow links to index it",
-        )
-        return False
-
-    def _judge(self, name: str) -> int:
-        """Return the code of a dataset's name, or why it has none. Remembered: names repeat."""
-        try:
-            name.encode()
-            valid = not CONTROL.search(name)
-        except UnicodeEncodeError:
-            valid = False
-        if not valid:
-            verdict = _INVALID
-        elif spec.is_dataset_name(name):
-            verdict = len(self._names)
-            self._names.append(name)
-        else:
-            verdict = _NOT_A_DATASET
-        if verdict >= 0 or len(self._verdicts) < ROWS_PER_BATCH:
-            self._verdicts[name] = verdict
-        return verdict
-
-    def _report_entry(self, entry: os.DirEntry[str], directory: str, error: OSError) -> None:
-        path = join(directory, entry.name)
-        if entry.is_symlink() and error.errno in (*_GONE, errno.ELOOP):
-            message = "the link leads nowhere; mend or remove it"
-            self._report(path, IssueKind.BROKEN_LINK, message, error.errno)
-        elif error.errno in _GONE:
-            self._report(path, IssueKind.VANISHED, "gone since it was listed", error.errno)
-        else:
-            message = f"cannot be examined: {error.strerror}"
-            self._report(path, IssueKind.UNREADABLE_FILE, message, error.errno)
-
-    def _report(self, path: str, kind: IssueKind, message: str, number: int | None = None) -> None:
-        self._issues.append((printable(path) or ".", str(kind), number, printable(message)))
+        self.n_other_files += listing.n_others
+        self.counter.add(files=n_datasets + listing.n_others)
+        return listing.subdirectories + listing.linked
 
     # The batch under way, as columns
-
-    def _start_names(self) -> None:
-        self._names: list[str] = []
-        self._verdicts: dict[str, int] = {}
 
     def _start_batch(self) -> None:
         self._batch_directories: list[str] = []
         self._directory_codes = array("i")
-        self._name_codes = array("i")
-        self._sizes = array("Q")
-        self._times = array("q")
-        self._inodes = array("Q")
+        self._batch = Listing(self._lister.names)
 
     def _take_batch(self) -> pa.RecordBatch:
+        batch = self._batch
         columns = [
             _names(self._directory_codes, self._batch_directories),
-            _names(self._name_codes, self._names),
-            _column(self._sizes, pa.uint64()),
-            _column(self._times, pa.int64()),
-            _column(self._inodes, pa.uint64()),
+            _names(batch.name_codes, batch.names.datasets),
+            _column(batch.sizes, pa.uint64()),
+            _column(batch.times, pa.int64()),
+            _column(batch.inodes, pa.uint64()),
         ]
-        batch = pa.RecordBatch.from_arrays(columns, schema=ENTRIES)
+        if len(batch.names.datasets) > ROWS_PER_BATCH:  # names that never repeat must not pile up
+            self._lister.names = Names()
         self._start_batch()
-        if len(self._names) > ROWS_PER_BATCH:  # names that never repeat must not pile up
-            self._start_names()
-        return batch
-
-
-def stamp(status: os.stat_result) -> tuple[int, int]:
-    """Return what tells a changed file: mtime_ns and inode, as far as 64 bits hold them.
-
-    File systems have times beyond the year 2262, and inodes of 128 bits.
-    """
-    mtime_ns = status.st_mtime_ns
-    if not -_MOST_NS <= mtime_ns <= _MOST_NS:
-        mtime_ns = _MOST_NS if mtime_ns > 0 else -_MOST_NS
-    return mtime_ns, status.st_ino & _INODE_BITS
+        return pa.RecordBatch.from_arrays(columns, schema=ENTRIES)
 
 
 def _within(directory: str, session: str) -> str:

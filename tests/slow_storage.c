@@ -1,0 +1,185 @@
+/* Slow storage, for tests and benchmarks: an LD_PRELOAD library that sleeps before metadata calls.
+ *
+ * SLOW_PREFIX    path of the directory at and below which calls are slow
+ * SLOW_US        microseconds that each call takes longer
+ * SLOW_READDIR   "call": each readdir() is slow, which C libraries call once an entry (default);
+ *                "buffer": only the first of a directory and each 500th, about as often as the
+ *                system is asked for a buffer of entries
+ * SLOW_HANG      path that hangs: a directory, in any call to it or to what lies right in it, or
+ *                a file, in stat()
+ * SLOW_HANG_IN   "open", "readdir" or "stat": the only call that hangs there; all by default
+ * SLOW_HANG_S    seconds that it hangs (default 3600)
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define REAL(type, name, ...) \
+    static type (*real)(__VA_ARGS__); \
+    if (!real) real = (type (*)(__VA_ARGS__))dlsym(RTLD_NEXT, name)
+
+enum { MOST_DESCRIPTORS = 65536, ENTRIES_IN_BUFFER = 500 };
+
+static const char *prefix, *hang, *hang_in;
+static long slow_us, hang_s = 3600;
+static int by_buffer;
+/* What directories are open, by descriptor: 1 slow, 2 hangs; and how many entries were read. */
+static unsigned char kinds[MOST_DESCRIPTORS];
+static unsigned entries[MOST_DESCRIPTORS];
+
+__attribute__((constructor)) static void read_settings(void)
+{
+    prefix = getenv("SLOW_PREFIX");
+    hang = getenv("SLOW_HANG");
+    hang_in = getenv("SLOW_HANG_IN");
+    if (getenv("SLOW_US")) slow_us = atol(getenv("SLOW_US"));
+    if (getenv("SLOW_HANG_S")) hang_s = atol(getenv("SLOW_HANG_S"));
+    by_buffer = getenv("SLOW_READDIR") && !strcmp(getenv("SLOW_READDIR"), "buffer");
+}
+
+static int is_below(const char *path, const char *above)
+{
+    size_t length = above ? strlen(above) : 0;
+    return length && !strncmp(path, above, length) && (!path[length] || path[length] == '/');
+}
+
+static int kind_of(const char *path)
+{
+    if (hang && is_below(path, hang) && !strchr(path + strlen(hang) + !!path[strlen(hang)], '/'))
+        return 2;
+    return is_below(path, prefix);
+}
+
+static void delay(int kind, const char *call)
+{
+    struct timespec time = {slow_us / 1000000, slow_us % 1000000 * 1000};
+    if (kind == 2 && (!hang_in || !strcmp(hang_in, call))) {
+        struct timespec longer = {hang_s, 0};
+        nanosleep(&longer, NULL);
+    } else if (kind && slow_us)
+        nanosleep(&time, NULL);
+}
+
+static void delay_path(const char *path, const char *call)
+{
+    if (path && path[0] == '/') delay(kind_of(path), call);
+}
+
+static void remember(int descriptor, const char *path)
+{
+    if (descriptor >= 0 && descriptor < MOST_DESCRIPTORS) {
+        kinds[descriptor] = kind_of(path);
+        entries[descriptor] = 0;
+    }
+}
+
+static void remember_duplicate(int descriptor)
+{
+    char link[64], path[PATH_MAX];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", descriptor);
+    ssize_t length = readlink(link, path, sizeof path - 1);
+    if (length < 0) return;
+    path[length] = 0;
+    remember(descriptor, path);
+}
+
+static void delay_at(int directory, const char *name, const char *call)
+{
+    if (name && name[0] == '/') { delay_path(name, call); return; }
+    if (directory < 0 || directory >= MOST_DESCRIPTORS) return;
+    int kind = kinds[directory];
+    if (hang && kind == 1) { /* perhaps what hangs is this file alone */
+        char link[64], path[PATH_MAX];
+        snprintf(link, sizeof link, "/proc/self/fd/%d", directory);
+        ssize_t length = readlink(link, path, sizeof path - 1);
+        if (length > 0 && (size_t)length + strlen(name) + 2 < sizeof path) {
+            path[length] = '/';
+            strcpy(path + length + 1, name);
+            if (!strcmp(path, hang)) kind = 2;
+        }
+    }
+    delay(kind, call);
+}
+
+#define OPEN(function, symbol) \
+    int function(const char *path, int flags, ...) \
+    { \
+        va_list list; va_start(list, flags); \
+        mode_t mode = flags & (O_CREAT | __O_TMPFILE) ? va_arg(list, mode_t) : 0; \
+        va_end(list); \
+        REAL(int, symbol, const char *, int, ...); \
+        delay_path(path, "open"); \
+        int descriptor = real(path, flags, mode); \
+        if (path && path[0] == '/') remember(descriptor, path); \
+        return descriptor; \
+    }
+OPEN(open, "open")
+OPEN(open64, "open64")
+
+int close(int descriptor)
+{
+    REAL(int, "close", int);
+    if (descriptor >= 0 && descriptor < MOST_DESCRIPTORS) kinds[descriptor] = 0;
+    return real(descriptor);
+}
+
+DIR *opendir(const char *path)
+{
+    REAL(DIR *, "opendir", const char *);
+    delay_path(path, "open");
+    DIR *stream = real(path);
+    if (stream) remember(dirfd(stream), path);
+    return stream;
+}
+
+DIR *fdopendir(int descriptor)
+{
+    REAL(DIR *, "fdopendir", int);
+    DIR *stream = real(descriptor);
+    if (stream) remember_duplicate(descriptor);
+    return stream;
+}
+
+#define READDIR(function, symbol, type) \
+    type *function(DIR *stream) \
+    { \
+        REAL(type *, symbol, DIR *); \
+        int descriptor = dirfd(stream); \
+        if (descriptor >= 0 && descriptor < MOST_DESCRIPTORS && \
+            !(by_buffer && entries[descriptor]++ % ENTRIES_IN_BUFFER)) \
+            delay(kinds[descriptor], "readdir"); \
+        return real(stream); \
+    }
+READDIR(readdir, "readdir", struct dirent)
+READDIR(readdir64, "readdir64", struct dirent64)
+
+#define STAT(function, symbol, type) \
+    int function(const char *path, type *status) \
+    { \
+        REAL(int, symbol, const char *, type *); \
+        delay_path(path, "stat"); \
+        return real(path, status); \
+    }
+STAT(stat, "stat", struct stat)
+STAT(lstat, "lstat", struct stat)
+STAT(stat64, "stat64", struct stat64)
+STAT(lstat64, "lstat64", struct stat64)
+
+#define FSTATAT(function, symbol, type) \
+    int function(int directory, const char *path, type *status, int flags) \
+    { \
+        REAL(int, symbol, int, const char *, type *, int); \
+        delay_at(directory, path, "stat"); \
+        return real(directory, path, status, flags); \
+    }
+FSTATAT(fstatat, "fstatat", struct stat)
+FSTATAT(fstatat64, "fstatat64", struct stat64)
