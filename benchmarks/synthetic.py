@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 
 from polars_alf.progress import Counter
-from polars_alf.schema import DIRECTORIES, ENTRIES, ISSUES, make_table
+from polars_alf.schema import DIRECTORIES, ENTRIES, ISSUES, LISTINGS, make_table
 from polars_alf.sources.listing import Options
 from polars_alf.sources.posix import ROWS_PER_BATCH
 
@@ -25,7 +25,9 @@ COLLECTIONS = ("", "/alf", "/alf/probe00", "/alf/probe01", "/raw_ephys_data", "/
 class SyntheticWalker:
     """Makes entries where a `polars_alf.sources.posix.Walker` would look for them."""
 
-    def __init__(self, root: str, options: Options, counter: Counter | None = None) -> None:
+    def __init__(
+        self, root: str, options: Options, counter: Counter | None = None, known: object = None
+    ) -> None:
         sizes = Path(root).name.rpartition("-")[2]
         self.n_sessions, self.n_files = (int(number) for number in sizes.split("x"))
         self.counter = counter or Counter()
@@ -70,6 +72,10 @@ class SyntheticWalker:
     def directories(self) -> pa.Table:
         """Return DIRECTORIES of what was walked."""
         return make_table(self._directories, DIRECTORIES)
+
+    def listings(self) -> pa.Table:
+        """Return LISTINGS: none."""
+        return make_table([], LISTINGS)
 
     def issues(self) -> pa.Table:
         """Return ISSUES: none."""

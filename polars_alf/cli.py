@@ -200,6 +200,13 @@ def index(
             show_default=False,
         ),
     ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick",
+            help="Trust the times of folders; what was rewritten in place is not seen.",
+        ),
+    ] = False,
     restart: Annotated[
         bool, typer.Option("--restart", help="Do not go on where an interrupted run was.")
     ] = False,
@@ -238,6 +245,7 @@ def index(
             follow_links=follow_links,
             exclude=exclude or (),
             ids_from=ids_from or (),
+            quick=quick,
             restart=restart,
             threads=threads,
             op_timeout=op_timeout,

@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from polars_alf import spool
 from polars_alf.errors import ArchiveBusyError, ArchivePermissionError, CommitError, TableError
 from polars_alf.runs import RUN
+from polars_alf.schema import CHANGES
 from polars_alf.store import (
     STATE_DIR,
     TABLES,
@@ -141,6 +142,15 @@ class Staging:
         except KeyboardInterrupt:
             recover(self.folder)
             raise
+
+
+def clear_changes(folder: Path) -> None:
+    """Leave no changes of an earlier index. Only for who holds `locked_state`."""
+    path = changes_path(folder)
+    beside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+    with pa.ipc.new_file(str(beside), CHANGES):
+        pass
+    beside.replace(path)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ shards     ids, digests        a shard   of ids    datasets.pqt, together
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import time
@@ -48,10 +49,18 @@ from polars_alf.ids import make_namespace
 from polars_alf.known_ids import KnownIds
 from polars_alf.layout import count_places
 from polars_alf.progress import CounterFile, Monitor, Progress
-from polars_alf.reports import IndexReport, count_changes, count_issues, describe_run, read_settings
+from polars_alf.reports import (
+    IndexReport,
+    count_changes,
+    count_issues,
+    describe_run,
+    read_report,
+    read_settings,
+    repeat_report,
+)
 from polars_alf.rows import Rows, group_sessions
 from polars_alf.scanning import ShardTask, choose_executor, index_shard
-from polars_alf.schema import CHANGES, ISSUES, polars_schema
+from polars_alf.schema import CHANGES, ISSUES, PASSING, polars_schema
 from polars_alf.shards import path_key, plan_shards
 from polars_alf.snapshots import Snapshot
 from polars_alf.sources.listing import Options
@@ -59,6 +68,10 @@ from polars_alf.sources.posix import Walker
 from polars_alf.store import TABLES
 
 Folder: TypeAlias = str | os.PathLike[str]
+
+_OF_LISTINGS = ("root", "inode", "follow_links", "exclude")
+_OF_ROWS = ("version", "lab", "hash_ids", "hash_files")
+"""Settings that decide about what is listed, and about what is made of it."""
 
 _NO_CHANGES = polars_schema(CHANGES).to_frame()
 
@@ -76,6 +89,7 @@ def index_archive(
     follow_links: bool = False,
     exclude: str | Sequence[str] = (),
     ids_from: Folder | Sequence[Folder] = (),
+    quick: bool = False,
     restart: bool = False,
     threads: int | None = None,
     op_timeout: float | None = None,
@@ -115,6 +129,9 @@ def index_archive(
         Folders of tables whose ids win, for sessions of the same lab, subject, date and number,
         and for datasets of these with the same rel_path: a local index agrees with a database.
         Later runs over the same tables keep these ids.
+    quick
+        Whether to trust the times of directories: one that has not changed since the last index is
+        not listed again. A file that was rewritten in place, or a link's target, is not seen then.
     restart
         Whether to scan everything, also what an interrupted run with the same options had finished.
     threads
@@ -186,12 +203,14 @@ def index_archive(
         lab = check_lab(lab, count_places(list_subjects(root, units)))
         with _writing(folder), commits.locked_state(folder):
             kept_namespace = _find_namespace(folder, root, given)
-            snapshot = Snapshot.find(folder)
+            before = read_settings(folder)
+            snapshot = Snapshot.find(folder) if before.get("root") == str(root) else None
             known = _find_known_ids(folder, tables_known)
             settings = {
                 "version": __version__,
                 "root": str(root),
-                "identity": identity,
+                # Not the device: its number may be another after the machine was started again.
+                "inode": identity[1],
                 "follow_links": follow_links,
                 "exclude": options.exclude,
                 "lab": lab,
@@ -200,6 +219,13 @@ def index_archive(
                 "hash_files": hash_files,
                 "snapshot": snapshot.path.name if snapshot else None,
             }
+            quick = quick and snapshot is not None and _are_same(before, settings, _OF_LISTINGS)
+            is_same = quick and not tables_known and _are_same(before, settings, _OF_ROWS)
+            if is_same and snapshot and _is_unchanged(folder, snapshot, root, units, walker):
+                report = read_report(folder)
+                if report:
+                    commits.clear_changes(folder)
+                    return repeat_report(report, time.perf_counter() - start)
             run = runs.open_run(
                 folder, settings, kept_namespace or make_namespace(), units, restart=restart
             )
@@ -212,6 +238,7 @@ def index_archive(
                 namespace=run.namespace if hash_ids else None,
                 hash_files=hash_files,
                 snapshot=str(snapshot.path) if snapshot else None,
+                quick=quick,
                 source=Walker,
             )
             receipts, n_jobs = _scan(task, run, snapshot, units, executor, n_jobs, monitor)
@@ -261,6 +288,23 @@ def index_archive(
         what = "datasets" if len(order) else "sessions"
         warnings.warn(f"No {what} found in {root}", NoSessionsWarning, stacklevel=2)
     return replace(report, seconds=time.perf_counter() - start)
+
+
+def _are_same(before: runs.Settings, settings: runs.Settings, names: Sequence[str]) -> bool:
+    now = json.loads(json.dumps(settings))
+    return all(before.get(name) == now[name] for name in names)
+
+
+def _is_unchanged(
+    folder: Path, snapshot: Snapshot, root: Path, units: Sequence[str], walker: Walker
+) -> bool:
+    """Tell whether the tables are those of the last index, and the folders what they were."""
+    kinds = walker.issues().column("kind").to_pylist()
+    return (
+        PASSING.isdisjoint(kinds)
+        and snapshot.is_of(folder)
+        and snapshot.is_unchanged(str(root), units)
+    )
 
 
 def _find_known_ids(folder: Path, given: Sequence[Path]) -> KnownIds | None:

@@ -6,7 +6,7 @@ import json
 import uuid
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from polars_alf.spool import Receipt
 
 _EXAMPLES = 3
 _SLOWEST = 10
+_PATHS = ("sessions_path", "datasets_path", "issues_path", "root", "cache_dir")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,20 @@ def count_changes(
     return changes | {"unchanged": n_datasets - there}
 
 
+def repeat_report(report: IndexReport, seconds: float) -> IndexReport:
+    """Return the report of an index that found everything as the last one left it."""
+    return replace(
+        report,
+        changes=count_changes([], pl.DataFrame({"change": []}), report.n_datasets),
+        n_known_sessions=0,
+        n_known_datasets=0,
+        n_shards=0,
+        n_resumed=0,
+        n_jobs=1,
+        seconds=seconds,
+    )
+
+
 def describe_run(
     report: IndexReport,
     *,
@@ -169,8 +184,26 @@ def describe_run(
 
 def read_settings(folder: Path) -> dict[str, Any]:
     """Return what the last index of a folder's tables was told; nothing where that is lost."""
-    try:
-        settings = json.loads(store.report_path(folder).read_text(encoding="utf-8"))["settings"]
-    except (OSError, ValueError, LookupError, TypeError):
-        return {}
+    settings = _read(folder).get("settings")
     return settings if isinstance(settings, dict) else {}
+
+
+def read_report(folder: Path) -> IndexReport | None:
+    """Return the report of the last index of a folder's tables, None where it is lost."""
+    values: Any = _read(folder).get("report")
+    try:
+        return IndexReport(
+            **values
+            | {name: Path(values[name]) for name in _PATHS}
+            | {"namespace": uuid.UUID(values["namespace"])}
+        )
+    except (TypeError, ValueError, LookupError):
+        return None
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    try:
+        values: Any = json.loads(store.report_path(folder).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}

@@ -11,7 +11,7 @@ from uuid import UUID
 import polars as pl
 import pyarrow as pa
 
-from polars_alf import snapshots, spool, tables
+from polars_alf import spool, tables
 from polars_alf.digests import digest_md5
 from polars_alf.executors import Executor
 from polars_alf.paths import printable
@@ -26,6 +26,8 @@ from polars_alf.schema import (
     polars_schema,
 )
 from polars_alf.shards import Shard
+from polars_alf.snapshots import compare_entries, list_changes, read_known, write_entries
+from polars_alf.sources.known import KnownListings
 from polars_alf.sources.listing import Options
 from polars_alf.sources.posix import Walker
 
@@ -69,6 +71,8 @@ class ShardTask:
         What the last index saw, None where there was none.
     known_shards
         Names of the shards in it that have the same units.
+    quick
+        Whether to trust the times of directories: those that the snapshot has are not listed.
     source
         What walks.
     """
@@ -83,17 +87,22 @@ class ShardTask:
     hash_files: bool = False
     snapshot: str | None = None
     known_shards: tuple[str, ...] = ()
+    quick: bool = False
     source: type[Walker] = Walker
 
 
 def index_shard(task: ShardTask) -> spool.Receipt:
     """Walk a shard, make its rows of both tables, and leave them in the spool."""
     start = time.perf_counter()
-    oldest_unsure = time.time_ns() - snapshots.GRAIN_NS
+    begun_ns = time.time_ns()
     counter = CounterFile(Path(task.counters)).slot(task.shard.index)
-    walker = task.source(task.root, task.options, counter)
+    known = None
+    if task.snapshot is not None:
+        known = read_known(Path(task.snapshot), task.known_shards, task.shard.units)
+    listings = KnownListings(known[1], known[0]) if known and task.quick else None
+    walker = task.source(task.root, task.options, counter, listings)
     batches = list(walker.walk(task.shard.units))
-    entries, changes = _compare(task, walker, join_batches(batches))
+    entries, changes = _compare(known and known[0], walker, join_batches(batches))
     directories = pl.LazyFrame(walker.directories())
     above = Path(task.root).as_posix()
     sessions = tables.assemble_sessions(
@@ -120,8 +129,8 @@ def index_shard(task: ShardTask) -> spool.Receipt:
         seconds=time.perf_counter() - start,
     )
     with spool.shard_folder(Path(task.spool), task.shard) as folder:
-        hashes = _proven_hashes(entries, datasets, oldest_unsure)
-        snapshots.write_entries(folder, batches, walker.directories(), hashes)
+        hashes = _order_hashes(entries, datasets)
+        write_entries(folder, batches, walker.listings(), hashes, begun_ns)
         spool.write_rows(
             folder,
             sessions=_add_sizes(sessions, datasets),
@@ -134,15 +143,14 @@ def index_shard(task: ShardTask) -> spool.Receipt:
 
 
 def _compare(
-    task: ShardTask, walker: Walker, entries: pl.DataFrame
+    known: pl.DataFrame | None, walker: Walker, entries: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the entries with the ``hash`` that still holds, and CHANGES since the last index."""
-    if task.snapshot is None:
+    if known is None:
         no_changes = polars_schema(CHANGES).to_frame()
         return entries.with_columns(hash=pl.lit("")), no_changes
-    known = snapshots.read_entries(Path(task.snapshot), task.known_shards, task.shard.units)
-    compared = snapshots.compare_entries(known, entries)
-    return compared, snapshots.list_changes(known, compared, walker.issues())
+    compared = compare_entries(known, entries)
+    return compared, list_changes(known, compared, walker.issues())
 
 
 def _add_sizes(sessions: pl.DataFrame, datasets: pl.DataFrame) -> pl.DataFrame:
@@ -154,22 +162,15 @@ def _add_sizes(sessions: pl.DataFrame, datasets: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _proven_hashes(entries: pl.DataFrame, datasets: pl.DataFrame, oldest_unsure: int) -> pl.Series:
-    """Return the hash of each entry, '' where its file may change and look the same.
-
-    Parameters
-    ----------
-    oldest_unsure
-        A file modified since can be modified again within the same tick of its file system.
-    """
+def _order_hashes(entries: pl.DataFrame, datasets: pl.DataFrame) -> pl.Series:
+    """Return the hash of each entry, '' where there is none."""
     if not (datasets["hash"] != "").any():
         return pl.repeat("", len(entries), eager=True)
     hashes = datasets.select("directory", "name", "hash")
     joined = entries.drop("hash").join(
         hashes, on=["directory", "name"], how="left", maintain_order="left"
     )
-    is_sure = pl.col("mtime_ns") < oldest_unsure
-    return joined.select(pl.when(is_sure).then(pl.col("hash")).fill_null("")).to_series()
+    return joined["hash"].fill_null("")
 
 
 def join_batches(batches: Iterable[pa.RecordBatch]) -> pl.DataFrame:

@@ -46,6 +46,18 @@ DIRECTORIES = pa.schema(
 )
 """One row per directory inside a session, the session itself included."""
 
+LISTINGS = pa.schema(
+    [
+        _field("directory", pa.string(), "directory, relative to the root; '' is the root"),
+        _field("mtime_ns", pa.int64(), "last change of its entries, null if unsure", unit="ns"),
+        _field("ctime_ns", pa.int64(), "last change of itself, null if unsure", unit="ns"),
+        _field("inode", pa.uint64(), "file serial number, null if unsure"),
+        _field("n_others", pa.uint64(), "files in it that are no datasets"),
+        _field("subdirectories", pa.string(), "names of directories in it, divided by /"),
+    ]
+)
+"""One row per directory that was walked, as it was before it was listed."""
+
 ISSUES = pa.schema(
     [
         _field("path", pa.string(), "path relative to the root; odd bytes as \\xNN"),

@@ -16,9 +16,11 @@ from typing import Self
 import polars as pl
 import pyarrow as pa
 
-from polars_alf import spool
-from polars_alf.schema import CHANGES, ENTRIES, HIDING, ChangeKind, polars_schema
+from polars_alf import spool, store
+from polars_alf.errors import TableError
+from polars_alf.schema import CHANGES, ENTRIES, HIDING, LISTINGS, ChangeKind, polars_schema
 from polars_alf.shards import Shard
+from polars_alf.sources.listing import read_stamp
 from polars_alf.store import STATE_DIR
 
 _logger = logging.getLogger(__name__)
@@ -29,7 +31,7 @@ GRAIN_NS = 2_000_000_000
 """The coarsest times of modification there are, those of FAT."""
 
 _ENTRIES = "entries.arrow"
-_DIRECTORIES = "directories.arrow"
+_LISTINGS = "listings.arrow"
 _KEY = ["directory", "name"]
 _STAMP = ["file_size", "mtime_ns", "inode"]
 _KNOWN = polars_schema(ENTRIES.append(pa.field("hash", pa.string())))
@@ -59,6 +61,15 @@ class Snapshot:
         found = [p for p in (folder / STATE_DIR).glob("snapshot-*") if SNAPSHOT.fullmatch(p.name)]
         return cls(found[0]) if found else None
 
+    def is_of(self, folder: Path) -> bool:
+        """Tell whether it belongs to the tables that are in a folder."""
+        generation = self.path.name.removeprefix("snapshot-")
+        try:
+            headers = [store.read_header(store.table_path(folder, name)) for name in store.TABLES]
+        except TableError:
+            return False
+        return all(header.generation == generation for header in headers)
+
     def find_shards(self, shards: Sequence[Shard]) -> dict[int, tuple[str, ...]]:
         """Return the names of the snapshot's shards with the units of a run's, by their index."""
         units = pl.DataFrame(
@@ -73,6 +84,23 @@ class Snapshot:
             .agg(pl.col("shard").unique(maintain_order=True))
         )
         return {index: tuple(names) for index, names in found.iter_rows()}
+
+    def is_unchanged(self, root: str, units: Sequence[str]) -> bool:
+        """Tell whether every directory has the times that it had.
+
+        Parameters
+        ----------
+        root
+            The archive.
+        units
+            Those that it has now.
+        """
+        if len(units) != len(self.units) or set(units) != set(self.units["unit"]):
+            return False
+        return all(
+            _is_unchanged(root, self.path / shard / _LISTINGS)
+            for shard in self.units["shard"].unique(maintain_order=True)
+        )
 
     def list_gone(self, units: Sequence[str], issues: pa.Table) -> pl.DataFrame:
         """Return CHANGES of the files in units that are not there any more.
@@ -89,13 +117,17 @@ class Snapshot:
         nothing = _KNOWN.to_frame().with_columns(change=pl.lit(""), previous_size="file_size")
         changes = [polars_schema(CHANGES).to_frame()]
         for (shard,), rows in gone.group_by("shard", maintain_order=True):
-            known = read_entries(self.path, [str(shard)], rows["unit"].to_list())
+            known, _ = read_known(self.path, [str(shard)], rows["unit"].to_list())
             changes.append(list_changes(known, nothing, issues))
         return pl.concat(changes)
 
 
 def write_entries(
-    shard: Path, entries: Sequence[pa.RecordBatch], directories: pa.Table, hashes: pl.Series
+    shard: Path,
+    entries: Sequence[pa.RecordBatch],
+    listings: pa.Table,
+    hashes: pl.Series,
+    begun_ns: int,
 ) -> None:
     """Write the part of a snapshot that one shard makes.
 
@@ -105,18 +137,29 @@ def write_entries(
         Its folder.
     entries
         ENTRIES.
-    directories
-        DIRECTORIES.
+    listings
+        LISTINGS.
     hashes
-        MD5 of each file, '' where it is not known, or may be out of date.
+        MD5 of each file, '' where it is not known.
+    begun_ns
+        When the walk began. What changed since, or just before, may change again within the same
+        tick of its file system's clock, so its hash or stamp is left out.
     """
+    sure = begun_ns - GRAIN_NS
     table = pa.Table.from_batches(entries, schema=ENTRIES)
-    table = table.append_column("hash", hashes.to_arrow().cast(pa.string()))
+    proven = pl.select(
+        pl.when(pl.Series(table.column("mtime_ns")) < sure).then(hashes).otherwise(pl.lit(""))
+    ).to_series()
+    table = table.append_column("hash", proven.to_arrow().cast(pa.string()))
     _write(shard / _ENTRIES, table)
-    _write(shard / _DIRECTORIES, directories)
+    is_sure = pl.max_horizontal("mtime_ns", "ctime_ns") < sure
+    stamps = pl.when(is_sure).then(pl.col("mtime_ns", "ctime_ns", "inode"))
+    _write(shard / _LISTINGS, pl.DataFrame(listings).with_columns(stamps).to_arrow())
 
 
-def read_entries(snapshot: Path, shards: Sequence[str], units: Sequence[str]) -> pl.DataFrame:
+def read_known(
+    snapshot: Path, shards: Sequence[str], units: Sequence[str]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Read what a snapshot has of some units.
 
     Parameters
@@ -130,19 +173,22 @@ def read_entries(snapshot: Path, shards: Sequence[str], units: Sequence[str]) ->
 
     Returns
     -------
-    polars.DataFrame
-        ENTRIES, names as strings, with ``hash``.
+    entries : polars.DataFrame
+        ENTRIES in the order of the walk, names as strings, with ``hash``.
+    listings : polars.DataFrame
+        LISTINGS.
     """
-    frames = [_KNOWN.to_frame()]
+    entries, listings = [_KNOWN.to_frame()], [polars_schema(LISTINGS).to_frame()]
     for shard in shards:
         try:
-            directories = _within(_read(snapshot / shard / _DIRECTORIES), units)
-            entries = _read(snapshot / shard / _ENTRIES).select(_KNOWN.names()).cast(_KNOWN)
+            met = _within(_read(snapshot / shard / _LISTINGS), units)
+            files = _read(snapshot / shard / _ENTRIES).select(_KNOWN.names()).cast(_KNOWN)
         except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as error:
             _logger.warning("%s is damaged, so its files count as new: %s", snapshot / shard, error)
             continue
-        frames.append(entries.join(directories, on="directory", how="semi", maintain_order="left"))
-    return pl.concat(frames)
+        listings.append(met.cast(polars_schema(LISTINGS)))
+        entries.append(files.join(met, on="directory", how="semi", maintain_order="left"))
+    return pl.concat(entries), pl.concat(listings)
 
 
 def compare_entries(known: pl.DataFrame, entries: pl.DataFrame) -> pl.DataFrame:
@@ -151,7 +197,7 @@ def compare_entries(known: pl.DataFrame, entries: pl.DataFrame) -> pl.DataFrame:
     Parameters
     ----------
     known
-        Of the snapshot, as `read_entries` gives it.
+        Of the snapshot, as `read_known` gives it.
     entries
         ENTRIES as they are now, names as strings.
 
@@ -224,6 +270,20 @@ def _above(directory: str) -> set[str]:
     return {".", *("/".join(parts[:n]) for n in range(1, len(parts) + 1))}
 
 
+def _is_unchanged(root: str, file: Path) -> bool:
+    try:
+        listings = _read(file)
+    except (OSError, pa.ArrowException, pl.exceptions.PolarsError):
+        return False
+    if listings["mtime_ns"].null_count():
+        return False
+    stamps = listings.select("directory", "mtime_ns", "ctime_ns", "inode").iter_rows()
+    return all(
+        read_stamp(f"{root}/{directory}") == (mtime_ns, ctime_ns, inode)
+        for directory, mtime_ns, ctime_ns, inode in stamps
+    )
+
+
 def _within(directories: pl.DataFrame, units: Sequence[str]) -> pl.DataFrame:
     """Keep the directories that lie in one of the units, none of which lies in another."""
     if "" in units:
@@ -231,7 +291,7 @@ def _within(directories: pl.DataFrame, units: Sequence[str]) -> pl.DataFrame:
     slash = pl.lit("/")
     # The unit that a path lies in is the last that sorts before it.
     found = (
-        directories.select("directory", key=pl.concat_str("directory", slash))
+        directories.with_columns(key=pl.concat_str("directory", slash))
         .sort("key")
         .join_asof(
             pl.DataFrame({"unit": units}, schema={"unit": pl.String})
@@ -242,7 +302,8 @@ def _within(directories: pl.DataFrame, units: Sequence[str]) -> pl.DataFrame:
             check_sortedness=False,
         )
     )
-    return found.filter(pl.col("key").str.starts_with(pl.col("key_right")))
+    inside = pl.col("key").str.starts_with(pl.col("key_right"))
+    return found.filter(inside).select(directories.columns)
 
 
 def _write(path: Path, table: pa.Table) -> None:

@@ -285,9 +285,13 @@ class Ahead:
         # Directories first: each costs nothing to tell, and may have work for all threads in it.
         directories = Piece([], Listing(lister.names))
         folder.pieces.append(directories)
+        if lister.recall(folder.path, directories.listing):
+            self._ask_below(folder, directories, directories.listing.subdirectories)
+            self._finish(folder)
+            return
         files: list[os.DirEntry[str]] = []
         try:
-            folder.target = lister.open(folder.path)
+            folder.target = lister.open(folder.path, directories.listing)
             with os.scandir(folder.target) as entries:
                 for entry in helper.counting(entries):
                     if _is_directory(entry):
@@ -327,6 +331,9 @@ class Ahead:
         entries = helper.counting(piece.entries)
         self._lister.take(entries, folder.path, folder.session, listing)
         names = [*listing.subdirectories[n_before[0] :], *listing.linked[n_before[1] :]]
+        self._ask_below(folder, piece, names)
+
+    def _ask_below(self, folder: Folder, piece: Piece, names: Sequence[str]) -> None:
         if names and not folder.is_lost:
             below = self._below(folder.path, folder.session, names)
             piece.below += [self.ask(path, session) for path, session in below]

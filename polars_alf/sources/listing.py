@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
+from typing import Protocol
 
 import pathspec
 
@@ -39,6 +40,9 @@ _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
 
 Issue = tuple[str, str, int | None, str]
 """A row of `polars_alf.schema.ISSUES`."""
+
+Stamp = tuple[int, int, int]
+"""``mtime_ns``, ``ctime_ns`` and ``inode`` of a directory, which change with its entries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,16 @@ class Options:
     ignored: Mapping[str, frozenset[str]] = field(default_factory=dict)
     threads: int | None = None
     op_timeout: float | None = None
+
+
+class Known(Protocol):
+    """What an earlier walk met, see `polars_alf.sources.known`."""
+
+    def __contains__(self, directory: str) -> bool:
+        """Tell whether a directory was met, and may be as it was."""
+
+    def fill(self, directory: str, stamp: Stamp, into: Listing) -> bool:
+        """Add what is known of a directory, if it has the stamp that it had then."""
 
 
 class Names:
@@ -118,10 +132,15 @@ class Listing:
     n_strays : int
         Those of them that have names of datasets.
     issues : list of Issue
+    stamp : Stamp or None
+        Of the directory before it was listed.
+    is_known : bool
+        Whether it was not listed, as it is what it was at an earlier walk.
     """
 
     __slots__ = (
         "inodes",
+        "is_known",
         "issues",
         "linked",
         "n_others",
@@ -129,6 +148,7 @@ class Listing:
         "name_codes",
         "names",
         "sizes",
+        "stamp",
         "subdirectories",
         "times",
     )
@@ -148,6 +168,8 @@ class Listing:
         self.issues: list[Issue] = []
         self.n_others = 0
         self.n_strays = 0
+        self.stamp: Stamp | None = None
+        self.is_known = False
 
     def extend(self, other: Listing) -> None:
         """Add what another listing has."""
@@ -164,6 +186,8 @@ class Listing:
         self.issues += other.issues
         self.n_others += other.n_others
         self.n_strays += other.n_strays
+        self.stamp = self.stamp or other.stamp
+        self.is_known |= other.is_known
 
     def add(self, verdict: int, status: os.stat_result) -> None:
         """Add a dataset."""
@@ -189,6 +213,8 @@ class Lister:
         What to look at.
     is_session
         Tells from a path relative to the root whether it is that of a session.
+    known
+        Listings that need not be read again where the directory has the stamp that it had.
 
     Attributes
     ----------
@@ -196,8 +222,15 @@ class Lister:
         What new listings refer to.
     """
 
-    def __init__(self, root: str, options: Options, is_session: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        root: str,
+        options: Options,
+        is_session: Callable[[str], bool],
+        known: Known | None = None,
+    ) -> None:
         self.root = root
+        self._known = known
         self.names = Names()
         self._is_session = is_session
         self._follow_links = options.follow_links
@@ -219,8 +252,10 @@ class Lister:
         into
             What to add to. If listing stops with an error, what was read before is kept.
         """
+        if self.recall(directory, into):
+            return
         try:
-            target = self.open(directory)
+            target = self.open(directory, into)
             try:
                 with os.scandir(target) as entries:
                     self.take(entries, directory, session, into)
@@ -229,10 +264,31 @@ class Lister:
         except OSError as error:
             self.report_stop(directory, error, into)
 
-    def open(self, directory: str) -> int | str:
+    def recall(self, directory: str, into: Listing) -> bool:
+        """Add what is known of a directory, and return whether that is all there is.
+
+        Parameters
+        ----------
+        directory, into
+            As for `list`.
+        """
+        if self._known is None or directory not in self._known:
+            return False
+        stamp = read_stamp(self._path(directory))
+        into.is_known = stamp is not None and self._known.fill(directory, stamp, into)
+        if into.is_known:
+            into.stamp = stamp
+        return into.is_known
+
+    def open(self, directory: str, into: Listing) -> int | str:
         """Return what `os.scandir` takes, to be given to `close` when no entry is used any more."""
-        path = self._prefix + directory if directory else self.root
-        return os.open(path, _OPEN_DIRECTORY) if LIST_BY_DESCRIPTOR else path
+        path = self._path(directory)
+        target = os.open(path, _OPEN_DIRECTORY) if LIST_BY_DESCRIPTOR else path
+        into.stamp = read_stamp(target)
+        return target
+
+    def _path(self, directory: str) -> str:
+        return self._prefix + directory if directory else self.root
 
     def take(
         self,
@@ -363,6 +419,16 @@ def stamp(status: os.stat_result) -> tuple[int, int]:
     if not -_MOST_NS <= mtime_ns <= _MOST_NS:
         mtime_ns = _MOST_NS if mtime_ns > 0 else -_MOST_NS
     return mtime_ns, status.st_ino & _INODE_BITS
+
+
+def read_stamp(directory: str | int) -> Stamp | None:
+    """Return the stamp of a directory, None where the system does not tell."""
+    try:
+        status = os.stat(directory)  # noqa: PTH116  may be a descriptor
+    except OSError:
+        return None
+    mtime_ns, inode = stamp(status)
+    return mtime_ns, max(min(status.st_ctime_ns, _MOST_NS), -_MOST_NS), inode
 
 
 def _report_entry(entry: os.DirEntry[str], directory: str, error: OSError, into: Listing) -> None:

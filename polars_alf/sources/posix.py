@@ -24,9 +24,9 @@ from polars_alf import spec
 from polars_alf.errors import ScanError
 from polars_alf.paths import join, printable
 from polars_alf.progress import Counter
-from polars_alf.schema import DIRECTORIES, ENTRIES, ISSUES, IssueKind, make_table
+from polars_alf.schema import DIRECTORIES, ENTRIES, ISSUES, LISTINGS, IssueKind, make_table
 from polars_alf.sources.ahead import Ahead, Below
-from polars_alf.sources.listing import Issue, Lister, Listing, Names, Options
+from polars_alf.sources.listing import Issue, Known, Lister, Listing, Names, Options
 from polars_alf.sources.pace import Meter, Pace, find_pace
 
 ROWS_PER_BATCH = 65_536
@@ -44,6 +44,8 @@ class Walker:
         What to look at.
     counter
         Told of files and sessions as they are met.
+    known
+        What an earlier walk met: directories that have not changed since are not listed again.
 
     Attributes
     ----------
@@ -51,13 +53,22 @@ class Walker:
         Files that are not ALF datasets, or lie outside every session.
     """
 
-    def __init__(self, root: str, options: Options, counter: Counter | None = None) -> None:
+    def __init__(
+        self,
+        root: str,
+        options: Options,
+        counter: Counter | None = None,
+        known: Known | None = None,
+    ) -> None:
         self.root = root
         self.options = options
         self.counter = counter or Counter()
         self.n_other_files = 0
         self._above = tuple(part for part in root.replace(os.sep, "/").split("/") if part)
-        self._lister = Lister(root, options, lambda path: self._is_session(self._parts(path)))
+        self._lister = Lister(
+            root, options, lambda path: self._is_session(self._parts(path)), known
+        )
+        self._listings: list[tuple[object, ...]] = []
         self._issues: list[Issue] = []
         self._directories: list[tuple[str, str]] = []
         self._collections: dict[str, bool] = {"": True}
@@ -106,6 +117,10 @@ class Walker:
     def directories(self) -> pa.Table:
         """Return DIRECTORIES: those inside sessions, each before what lies below it."""
         return make_table(self._directories, DIRECTORIES)
+
+    def listings(self) -> pa.Table:
+        """Return LISTINGS of all directories that were walked."""
+        return make_table(self._listings, LISTINGS)
 
     def issues(self) -> pa.Table:
         """Return ISSUES found up to now, in the order in which they were met."""
@@ -317,6 +332,10 @@ class Walker:
             self._directory_codes.extend([len(self._batch_directories)] * n_datasets)
             self._batch_directories.append(directory)
             self._check_collection(directory, session)
+        is_sure = not (listing.issues or listing.linked or listing.n_strays)
+        stamp = listing.stamp if is_sure and listing.stamp else (None, None, None)
+        below = "/".join(listing.subdirectories)
+        self._listings.append((directory, *stamp, listing.n_others, below))
         self.n_other_files += listing.n_others
         self.counter.add(files=n_datasets + listing.n_others)
         return listing.subdirectories + listing.linked
