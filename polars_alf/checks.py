@@ -25,7 +25,6 @@ from polars_alf.errors import (
 )
 from polars_alf.layout import Place
 
-
 Result = TypeVar("Result")
 
 

@@ -175,8 +175,8 @@ def index_archive(
     ArchiveBusyError
         Another run is writing the same tables.
     ScanError
-        The archive went away or does not answer, none of its sessions could be read, or a worker was killed; the
-        tables are as they were.
+        The archive went away or does not answer, none of its sessions could be read, or a worker
+        was killed; the tables are as they were.
     OutputError
         The tables cannot be written; those that were there are whole.
     CommitError
