@@ -78,8 +78,12 @@ class Folder:
         self.is_done = False
         self.is_lost = False
         self.lock = threading.Lock()
-        self.n_left = 1  # pieces to examine, the last one foremost
+        self.n_left = 1  # pieces that are not examined yet; the last one is there from the start
         self.target: int | str = ""
+
+    def __del__(self) -> None:
+        # When its last piece is examined, or when a visit that ended early is forgotten.
+        close(self.target)
 
 
 class _Helper(threading.Thread):
@@ -175,6 +179,7 @@ class Ahead:
         traceback: TracebackType | None,
     ) -> None:
         self._is_closed = True
+        self._jobs.clear()
         for _ in self._helpers:
             self._tokens.put(False)
 
@@ -231,7 +236,7 @@ class Ahead:
         for helper in helpers:
             if self._op_timeout is not None and now - helper.since > self._op_timeout:
                 self._give_up(helper)
-        n_slow = sum(now - helper.since > SLOW_SECONDS for helper in self._helpers)
+        n_slow = sum(now - helper.since > SLOW_SECONDS for helper in [*self._helpers])
         self._keep(self._pace.size + n_slow)
 
     def _keep(self, n_wanted: int) -> None:
@@ -247,12 +252,14 @@ class Ahead:
         folder = helper.folder
         if folder is None or helper.has_moved():
             return
+        with self._lock:
+            if helper not in self._helpers:
+                return
+            helper.is_dismissed = True
+            self._helpers.remove(helper)
         with folder.lock:
             if folder.n_left:
                 folder.is_lost = folder.is_done = True
-        with self._lock:
-            helper.is_dismissed = True
-            self._helpers.remove(helper)
         _hung[:] = [thread for thread in _hung if thread.is_alive()]
         _hung.append(helper)
         if len(_hung) > MOST_HUNG:
@@ -266,7 +273,10 @@ class Ahead:
 
     def _serve(self, helper: _Helper) -> None:
         while self._tokens.get() and not self._is_closed:
-            folder, piece = self._jobs.pop()
+            try:
+                folder, piece = self._jobs.pop()
+            except IndexError:  # cleared at this moment
+                return
             helper.n_steps += 1
             helper.folder = folder
             try:
@@ -347,10 +357,11 @@ class Ahead:
             folder.n_left -= 1
             if folder.n_left:
                 return
+        target, folder.target = folder.target, ""
         folder.is_done = True
         if folder is self._awaited:
             self._wakeups.put(None)
-        close(folder.target)
+        close(target)
 
 
 def _is_directory(entry: os.DirEntry[str]) -> bool:

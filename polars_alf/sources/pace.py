@@ -62,7 +62,7 @@ class Pace:
 
     def __init__(self, threads: int | None = None) -> None:
         self.size = min(threads or 1, _most_threads())
-        self.is_fixed = threads is not None
+        self._is_fixed = threads is not None
         self._trial: tuple[int, float, int] | None = None
         self._rest = 0
 
@@ -76,7 +76,7 @@ class Pace:
         rate
             Calls per second.
         """
-        if self.is_fixed:
+        if self._is_fixed:
             return
         self._rest = max(self._rest - 1, 0)
         if self._trial:
