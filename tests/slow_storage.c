@@ -71,7 +71,7 @@ static void delay(int kind, const char *call)
 
 static void delay_path(const char *path, const char *call)
 {
-    if (path && path[0] == '/') delay(kind_of(path), call);
+    if (path[0] == '/') delay(kind_of(path), call);
 }
 
 static void remember(int descriptor, const char *path)
@@ -82,30 +82,29 @@ static void remember(int descriptor, const char *path)
     }
 }
 
-static void remember_duplicate(int descriptor)
+/* Write the path of an open directory; return its length, or 0 where there is none. */
+static size_t find_path(int descriptor, char *path)
 {
-    char link[64], path[PATH_MAX];
+    char link[64];
     snprintf(link, sizeof link, "/proc/self/fd/%d", descriptor);
-    ssize_t length = readlink(link, path, sizeof path - 1);
-    if (length < 0) return;
-    path[length] = 0;
-    remember(descriptor, path);
+    ssize_t length = readlink(link, path, PATH_MAX - 1);
+    path[length > 0 ? length : 0] = 0;
+    return length > 0 ? length : 0;
 }
 
 static void delay_at(int directory, const char *name, const char *call)
 {
-    if (name && name[0] == '/') { delay_path(name, call); return; }
+    if (name[0] == '/') {
+        delay_path(name, call);
+        return;
+    }
     if (directory < 0 || directory >= MOST_DESCRIPTORS) return;
     int kind = kinds[directory];
-    if (hang && kind == 1) { /* perhaps what hangs is this file alone */
-        char link[64], path[PATH_MAX];
-        snprintf(link, sizeof link, "/proc/self/fd/%d", directory);
-        ssize_t length = readlink(link, path, sizeof path - 1);
-        if (length > 0 && (size_t)length + strlen(name) + 2 < sizeof path) {
-            path[length] = '/';
-            strcpy(path + length + 1, name);
-            if (!strcmp(path, hang)) kind = 2;
-        }
+    if (hang && kind != 2) { /* perhaps what hangs is this file alone */
+        char path[PATH_MAX];
+        size_t length = find_path(directory, path);
+        if (!strncmp(path, hang, length) && hang[length] == '/' && !strcmp(hang + length + 1, name))
+            kind = 2;
     }
     delay(kind, call);
 }
@@ -119,7 +118,7 @@ static void delay_at(int directory, const char *name, const char *call)
         REAL(int, symbol, const char *, int, ...); \
         delay_path(path, "open"); \
         int descriptor = real(path, flags, mode); \
-        if (path && path[0] == '/') remember(descriptor, path); \
+        if (path[0] == '/') remember(descriptor, path); \
         return descriptor; \
     }
 OPEN(open, "open")
@@ -145,7 +144,8 @@ DIR *fdopendir(int descriptor)
 {
     REAL(DIR *, "fdopendir", int);
     DIR *stream = real(descriptor);
-    if (stream) remember_duplicate(descriptor);
+    char path[PATH_MAX];
+    if (stream && find_path(descriptor, path)) remember(descriptor, path);
     return stream;
 }
 

@@ -19,7 +19,7 @@ from typing import Self
 
 from polars_alf.errors import ScanError
 from polars_alf.sources.listing import Lister, Listing, close
-from polars_alf.sources.pace import Meter, Pace
+from polars_alf.sources.pace import CALLS_PER_DIRECTORY, Meter, Pace
 
 FILES_PER_PIECE = 8
 """Files of a directory that one thread examines at a time: several share a large directory."""
@@ -27,7 +27,7 @@ FILES_PER_PIECE = 8
 MOST_WAITING = 4096
 """Pieces and folders to put off at most: beyond, memory matters more than who is free."""
 
-LOOK_SECONDS = 0.05
+LOOK_SECONDS = 0.025
 """How often to look after the threads while waiting."""
 
 SLOW_SECONDS = 1.0
@@ -78,8 +78,12 @@ class Folder:
         self.is_done = False
         self.is_lost = False
         self.lock = threading.Lock()
-        self.n_left = 1  # pieces to examine, the last one foremost
+        self.n_left = 1  # pieces that are not examined yet; the last one is there from the start
         self.target: int | str = ""
+
+    def __del__(self) -> None:
+        # When its last piece is examined, or when a visit that ended early is forgotten.
+        close(self.target)
 
 
 class _Helper(threading.Thread):
@@ -89,15 +93,18 @@ class _Helper(threading.Thread):
     ----------
     folder : Folder or None
         What it is at.
-    n_done : int
-        Steps since it began, at least one for each entry: as long as this rises it is not hung.
+    n_steps : int
+        Steps since it began, one for each call at least: as long as this rises it is not hung.
+    n_calls : int
+        Calls that took it forward, about.
     """
 
     def __init__(self, serve: Callable[[_Helper], None]) -> None:
         super().__init__(name="polars_alf-lists-ahead", daemon=True)
         self.folder: Folder | None = None
-        self.n_done = 0
-        self.n_seen = 0
+        self.n_steps = 0
+        self.n_calls = 0
+        self._seen = 0, 0
         self.since = time.monotonic()
         self.is_dismissed = False
         self._serve = serve
@@ -106,17 +113,21 @@ class _Helper(threading.Thread):
         self._serve(self)
 
     def look_at(self, now: float) -> int:
-        """Return the number of steps since the last look, and note when there was one."""
-        n_done = self.n_done
-        n_new = n_done - self.n_seen
-        if n_new or self.folder is None:
-            self.n_seen, self.since = n_done, now
-        return n_new
+        """Return the number of calls since the last look; note when it last took a step."""
+        n_steps, n_calls = self._seen
+        self._seen = self.n_steps, self.n_calls
+        if self.n_steps != n_steps or self.folder is None:
+            self.since = now
+        return self.n_calls - n_calls
+
+    def has_moved(self) -> bool:
+        """Tell whether it took a step since the last look."""
+        return self.n_steps != self._seen[0]
 
     def counting(self, entries: Iterable[os.DirEntry[str]]) -> Iterator[os.DirEntry[str]]:
         """Yield entries, each a step."""
         for entry in entries:
-            self.n_done += 1
+            self.n_steps += 1
             yield entry
 
 
@@ -154,7 +165,7 @@ class Ahead:
         self._helpers: list[_Helper] = []
         self._n_wanted = 0
         self._meter = Meter()
-        self._was_full = False
+        self._was_full = True
         self._last_look = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -168,6 +179,7 @@ class Ahead:
         traceback: TracebackType | None,
     ) -> None:
         self._is_closed = True
+        self._jobs.clear()
         for _ in self._helpers:
             self._tokens.put(False)
 
@@ -192,38 +204,39 @@ class Ahead:
         """
         # First this, then a look at whether it is done: a helper does it the other way round.
         self._awaited = folder
-        if self._meter.is_due():
-            self._look_after()
+        self._look_after()
         while not folder.is_done:
             with contextlib.suppress(queue.Empty):
                 self._wakeups.get(timeout=LOOK_SECONDS)
             if self._error:
                 raise self._error
-            if self._meter.is_due():
-                self._look_after()
+            self._look_after()
 
     # What the visiting thread does
 
     def _look_after(self) -> None:
         """See how the threads do: set their number, and give up what hangs."""
         now = time.monotonic()
-        was_away = now - self._last_look > 2 * LOOK_SECONDS + SLOW_SECONDS
+        since_last = now - self._last_look
+        if since_last < LOOK_SECONDS:
+            return
         self._last_look = now
-        seconds, busy = self._meter.read()
         helpers = [*self._helpers]
-        n_done = sum(helper.look_at(now) for helper in helpers)
+        self._meter.count(sum(helper.look_at(now) for helper in helpers))
         is_full = bool(self._jobs)
-        if is_full and self._was_full:
-            self._pace.note(busy, n_done / seconds)
+        if not (is_full and self._was_full):
+            self._meter.read()  # threads without work tell nothing of the storage
+        elif self._meter.n_calls >= self._pace.size:
+            self._pace.note(*self._meter.read())
         self._was_full = is_full
-        if was_away:
+        if since_last > SLOW_SECONDS:
             # Stopped, perhaps, and the threads with it: what they do now is yet to be seen.
             for helper in helpers:
                 helper.since = now
         for helper in helpers:
             if self._op_timeout is not None and now - helper.since > self._op_timeout:
                 self._give_up(helper)
-        n_slow = sum(now - helper.since > SLOW_SECONDS for helper in self._helpers)
+        n_slow = sum(now - helper.since > SLOW_SECONDS for helper in [*self._helpers])
         self._keep(self._pace.size + n_slow)
 
     def _keep(self, n_wanted: int) -> None:
@@ -237,14 +250,16 @@ class Ahead:
 
     def _give_up(self, helper: _Helper) -> None:
         folder = helper.folder
-        if folder is None:
+        if folder is None or helper.has_moved():
             return
+        with self._lock:
+            if helper not in self._helpers:
+                return
+            helper.is_dismissed = True
+            self._helpers.remove(helper)
         with folder.lock:
             if folder.n_left:
                 folder.is_lost = folder.is_done = True
-        with self._lock:
-            helper.is_dismissed = True
-            self._helpers.remove(helper)
         _hung[:] = [thread for thread in _hung if thread.is_alive()]
         _hung.append(helper)
         if len(_hung) > MOST_HUNG:
@@ -258,8 +273,11 @@ class Ahead:
 
     def _serve(self, helper: _Helper) -> None:
         while self._tokens.get() and not self._is_closed:
-            folder, piece = self._jobs.pop()
-            helper.n_done += 1
+            try:
+                folder, piece = self._jobs.pop()
+            except IndexError:  # cleared at this moment
+                return
+            helper.n_steps += 1
             helper.folder = folder
             try:
                 if piece is None:
@@ -304,6 +322,7 @@ class Ahead:
                     files.append(entry)
         except OSError as error:
             stop = error
+        helper.n_calls += CALLS_PER_DIRECTORY
         rest = Piece(files, Listing(lister.names))
         folder.pieces.append(rest)
         self._take(helper, folder, rest)
@@ -327,10 +346,11 @@ class Ahead:
     def _take(self, helper: _Helper, folder: Folder, piece: Piece) -> None:
         """Examine some entries of a directory, and have listed what lies below them."""
         listing = piece.listing
-        n_before = len(listing.subdirectories), len(listing.linked)
+        n_before = len(listing.sizes), len(listing.subdirectories), len(listing.linked)
         entries = helper.counting(piece.entries)
         self._lister.take(entries, folder.path, folder.session, listing)
-        names = [*listing.subdirectories[n_before[0] :], *listing.linked[n_before[1] :]]
+        helper.n_calls += len(listing.sizes) - n_before[0]
+        names = [*listing.subdirectories[n_before[1] :], *listing.linked[n_before[2] :]]
         self._ask_below(folder, piece, names)
 
     def _ask_below(self, folder: Folder, piece: Piece, names: Sequence[str]) -> None:
@@ -344,10 +364,11 @@ class Ahead:
             folder.n_left -= 1
             if folder.n_left:
                 return
+        target, folder.target = folder.target, ""
         folder.is_done = True
         if folder is self._awaited:
             self._wakeups.put(None)
-        close(folder.target)
+        close(target)
 
 
 def _is_directory(entry: os.DirEntry[str]) -> bool:

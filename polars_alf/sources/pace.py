@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
@@ -19,19 +20,25 @@ MOST_THREADS = 128
 DESCRIPTORS_PER_THREAD = 4
 """A directory under way has two, and as much again may wait for its last files."""
 
+CALLS_PER_DIRECTORY = 2
+"""One to open it and one to read it, as a server sees it, beside one for each dataset."""
+
 IDLE = 0.4
 """Share of the time that the processor is at work below which more calls go under way."""
 
 CROWDED = 0.95
 """Share above which fewer do: threads would only wait for each other."""
 
-FASTEST_GROWTH = 8
-"""Most that the number grows at once: the less is known, the smaller the step."""
+FASTEST_GROWTH = 16
+"""Most that the number is multiplied by at once."""
 
 LEAST_GAIN = 1.2
-"""What must become of the rate for growth to be kept."""
+"""What the rate must be multiplied by for a larger number to be kept."""
 
-WINDOWS_WITHOUT_GROWTH = 50
+WINDOWS_OF_TRIAL = 5
+"""How often to look for that gain: directories differ, and so do the calls that they need."""
+
+WINDOWS_WITHOUT_GROWTH = 20
 """How long to stay with a number that more did not improve on."""
 
 
@@ -55,11 +62,11 @@ class Pace:
 
     def __init__(self, threads: int | None = None) -> None:
         self.size = min(threads or 1, _most_threads())
-        self.is_fixed = threads is not None
-        self._before: tuple[int, float] | None = None
+        self._is_fixed = threads is not None
+        self._trial: tuple[int, float, int] | None = None
         self._rest = 0
 
-    def note(self, busy: float, rate: float | None = None) -> None:
+    def note(self, busy: float, rate: float) -> None:
         """Learn from a time in which there was work for all threads.
 
         Parameters
@@ -67,19 +74,25 @@ class Pace:
         busy
             Share of the time that the processor was at work.
         rate
-            What was done in a second; None if that is not known.
+            Calls per second.
         """
-        if self.is_fixed:
+        if self._is_fixed:
             return
-        before, self._before = self._before, None
         self._rest = max(self._rest - 1, 0)
-        if before and rate is not None and rate < LEAST_GAIN * before[1]:
-            self.size, self._rest = before[0], WINDOWS_WITHOUT_GROWTH
-        elif busy > CROWDED:
+        if self._trial:
+            size, enough, left = self._trial
+            if rate >= enough:
+                self._trial = None
+            elif left:
+                self._trial = size, enough, left - 1
+                return
+            else:
+                self.size, self._rest, self._trial = size, WINDOWS_WITHOUT_GROWTH, None
+                return
+        if busy > CROWDED:
             self.size = max(self.size // 2, 1)
         elif busy < IDLE and not self._rest:
-            if rate is not None:
-                self._before = self.size, rate
+            self._trial = self.size, LEAST_GAIN * rate, WINDOWS_OF_TRIAL
             growth = min(CROWDED / max(busy, 0.01), FASTEST_GROWTH)
             self.size = min(int(self.size * growth), _most_threads())
 
@@ -100,44 +113,51 @@ def find_pace(root: str) -> Pace:
 
 
 class Meter:
-    """Measure the time between two readings, and how much of it the processor was at work."""
+    """Measure times, and how much of them the processor was at work.
+
+    Attributes
+    ----------
+    n_calls : int
+        Calls since the last reading.
+    """
 
     def __init__(self) -> None:
-        self.restart()
+        self._restart()
 
-    def restart(self) -> None:
-        """Begin to measure anew."""
+    def _restart(self) -> None:
         self._start = time.perf_counter()
-        self._cpu = time.process_time()
-        self._switches = _count_switches()
+        # Of the whole process: a thread that waits for Python's lock does not wait for storage.
+        self._work = time.process_time() + _read_delay()
+        self.n_calls = 0
 
-    def is_due(self) -> bool:
-        """Tell whether it is time for a reading."""
+    def count(self, n_calls: int) -> bool:
+        """Add to the calls since the last reading; tell whether it is time for one."""
+        self.n_calls += n_calls
         return time.perf_counter() - self._start >= WINDOW_SECONDS
 
     def read(self) -> tuple[float, float]:
-        """Return seconds since the last reading, and the share that the processor was at work.
-
-        At work for other processes counts as well: where those take the processor away, there is
-        nothing to be gained by threads.
-        """
-        start, cpu, switches = self._start, self._cpu, self._switches
-        self.restart()
+        """Return the share of the time that the processor was at work, and calls per second."""
+        start, work, n_calls = self._start, self._work, self.n_calls
+        self._restart()
         seconds = self._start - start
-        given_up, taken_away = (
-            now - then for now, then in zip(self._switches, switches, strict=True)
-        )
-        # All of the process' time, not of one thread: what waits for Python's lock is at work.
-        busy = (self._cpu - cpu) / seconds
-        return seconds, max(busy, 1.0) if taken_away > given_up else busy
+        return (self._work - work) / seconds, n_calls / seconds
 
 
-def _count_switches() -> tuple[int, int]:
-    """Return how often the process gave the processor up to wait, and how often it was taken."""
-    if resource is None:
-        return 0, 0
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_nvcsw, usage.ru_nivcsw
+def _read_delay() -> float:
+    """Return the seconds that this thread waited for a processor; 0 where the system is silent.
+
+    Other processes may take the processor away. That is nothing that threads would help against.
+    """
+    try:
+        descriptor = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+    except OSError:
+        return 0.0
+    try:
+        return int(os.read(descriptor, 64).split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
+    finally:
+        os.close(descriptor)
 
 
 def _most_threads() -> int:

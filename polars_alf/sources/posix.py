@@ -27,7 +27,7 @@ from polars_alf.progress import Counter
 from polars_alf.schema import DIRECTORIES, ENTRIES, ISSUES, LISTINGS, IssueKind, make_table
 from polars_alf.sources.ahead import Ahead, Below
 from polars_alf.sources.listing import Issue, Known, Lister, Listing, Names, Options
-from polars_alf.sources.pace import Meter, Pace, find_pace
+from polars_alf.sources.pace import CALLS_PER_DIRECTORY, Meter, Pace, find_pace
 
 ROWS_PER_BATCH = 65_536
 """Least number of rows after which a batch is handed on, at the end of a directory."""
@@ -275,10 +275,11 @@ class Walker:
             n_before = self._begin_directory()
             self._lister.list(directory, session, self._batch)
             names = self._end_directory(directory, session, n_before)
+            n_calls = CALLS_PER_DIRECTORY + len(self._batch.sizes) - n_before
             yield directory, session, names
             stack += below(directory, session, names)
-            if meter.is_due():
-                pace.note(meter.read()[1])
+            if meter.count(n_calls):
+                pace.note(*meter.read())
 
     def _visit_ahead(
         self, first: Sequence[tuple[str, str | None]], below: Below, pace: Pace

@@ -1,0 +1,85 @@
+"""Index on storage that is slow per call: `python benchmarks/bench_latency.py ARCHIVE SMALL`.
+
+ARCHIVE is one of scripts/make_archive.py with `--subjects 10` (72,000 files), SMALL one with
+`--subjects 5 --sessions 10` (3,600 files), where one call at a time is waited for as well. Each
+open, readdir and stat below them takes longer by a library that tests/slow_storage.c makes, in two
+ways: for every entry that is read ("call"), or once for hundreds, as often as the system is asked
+for more ("buffer").
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from measure import describe_machine
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from slow_storage import build_library, find_obstacle, slow_down
+
+MILLISECONDS = (0.0, 1.0, 5.0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("archive", type=Path)
+    parser.add_argument("small", type=Path)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    if obstacle := find_obstacle():
+        sys.exit(f"error: {obstacle}")
+    archive, small = options.archive.resolve(), options.small.resolve()
+    cases = [
+        (root, milliseconds, readdir, threads)
+        for root, threads in ((archive, None), (small, None), (small, 1))
+        for milliseconds in MILLISECONDS
+        for readdir in (("buffer", "call") if milliseconds else ("call",))
+    ]
+    seconds: dict[tuple[object, ...], list[float]] = {case: [] for case in cases}
+    counts: dict[tuple[object, ...], set[int]] = {case: set() for case in cases}
+    with tempfile.TemporaryDirectory() as folder:
+        library = build_library(Path(folder))
+        for turn in range(options.rounds):
+            for case in cases:
+                root, milliseconds, readdir, threads = case
+                environment = slow_down(library, root, milliseconds, readdir)
+                report = index(root, folder, environment, threads)
+                seconds[case].append(report["seconds"])
+                counts[case].add(report["n_datasets"])
+                print(f"{turn + 1:3} {case[1:]}: {report['seconds']:.2f} s", file=sys.stderr)
+    print(f"{describe_machine()}; warm cache; {options.rounds} rounds in turn\n")
+    print("| datasets | slower by (ms) | each readdir | threads | median (s) | min to max |")
+    print("|---|---|---|---|---|---|")
+    for case in cases:
+        _, milliseconds, readdir, threads = case
+        times = seconds[case]
+        found = ", ".join(f"{count:,}" for count in sorted(counts[case]))
+        print(
+            f"| {found} | {milliseconds:g} | {readdir if milliseconds else ''} "
+            f"| {threads or 'measured'} | {statistics.median(times):.2f} "
+            f"| {min(times):.2f} to {max(times):.2f} |"
+        )
+
+
+def index(
+    root: Path, folder: str, environment: dict[str, str], threads: int | None
+) -> dict[str, float]:
+    """Index with default settings, but for the threads; return the report."""
+    command = [sys.executable, "-m", "polars_alf", "index", str(root), "--out-dir", folder]
+    command += ["--json", "--quiet", *(["--threads", str(threads)] if threads else [])]
+    output = subprocess.run(
+        command, env=os.environ | environment, stdout=subprocess.PIPE, check=True
+    ).stdout
+    report: dict[str, float] = json.loads(output)
+    return report
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""Slow and hanging storage, by the library that slow_storage.c makes. Linux only."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal
+
+SOURCE = Path(__file__).with_suffix(".c")
+
+
+def find_obstacle() -> str | None:
+    """Return why the library cannot be made here, None if it can."""
+    if sys.platform != "linux":
+        return "LD_PRELOAD is known to work on Linux only"
+    if not shutil.which("cc"):
+        return "there is no C compiler: install one, such as gcc, as cc"
+    return None
+
+
+def build_library(folder: Path) -> Path:
+    """Compile the library into a folder."""
+    library = folder / "slow_storage.so"
+    command = ["cc", "-O2", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, SOURCE, "-ldl"]
+    subprocess.run(command, check=True)
+    return library
+
+
+def slow_down(
+    library: Path,
+    prefix: Path,
+    milliseconds: float,
+    readdir: Literal["call", "buffer"] = "call",
+) -> dict[str, str]:
+    """Return the environment in which each open, readdir and stat below a path takes longer.
+
+    C libraries call readdir once an entry, and ask the system for hundreds of entries at a time:
+    ``buffer`` slows only what would be such a question.
+    """
+    return {
+        "LD_PRELOAD": str(library),
+        "SLOW_PREFIX": str(prefix),
+        "SLOW_US": str(round(milliseconds * 1000)),
+        "SLOW_READDIR": readdir,
+    }
+
+
+def hang(
+    library: Path, path: Path, call: Literal["open", "readdir", "stat"] | None = None
+) -> dict[str, str]:
+    """Return the environment in which a directory hangs for an hour, in all calls or in one."""
+    variables = {"LD_PRELOAD": str(library), "SLOW_HANG": str(path)}
+    return variables | ({"SLOW_HANG_IN": call} if call else {})
