@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import operator
 import uuid
 from collections.abc import MutableMapping, Sequence
 from typing import Any
@@ -22,6 +21,7 @@ from polars_alf.cache.indexes import (
     find_order,
     holds_uuid_strings,
     is_ordered,
+    list_integers,
     note_order,
     pack_uuids,
     rank_octets,
@@ -245,9 +245,7 @@ def _rank_ids(ids: pd.Index[Any]) -> tuple[pd.Index[Any], Codes]:
     return note_order(ids.take(order[is_first])), ranks
 
 
-def _merge_ordered(
-    old: pd.Index[Any], new: pd.Index[Any]
-) -> tuple[pd.Index[Any], Codes, Codes]:
+def _merge_ordered(old: pd.Index[Any], new: pd.Index[Any]) -> tuple[pd.Index[Any], Codes, Codes]:
     """Merge distinct ids that are in order; return also the place of each in the result."""
     places, is_fresh = _find_places(old, new)
     if not is_fresh.any():
@@ -267,17 +265,13 @@ def _find_places(old: pd.Index[Any], new: pd.Index[Any]) -> tuple[Codes, npt.NDA
     """Return where in the old ids each new one is, or belongs, and whether it is fresh."""
     haystack, needles = old.to_numpy(dtype=object), new.to_numpy(dtype=object)
     if len(needles) > len(haystack) // 100 and isinstance(needles[0], uuid.UUID):
-        # UUIDs are compared in Python and integers in C, which pays for getting them all.
-        haystack, needles = _as_integers(haystack), _as_integers(needles)
+        # Faster comparisons pay for the integers of all.
+        haystack, needles = list_integers(haystack), list_integers(needles)
     places = np.searchsorted(haystack, needles)
     is_fresh = np.ones(len(needles), dtype=bool)
     is_inside = places < len(haystack)
     is_fresh[is_inside] = haystack[places[is_inside]] != needles[is_inside]
     return places, is_fresh
-
-
-def _as_integers(uuids: Objects) -> Objects:
-    return np.fromiter(map(operator.attrgetter("int"), uuids), dtype=object, count=len(uuids))
 
 
 def _mark_missing(codes: Sequence[Codes], levels: Sequence[pd.Index[Any]]) -> list[Codes]:
