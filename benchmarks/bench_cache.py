@@ -205,22 +205,22 @@ def bench(rows: int, repeats: int, folder: Path) -> Iterator[dict[str, Any]]:
     new_record, newer_record = (record.rename((record.name[0], uuid.uuid4())) for _ in range(2))
     del datasets
 
-    def run(case: str, results: list[Any]) -> Iterator[dict[str, Any]]:
+    def name_steps(case: str, results: list[Any]) -> Iterator[dict[str, Any]]:
         for suffix, result in zip(("", ", again"), results, strict=False):
             yield {"rows": rows, "case": case + suffix, **result}
 
     (loaded,) = bench_load(in_order, rounds)
     for key, module in (("one_bytes", theirs), ("our_bytes", ours)):
         loaded[key] = measure_memory(module, small, in_order)
-    yield from run("load, sorted", [loaded])
-    yield from run("load, not sorted", bench_load(in_disorder, rounds))
+    yield from name_steps("load, sorted", [loaded])
+    yield from name_steps("load, not sorted", bench_load(in_disorder, rounds))
     for case, start, batches in (
         ("merge, a tenth is new", without_tenth, [tenth, new_tenth]),
         ("merge, a tenth changes", in_order, [tenth, other_tenth]),
         ("merge, one record is new", in_order, [new_record, newer_record]),
         ("merge, one record changes", in_order, [record, other_record]),
     ):
-        yield from run(case, bench_merges(start, batches, rounds))
+        yield from name_steps(case, bench_merges(start, batches, rounds))
 
 
 def describe_machine() -> dict[str, Any]:

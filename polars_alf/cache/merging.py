@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import uuid
-from collections.abc import MutableMapping, Sequence
+from collections.abc import MutableMapping
 from typing import Any
 
 import numpy as np
@@ -165,27 +165,43 @@ def _cast_columns(records: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
 
 def _merge_rows(table: pd.DataFrame, records: pd.DataFrame, names: list[Any]) -> pd.DataFrame:
     """Combine frames of the same columns: of rows with the same id, the records' remains."""
-    old, new = _split_index(table.index), _split_index(records.index)
-    levels, old_codes, new_codes = zip(*map(_merge_level, old, new), strict=True)
+    index, chosen = _merge_indexes(table.index, records.index, names)
+    merged = pd.concat([table, records], ignore_index=True).take(chosen)
+    merged.index = index
+    return merged
+
+
+def _merge_indexes(
+    old: pd.Index[Any], new: pd.Index[Any], names: list[Any]
+) -> tuple[pd.Index[Any], Codes]:
+    """Return the sorted index of both, and the row of each entry: of the old, then the new."""
+    split = _split_index(old), _split_index(new)
+    levels, old_codes, new_codes = zip(*map(_merge_level, *split), strict=True)
     sizes = [len(level) + 1 for level in levels]
-    old_rows, new_rows = combine_codes(old_codes, sizes), combine_codes(new_codes, sizes)
+    chosen = _choose_rows(combine_codes(old_codes, sizes), combine_codes(new_codes, sizes))
+    codes = []
+    for level, *pair in zip(levels, old_codes, new_codes, strict=True):
+        places = np.concatenate(pair)[chosen]
+        codes.append(np.where(places == len(level), -1, places))
+    return build_index(levels, codes, names), chosen
+
+
+def _choose_rows(old: npt.NDArray[np.int64], new: npt.NDArray[np.int64]) -> Codes:
+    """Return the positions, in the old rows and then the new ones, of what a merge leaves.
+
+    Rows are numbers, as of `combine_codes`, and equal where their ids are.
+    """
     # Of the records with the same id, the first.
-    distinct, first = np.unique(new_rows, return_index=True)
-    nearest = np.minimum(np.searchsorted(distinct, old_rows), len(distinct) - 1)
-    is_updated = distinct[nearest] == old_rows
+    distinct, first = np.unique(new, return_index=True)
+    nearest = np.minimum(np.searchsorted(distinct, old), len(distinct) - 1)
+    is_updated = distinct[nearest] == old
     is_fresh = np.ones(len(distinct), dtype=bool)
     is_fresh[nearest[is_updated]] = False
-
-    kept = np.arange(len(table))
-    kept[is_updated] = len(table) + first[nearest[is_updated]]
-    chosen = np.concatenate([kept, len(table) + first[is_fresh]])
-    order = find_order(np.concatenate([old_rows, distinct[is_fresh]]))
-    if order is not None:
-        chosen = chosen[order]
-    merged = pd.concat([table, records], ignore_index=True).take(chosen)
-    codes = [np.concatenate(pair)[chosen] for pair in zip(old_codes, new_codes, strict=True)]
-    merged.index = build_index(levels, _mark_missing(codes, levels), names)
-    return merged
+    kept = np.arange(len(old))
+    kept[is_updated] = len(old) + first[nearest[is_updated]]
+    chosen = np.concatenate([kept, len(old) + first[is_fresh]])
+    order = find_order(np.concatenate([old, distinct[is_fresh]]))
+    return chosen if order is None else chosen[order]
 
 
 def _split_index(index: pd.Index[Any]) -> list[tuple[Codes, pd.Index[Any]]]:
@@ -272,13 +288,6 @@ def _find_places(old: pd.Index[Any], new: pd.Index[Any]) -> tuple[Codes, npt.NDA
     is_inside = places < len(haystack)
     is_fresh[is_inside] = haystack[places[is_inside]] != needles[is_inside]
     return places, is_fresh
-
-
-def _mark_missing(codes: Sequence[Codes], levels: Sequence[pd.Index[Any]]) -> list[Codes]:
-    return [
-        np.where(level_codes == len(level), -1, level_codes)
-        for level_codes, level in zip(codes, levels, strict=True)
-    ]
 
 
 def _unify_ids(old: pd.Index[Any], new: pd.Index[Any]) -> tuple[pd.Index[Any], pd.Index[Any]]:
