@@ -4,7 +4,8 @@
 
 ONE's function and ours take turns, on the same files and records. A ratio is the median of those
 of the pairs; its spread is their extremes. Results are compared, so that a fast wrong answer
-shows. Memory is the growth of a fresh process's peak while it loads.
+shows. Memory is the growth of a fresh process's peak while it loads. The seconds of processors
+(CPU) tell the most where others use the machine too.
 
 A merge into freshly loaded tables is followed by another like it, "again", as in a client that
 stays open. Beyond a million rows ONE takes minutes for a round: there are two at most, and none
@@ -127,16 +128,17 @@ def as_new_objects(records: pd.DataFrame, ids: list[str] | None = None) -> pd.Da
     return ours.cast_index_object(records.set_index(index))
 
 
-def clock(call: Callable[[], Any]) -> tuple[float, Any]:
+def clock(call: Callable[[], Any]) -> tuple[tuple[float, float], Any]:
+    """Return the seconds that pass, and those of processors, beside the result."""
     gc.collect()
-    start = time.perf_counter()
+    start, start_cpu = time.perf_counter(), time.process_time()
     result = call()
-    return time.perf_counter() - start, result
+    return (time.perf_counter() - start, time.process_time() - start_cpu), result
 
 
 def compare(prepare: Callable[[Any], list[Callable[[], Any]]], rounds: range) -> list[Any]:
     """Time the steps that `prepare` makes for a module, in turns; round -1 warms up."""
-    times: dict[Any, list[list[float]]] = {theirs: [], ours: []}
+    times: dict[Any, list[Any]] = {theirs: [], ours: []}
     for number in rounds:
         results = []
         for module in (theirs, ours) if number % 2 else (ours, theirs):
@@ -151,14 +153,17 @@ def compare(prepare: Callable[[Any], list[Callable[[], Any]]], rounds: range) ->
     return [summarize(*step) for step in zip(one, our, strict=True)]
 
 
-def summarize(one: tuple[float, ...], our: tuple[float, ...]) -> dict[str, Any]:
-    ratios = [slow / fast for slow, fast in zip(one, our, strict=True)]
+def summarize(one: Any, our: Any) -> dict[str, Any]:
+    (one_s, one_cpu_s), (our_s, our_cpu_s) = (zip(*pairs, strict=True) for pairs in (one, our))
+    ratios = [slow / fast for slow, fast in zip(one_s, our_s, strict=True)]
     return {
-        "one_s": statistics.median(one),
-        "ours_s": statistics.median(our),
+        "one_s": statistics.median(one_s),
+        "ours_s": statistics.median(our_s),
         "ratio": statistics.median(ratios),
         "ratio_min": min(ratios),
         "ratio_max": max(ratios),
+        "one_cpu_s": statistics.median(one_cpu_s),
+        "ours_cpu_s": statistics.median(our_cpu_s),
     }
 
 
@@ -239,6 +244,7 @@ def print_row(row: dict[str, Any]) -> None:
     print(
         f"| {row['rows']:,} | {row['case']} | {row['one_s']:.3f} | {row['ours_s']:.3f} "
         f"| {row['ratio']:.1f} | {row['ratio_min']:.1f} to {row['ratio_max']:.1f} "
+        f"| {row['one_cpu_s']:.3f} | {row['ours_cpu_s']:.3f} "
         f"| {' | '.join(memory)} |",
         flush=True,
     )
@@ -252,8 +258,11 @@ def main() -> None:
     options = parser.parse_args()
     machine = describe_machine()
     print(json.dumps(machine))
-    print("| rows | case | ONE (s) | ours (s) | ratio | spread | ONE (MB) | ours (MB) |")
-    print("|---:|---|---:|---:|---:|---:|---:|---:|", flush=True)
+    print(
+        "| rows | case | ONE (s) | ours (s) | ratio | spread | ONE (CPU s) | ours (CPU s) "
+        "| ONE (MB) | ours (MB) |"
+    )
+    print("|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|", flush=True)
     results = []
     for rows in options.rows:
         with tempfile.TemporaryDirectory() as folder:
