@@ -4,7 +4,12 @@
 
 ONE's function and ours take turns, on the same files and records. A ratio is the median of those
 of the pairs; its spread is their extremes. Results are compared, so that a fast wrong answer
-shows. Memory is the growth of a fresh process's peak while it loads.
+shows. Memory is the growth of a fresh process's peak while it loads. The seconds of processors
+(CPU) tell the most where others use the machine too.
+
+A merge into freshly loaded tables is followed by another like it, "again", as in a client that
+stays open. Beyond a million rows ONE takes minutes for a round: there are two at most, and none
+to warm up.
 """
 
 from __future__ import annotations
@@ -20,7 +25,8 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -111,66 +117,73 @@ def write_tables(folder: Path, tables: dict[str, pd.DataFrame]) -> Path:
     return folder
 
 
-def as_new_objects(records: pd.DataFrame) -> pd.DataFrame:
-    """Give records ids of their own, as if from a database: none is shared with a table."""
-    index = pd.MultiIndex.from_arrays(
-        [records.index.get_level_values(name).map(str) for name in records.index.names],
-        names=records.index.names,
-    )
+def as_new_objects(records: pd.DataFrame, ids: list[str] | None = None) -> pd.DataFrame:
+    """Give records ids of their own, as if from a database: none is shared with a table.
+
+    They are those the records have, or the given ones for the datasets.
+    """
+    eids, old_ids = (records.index.get_level_values(name).map(str) for name in ("eid", "id"))
+    arrays = [eids, old_ids if ids is None else ids]
+    index = pd.MultiIndex.from_arrays(arrays, names=["eid", "id"])
     return ours.cast_index_object(records.set_index(index))
 
 
-def clock(call: Callable[[], Any]) -> tuple[float, Any]:
+def clock(call: Callable[[], Any]) -> tuple[tuple[float, float], Any]:
+    """Return the seconds that pass, and those of processors, beside the result."""
     gc.collect()
-    start = time.perf_counter()
+    start, start_cpu = time.perf_counter(), time.process_time()
     result = call()
-    return time.perf_counter() - start, result
+    return (time.perf_counter() - start, time.process_time() - start_cpu), result
 
 
-def compare(prepare: Callable[[Any], Callable[[], Any]], repeats: int) -> dict[str, Any]:
-    """Time calls that `prepare` makes for a module, in turns, after one of each to warm up."""
-    times: dict[Any, list[float]] = {theirs: [], ours: []}
-    for repeat in range(-1, repeats):
+def compare(prepare: Callable[[Any], list[Callable[[], Any]]], rounds: range) -> list[Any]:
+    """Time the steps that `prepare` makes for a module, in turns; round -1 warms up."""
+    times: dict[Any, list[Any]] = {theirs: [], ours: []}
+    for number in rounds:
         results = []
-        for module in (theirs, ours) if repeat % 2 else (ours, theirs):
-            seconds, result = clock(prepare(module))
-            results.append(result)
-            if repeat >= 0:
+        for module in (theirs, ours) if number % 2 else (ours, theirs):
+            seconds, made = zip(*map(clock, prepare(module)), strict=True)
+            results.append(made[-1])
+            if number >= 0:
                 times[module].append(seconds)
         for name in ("sessions", "datasets"):
             assert_frame_equal(results[0][name], results[1][name])
-        del results, result
-    ratios = [slow / fast for slow, fast in zip(times[theirs], times[ours], strict=True)]
+        del results, made
+    one, our = (zip(*times[module], strict=True) for module in (theirs, ours))
+    return [summarize(*step) for step in zip(one, our, strict=True)]
+
+
+def summarize(one: Any, our: Any) -> dict[str, Any]:
+    (one_s, one_cpu_s), (our_s, our_cpu_s) = (zip(*pairs, strict=True) for pairs in (one, our))
+    ratios = [slow / fast for slow, fast in zip(one_s, our_s, strict=True)]
     return {
-        "one_s": statistics.median(times[theirs]),
-        "ours_s": statistics.median(times[ours]),
+        "one_s": statistics.median(one_s),
+        "ours_s": statistics.median(our_s),
         "ratio": statistics.median(ratios),
         "ratio_min": min(ratios),
         "ratio_max": max(ratios),
+        "one_cpu_s": statistics.median(one_cpu_s),
+        "ours_cpu_s": statistics.median(our_cpu_s),
     }
 
 
-def bench_load(folder: Path, repeats: int) -> dict[str, Any]:
-    return compare(lambda module: lambda: module.load_tables(folder), repeats)
+def bench_load(folder: Path, rounds: range) -> list[Any]:
+    return compare(lambda module: [lambda: module.load_tables(folder)], rounds)
 
 
-def bench_merge(folder: Path, keep: Any, records: Any, repeats: int) -> dict[str, Any]:
-    """Merge records into the kept rows of freshly loaded tables."""
+def bench_merges(folder: Path, batches: list[Any], rounds: range) -> list[Any]:
+    """Merge records into freshly loaded tables, one batch after the other."""
 
-    def prepare(module: Any) -> Callable[[], Any]:
+    def prepare(module: Any) -> list[Callable[[], Any]]:
         cache = ours.load_tables(folder)
-        if keep is not None:
-            cache["datasets"] = cache["datasets"][keep]
-            cache["datasets"].index = cache["datasets"].index.remove_unused_levels()
-        given = records.copy()
 
-        def merge() -> Any:
-            module.merge_tables(cache, datasets=given)
+        def merge(records: Any) -> Any:
+            module.merge_tables(cache, datasets=records)
             return cache
 
-        return merge
+        return [partial(merge, records.copy()) for records in batches]
 
-    return compare(prepare, repeats)
+    return compare(prepare, rounds)
 
 
 def measure_memory(module: Any, small: Path, folder: Path) -> int:
@@ -178,37 +191,41 @@ def measure_memory(module: Any, small: Path, folder: Path) -> int:
     return int(subprocess.run(arguments, capture_output=True, check=True, text=True).stdout)
 
 
-def bench(rows: int, repeats: int, folder: Path) -> list[dict[str, Any]]:
+def bench(rows: int, repeats: int, folder: Path) -> Iterator[dict[str, Any]]:
+    rounds = range(-1, repeats) if rows <= 1_000_000 else range(min(repeats, 2))
     tables = make_tables(rows)
-    in_order = write_tables(folder / f"sorted{rows}", tables)
+    in_order = write_tables(folder / "sorted", tables)
     shuffled = {name: table.sample(frac=1, random_state=0) for name, table in tables.items()}
-    in_disorder = write_tables(folder / f"shuffled{rows}", shuffled)
-    small = write_tables(folder / f"small{rows}", make_tables(100))
+    in_disorder = write_tables(folder / "shuffled", shuffled)
+    tenth_of = np.arange(rows) % 10
+    tables["datasets"] = tables["datasets"][tenth_of != 0]
+    without_tenth = write_tables(folder / "without", tables)
+    small = write_tables(folder / "small", make_tables(100))
     del tables, shuffled
 
     datasets = ours.load_tables(in_order).datasets
-    is_tenth = np.arange(rows) % 10 == 0
-    tenth = as_new_objects(datasets[is_tenth])
-    one_record = datasets.iloc[rows // 2].copy()
-    new_record = one_record.copy()
-    new_record.name = (one_record.name[0], uuid.uuid4())
+    tenth, other_tenth = (as_new_objects(datasets[tenth_of == n]) for n in (0, 1))
+    new_tenth = as_new_objects(tenth, make_ids(np.random.default_rng(1), len(tenth)))
+    record, other_record = (datasets.iloc[rows // n].copy() for n in (2, 3))
+    new_record, newer_record = (record.rename((record.name[0], uuid.uuid4())) for _ in range(2))
     del datasets
 
-    cases: dict[str, Callable[[], dict[str, Any]]] = {
-        "load, sorted": lambda: bench_load(in_order, repeats),
-        "load, not sorted": lambda: bench_load(in_disorder, repeats),
-        "merge, a tenth is new": lambda: bench_merge(in_order, ~is_tenth, tenth, repeats),
-        "merge, a tenth changes": lambda: bench_merge(in_order, None, tenth, repeats),
-        "merge, one record changes": lambda: bench_merge(in_order, None, one_record, repeats),
-        "merge, one record is new": lambda: bench_merge(in_order, None, new_record, repeats),
-    }
-    results = {}
-    for case, run in cases.items():
-        results[case] = run()
-        print(f"{rows:,} rows, {case}: ratio {results[case]['ratio']:.1f}", file=sys.stderr)
-    one_bytes, our_bytes = (measure_memory(module, small, in_order) for module in (theirs, ours))
-    results["load, sorted"] |= {"one_bytes": one_bytes, "our_bytes": our_bytes}
-    return [{"rows": rows, "case": case, **result} for case, result in results.items()]
+    def name_steps(case: str, results: list[Any]) -> Iterator[dict[str, Any]]:
+        for suffix, result in zip(("", ", again"), results, strict=False):
+            yield {"rows": rows, "case": case + suffix, **result}
+
+    (loaded,) = bench_load(in_order, rounds)
+    for key, module in (("one_bytes", theirs), ("our_bytes", ours)):
+        loaded[key] = measure_memory(module, small, in_order)
+    yield from name_steps("load, sorted", [loaded])
+    yield from name_steps("load, not sorted", bench_load(in_disorder, rounds))
+    for case, start, batches in (
+        ("merge, a tenth is new", without_tenth, [tenth, new_tenth]),
+        ("merge, a tenth changes", in_order, [tenth, other_tenth]),
+        ("merge, one record is new", in_order, [new_record, newer_record]),
+        ("merge, one record changes", in_order, [record, other_record]),
+    ):
+        yield from name_steps(case, bench_merges(start, batches, rounds))
 
 
 def describe_machine() -> dict[str, Any]:
@@ -222,17 +239,15 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def print_table(results: list[dict[str, Any]]) -> None:
-    print("| rows | case | ONE (s) | ours (s) | ratio | spread | ONE (MB) | ours (MB) |")
-    print("|---:|---|---:|---:|---:|---:|---:|---:|")
-    for row in results:
-        memory = [f"{row[k] / 1e6:.0f}" if k in row else "" for k in ("one_bytes", "our_bytes")]
-        print(
-            f"| {row['rows']:,} | {row['case']} | {row['one_s']:.3f} | {row['ours_s']:.3f} "
-            f"| {row['ratio']:.1f} | {row['ratio_min']:.1f} to {row['ratio_max']:.1f} "
-            f"| {' | '.join(memory)} |",
-            flush=True,
-        )
+def print_row(row: dict[str, Any]) -> None:
+    memory = [f"{row[key] / 1e6:.0f}" if key in row else "" for key in ("one_bytes", "our_bytes")]
+    print(
+        f"| {row['rows']:,} | {row['case']} | {row['one_s']:.3f} | {row['ours_s']:.3f} "
+        f"| {row['ratio']:.1f} | {row['ratio_min']:.1f} to {row['ratio_max']:.1f} "
+        f"| {row['one_cpu_s']:.3f} | {row['ours_cpu_s']:.3f} "
+        f"| {' | '.join(memory)} |",
+        flush=True,
+    )
 
 
 def main() -> None:
@@ -242,12 +257,18 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where to keep the results with their machine")
     options = parser.parse_args()
     machine = describe_machine()
-    results = []
-    with tempfile.TemporaryDirectory() as folder:
-        for rows in options.rows:
-            results += bench(rows, options.repeats, Path(folder))
     print(json.dumps(machine))
-    print_table(results)
+    print(
+        "| rows | case | ONE (s) | ours (s) | ratio | spread | ONE (CPU s) | ours (CPU s) "
+        "| ONE (MB) | ours (MB) |"
+    )
+    print("|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|", flush=True)
+    results = []
+    for rows in options.rows:
+        with tempfile.TemporaryDirectory() as folder:
+            for row in bench(rows, options.repeats, Path(folder)):
+                print_row(row)
+                results.append(row)
     if options.json:
         options.json.write_text(json.dumps({"machine": machine, "results": results}, indent=1))
 

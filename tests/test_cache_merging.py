@@ -2,6 +2,7 @@
 
 import copy
 import datetime
+import pickle
 import random
 import uuid
 
@@ -98,6 +99,41 @@ def test_datasets(table, records, mirrored, drop, extra, origin, seed):
 def test_sessions_and_datasets(table, records, datasets, more, strict):
     cache = make_cache(table, datasets)
     assert_merges_alike(cache, strict=strict, sessions=records, datasets=more)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    table=datasets_frames(min_size=1),
+    batches=st.lists(datasets_frames(min_size=1), min_size=2, max_size=4),
+    step=st.sampled_from([1, 2, -1]),
+)
+def test_what_was_merged_into_before(table, batches, step):
+    cache = make_cache(datasets=table)
+    for records in batches:
+        cache["datasets"] = cache["datasets"].iloc[::step]  # all the ids stay in the levels
+        assert_merges_alike(cache, datasets=records)
+        ours.merge_tables(cache, datasets=records)
+        merged = cache["datasets"]
+        assert merged.index.is_monotonic_increasing
+        assert merged.index.is_unique
+        assert pickle.loads(pickle.dumps(merged)).equals(merged)
+
+
+@settings(deadline=None, max_examples=30)
+@given(records=datasets_frames(min_size=1), more=datasets_frames(min_size=1))
+def test_levels_turned_round_in_the_same_memory(records, more):
+    cache = make_cache()
+    ours.merge_tables(cache, datasets=records)
+    index = cache["datasets"].index
+    cache["datasets"].index = pd.MultiIndex(
+        levels=[level[::-1] for level in index.levels],
+        codes=[
+            len(level) - 1 - codes for level, codes in zip(index.levels, index.codes, strict=True)
+        ],
+        names=index.names,
+    )
+    assert cache["datasets"].index.equals(index)
+    assert_merges_alike(cache, datasets=more)
 
 
 @settings(deadline=None, max_examples=30)

@@ -8,6 +8,7 @@ from collections.abc import MutableMapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from polars_alf.cache.frames import INDEX_NAMES, QC_TYPE, _metadata, parse_qc
@@ -19,6 +20,9 @@ from polars_alf.cache.indexes import (
     combine_codes,
     find_order,
     holds_uuid_strings,
+    is_ordered,
+    list_integers,
+    note_order,
     pack_uuids,
     rank_octets,
 )
@@ -161,70 +165,129 @@ def _cast_columns(records: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
 
 def _merge_rows(table: pd.DataFrame, records: pd.DataFrame, names: list[Any]) -> pd.DataFrame:
     """Combine frames of the same columns: of rows with the same id, the records' remains."""
-    old, new = _split_index(table.index), _split_index(records.index)
-    levels, codes = zip(*map(_merge_level, old, new), strict=True)
-    rows = combine_codes(codes, [len(level) + 1 for level in levels])
-    old_rows, new_rows = np.split(rows, [len(table)])
+    index, chosen = _merge_indexes(table.index, records.index, names)
+    merged = pd.concat([table, records], ignore_index=True).take(chosen)
+    merged.index = index
+    return merged
+
+
+def _merge_indexes(
+    old: pd.Index[Any], new: pd.Index[Any], names: list[Any]
+) -> tuple[pd.Index[Any], Codes]:
+    """Return the sorted index of both, and the row of each entry: of the old, then the new."""
+    split = _split_index(old), _split_index(new)
+    levels, old_codes, new_codes = zip(*map(_merge_level, *split), strict=True)
+    sizes = [len(level) + 1 for level in levels]
+    chosen = _choose_rows(combine_codes(old_codes, sizes), combine_codes(new_codes, sizes))
+    codes = []
+    for level, *pair in zip(levels, old_codes, new_codes, strict=True):
+        places = np.concatenate(pair)[chosen]
+        codes.append(np.where(places == len(level), -1, places))
+    return build_index(levels, codes, names), chosen
+
+
+def _choose_rows(old: npt.NDArray[np.int64], new: npt.NDArray[np.int64]) -> Codes:
+    """Return the positions, in the old rows and then the new ones, of what a merge leaves.
+
+    Rows are numbers, as of `combine_codes`, and equal where their ids are.
+    """
     # Of the records with the same id, the first.
-    distinct, first = np.unique(new_rows, return_index=True)
-    nearest = np.minimum(np.searchsorted(distinct, old_rows), len(distinct) - 1)
-    is_updated = distinct[nearest] == old_rows
+    distinct, first = np.unique(new, return_index=True)
+    nearest = np.minimum(np.searchsorted(distinct, old), len(distinct) - 1)
+    is_updated = distinct[nearest] == old
     is_fresh = np.ones(len(distinct), dtype=bool)
     is_fresh[nearest[is_updated]] = False
-
-    kept = np.arange(len(table))
-    kept[is_updated] = len(table) + first[nearest[is_updated]]
-    chosen = np.concatenate([kept, len(table) + first[is_fresh]])
-    order = find_order(rows[chosen])
-    if order is not None:
-        chosen = chosen[order]
-    merged = pd.concat([table, records], ignore_index=True).take(chosen)
-    chosen_codes = [
-        np.where(level_codes[chosen] == len(level), -1, level_codes[chosen])
-        for level, level_codes in zip(levels, codes, strict=True)
-    ]
-    merged.index = build_index(levels, chosen_codes, names)
-    return merged
+    kept = np.arange(len(old))
+    kept[is_updated] = len(old) + first[nearest[is_updated]]
+    chosen = np.concatenate([kept, len(old) + first[is_fresh]])
+    order = find_order(np.concatenate([old, distinct[is_fresh]]))
+    return chosen if order is None else chosen[order]
 
 
 def _split_index(index: pd.Index[Any]) -> list[tuple[Codes, pd.Index[Any]]]:
     """Return for each level the codes of the rows, -1 if missing, and the distinct ids."""
-    if not isinstance(index, pd.MultiIndex):
-        codes, ids = index.factorize()
-        return [(codes, pd.Index(ids))]
-    # A few rows taken from a large table still have all its ids.
-    index = index.remove_unused_levels()
-    return [
-        (np.asarray(codes, dtype=np.int64), ids)
-        for codes, ids in zip(index.codes, index.levels, strict=True)
-    ]
+    if isinstance(index, pd.MultiIndex):
+        return [*map(_drop_unused, index.codes, index.levels)]
+    if is_ordered(index) and not index.hasnans:
+        return [(np.arange(len(index)), index)]
+    codes, ids = index.factorize()
+    return [(codes, pd.Index(ids))]
+
+
+def _drop_unused(codes: Codes, ids: pd.Index[Any]) -> tuple[Codes, pd.Index[Any]]:
+    """Drop ids that no row has: a few rows taken from a large table still have all of them.
+
+    `MultiIndex.remove_unused_levels` does not keep the others in order.
+    """
+    is_used = np.zeros(len(ids) + 1, dtype=bool)
+    is_used[codes] = True
+    is_used = is_used[:-1]  # the code -1 has marked the last
+    if is_used.all():
+        return codes, ids
+    return np.append(np.cumsum(is_used) - 1, -1)[codes], ids[is_used]
 
 
 def _merge_level(
     old: tuple[Codes, pd.Index[Any]], new: tuple[Codes, pd.Index[Any]]
-) -> tuple[pd.Index[Any], Codes]:
-    """Return the distinct ids of both in order, and the position of each row's id in them."""
+) -> tuple[pd.Index[Any], Codes, Codes]:
+    """Return the distinct ids of both in order, and the place in them of each row's id.
+
+    A missing id has the place after the last: it comes last, as in pandas.
+    """
     (old_codes, old_ids), (new_codes, new_ids) = old, new
     old_ids, new_ids = _unify_ids(old_ids, new_ids)
-    ids = old_ids.append(new_ids)
-    ranks, first = _rank_ids(ids)
-    # A missing id, whose code is -1, has the code after the last: it comes last, as in pandas.
-    ranks = np.append(ranks, len(first))
-    codes = [old_codes, np.where(new_codes < 0, -1, new_codes + len(old_ids))]
-    return ids.take(first), ranks[np.concatenate(codes)]
+    old_ids, old_ranks = _rank_ids(old_ids)
+    new_ids, new_ranks = _rank_ids(new_ids)
+    ids, old_places, new_places = _merge_ordered(old_ids, new_ids)
+    # The code -1 takes the last.
+    old_places = np.append(old_places[old_ranks], len(ids))
+    new_places = np.append(new_places[new_ranks], len(ids))
+    return ids, old_places[old_codes], new_places[new_codes]
 
 
-def _rank_ids(ids: pd.Index[Any]) -> tuple[Codes, Codes]:
-    """Do as `rank_octets`, for ids of any one kind."""
+def _rank_ids(ids: pd.Index[Any]) -> tuple[pd.Index[Any], Codes]:
+    """Return the distinct ids in order, and the place in them of each."""
+    if is_ordered(ids):
+        return ids, np.arange(len(ids))
     values: Objects = ids.to_numpy(dtype=object)
-    if len(values) and isinstance(values[0], uuid.UUID):
-        return rank_octets(pack_uuids(values))
+    if isinstance(values[0], uuid.UUID):
+        ranks, first = rank_octets(pack_uuids(values))
+        return note_order(ids.take(first)), ranks
     order = np.argsort(values, kind="stable")
     is_first = np.ones(len(order), dtype=bool)
     is_first[1:] = values[order][1:] != values[order][:-1]
     ranks = np.empty(len(order), dtype=np.int64)
     ranks[order] = np.cumsum(is_first) - 1
-    return ranks, order[is_first]
+    return note_order(ids.take(order[is_first])), ranks
+
+
+def _merge_ordered(old: pd.Index[Any], new: pd.Index[Any]) -> tuple[pd.Index[Any], Codes, Codes]:
+    """Merge distinct ids that are in order; return also the place of each in the result."""
+    places, is_fresh = _find_places(old, new)
+    if not is_fresh.any():
+        return old, np.arange(len(old)), places
+    fresh_before = np.cumsum(is_fresh)
+    new_places = places + fresh_before - is_fresh
+    n_fresh = fresh_before[-1]
+    pushed = np.bincount(places[is_fresh], minlength=len(old) + 1)
+    old_places = np.arange(len(old)) + np.cumsum(pushed)[:-1]
+    order = np.empty(len(old) + n_fresh, dtype=np.int64)
+    order[old_places] = np.arange(len(old))
+    order[new_places[is_fresh]] = len(old) + np.arange(n_fresh)
+    return note_order(old.append(new[is_fresh]).take(order)), old_places, new_places
+
+
+def _find_places(old: pd.Index[Any], new: pd.Index[Any]) -> tuple[Codes, npt.NDArray[np.bool_]]:
+    """Return where in the old ids each new one is, or belongs, and whether it is fresh."""
+    haystack, needles = old.to_numpy(dtype=object), new.to_numpy(dtype=object)
+    if len(needles) > len(haystack) // 100 and isinstance(needles[0], uuid.UUID):
+        # Faster comparisons pay for the integers of all.
+        haystack, needles = list_integers(haystack), list_integers(needles)
+    places = np.searchsorted(haystack, needles)
+    is_fresh = np.ones(len(needles), dtype=bool)
+    is_inside = places < len(haystack)
+    is_fresh[is_inside] = haystack[places[is_inside]] != needles[is_inside]
+    return places, is_fresh
 
 
 def _unify_ids(old: pd.Index[Any], new: pd.Index[Any]) -> tuple[pd.Index[Any], pd.Index[Any]]:
@@ -240,7 +303,8 @@ def _unify_ids(old: pd.Index[Any], new: pd.Index[Any]) -> tuple[pd.Index[Any], p
 
 
 def _find_kinds(ids: pd.Index[Any]) -> set[type]:
-    return set(map(type, ids.to_numpy())) if ids.dtype == object else {type(id_) for id_ in ids[:1]}
+    # Ids of several kinds have no order.
+    return set(map(type, ids[:1] if ids.dtype != object or is_ordered(ids) else ids.to_numpy()))
 
 
 def _as_uuids(ids: pd.Index[Any], kinds: set[type]) -> pd.Index[Any]:
