@@ -7,20 +7,23 @@ complete or not at all: an interrupted run can go on with the shards that it had
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
+import xxhash
 
 from polars_alf.schema import ISSUES
 from polars_alf.shards import Shard
 
+_UNDER_WAY = ".tmp"
 _RECEIPT = "receipt.json"
 _ROWS = ("sessions", "datasets", "changes", "issues")
 
@@ -74,7 +77,7 @@ def shard_folder(spool: Path, shard: Shard) -> Iterator[Path]:
         Folder to write into.
     """
     final = spool / shard.name
-    beside = spool / f"{shard.name}.{uuid.uuid4().hex}.tmp"
+    beside = spool / f"{shard.name}.{uuid.uuid4().hex}{_UNDER_WAY}"
     beside.mkdir()
     try:
         yield beside
@@ -89,8 +92,13 @@ def shard_folder(spool: Path, shard: Shard) -> Iterator[Path]:
 
 
 def write_receipt(folder: Path, shard: Shard, receipt: Receipt) -> None:
-    """Write the receipt of a shard into its folder, with its units: the last thing to do."""
-    text = json.dumps({"receipt": asdict(receipt), "units": shard.units})
+    """Write the receipt of a shard into its folder, with its units: the last thing to do.
+
+    It also has digests of the other files there, as after a loss of power a name can be there
+    without its content.
+    """
+    digests = {file.name: _digest(file) for file in sorted(folder.glob("*.arrow"))}
+    text = json.dumps({"receipt": asdict(receipt), "units": shard.units, "digests": digests})
     (folder / _RECEIPT).write_text(text, encoding="utf-8")
 
 
@@ -140,12 +148,8 @@ def find_finished(spool: Path) -> list[tuple[Receipt, list[str]]]:
     finished = []
     for folder in sorted(spool.iterdir()):
         found = _read_receipt(folder)
-        if (
-            found
-            and found[0].is_whole
-            and all((folder / f"{name}.arrow").is_file() for name in _ROWS)
-        ):
-            finished.append(found)
+        if found and found[0].is_whole and _has_all(folder, found[2]):
+            finished.append(found[:2])
         else:
             shutil.rmtree(folder, ignore_errors=True)
     return finished
@@ -158,10 +162,24 @@ def read_units(spool: Path) -> Iterator[tuple[str, list[str]]]:
             yield folder.name, found[1]
 
 
-def _read_receipt(folder: Path) -> tuple[Receipt, list[str]] | None:
+def _has_all(folder: Path, digests: Mapping[str, str]) -> bool:
+    try:
+        return all(_digest(folder / name) == digest for name, digest in digests.items())
+    except OSError:
+        return False
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, xxhash.xxh3_64).hexdigest()
+
+
+def _read_receipt(folder: Path) -> tuple[Receipt, list[str], dict[str, str]] | None:
+    if folder.suffix == _UNDER_WAY:
+        return None
     try:
         values = json.loads((folder / _RECEIPT).read_text(encoding="utf-8"))
         receipt = Receipt(**values["receipt"] | {"path": str(folder)})
-        return receipt, [str(unit) for unit in values["units"]]
+        return receipt, [str(unit) for unit in values["units"]], dict(values["digests"])
     except (OSError, ValueError, LookupError, TypeError):
         return None

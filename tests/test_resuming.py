@@ -198,13 +198,16 @@ index_archive({str(many)!r}, executor="serial", namespace="test")
 def test_a_shard_that_is_damaged_is_scanned_again(many: Path, tmp_path: Path) -> None:
     _end_after(25, many)
     (run,) = (many / store.STATE_DIR).glob("run-*")
-    first, second, third, fourth = sorted((run / "shards").iterdir())[:4]
+    first, second, third, fourth, fifth, sixth = sorted((run / "shards").iterdir())[:6]
     (first / "receipt.json").write_text("{")
     (second / "datasets.arrow").unlink()
     (third / "receipt.json").unlink()
     fourth.rename(fourth.with_name(f"{fourth.name}.0.tmp"))
+    # As after a loss of power.
+    (fifth / "datasets.arrow").write_bytes(bytes((fifth / "datasets.arrow").stat().st_size))
+    (sixth / "sessions.arrow").write_bytes(b"")
     report = index_archive(many, namespace="test")
-    assert 22 <= report.n_resumed <= 23
+    assert report.n_resumed == 26 - 6
     _assert_equal(_rows(many), _expected(many, tmp_path))
 
 
