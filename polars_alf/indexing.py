@@ -29,6 +29,7 @@ from polars_alf.checks import (
     parse_exclude,
     parse_namespace,
 )
+from polars_alf.cluster import Cluster
 from polars_alf.errors import (
     NoSessionsWarning,
     OutputError,
@@ -36,14 +37,20 @@ from polars_alf.errors import (
     ScanError,
     TableWarning,
 )
-from polars_alf.executors import Executor, check_executor, count_workers, run_tasks
+from polars_alf.executors import Executor, Workers, count_workers, open_workers, run_tasks
 from polars_alf.ids import make_namespace
 from polars_alf.layout import count_places
 from polars_alf.progress import CounterFile, Monitor, Progress
 from polars_alf.reports import IndexReport, count_changes, count_issues, describe_run
 from polars_alf.scanning import ShardTask, choose_executor, index_shard
 from polars_alf.schema import CHANGES, ISSUES, SESSIONS, polars_schema
-from polars_alf.shards import LEAST_UNITS, path_key, plan_shards
+from polars_alf.shards import (
+    LEAST_UNITS,
+    SHARDS_PER_WORKER,
+    SHARDS_WANTED,
+    path_key,
+    plan_shards,
+)
 from polars_alf.snapshots import Snapshot
 from polars_alf.sources.posix import Options, Walker
 
@@ -58,7 +65,7 @@ def index_archive(
     hash_files: bool = False,
     lab: str | None = None,
     n_jobs: int | None = None,
-    executor: Executor | None = None,
+    executor: Executor | str | None = None,
     namespace: uuid.UUID | str | None = None,
     follow_links: bool = False,
     exclude: str | Sequence[str] = (),
@@ -84,10 +91,11 @@ def index_archive(
     lab
         Lab of the sessions that lie in no lab's folder. Never part of an id.
     n_jobs
-        Number of workers; by default one for each processor.
+        Number of workers; by default one for each processor, or each thread of a cluster.
     executor
         ``serial``, ``threads`` or ``processes``; by default processes, or serial where there is
-        little to do. All give the same tables.
+        little to do. Or ``dask://HOST:PORT``, the scheduler of a Dask cluster: its workers must see
+        the root and the folder for the tables at the same paths. All give the same tables.
     namespace
         What UUIDs are made in, a UUID or any name; by default that of the tables that are there,
         or else a new one.
@@ -118,8 +126,10 @@ def index_archive(
     ArchiveBusyError
         Another run is writing the same tables.
     ScanError
-        The archive went away, none of its sessions could be read, or a worker was killed; the
-        tables are as they were.
+        The archive went away, none of its sessions could be read, a worker was killed, or the
+        cluster failed; the tables are as they were.
+    MissingExtraError
+        A cluster was given, and Dask is not installed.
     OutputError
         The tables cannot be written; those that were there are whole.
     CommitError
@@ -138,12 +148,13 @@ def index_archive(
     store.check_replaceable(folder)
     identity = _identify(root)
     options = Options(follow_links, parse_exclude(exclude), store.own_files(folder, root))
-    executor = check_executor(executor)
-    n_jobs = count_workers(n_jobs)
+    opened = open_workers(executor)
+    count_workers(n_jobs)
     given = parse_namespace(namespace)
     check_namespace(given, store.read_namespace(folder, root)[0], folder)
     walker = Walker(str(root), options)
-    with Monitor(progress, walker.counter) as monitor:
+    with opened as workers, Monitor(progress, walker.counter) as monitor:
+        n_jobs = count_workers(n_jobs, workers)
         units = walker.survey()
         lab = check_lab(lab, count_places(list_subjects(root, units)))
         with _writing(folder), commits.locked_state(folder):
@@ -174,7 +185,7 @@ def index_archive(
                 hash_files=hash_files,
                 snapshot=str(snapshot.path) if snapshot else None,
             )
-            receipts, n_jobs = _scan(task, run, snapshot, units, executor, n_jobs, monitor)
+            receipts, n_jobs = _scan(task, run, snapshot, units, workers, n_jobs, monitor)
             monitor.stage = "write"
             with runs.discarded_on_error(run):
                 _check_identity(root, identity)
@@ -223,7 +234,7 @@ def _scan(
     run: runs.Run,
     snapshot: Snapshot | None,
     units: Sequence[str],
-    executor: Executor | None,
+    workers: Workers | None,
     n_jobs: int,
     monitor: Monitor,
 ) -> tuple[list[spool.Receipt], int]:
@@ -242,21 +253,30 @@ def _scan(
         How many workers there were.
     """
     # Files that are read take longer than any shard's own cost.
-    shards = plan_shards(units, 1 if task.hash_files else LEAST_UNITS, run.finished)
+    least = 1 if task.hash_files else LEAST_UNITS
+    wanted = max(SHARDS_WANTED, SHARDS_PER_WORKER * n_jobs)
+    shards = plan_shards(units, least, run.finished, wanted=wanted)
     n_jobs = min(n_jobs, max(len(shards), 1))
-    executor = executor or choose_executor(len(shards), n_jobs, hash_files=task.hash_files)
-    counters = CounterFile.create(Path(task.counters), len(shards))
+    workers = workers or choose_executor(len(shards), n_jobs, hash_files=task.hash_files)
+    counters = CounterFile.create(run.path / "counters", len(shards))
+    # Machines that write to the same page of a shared file system undo each other's figures.
+    is_far = isinstance(workers, Cluster)
+    if is_far:
+        task = replace(task, counters=None)
     monitor.begin_scan(counters, len(shards), len(run.receipts))
     known = snapshot.find_shards(shards) if snapshot else {}
     tasks = [
         replace(task, shard=shard, known_shards=known.get(shard.index, ())) for shard in shards
     ]
     receipts = [*run.receipts]
-    for receipt in run_tasks(index_shard, tasks, executor=executor, n_jobs=n_jobs):
+    total = counters.slot(0)
+    for receipt in run_tasks(index_shard, tasks, executor=workers, n_jobs=n_jobs):
         receipts.append(receipt)
+        if is_far:
+            total.add(*receipt.counts)
         monitor.shards += 1
     receipts.sort(key=lambda receipt: path_key(receipt.first_unit))
-    return receipts, 1 if executor == "serial" else n_jobs
+    return receipts, 1 if workers == "serial" else n_jobs
 
 
 @contextmanager

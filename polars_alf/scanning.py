@@ -59,7 +59,7 @@ class ShardTask:
     spool
         Folder for the results of the shards.
     counters
-        File to count in, see `polars_alf.progress`.
+        File to count in, see `polars_alf.progress`; None where it could not be shared.
     shard
         What to walk.
     lab
@@ -77,7 +77,7 @@ class ShardTask:
     root: str
     options: Options
     spool: str
-    counters: str
+    counters: str | None
     shard: Shard = field(default_factory=lambda: Shard(0, ()))
     lab: str = ""
     namespace: UUID | None = None
@@ -85,12 +85,27 @@ class ShardTask:
     snapshot: str | None = None
     known_shards: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        return f"the shard from {self.shard.units[0]} to {self.shard.units[-1]}"
+
+    def find_unseen(self) -> str | None:
+        """Return a path that the task needs and this machine lacks, None where all is there."""
+        if not os.access(self.spool, os.W_OK | os.X_OK):
+            return self.spool
+        # Files come and go, but hardly all of a shard at once. An archive that is not mounted
+        # here would otherwise look like one that was emptied.
+        if not any(Path(self.root, unit).exists() for unit in self.shard.units):
+            return str(Path(self.root, self.shard.units[0]))
+        return None
+
 
 def index_shard(task: ShardTask) -> spool.Receipt:
     """Walk a shard, make its rows of both tables, and leave them in the spool."""
     start = time.perf_counter()
     oldest_unsure = time.time_ns() - snapshots.GRAIN_NS
-    counter = CounterFile(Path(task.counters)).slot(task.shard.index)
+    counter = (
+        CounterFile(Path(task.counters)).slot(task.shard.index) if task.counters else Counter()
+    )
     walker = Walker(task.root, task.options, counter)
     batches = list(walker.walk(task.shard.units))
     entries, changes = _compare(task, walker, _join_batches(batches))
@@ -117,6 +132,7 @@ def index_shard(task: ShardTask) -> spool.Receipt:
         n_other_files=walker.n_other_files,
         n_changes=n_changes,
         is_whole=not any(kind in PASSING for kind in issues.column("kind").to_pylist()),
+        counts=counter.total(),
         seconds=time.perf_counter() - start,
     )
     with spool.shard_folder(Path(task.spool), task.shard) as folder:
