@@ -156,6 +156,14 @@ def index(
         str | None,
         typer.Option(metavar="|".join(EXECUTORS), help="Where workers run.", show_default=False),
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="dask://HOST:PORT",
+            help="Scheduler of a Dask cluster to run on, instead of here.",
+            show_default=False,
+        ),
+    ] = None,
     namespace: Annotated[
         str | None,
         typer.Option(
@@ -227,6 +235,8 @@ def index(
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but with issues under --strict.
     """
+    if cluster and executor:
+        raise OptionError("--executor is for this machine; give either that or --cluster")
     stderr = Console(stderr=True)
     as_lines = progress is ProgressKind.JSON
     silent = (quiet and not as_lines) or progress is ProgressKind.NONE
@@ -240,7 +250,7 @@ def index(
             hash_files=hash_files,
             lab=lab,
             n_jobs=jobs,
-            executor=check_executor(executor),
+            executor=cluster or check_executor(executor),
             namespace=namespace,
             follow_links=follow_links,
             exclude=exclude or (),

@@ -1,16 +1,20 @@
-"""Run the same function over many tasks: in turn, in threads, or in processes."""
+"""Run the same function over many tasks: in turn, in threads, in processes, or on a cluster."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, TypeVar, get_args
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal, TypeAlias, TypeVar, get_args
 
 import joblib
 
+from polars_alf import cluster
+from polars_alf.cluster import Cluster
 from polars_alf.errors import OptionError, ScanError
 
 Executor = Literal["serial", "threads", "processes"]
 EXECUTORS: tuple[Executor, ...] = get_args(Executor)
+Workers: TypeAlias = Executor | Cluster
 
 _BACKENDS = {"serial": "sequential", "threads": "threading", "processes": "loky"}
 
@@ -18,13 +22,16 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-def count_workers(n_jobs: int | None) -> int:
+def count_workers(n_jobs: int | None, workers: Workers | None = None) -> int:
     """Return how many workers to run.
 
     Parameters
     ----------
     n_jobs
-        A number of workers; None or -1 takes one for each processor that this process may use.
+        A number of workers; None or -1 takes one for each processor that this process may use, or
+        for each thread of a cluster.
+    workers
+        Where they run.
 
     Raises
     ------
@@ -32,7 +39,7 @@ def count_workers(n_jobs: int | None) -> int:
         The number is zero, or below -1.
     """
     if n_jobs is None or n_jobs == -1:
-        return int(joblib.cpu_count())
+        return workers.n_threads if isinstance(workers, Cluster) else int(joblib.cpu_count())
     if n_jobs < 1:
         raise OptionError(f"n_jobs is {n_jobs}; give a number of workers from 1 on, or None")
     return n_jobs
@@ -51,11 +58,30 @@ def check_executor(executor: str | None) -> Executor | None:
     raise OptionError(f"there is no executor {executor!r}; give one of {', '.join(EXECUTORS)}")
 
 
+def open_workers(executor: str | None) -> AbstractContextManager[Workers | None]:
+    """Return a context that gives `run_tasks` its workers; None where they are still to be chosen.
+
+    Parameters
+    ----------
+    executor
+        One of `EXECUTORS`, or the address of a cluster. It is checked at once; to a cluster, the
+        context connects.
+
+    Raises
+    ------
+    OptionError
+        It is neither.
+    """
+    if executor is not None and "://" in executor:
+        return cluster.connect(cluster.parse_address(executor))
+    return nullcontext(check_executor(executor))
+
+
 def run_tasks(
     function: Callable[[Task], Result],
     tasks: Sequence[Task],
     *,
-    executor: Executor,
+    executor: Workers,
     n_jobs: int,
     ordered: bool = False,
 ) -> Iterator[Result]:
@@ -66,19 +92,22 @@ def run_tasks(
     function
         A function that a worker can import.
     tasks
-        Its arguments.
+        Its arguments; for a cluster, each a `polars_alf.cluster.SharedTask`.
     executor
         Where the workers run.
     n_jobs
-        How many they are; ignored by ``serial``.
+        How many they are; ignored by ``serial``. See `polars_alf.cluster.run_tasks` for a cluster.
     ordered
         Whether results come in the order of the tasks; else in the order in which they are done.
 
     Raises
     ------
     ScanError
-        A worker was killed. What `function` raises comes through as it is.
+        A worker was killed, or the cluster failed. What `function` raises comes through as it is.
     """
+    if isinstance(executor, Cluster):
+        yield from cluster.run_tasks(executor, function, tasks, n_jobs=n_jobs, ordered=ordered)
+        return
     parallel = joblib.Parallel(
         n_jobs=1 if executor == "serial" else min(n_jobs, max(len(tasks), 1)),
         backend=_BACKENDS[executor],

@@ -36,6 +36,7 @@ from polars_alf.checks import (
     parse_exclude,
     parse_namespace,
 )
+from polars_alf.cluster import Cluster
 from polars_alf.errors import (
     NoSessionsWarning,
     OptionError,
@@ -44,7 +45,7 @@ from polars_alf.errors import (
     ScanError,
     TableWarning,
 )
-from polars_alf.executors import Executor, check_executor, count_workers, run_tasks
+from polars_alf.executors import Executor, Workers, count_workers, open_workers, run_tasks
 from polars_alf.ids import make_namespace
 from polars_alf.known_ids import KnownIds
 from polars_alf.layout import count_places
@@ -61,7 +62,7 @@ from polars_alf.reports import (
 from polars_alf.rows import Rows, group_sessions
 from polars_alf.scanning import ShardTask, choose_executor, index_shard
 from polars_alf.schema import CHANGES, ISSUES, PASSING, polars_schema
-from polars_alf.shards import path_key, plan_shards
+from polars_alf.shards import SHARDS_PER_WORKER, SHARDS_WANTED, path_key, plan_shards
 from polars_alf.snapshots import Snapshot
 from polars_alf.sources.listing import Options
 from polars_alf.sources.posix import Walker
@@ -84,7 +85,7 @@ def index_archive(
     hash_files: bool = False,
     lab: str | None = None,
     n_jobs: int | None = None,
-    executor: Executor | None = None,
+    executor: Executor | str | None = None,
     namespace: uuid.UUID | str | None = None,
     follow_links: bool = False,
     exclude: str | Sequence[str] = (),
@@ -114,10 +115,11 @@ def index_archive(
     lab
         Lab of the sessions that lie in no lab's folder. Never part of an id.
     n_jobs
-        Number of workers; by default one for each processor.
+        Number of workers; by default one for each processor, or each thread of a cluster.
     executor
         ``serial``, ``threads`` or ``processes``; by default processes, or serial where there is
-        little to do. All give the same tables.
+        little to do. Or ``dask://HOST:PORT``, the scheduler of a Dask cluster: its workers must see
+        the root and the folder for the tables at the same paths. All give the same tables.
     namespace
         What UUIDs are made in, a UUID or any name; by default that of the tables that are there,
         or else a new one.
@@ -163,8 +165,10 @@ def index_archive(
     ArchiveBusyError
         Another run is writing the same tables.
     ScanError
-        The archive went away or does not answer, none of its sessions could be read, or a worker
-        was killed; the tables are as they were.
+        The archive went away or does not answer, none of its sessions could be read, a worker was
+        killed, or the cluster failed; the tables are as they were.
+    MissingExtraError
+        A cluster was given, and Dask is not installed.
     OutputError
         The tables cannot be written; those that were there are whole.
     CommitError
@@ -190,15 +194,16 @@ def index_archive(
         check_threads(threads),
         op_timeout,
     )
-    executor = check_executor(executor)
-    n_jobs = count_workers(n_jobs)
+    opened = open_workers(executor)
+    count_workers(n_jobs)
     given = parse_namespace(namespace)
     tables_known = [check_folder(tables, to_write=False) for tables in _as_list(ids_from)]
     if tables_known and not hash_ids:
         raise OptionError("ids are taken from tables or are paths; leave one of both out")
     check_namespace(given, store.read_namespace(folder, root)[0], folder)
     walker = Walker(str(root), options)
-    with Monitor(progress, walker.counter) as monitor:
+    with opened as workers, Monitor(progress, walker.counter) as monitor:
+        n_jobs = count_workers(n_jobs, workers)
         units = walker.survey()
         lab = check_lab(lab, count_places(list_subjects(root, units)))
         with _writing(folder), commits.locked_state(folder):
@@ -241,7 +246,7 @@ def index_archive(
                 quick=quick,
                 source=Walker,
             )
-            receipts, n_jobs = _scan(task, run, snapshot, units, executor, n_jobs, monitor)
+            receipts, n_jobs = _scan(task, run, snapshot, units, workers, n_jobs, monitor)
             monitor.stage = "write"
             with runs.discarded_on_error(run):
                 _check_identity(root, identity, op_timeout)
@@ -346,7 +351,7 @@ def _scan(
     run: runs.Run,
     snapshot: Snapshot | None,
     units: Sequence[str],
-    executor: Executor | None,
+    workers: Workers | None,
     n_jobs: int,
     monitor: Monitor,
 ) -> tuple[list[spool.Receipt], int]:
@@ -365,21 +370,30 @@ def _scan(
         How many workers there were.
     """
     # Files that are read take longer than any shard's own cost.
-    shards = plan_shards(units, 1 if task.hash_files else None, run.finished)
+    least = 1 if task.hash_files else None
+    wanted = max(SHARDS_WANTED, SHARDS_PER_WORKER * n_jobs)
+    shards = plan_shards(units, least, run.finished, wanted=wanted)
     n_jobs = min(n_jobs, max(len(shards), 1))
-    executor = executor or choose_executor(len(shards), n_jobs, hash_files=task.hash_files)
-    counters = CounterFile.create(Path(task.counters), len(shards))
+    workers = workers or choose_executor(len(shards), n_jobs, hash_files=task.hash_files)
+    counters = CounterFile.create(run.path / "counters", len(shards))
+    # Machines that write to the same page of a shared file system undo each other's figures.
+    is_far = isinstance(workers, Cluster)
+    if is_far:
+        task = replace(task, counters=None)
     monitor.begin_scan(counters, len(shards), len(run.receipts))
     known = snapshot.find_shards(shards) if snapshot else {}
     tasks = [
         replace(task, shard=shard, known_shards=known.get(shard.index, ())) for shard in shards
     ]
     receipts = [*run.receipts]
-    for receipt in run_tasks(index_shard, tasks, executor=executor, n_jobs=n_jobs):
+    total = counters.slot(0)
+    for receipt in run_tasks(index_shard, tasks, executor=workers, n_jobs=n_jobs):
         receipts.append(receipt)
+        if is_far:
+            total.add(*receipt.counts)
         monitor.shards += 1
     receipts.sort(key=lambda receipt: path_key(receipt.first_unit))
-    return receipts, 1 if executor == "serial" else n_jobs
+    return receipts, 1 if workers == "serial" else n_jobs
 
 
 @contextmanager

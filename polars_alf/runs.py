@@ -89,7 +89,7 @@ def open_run(
     """
     state = folder / STATE_DIR
     resumed = None
-    for path in state.glob("run-*"):
+    for path in [*state.glob("run-*")]:
         if not (restart or resumed):
             resumed = _resume(path, settings, frozenset(units))
         if not resumed or resumed.path != path:
@@ -123,6 +123,9 @@ def _resume(path: Path, settings: Settings, units: frozenset[str]) -> Run | None
             return None
         namespace = uuid.UUID(values["namespace"])
         begun = datetime.fromisoformat(values["begun"])
+        # Workers of the run that was interrupted may still be at it: under another name, the folder
+        # is out of their reach.
+        path = path.rename(path.with_name(f"run-{uuid.uuid4().hex}"))
         shards = spool.find_finished(path / "shards")
     except (OSError, ValueError, LookupError, TypeError) as error:
         _logger.info("the run in %s cannot be taken up: %s", path, error)

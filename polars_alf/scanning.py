@@ -58,7 +58,7 @@ class ShardTask:
     spool
         Folder for the results of the shards.
     counters
-        File to count in, see `polars_alf.progress`.
+        File to count in, see `polars_alf.progress`; None where it could not be shared.
     shard
         What to walk.
     lab
@@ -80,7 +80,7 @@ class ShardTask:
     root: str
     options: Options
     spool: str
-    counters: str
+    counters: str | None
     shard: Shard = field(default_factory=lambda: Shard(0, ()))
     lab: str = ""
     namespace: UUID | None = None
@@ -90,12 +90,27 @@ class ShardTask:
     quick: bool = False
     source: type[Walker] = Walker
 
+    def __str__(self) -> str:
+        return f"the shard from {self.shard.units[0]} to {self.shard.units[-1]}"
+
+    def find_unseen(self) -> str | None:
+        """Return a path that the task needs and this machine lacks, None where all is there."""
+        if not os.access(self.spool, os.W_OK | os.X_OK):
+            return self.spool
+        # Files come and go, but hardly all of a shard at once. An archive that is not mounted
+        # here would otherwise look like one that was emptied.
+        if not any(Path(self.root, unit).exists() for unit in self.shard.units):
+            return str(Path(self.root, self.shard.units[0]))
+        return None
+
 
 def index_shard(task: ShardTask) -> spool.Receipt:
     """Walk a shard, make its rows of both tables, and leave them in the spool."""
     start = time.perf_counter()
     begun_ns = time.time_ns()
-    counter = CounterFile(Path(task.counters)).slot(task.shard.index)
+    counter = (
+        CounterFile(Path(task.counters)).slot(task.shard.index) if task.counters else Counter()
+    )
     known = None
     if task.snapshot is not None:
         known = read_known(Path(task.snapshot), task.known_shards, task.shard.units)
@@ -126,6 +141,7 @@ def index_shard(task: ShardTask) -> spool.Receipt:
         n_other_files=walker.n_other_files,
         n_changes=n_changes,
         is_whole=not any(kind in PASSING for kind in issues.column("kind").to_pylist()),
+        counts=counter.total(),
         seconds=time.perf_counter() - start,
     )
     with spool.shard_folder(Path(task.spool), task.shard) as folder:

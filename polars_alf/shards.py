@@ -13,6 +13,8 @@ from itertools import groupby
 import xxhash
 
 SHARDS_WANTED = 64
+SHARDS_PER_WORKER = 4
+"""Where there are many workers: so that the last shards keep few of them waiting."""
 LEAST_UNITS = 16
 """Units below which a shard's own cost, some ten milliseconds, outweighs that of its files."""
 MOST_UNITS = 512
@@ -46,7 +48,11 @@ def path_key(path: str) -> list[str]:
 
 
 def plan_shards(
-    units: Sequence[str], least: int | None = None, finished: Collection[str] = frozenset()
+    units: Sequence[str],
+    least: int | None = None,
+    finished: Collection[str] = frozenset(),
+    *,
+    wanted: int = SHARDS_WANTED,
 ) -> list[Shard]:
     """Bundle units into shards.
 
@@ -58,17 +64,18 @@ def plan_shards(
         Least number of units in a shard, but for the last; by default `LEAST_UNITS`.
     finished
         Those of the units that need not be walked. No shard has units on both sides of one.
+    wanted
+        About how many shards there should be, where neither `least` nor `MOST_UNITS` decides.
 
     Returns
     -------
     list of Shard
-        In the order of their paths. The cut depends on the units alone, so that the next run
-        over the same archive finds the same shards whatever number of workers it has, and also
-        whichever of these shards are finished.
+        In the order of their paths. With the same `least` and `wanted`, the next run over the same
+        archive finds the same shards whichever of them are finished.
     """
     ordered = sorted(units, key=path_key)
     least = LEAST_UNITS if least is None else least
-    size = min(max(len(ordered) // SHARDS_WANTED, least), MOST_UNITS)
+    size = min(max(len(ordered) // wanted, least), MOST_UNITS)
     left = [
         list(run)
         for is_finished, run in groupby(ordered, key=lambda unit: unit in finished)

@@ -47,6 +47,8 @@ class Receipt:
     is_whole
         Whether all of it could be read. If not, a run that goes on after an interruption scans
         the shard again.
+    counts
+        Files, sessions and digested bytes, as `polars_alf.progress.Counter` has them.
     seconds
         How long it took.
     """
@@ -57,6 +59,7 @@ class Receipt:
     n_other_files: int
     n_changes: dict[str, int]
     is_whole: bool
+    counts: tuple[int, int, int]
     seconds: float
 
 

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "polars_alf"
 LAYERS = [
     {"errors", "_version"},
     {"spec"},
-    {"schema", "progress", "paths"},
+    {"schema", "progress", "paths", "cluster"},
     {"sources", "ids", "digests", "layout", "shards", "executors"},
     {"tables", "store", "checks", "parts"},
     {"spool"},
