@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -16,6 +17,25 @@ from polars_alf.layout import Place, choose_base, count_places
 from polars_alf.rows import Rows
 from polars_alf.schema import HIDING, ISSUES, IssueKind, make_table
 from polars_alf.tables import drop_duplicate_sessions
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What is known of an archive before its shards are walked.
+
+    Parameters
+    ----------
+    units
+        Directories relative to the root.
+    issues
+        ISSUES met above them.
+    n_other_files
+        Files above them.
+    """
+
+    units: Sequence[str]
+    issues: pa.Table
+    n_other_files: int
 
 
 def gather(

@@ -7,7 +7,6 @@ shards     ids, digests        a shard   of ids    datasets.pqt, together
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import time
@@ -15,7 +14,7 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
@@ -23,9 +22,9 @@ from typing import TypeAlias
 
 import polars as pl
 
-from polars_alf import commits, runs, spool, store
+from polars_alf import commits, runs, store
 from polars_alf._version import __version__
-from polars_alf.assembling import gather, list_subjects
+from polars_alf.assembling import Survey, gather, list_subjects
 from polars_alf.checks import (
     check_folder,
     check_lab,
@@ -36,7 +35,6 @@ from polars_alf.checks import (
     parse_exclude,
     parse_namespace,
 )
-from polars_alf.cluster import Cluster
 from polars_alf.errors import (
     NoSessionsWarning,
     OptionError,
@@ -45,11 +43,11 @@ from polars_alf.errors import (
     ScanError,
     TableWarning,
 )
-from polars_alf.executors import Executor, Workers, count_workers, open_workers, run_tasks
+from polars_alf.executors import Executor, Workers, count_workers, open_workers
 from polars_alf.ids import make_namespace
 from polars_alf.known_ids import KnownIds
 from polars_alf.layout import count_places
-from polars_alf.progress import CounterFile, Monitor, Progress
+from polars_alf.progress import Monitor, Progress
 from polars_alf.reports import (
     IndexReport,
     count_changes,
@@ -60,9 +58,8 @@ from polars_alf.reports import (
     repeat_report,
 )
 from polars_alf.rows import Rows, group_sessions
-from polars_alf.scanning import ShardTask, choose_executor, index_shard
+from polars_alf.scanning import ShardTask, scan_shards
 from polars_alf.schema import CHANGES, ISSUES, PASSING, polars_schema
-from polars_alf.shards import SHARDS_PER_WORKER, SHARDS_WANTED, path_key, plan_shards
 from polars_alf.snapshots import Snapshot
 from polars_alf.sources.listing import Options
 from polars_alf.sources.posix import Walker
@@ -186,7 +183,6 @@ def index_archive(
     root = check_root(root, op_timeout)
     folder = check_folder(root if out_dir is None else out_dir)
     store.check_replaceable(folder)
-    identity = _identify(root)
     options = Options(
         follow_links,
         parse_exclude(exclude),
@@ -197,119 +193,161 @@ def index_archive(
     opened = open_workers(executor)
     count_workers(n_jobs)
     given = parse_namespace(namespace)
-    tables_known = [check_folder(tables, to_write=False) for tables in _as_list(ids_from)]
-    if tables_known and not hash_ids:
-        raise OptionError("ids are taken from tables or are paths; leave one of both out")
     check_namespace(given, store.read_namespace(folder, root)[0], folder)
+    request = _Request(
+        root=root,
+        identity=_identify(root),
+        folder=folder,
+        options=options,
+        namespace=given,
+        hash_ids=hash_ids,
+        hash_files=hash_files,
+        ids_from=_check_ids_from(ids_from, hash_ids=hash_ids),
+        quick=quick,
+        restart=restart,
+    )
     walker = Walker(str(root), options)
     with opened as workers, Monitor(progress, walker.counter) as monitor:
-        n_jobs = count_workers(n_jobs, workers)
-        units = walker.survey()
-        lab = check_lab(lab, count_places(list_subjects(root, units)))
+        survey = Survey(walker.survey(), walker.issues(), walker.n_other_files)
+        request = replace(
+            request, lab=check_lab(lab, count_places(list_subjects(root, survey.units)))
+        )
         with _writing(folder), commits.locked_state(folder):
-            kept_namespace = _find_namespace(folder, root, given)
-            before = read_settings(folder)
-            snapshot = Snapshot.find(folder) if before.get("root") == str(root) else None
-            known = _find_known_ids(folder, tables_known)
-            settings = {
-                "version": __version__,
-                "root": str(root),
-                # Not the device: its number may be another after the machine was started again.
-                "inode": identity[1],
-                "follow_links": follow_links,
-                "exclude": options.exclude,
-                "lab": lab,
-                "namespace": str(kept_namespace or ""),
-                "hash_ids": hash_ids,
-                "hash_files": hash_files,
-                "snapshot": snapshot.path.name if snapshot else None,
-            }
-            quick = quick and snapshot is not None and _are_same(before, settings, _OF_LISTINGS)
-            is_same = quick and not tables_known and _are_same(before, settings, _OF_ROWS)
-            if is_same and snapshot and _is_unchanged(folder, snapshot, root, units, walker):
-                report = read_report(folder)
-                if report:
-                    commits.clear_changes(folder)
-                    return repeat_report(report, time.perf_counter() - start)
-            run = runs.open_run(
-                folder, settings, kept_namespace or make_namespace(), units, restart=restart
-            )
-            task = ShardTask(
-                root=str(root),
-                options=options,
-                spool=str(run.shards),
-                counters=str(run.path / "counters"),
-                lab=lab,
-                namespace=run.namespace if hash_ids else None,
-                hash_files=hash_files,
-                snapshot=str(snapshot.path) if snapshot else None,
-                quick=quick,
-                source=Walker,
-            )
-            receipts, n_jobs = _scan(task, run, snapshot, units, workers, n_jobs, monitor)
-            monitor.stage = "write"
-            with runs.discarded_on_error(run):
-                _check_identity(root, identity, op_timeout)
-                rows = Rows(receipts)
-                order, base, issues = gather(root, lab, walker.issues(), rows)
-            origin = store.Origin(str(root), run.namespace, run.generation, datetime.now())
-            staging = commits.Staging(folder, run.path, origin, with_index=hash_ids)
-            n_datasets = _write_tables(staging, rows, order, known)
-            gone = snapshot.list_gone(units, walker.issues()) if snapshot else _NO_CHANGES
-            staging.write_rows("issues", [issues], ISSUES)
-            staging.write_rows("changes", chain(rows.read("changes"), [gone.to_arrow()]), CHANGES)
-            report = IndexReport(
-                sessions_path=store.table_path(folder, "sessions"),
-                datasets_path=store.table_path(folder, "datasets"),
-                issues_path=store.issues_path(folder),
-                n_sessions=len(order),
-                n_datasets=n_datasets,
-                n_bytes=int(order["n_bytes"].sum()),
-                n_other_files=walker.n_other_files
-                + sum(receipt.n_other_files for receipt in receipts),
-                issues=count_issues(issues),
-                changes=count_changes(receipts, gone, n_datasets) if snapshot else None,
-                n_known_sessions=known.n_sessions if known else 0,
-                n_known_datasets=known.n_datasets if known else 0,
-                n_shards=len(receipts),
-                n_resumed=len(run.receipts),
-                seconds=time.perf_counter() - start,
-                namespace=run.namespace,
-                root=root,
-                cache_dir=base,
-                n_jobs=n_jobs,
-            )
-            staging.write_report(
-                describe_run(
-                    report,
-                    run=run,
-                    settings=settings | {"ids_from": known.names if known else []},
-                    issues=issues,
-                    receipts=receipts,
-                )
-            )
-            staging.commit()
-    if not n_datasets:
-        what = "datasets" if len(order) else "sessions"
+            report = _index(request, survey, workers, count_workers(n_jobs, workers), monitor)
+    if not report.n_datasets:
+        what = "datasets" if report.n_sessions else "sessions"
         warnings.warn(f"No {what} found in {root}", NoSessionsWarning, stacklevel=2)
     return replace(report, seconds=time.perf_counter() - start)
 
 
-def _are_same(before: runs.Settings, settings: runs.Settings, names: Sequence[str]) -> bool:
-    now = json.loads(json.dumps(settings))
-    return all(before.get(name) == now[name] for name in names)
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What an index is to do, every value checked; the fields are named as the arguments are."""
+
+    root: Path
+    identity: tuple[int, int]
+    folder: Path
+    options: Options
+    namespace: uuid.UUID | None
+    hash_ids: bool
+    hash_files: bool
+    ids_from: Sequence[Path]
+    quick: bool
+    restart: bool
+    lab: str = ""
+
+    def describe(self, namespace: uuid.UUID | None, snapshot: Snapshot | None) -> runs.Settings:
+        """Return all that decides about the rows of a shard but its files, in JSON's values."""
+        return {
+            "version": __version__,
+            "root": str(self.root),
+            # Not the device: its number may be another after the machine was started again.
+            "inode": self.identity[1],
+            "follow_links": self.options.follow_links,
+            "exclude": [*self.options.exclude],
+            "lab": self.lab,
+            "namespace": str(namespace or ""),
+            "hash_ids": self.hash_ids,
+            "hash_files": self.hash_files,
+            "snapshot": snapshot.path.name if snapshot else None,
+        }
 
 
-def _is_unchanged(
-    folder: Path, snapshot: Snapshot, root: Path, units: Sequence[str], walker: Walker
-) -> bool:
-    """Tell whether the tables are those of the last index, and the folders what they were."""
-    kinds = walker.issues().column("kind").to_pylist()
-    return (
-        PASSING.isdisjoint(kinds)
-        and snapshot.is_of(folder)
-        and snapshot.is_unchanged(str(root), units)
+def _check_ids_from(folders: Folder | Sequence[Folder], *, hash_ids: bool) -> Sequence[Path]:
+    given = [folders] if isinstance(folders, str | os.PathLike) else folders
+    if given and not hash_ids:
+        raise OptionError("ids are taken from tables or are paths; leave one of both out")
+    return [check_folder(folder, to_write=False) for folder in given]
+
+
+def _index(
+    request: _Request, survey: Survey, workers: Workers | None, n_jobs: int, monitor: Monitor
+) -> IndexReport:
+    """Scan what has to be scanned, and commit the tables. Under the state's lock."""
+    folder, root = request.folder, request.root
+    namespace = _find_namespace(folder, root, request.namespace)
+    before = read_settings(folder)
+    snapshot = Snapshot.find(folder) if before.get("root") == str(root) else None
+    settings = request.describe(namespace, snapshot)
+    quick = request.quick and snapshot is not None and _are_same(before, settings, _OF_LISTINGS)
+    if quick and snapshot and not request.ids_from and _are_same(before, settings, _OF_ROWS):
+        report = _repeat(request, snapshot, survey)
+        if report:
+            return report
+    known = _find_known_ids(folder, request.ids_from)
+    run = runs.open_run(
+        folder, settings, namespace or make_namespace(), survey.units, restart=request.restart
     )
+    task = ShardTask(
+        root=str(root),
+        options=request.options,
+        spool=str(run.shards),
+        counters=str(run.path / "counters"),
+        lab=request.lab,
+        namespace=run.namespace if request.hash_ids else None,
+        hash_files=request.hash_files,
+        snapshot=str(snapshot.path) if snapshot else None,
+        quick=quick,
+        source=Walker,
+    )
+    receipts, n_jobs = scan_shards(task, run, snapshot, survey.units, workers, n_jobs, monitor)
+    monitor.stage = "write"
+    with runs.discarded_on_error(run):
+        _check_identity(request)
+        rows = Rows(receipts)
+        order, base, issues = gather(root, request.lab, survey.issues, rows)
+    origin = store.Origin(str(root), run.namespace, run.generation, datetime.now())
+    staging = commits.Staging(folder, run.path, origin, with_index=request.hash_ids)
+    n_datasets = _write_tables(staging, rows, order, known)
+    gone = snapshot.list_gone(survey.units, survey.issues) if snapshot else _NO_CHANGES
+    staging.write_rows("issues", [issues], ISSUES)
+    staging.write_rows("changes", chain(rows.read("changes"), [gone.to_arrow()]), CHANGES)
+    n_other_files = survey.n_other_files + sum(receipt.n_other_files for receipt in receipts)
+    report = IndexReport(
+        sessions_path=store.table_path(folder, "sessions"),
+        datasets_path=store.table_path(folder, "datasets"),
+        issues_path=store.issues_path(folder),
+        n_sessions=len(order),
+        n_datasets=n_datasets,
+        n_bytes=int(order["n_bytes"].sum()),
+        n_other_files=n_other_files,
+        issues=count_issues(issues),
+        changes=count_changes(receipts, gone, n_datasets) if snapshot else None,
+        n_known_sessions=known.n_sessions if known else 0,
+        n_known_datasets=known.n_datasets if known else 0,
+        n_shards=len(receipts),
+        n_resumed=len(run.receipts),
+        seconds=monitor.snapshot().seconds,
+        namespace=run.namespace,
+        root=root,
+        cache_dir=base,
+        n_jobs=n_jobs,
+    )
+    told = {**settings, "ids_from": known.names if known else []}
+    staging.write_report(
+        describe_run(report, run=run, settings=told, issues=issues, receipts=receipts)
+    )
+    staging.commit()
+    return report
+
+
+def _repeat(request: _Request, snapshot: Snapshot, survey: Survey) -> IndexReport | None:
+    """Return the report of the last index, if all that can be seen quickly is as it was then."""
+    folder = request.folder
+    if (
+        PASSING.isdisjoint(survey.issues.column("kind").to_pylist())
+        and snapshot.is_of(folder)
+        and snapshot.is_unchanged(str(request.root), survey.units)
+        and (report := read_report(folder))
+    ):
+        runs.discard_all(folder)
+        commits.clear_changes(folder)
+        return repeat_report(report)
+    return None
+
+
+def _are_same(before: runs.Settings, settings: runs.Settings, names: Sequence[str]) -> bool:
+    return all(before.get(name) == settings[name] for name in names)
 
 
 def _find_known_ids(folder: Path, given: Sequence[Path]) -> KnownIds | None:
@@ -346,56 +384,6 @@ def _write_tables(
     return n_datasets
 
 
-def _scan(
-    task: ShardTask,
-    run: runs.Run,
-    snapshot: Snapshot | None,
-    units: Sequence[str],
-    workers: Workers | None,
-    n_jobs: int,
-    monitor: Monitor,
-) -> tuple[list[spool.Receipt], int]:
-    """Scan the shards that are not finished.
-
-    Parameters
-    ----------
-    task
-        What is the same for all of them.
-
-    Returns
-    -------
-    receipts : list of Receipt
-        Of all shards of the run, in the order of their paths.
-    n_jobs : int
-        How many workers there were.
-    """
-    # Files that are read take longer than any shard's own cost.
-    least = 1 if task.hash_files else None
-    wanted = max(SHARDS_WANTED, SHARDS_PER_WORKER * n_jobs)
-    shards = plan_shards(units, least, run.finished, wanted=wanted)
-    n_jobs = min(n_jobs, max(len(shards), 1))
-    workers = workers or choose_executor(len(shards), n_jobs, hash_files=task.hash_files)
-    counters = CounterFile.create(run.path / "counters", len(shards))
-    # Machines that write to the same page of a shared file system undo each other's figures.
-    is_far = isinstance(workers, Cluster)
-    if is_far:
-        task = replace(task, counters=None)
-    monitor.begin_scan(counters, len(shards), len(run.receipts))
-    known = snapshot.find_shards(shards) if snapshot else {}
-    tasks = [
-        replace(task, shard=shard, known_shards=known.get(shard.index, ())) for shard in shards
-    ]
-    receipts = [*run.receipts]
-    total = counters.slot(0)
-    for receipt in run_tasks(index_shard, tasks, executor=workers, n_jobs=n_jobs):
-        receipts.append(receipt)
-        if is_far:
-            total.add(*receipt.counts)
-        monitor.shards += 1
-    receipts.sort(key=lambda receipt: path_key(receipt.first_unit))
-    return receipts, 1 if workers == "serial" else n_jobs
-
-
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
     """Tell of what could not be written where it was to be."""
@@ -416,7 +404,7 @@ def _identify(root: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _check_identity(root: Path, identity: tuple[int, int], op_timeout: float | None) -> None:
+def _check_identity(request: _Request) -> None:
     """Check that the archive was not unmounted, or replaced, while it was scanned.
 
     Raises
@@ -424,15 +412,12 @@ def _check_identity(root: Path, identity: tuple[int, int], op_timeout: float | N
     ScanError, ArchiveNotFoundError, ArchiveNotADirectoryError, ArchivePermissionError
         It was.
     """
-    if _identify(check_root(root, op_timeout)) != identity:
+    root = check_root(request.root, request.options.op_timeout)
+    if _identify(root) != request.identity:
         raise ScanError(
             f"{root} is not the folder that it was when the run began; tables that were there are "
             "as they were; see to its mount, and run again"
         )
-
-
-def _as_list(folders: Folder | Sequence[Folder]) -> Sequence[Folder]:
-    return [folders] if isinstance(folders, str | os.PathLike) else folders
 
 
 def _find_namespace(folder: Path, root: Path, given: uuid.UUID | None) -> uuid.UUID | None:

@@ -123,7 +123,7 @@ def count_changes(
     return changes | {"unchanged": n_datasets - there}
 
 
-def repeat_report(report: IndexReport, seconds: float) -> IndexReport:
+def repeat_report(report: IndexReport) -> IndexReport:
     """Return the report of an index that found everything as the last one left it."""
     return replace(
         report,
@@ -133,7 +133,6 @@ def repeat_report(report: IndexReport, seconds: float) -> IndexReport:
         n_shards=0,
         n_resumed=0,
         n_jobs=1,
-        seconds=seconds,
     )
 
 

@@ -104,6 +104,12 @@ def open_run(
     return run
 
 
+def discard_all(folder: Path) -> None:
+    """Remove what interrupted runs have left. Under the state's lock."""
+    for path in (folder / STATE_DIR).glob("run-*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
 @contextlib.contextmanager
 def discarded_on_error(run: Run) -> Iterator[None]:
     """Remove a run whose shards turn out not to be what they should be: none can be relied on."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import UUID
 
@@ -12,10 +13,12 @@ import polars as pl
 import pyarrow as pa
 
 from polars_alf import spool, tables
+from polars_alf.cluster import Cluster
 from polars_alf.digests import digest_md5
-from polars_alf.executors import Executor
+from polars_alf.executors import Executor, Workers, run_tasks
 from polars_alf.paths import printable
-from polars_alf.progress import Counter, CounterFile
+from polars_alf.progress import Counter, CounterFile, Monitor
+from polars_alf.runs import Run
 from polars_alf.schema import (
     CHANGES,
     ENTRIES,
@@ -25,8 +28,8 @@ from polars_alf.schema import (
     make_table,
     polars_schema,
 )
-from polars_alf.shards import Shard
-from polars_alf.snapshots import compare_entries, list_changes, read_known, write_entries
+from polars_alf.shards import SHARDS_PER_WORKER, SHARDS_WANTED, Shard, path_key, plan_shards
+from polars_alf.snapshots import Snapshot, compare_entries, list_changes, read_known, write_entries
 from polars_alf.sources.known import KnownListings
 from polars_alf.sources.listing import Options
 from polars_alf.sources.posix import Walker
@@ -102,6 +105,56 @@ class ShardTask:
         if not any(Path(self.root, unit).exists() for unit in self.shard.units):
             return str(Path(self.root, self.shard.units[0]))
         return None
+
+
+def scan_shards(
+    task: ShardTask,
+    run: Run,
+    snapshot: Snapshot | None,
+    units: Sequence[str],
+    workers: Workers | None,
+    n_jobs: int,
+    monitor: Monitor,
+) -> tuple[list[spool.Receipt], int]:
+    """Scan the shards that are not finished.
+
+    Parameters
+    ----------
+    task
+        What is the same for all of them.
+
+    Returns
+    -------
+    receipts : list of Receipt
+        Of all shards of the run, in the order of their paths.
+    n_jobs : int
+        How many workers there were.
+    """
+    # Files that are read take longer than any shard's own cost.
+    least = 1 if task.hash_files else None
+    wanted = max(SHARDS_WANTED, SHARDS_PER_WORKER * n_jobs)
+    shards = plan_shards(units, least, run.finished, wanted=wanted)
+    n_jobs = min(n_jobs, max(len(shards), 1))
+    workers = workers or choose_executor(len(shards), n_jobs, hash_files=task.hash_files)
+    counters = CounterFile.create(run.path / "counters", len(shards))
+    # Machines that write to the same page of a shared file system undo each other's figures.
+    is_far = isinstance(workers, Cluster)
+    if is_far:
+        task = replace(task, counters=None)
+    monitor.begin_scan(counters, len(shards), len(run.receipts))
+    known = snapshot.find_shards(shards) if snapshot else {}
+    tasks = [
+        replace(task, shard=shard, known_shards=known.get(shard.index, ())) for shard in shards
+    ]
+    receipts = [*run.receipts]
+    total = counters.slot(0)
+    for receipt in run_tasks(index_shard, tasks, executor=workers, n_jobs=n_jobs):
+        receipts.append(receipt)
+        if is_far:
+            total.add(*receipt.counts)
+        monitor.shards += 1
+    receipts.sort(key=lambda receipt: path_key(receipt.first_unit))
+    return receipts, 1 if workers == "serial" else n_jobs
 
 
 def index_shard(task: ShardTask) -> spool.Receipt:

@@ -73,15 +73,15 @@ def _end_after(n_shards: int, archive: Path, options: str = 'namespace="test"') 
     """Run an index that ends without a word when so many of its shards are done."""
     code = f"""
 import os
-from polars_alf import index_archive, indexing, shards
+from polars_alf import index_archive, scanning, shards
 shards.LEAST_UNITS = 1
-run = indexing.run_tasks
+run = scanning.run_tasks
 def end(*args, **kwargs):
     for n, receipt in enumerate(run(*args, **kwargs)):
         if n == {n_shards}: os._exit(9)
         yield receipt
     os._exit(9)
-indexing.run_tasks = end
+scanning.run_tasks = end
 index_archive({str(archive)!r}, executor="serial", {options})
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -179,13 +179,13 @@ def test_what_could_not_be_read_is_tried_again(
     script = ["setpriv", "--reuid=65534", "--clear-groups"] if os.geteuid() == 0 else []
     code = f"""
 import os, sys
-from polars_alf import index_archive, indexing, shards
+from polars_alf import index_archive, scanning, shards
 shards.LEAST_UNITS = 1
-run = indexing.run_tasks
+run = scanning.run_tasks
 def end(*args, **kwargs):
     yield from run(*args, **kwargs)
     os._exit(9)
-indexing.run_tasks = end
+scanning.run_tasks = end
 index_archive({str(many)!r}, executor="serial", namespace="test")
 """
     result = subprocess.run([*script, sys.executable, "-c", code], capture_output=True, text=True)
@@ -224,7 +224,7 @@ def test_a_run_that_cannot_be_understood_starts_afresh(many: Path, text: str) ->
 def test_sigkill_at_random_moments(many: Path, tmp_path: Path) -> None:
     expected = _expected(many, tmp_path)
     code = f"""
-from polars_alf import index_archive, indexing, shards
+from polars_alf import index_archive, scanning, shards
 shards.LEAST_UNITS = 1
 print("ready", flush=True)
 index_archive({str(many)!r}, n_jobs=2, executor="processes", namespace="test")
