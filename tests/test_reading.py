@@ -14,7 +14,14 @@ import pandas as pd
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
-from cache_tables import datasets_frames, halve_ids, sessions_frames, spell_ids, write_table
+from cache_tables import (
+    break_columns,
+    datasets_frames,
+    halve_ids,
+    sessions_frames,
+    spell_ids,
+    write_table,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from one.alf import cache as one_cache
@@ -299,18 +306,6 @@ def in_row_groups(tmp_path: Path) -> Path:
     pq.write_table(pl.DataFrame(columns).to_arrow(), path, row_group_size=5, use_dictionary=False)
     break_columns(path, lambda group, column: group != 3)
     return folder
-
-
-def break_columns(path: Path, is_broken: Callable[[int, str], bool]) -> None:
-    """Overwrite parts of a table's file, so that who reads them fails."""
-    metadata = pq.read_metadata(path)
-    with path.open("r+b") as file:
-        for group in range(metadata.num_row_groups):
-            for index in range(metadata.num_columns):
-                column = metadata.row_group(group).column(index)
-                if is_broken(group, column.path_in_schema):
-                    file.seek(column.dictionary_page_offset or column.data_page_offset)
-                    file.write(b"\xff" * column.total_compressed_size)
 
 
 def test_a_filter_on_eid_reads_one_row_group(in_row_groups: Path) -> None:
