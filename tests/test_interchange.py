@@ -82,7 +82,7 @@ def test_duckdb_reads_of_a_lazy_frame_what_its_query_needs(
 
 @pytest.mark.pandas
 def test_pandas_shares_all_but_strings(datasets: pl.LazyFrame) -> None:
-    frame = datasets.collect()
+    frame = datasets.collect().rechunk()
     table = frame.to_arrow()
     found = frame.to_pandas(use_pyarrow_extension_array=True)
     assert str(found.dtypes["file_size"]) == "uint64[pyarrow]"
