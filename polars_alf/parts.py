@@ -42,7 +42,7 @@ def join_sessions(datasets: Frame, sessions: pl.DataFrame | pl.LazyFrame) -> Fra
     """
     lazy, right = _lazy(datasets, ["eid"]), _lazy(sessions, ["id"])
     columns = lazy.collect_schema().names(), right.collect_schema().names()
-    both = ["origin"] if all("origin" in names for names in columns) else []
+    both: list[str] = ["origin"] if all("origin" in names for names in columns) else []
     joined = lazy.join(
         right,
         left_on=["eid", *both],

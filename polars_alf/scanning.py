@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -71,7 +71,7 @@ def index_shard(task: ShardTask) -> spool.Receipt:
     """Walk a shard, make its rows of both tables, and leave them in the spool."""
     counter = CounterFile(Path(task.counters)).slot(task.shard.index)
     walker = Walker(task.root, task.options, counter)
-    entries = read_entries(walker, task.shard.units)
+    entries = join_batches(walker.walk(task.shard.units))
     directories = pl.LazyFrame(walker.directories())
     above = Path(task.root).as_posix()
     sessions = tables.assemble_sessions(
@@ -108,11 +108,11 @@ def index_shard(task: ShardTask) -> spool.Receipt:
     )
 
 
-def read_entries(walker: Walker, units: Sequence[str]) -> pl.DataFrame:
-    """Return the ENTRIES of some units, names as strings."""
+def join_batches(batches: Iterable[pa.RecordBatch]) -> pl.DataFrame:
+    """Return ENTRIES, names as strings."""
     names = pl.col("directory", "name").cast(pl.String)
-    batches = [pl.DataFrame(batch).with_columns(names) for batch in walker.walk(units)]
-    return pl.concat([polars_schema(ENTRIES).to_frame(), *batches])
+    frames = [pl.DataFrame(batch).with_columns(names) for batch in batches]
+    return pl.concat([polars_schema(ENTRIES).to_frame(), *frames])
 
 
 def _digest(root: str, datasets: pl.DataFrame, counter: Counter) -> tuple[pl.Series, pa.Table]:

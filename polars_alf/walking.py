@@ -14,7 +14,7 @@ from polars.io.plugins import register_io_source
 from polars_alf import spec
 from polars_alf.checks import check_root, parse_exclude
 from polars_alf.executors import Executor, check_executor, count_workers, run_tasks
-from polars_alf.scanning import choose_executor, read_entries
+from polars_alf.scanning import choose_executor, join_batches
 from polars_alf.schema import FILES, polars_schema
 from polars_alf.shards import path_key, plan_shards
 from polars_alf.sources.posix import Options, Walker
@@ -126,7 +126,7 @@ def _write_files(task: _Task) -> Path:
 
 def _read_files(root: str, options: Options, units: Sequence[str]) -> pl.DataFrame:
     walker = Walker(root, options)
-    entries = read_entries(walker, units)
+    entries = join_batches(walker.walk(units))
     directories = pl.DataFrame(walker.directories())
     path = pl.concat_str("directory", "name", separator="/").str.strip_prefix("/")
     start = pl.col("session").str.len_chars()
