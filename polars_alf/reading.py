@@ -20,9 +20,7 @@ from polars_alf.errors import (
     TornPairError,
 )
 from polars_alf.formats import today_columns
-
-ORIGIN = "origin"
-"""The column that tells the tables of several folders apart."""
+from polars_alf.schema import ORIGIN
 
 Tables: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
 
