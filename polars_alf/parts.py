@@ -81,7 +81,7 @@ def with_alf_parts(frame: Frame) -> Frame:
         There is no ``rel_path``.
     """
     lazy = _lazy(frame, ["rel_path"])
-    parts = spec.expr_rel_path_parts(pl.col("rel_path"))
+    parts = spec.expr_rel_path_parts(pl.col("rel_path").cast(pl.String))
     # In one column first: Polars would parse the paths again for each part.
     with_parts = (
         lazy.drop(spec.RelPathParts._fields, strict=False)

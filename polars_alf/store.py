@@ -243,9 +243,7 @@ def read_header(path: Path) -> TableHeader:
     try:
         return parse_header(path, pq.read_schema(path))
     except FileNotFoundError as error:
-        raise TableNotFoundError(
-            f"there is no table {path}; give a folder of tables, or index an archive into it"
-        ) from error
+        raise TableNotFoundError(f"there is no table {path}; index an archive first") from error
     except (OSError, pa.ArrowException) as error:
         raise TableError(f"{path} is no readable table: {error}; {CURE}") from error
 
