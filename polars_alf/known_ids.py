@@ -11,8 +11,9 @@ from pathlib import Path
 import polars as pl
 
 from polars_alf.errors import TableError
-from polars_alf.reading import ORIGIN, scan_datasets, scan_sessions
+from polars_alf.reading import scan_datasets, scan_sessions
 from polars_alf.rows import ROWS_PER_GROUP, Rows
+from polars_alf.schema import ORIGIN
 
 _NAME = ["lab", "subject", "date", "number"]
 _UUID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"

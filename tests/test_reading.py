@@ -14,7 +14,14 @@ import pandas as pd
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
-from cache_tables import datasets_frames, halve_ids, sessions_frames, spell_ids, write_table
+from cache_tables import (
+    break_columns,
+    datasets_frames,
+    halve_ids,
+    sessions_frames,
+    spell_ids,
+    write_table,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from one.alf import cache as one_cache
@@ -301,18 +308,6 @@ def in_row_groups(tmp_path: Path) -> Path:
     return folder
 
 
-def break_columns(path: Path, is_broken: Callable[[int, str], bool]) -> None:
-    """Overwrite parts of a table's file, so that who reads them fails."""
-    metadata = pq.read_metadata(path)
-    with path.open("r+b") as file:
-        for group in range(metadata.num_row_groups):
-            for index in range(metadata.num_columns):
-                column = metadata.row_group(group).column(index)
-                if is_broken(group, column.path_in_schema):
-                    file.seek(column.dictionary_page_offset or column.data_page_offset)
-                    file.write(b"\xff" * column.total_compressed_size)
-
-
 def test_a_filter_on_eid_reads_one_row_group(in_row_groups: Path) -> None:
     datasets = scan_datasets(in_row_groups)
     found = datasets.filter(pl.col("eid") == "eid-3").collect()
@@ -422,6 +417,18 @@ def test_metadata_that_is_no_json(tables: Path, one_metadata: bytes) -> None:
     pq.write_table(table.replace_schema_metadata({b"one_metadata": one_metadata}), path)
     with pytest.raises(errors.TableError, match=r"sessions.pqt: its metadata one_metadata is"):
         scan_sessions(tables)
+
+
+@pytest.mark.parametrize(
+    ("origin", "origins"),
+    [("/data", ("/data",)), (["a", "b"], ("a", "b")), (None, ()), ("", ()), (5, ())],
+)
+def test_origins_of_any_kind(tables: Path, origin: object, origins: tuple[str, ...]) -> None:
+    path = tables / "sessions.pqt"
+    metadata = {b"one_metadata": json.dumps({"origin": origin}).encode(), b"pandas": b"{}"}
+    pq.write_table(pq.read_table(path).replace_schema_metadata(metadata), path)
+    assert store.read_header(path).origins == origins
+    assert scan_sessions(tables).collect().height == 4
 
 
 def test_a_foreign_table(tmp_path: Path) -> None:
