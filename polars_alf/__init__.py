@@ -4,6 +4,7 @@ from polars_alf._version import __version__
 from polars_alf.indexing import IndexReport, index_archive
 from polars_alf.progress import Progress
 from polars_alf.pruning import apply_removals, plan_removals
+from polars_alf.reading import scan_datasets, scan_sessions
 from polars_alf.scanning import scan_archive
 
 __all__ = [
@@ -14,4 +15,6 @@ __all__ = [
     "index_archive",
     "plan_removals",
     "scan_archive",
+    "scan_datasets",
+    "scan_sessions",
 ]

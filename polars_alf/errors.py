@@ -59,6 +59,10 @@ class TableError(PolarsAlfError, ValueError):
     """A table cannot be read, or is not what its name says."""
 
 
+class TableNotFoundError(TableError, FileNotFoundError):
+    """A folder has no table of this name."""
+
+
 class ColumnsError(TableError, AssertionError):
     """Records do not have a table's columns.
 

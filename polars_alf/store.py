@@ -14,7 +14,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from polars_alf.errors import ArchiveNotFoundError, OutputError, TableError, TornPairError
+from polars_alf.errors import (
+    ArchiveNotFoundError,
+    OutputError,
+    TableError,
+    TableNotFoundError,
+    TornPairError,
+)
 from polars_alf.schema import DATASETS, SESSIONS
 from polars_alf.spec import QC_NAMES
 
@@ -24,6 +30,9 @@ of ours may lie there."""
 
 TABLES = {"sessions": SESSIONS, "datasets": DATASETS}
 INDEX = {"sessions": ["id"], "datasets": ["eid", "id"]}
+
+CURE = "restore the file, remove it, or index the archive again"
+"""What helps against a table that cannot be read."""
 
 _KEY = b"polars_alf"
 _ISSUES = "issues.arrow"
@@ -173,29 +182,101 @@ def read_namespace(folder: Path, root: Path) -> tuple[uuid.UUID | None, list[str
     """
     problems = []
     found: uuid.UUID | None = None
-    for name in TABLES:
-        path = table_path(folder, name)
+    for path in (table_path(folder, name) for name in TABLES):
         try:
-            metadata = pq.read_metadata(path).metadata or {}
-            origin = json.loads(metadata.get(b"one_metadata", b"{}")).get("origin")
-            if _KEY not in metadata:
-                problems.append(f"{path} was made by another program, of {origin}")
-                continue
-            if origin != str(root):
-                problems.append(f"{path} is of another archive, {origin}")
-            found = found or uuid.UUID(json.loads(metadata[_KEY])["namespace"])
+            header = read_header(path)
         except FileNotFoundError:
             continue
-        except (OSError, ValueError, LookupError, TypeError, pa.ArrowException) as error:
-            problems.append(f"{path} is no readable table: {error}")
+        except TableError as error:
+            problems.append(f"{path} is no readable table: {error.__cause__ or error}")
+            continue
+        origin = ", ".join(header.origins) or None
+        if header.namespace is None:
+            problems.append(f"{path} was made by another program, of {origin}")
+            continue
+        if header.origins != (str(root),):
+            problems.append(f"{path} is of another archive, {origin}")
+        found = found or header.namespace
     with contextlib.suppress(OSError, ValueError):
         text = namespace_path(folder).read_text(encoding="utf-8")
         found = found or uuid.UUID(text.strip())
     return found, problems
 
 
-def read_origins(folder: Path) -> list[str]:
-    """Return the roots that the tables of a folder say they come from.
+@dataclass(frozen=True, slots=True)
+class TableHeader:
+    """What the file of a table says of it, without its rows.
+
+    Parameters
+    ----------
+    path
+        The file.
+    index
+        Columns that pandas noted as the index; none where it is a range, or nothing was noted.
+    one
+        ``one_metadata``: empty where ONE, or we, did not write the table.
+    origins
+        Where the table comes from, as ONE records it: roots of archives, or names of databases.
+    namespace, generation
+        What the ids were made in, and the run that wrote the table; None where it is not ours.
+    """
+
+    path: Path
+    index: tuple[str, ...]
+    one: dict[str, Any]
+    origins: tuple[str, ...]
+    namespace: uuid.UUID | None
+    generation: str | None
+
+
+def read_header(path: Path) -> TableHeader:
+    """Read the header of a table's file.
+
+    Raises
+    ------
+    TableNotFoundError
+        There is no such file.
+    TableError
+        It cannot be read, or is no table.
+    """
+    try:
+        return parse_header(path, pq.read_schema(path))
+    except FileNotFoundError as error:
+        raise TableNotFoundError(
+            f"there is no table {path}; give a folder of tables, or index an archive into it"
+        ) from error
+    except (OSError, pa.ArrowException) as error:
+        raise TableError(f"{path} is no readable table: {error}; {CURE}") from error
+
+
+def parse_header(path: Path, schema: pa.Schema) -> TableHeader:
+    """Make the header of a table from the Arrow schema of its file.
+
+    Raises
+    ------
+    TableError
+        Its metadata is not what it should be.
+    """
+    one, pandas, ours = (
+        _parse_json(path, schema, key) for key in (b"one_metadata", b"pandas", _KEY)
+    )
+    origins = one.get("origin") or ()
+    try:
+        namespace = uuid.UUID(ours["namespace"]) if ours else None
+    except (LookupError, ValueError, AttributeError) as error:
+        raise TableError(f"{path}: its namespace cannot be read ({error}); {CURE}") from error
+    return TableHeader(
+        path=path,
+        index=tuple(field for field in pandas.get("index_columns", ()) if isinstance(field, str)),
+        one=one,
+        origins=(origins,) if isinstance(origins, str) else tuple(map(str, origins)),
+        namespace=namespace,
+        generation=ours.get("generation"),
+    )
+
+
+def read_headers(folder: Path) -> dict[str, TableHeader]:
+    """Read the headers of the tables that a folder has, by their names.
 
     Raises
     ------
@@ -204,27 +285,28 @@ def read_origins(folder: Path) -> list[str]:
     TornPairError
         The two are of different runs, so that their ids do not match.
     """
-    origins: list[str] = []
-    generations = set()
-    for path in (table_path(folder, name) for name in TABLES):
-        try:
-            metadata = pq.read_metadata(path).metadata or {}
-            found = json.loads(metadata.get(b"one_metadata", b"{}")).get("origin") or []
-            generation = json.loads(metadata.get(_KEY, b"{}")).get("generation")
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError, AttributeError, pa.ArrowException) as error:
-            raise TableError(
-                f"{path} is no readable table: {error}; index the archive again"
-            ) from error
-        origins += [found] if isinstance(found, str) else found
-        generations |= {generation} - {None}
+    headers = {}
+    for name in TABLES:
+        with contextlib.suppress(TableNotFoundError):
+            headers[name] = read_header(table_path(folder, name))
+    generations = {header.generation for header in headers.values()} - {None}
     if len(generations) > 1:
         raise TornPairError(
             f"the tables in {folder} are of different runs, so their ids do not match; index the "
             "archive again"
         )
-    return origins
+    return headers
+
+
+def _parse_json(path: Path, schema: pa.Schema, key: bytes) -> dict[str, Any]:
+    name = key.decode()
+    try:
+        parsed = json.loads((schema.metadata or {}).get(key, b"{}"))
+    except ValueError as error:
+        raise TableError(f"{path}: its metadata {name} is not JSON ({error}); {CURE}") from error
+    if not isinstance(parsed, dict):
+        raise TableError(f"{path}: its metadata {name} is {parsed!r}, not an object; {CURE}")
+    return parsed
 
 
 def _describe_column(

@@ -469,7 +469,7 @@ def test_a_commit_that_was_cut_off_is_finished_first(
         with pytest.raises(KeyboardInterrupt):
             index_archive(archive)
     with pytest.raises(TornPairError):
-        store.read_origins(archive)
+        store.read_headers(archive)
     assert plan_removals(archive).is_empty(), "the new tables have the file"
 
 

@@ -83,7 +83,8 @@ def find_tables(
     commits.settle(folder)
     # Before they are read: should they be replaced meanwhile, the plan is out of date.
     stamp = stamp_tables(folder)
-    origins = store.read_origins(folder)
+    headers = store.read_headers(folder)
+    origins = [origin for header in headers.values() for origin in header.origins]
     return Tables(
         _read_table(folder, "sessions"),
         _read_table(folder, "datasets"),
