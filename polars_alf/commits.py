@@ -15,7 +15,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import filelock
@@ -24,10 +24,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from polars_alf.errors import ArchiveBusyError, ArchivePermissionError, CommitError, TableError
+from polars_alf.schema import CONFLICTS
 from polars_alf.store import (
     STATE_DIR,
     TABLES,
     Origin,
+    conflicts_path,
     issues_path,
     namespace_path,
     table_path,
@@ -74,7 +76,9 @@ class Staging:
         if not (self._state / _JOURNAL).exists():
             shutil.rmtree(self.path, ignore_errors=True)
 
-    def write_table(self, name: str, frames: Iterable[pl.DataFrame], n_rows: int) -> None:
+    def write_table(
+        self, name: str, frames: Iterable[pl.DataFrame], n_rows: int | None = None
+    ) -> int:
         """Write a table.
 
         Parameters
@@ -84,7 +88,12 @@ class Staging:
         frames
             Its rows in order, each frame one row group.
         n_rows
-            How many they are in all.
+            How many they are in all; None where that shows only at their end.
+
+        Returns
+        -------
+        int
+            How many they were.
 
         Raises
         ------
@@ -109,14 +118,26 @@ class Staging:
                     written += len(frame)
             file.flush()
             os.fsync(file.fileno())
-        if written != n_rows:
+        if n_rows is not None and written != n_rows:
             raise TableError(f"{written} rows came for the table {name} instead of {n_rows}")
+        return written
 
     def write_issues(self, issues: pa.Table) -> None:
         """Write the issues of the generation."""
-        with (self.path / issues_path(self.folder).name).open("xb") as file:
-            with pa.ipc.new_file(file, issues.schema) as writer:
-                writer.write_table(issues)
+        with self._open_arrow(issues_path(self.folder), issues.schema) as writer:
+            writer.write_table(issues)
+
+    @contextlib.contextmanager
+    def open_conflicts(self) -> Iterator[Callable[[pl.DataFrame], None]]:
+        """Yield a function that writes CONFLICTS, while the tables that have them are written."""
+        with self._open_arrow(conflicts_path(self.folder), CONFLICTS) as writer:
+            yield lambda conflicts: writer.write_table(_to_arrow(conflicts, CONFLICTS))
+
+    @contextlib.contextmanager
+    def _open_arrow(self, final: Path, schema: pa.Schema) -> Iterator[pa.ipc.RecordBatchFileWriter]:
+        with (self.path / final.name).open("xb") as file:
+            with pa.ipc.new_file(file, schema) as writer:
+                yield writer
             file.flush()
             os.fsync(file.fileno())
 
@@ -190,7 +211,7 @@ def recover(folder: Path) -> bool:
     # between the two.
     for staged, final in (
         *((table_path(staging, name), table_path(folder, name)) for name in TABLES),
-        (staging / issues_path(folder).name, issues_path(folder)),
+        *((staging / path.name, path) for path in (issues_path(folder), conflicts_path(folder))),
     ):
         try:
             staged.replace(final)

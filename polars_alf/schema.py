@@ -106,6 +106,25 @@ OUTCOMES = pa.schema(
 """What became of a plan, one row for each of its rows."""
 
 
+CONFLICTS = pa.schema(
+    [
+        _field("table", pa.string(), "sessions or datasets"),
+        _field("eid", pa.string(), "id of the session that was kept"),
+        _field("id", pa.string(), "id of the dataset that was kept, null for a session"),
+        _field("differs", pa.list_(pa.string()), "columns in which the two differ"),
+        _field("kept", pa.string(), "tables of the row that was kept"),
+        _field("dropped", pa.string(), "tables of the row that was not"),
+        _field("kept_path", pa.string(), "the path of the row that was kept"),
+        _field("dropped_path", pa.string(), "the path of the row that was not"),
+        _field("kept_size", pa.uint64(), "size of the dataset that was kept", unit="bytes"),
+        _field("dropped_size", pa.uint64(), "size of the one that was not", unit="bytes"),
+    ]
+)
+"""One row per row that was left out of merged tables although it says something else.
+
+The path of a session is [lab/]subject/date/number, that of a dataset its rel_path."""
+
+
 class RemovalKind(StrEnum):
     """What is to be removed."""
 

@@ -45,7 +45,7 @@ class Origin:
     Parameters
     ----------
     root
-        Path of the archive, as ONE records it.
+        Path of the archive, as ONE records it; several for tables that were merged.
     namespace
         What the ids are made in; a later index over the same tables takes it from there.
     generation
@@ -54,7 +54,7 @@ class Origin:
         Local time, without a zone, as ONE writes it.
     """
 
-    root: str
+    root: str | list[str]
     namespace: uuid.UUID
     generation: str
     created: datetime
@@ -68,6 +68,11 @@ def table_path(folder: Path, name: str) -> Path:
 def issues_path(folder: Path) -> Path:
     """Return the path of the issues (ISSUES, an Arrow IPC file) of the tables of a folder."""
     return folder / STATE_DIR / _ISSUES
+
+
+def conflicts_path(folder: Path) -> Path:
+    """Return the path of what merged tables did not agree on (CONFLICTS, an Arrow IPC file)."""
+    return folder / STATE_DIR / "conflicts.arrow"
 
 
 def namespace_path(folder: Path) -> Path:
@@ -119,7 +124,9 @@ def scan_issues(folder: Path) -> pl.LazyFrame:
     return pl.scan_ipc(path, glob=False)
 
 
-def table_schema(name: str, n_rows: int, origin: Origin, *, with_index: bool) -> pa.Schema:
+def table_schema(
+    name: str, n_rows: int | None, origin: Origin, *, with_index: bool
+) -> pa.Schema:
     """Return the schema of a table's file, with the metadata that pandas and ONE go by.
 
     Parameters
@@ -127,7 +134,7 @@ def table_schema(name: str, n_rows: int, origin: Origin, *, with_index: bool) ->
     name
         ``sessions`` or ``datasets``.
     n_rows
-        Rows of the table.
+        Rows of the table; None where they are not known yet: pandas counts them itself then.
     origin
         Where it comes from.
     with_index
@@ -138,7 +145,7 @@ def table_schema(name: str, n_rows: int, origin: Origin, *, with_index: bool) ->
     fields.sort(key=lambda field: index.index(field.name) if field.name in index else -1)
     rows: dict[str, Any] = {"kind": "range", "name": None, "start": 0, "stop": n_rows, "step": 1}
     pandas: dict[str, Any] = {
-        "index_columns": [*index] if index else [rows],
+        "index_columns": [*index] if index or n_rows is None else [rows],
         "column_indexes": [
             _describe_column(None, "unicode", "object", {"encoding": "UTF-8"}),
         ],
