@@ -125,6 +125,34 @@ CONFLICTS = pa.schema(
 The path of a session is [lab/]subject/date/number, that of a dataset its rel_path."""
 
 
+DIFFERENCES = pa.schema(
+    [
+        _field("table", pa.string(), "sessions or datasets"),
+        _field("change", pa.string(), "a Change"),
+        _field("eid", pa.string(), "id of the session, the new one where there is one"),
+        _field("id", pa.string(), "id of the dataset, null for a session"),
+        _field("old_path", pa.string(), "path in the old tables, null where it was added"),
+        _field("new_path", pa.string(), "path in the new tables, null where it was removed"),
+        _field("columns", pa.list_(pa.string()), "columns that changed"),
+        _field("old_size", pa.uint64(), "size of the dataset in the old tables", unit="bytes"),
+        _field("new_size", pa.uint64(), "size of the dataset in the new tables", unit="bytes"),
+    ]
+)
+"""What changed from one pair of tables to another, sessions before datasets, sorted by path.
+
+Paths are [lab/]subject/date/number, and those of datasets have their rel_path after that."""
+
+
+class Change(StrEnum):
+    """What became of a row from one pair of tables to another."""
+
+    ADDED = "added"
+    REMOVED = "removed"
+    CHANGED = "changed"
+    RENAMED = "renamed"
+    """It has another path: by its id, or by size and digest, it is still the same."""
+
+
 class RemovalKind(StrEnum):
     """What is to be removed."""
 

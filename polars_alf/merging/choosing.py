@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from polars_alf.pairs import expr_session_path
 from polars_alf.schema import CONFLICTS, polars_schema
 
 RANK = "rank"
@@ -77,8 +78,8 @@ def choose_sessions(sessions: pl.DataFrame) -> tuple[Choice, pl.DataFrame]:
             ["id", *_PATH],
             eid=pl.col("kept_eid"),
             id=None,
-            kept_path=_expr_session_path("_kept"),
-            dropped_path=_expr_session_path(),
+            kept_path=expr_session_path("_kept"),
+            dropped_path=expr_session_path(),
             kept_size=None,
             dropped_size=None,
         ),
@@ -190,15 +191,3 @@ def _describe_conflicts(
 def _count_dropped(dropped: pl.DataFrame, says: list[str]) -> pl.DataFrame:
     in_conflict = pl.any_horizontal(_differs(column) for column in says)
     return dropped.group_by(RANK).agg(n_dropped=pl.len(), n_conflicts=in_conflict.sum())
-
-
-def _expr_session_path(suffix: str = "") -> pl.Expr:
-    lab, subject, date, number = (pl.col(f"{column}{suffix}") for column in _PATH)
-    return pl.concat_str(
-        pl.when(lab != "").then(lab),
-        subject,
-        date.cast(pl.String),
-        number.cast(pl.String).str.zfill(3),
-        separator="/",
-        ignore_nulls=True,
-    )

@@ -22,7 +22,7 @@ from polars_alf.ids import make_namespace
 from polars_alf.merging.buckets import Plan, count_datasets, iter_buckets, plan_buckets
 from polars_alf.merging.choosing import RANK, Choice, choose_datasets, choose_sessions
 from polars_alf.merging.sources import Keep, Mergeable, Source, check_unchanged, find_sources
-from polars_alf.reading import ORIGIN, scan_datasets, scan_sessions
+from polars_alf.pairs import scan_pair
 from polars_alf.schema import DATASETS, ISSUES, polars_schema
 from polars_alf.spool import ROWS_PER_GROUP
 
@@ -205,9 +205,10 @@ def _merge_into_folder(sources: Sequence[Source], folder: Path, start: float) ->
         staging.write_issues(_gather_issues(sources, len(origins) > 1))
         check_unchanged(sources)
         staging.commit()
+    sessions, merged = scan_pair(folder)
     return MergedTables(
-        sessions=scan_sessions(folder).drop(ORIGIN),
-        datasets=scan_datasets(folder).drop(ORIGIN),
+        sessions=sessions,
+        datasets=merged,
         conflicts=pl.scan_ipc(store.conflicts_path(folder), glob=False),
         sources=_report(sources, choice, counts, dropped),
         folder=folder,

@@ -15,16 +15,14 @@ import polars as pl
 
 from polars_alf import commits, store
 from polars_alf.errors import OptionError, TableError, TableWarning
-from polars_alf.formats import today_columns
+from polars_alf.pairs import Pair, is_pair, scan_pair
 from polars_alf.pruning.asking import stamp_tables
-from polars_alf.reading import ORIGIN, find_folders, scan_datasets, scan_sessions
+from polars_alf.reading import find_folders
 from polars_alf.schema import polars_schema
 
 Keep = Literal["first", "newest"]
 KEEPS: tuple[Keep, ...] = get_args(Keep)
 
-Frame: TypeAlias = "pl.DataFrame | pl.LazyFrame"
-Pair: TypeAlias = "tuple[Frame, Frame]"
 Mergeable: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str] | Pair]"
 
 # What a table that does not know it would have after an index.
@@ -80,7 +78,7 @@ def find_sources(tables: Mergeable, keep: str) -> list[Source]:
     """
     if keep not in KEEPS:
         raise OptionError(f"{keep!r} is nothing to keep; give one of {', '.join(KEEPS)}")
-    items = [tables] if isinstance(tables, str | os.PathLike) else list(tables)
+    items = [tables] if isinstance(tables, str | os.PathLike) or is_pair(tables) else list(tables)
     sources: list[Source] = []
     for item in items:
         if isinstance(item, str | os.PathLike):
@@ -117,7 +115,7 @@ def check_unchanged(sources: Sequence[Source]) -> None:
 def _open(folder: Path) -> Source:
     commits.settle(folder)
     stamp = stamp_tables(folder)
-    sessions, datasets = scan_sessions(folder).drop(ORIGIN), scan_datasets(folder).drop(ORIGIN)
+    sessions, datasets = scan_pair(folder)
     headers = store.read_headers(folder)
     header = headers["datasets"]
     try:
@@ -137,25 +135,16 @@ def _open(folder: Path) -> Source:
 
 
 def _take(pair: object, name: str) -> Source:
-    if (
-        not isinstance(pair, Sequence)
-        or len(pair) != 2
-        or not all(isinstance(frame, pl.DataFrame | pl.LazyFrame) for frame in pair)
-    ):
+    if not is_pair(pair):
         raise OptionError(
             f"{pair!r} is neither a folder nor a pair of frames, sessions and datasets"
         )
-    frames = {}
-    for table, frame in zip(store.TABLES, pair, strict=True):
-        lazy = frame.lazy().drop(ORIGIN, strict=False)
-        try:
-            frames[table] = lazy.select(**today_columns(table, lazy.collect_schema()))
-        except TableError as error:
-            raise type(error)(f"{table} of {name}: {error}") from error
-        except pl.exceptions.PolarsError as error:
-            raise TableError(f"{table} of {name} cannot be read: {error}") from error
-        frames[table] = _complete(frames[table], table, name)
-    return Source(name=name, **frames)
+    sessions, datasets = scan_pair(pair, name)  # type: ignore[arg-type]
+    return Source(
+        name=name,
+        sessions=_complete(sessions, "sessions", name),
+        datasets=_complete(datasets, "datasets", name),
+    )
 
 
 def _complete(frame: pl.LazyFrame, table: str, name: str) -> pl.LazyFrame:
