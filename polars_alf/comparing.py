@@ -41,7 +41,7 @@ class TableDifferences:
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
-        """Number of differences, by table and by `Change`; all of them, also where there are none."""
+        """Number of differences, by table and by every `Change`."""
         found = self.differences.group_by("table", "change").len().rows()
         counts = {table: dict.fromkeys(map(str, Change), 0) for table in self.n_old}
         for table, change, count in found:
@@ -136,9 +136,7 @@ def _match(old: pl.DataFrame, new: pl.DataFrame, ways: Sequence[list[str]]) -> p
         ``row_old`` and ``row_new``, of each pair that was found; both at most once.
     """
     columns = sorted({column for way in ways for column in way})
-    left = [
-        frame.select(columns).with_row_index(row) for frame, row in ((old, _OLD), (new, _NEW))
-    ]
+    left = [frame.select(columns).with_row_index(row) for frame, row in ((old, _OLD), (new, _NEW))]
     pairs = []
     for way in ways:
         sides = []

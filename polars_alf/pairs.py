@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import TypeAlias
+from typing import TypeAlias, TypeGuard, cast
 
 import polars as pl
 
-from polars_alf import store
 from polars_alf.errors import OptionError, TableError
 from polars_alf.formats import today_columns
 from polars_alf.reading import ORIGIN, scan_datasets, scan_sessions
@@ -18,7 +17,7 @@ Pair: TypeAlias = "tuple[Frame, Frame]"
 Tables: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | Pair"
 
 
-def is_pair(tables: object) -> bool:
+def is_pair(tables: object) -> TypeGuard[Pair]:
     """Tell whether tables are a pair of frames, sessions and datasets."""
     return (
         isinstance(tables, tuple | list)
@@ -47,15 +46,13 @@ def scan_pair(tables: Tables, name: str = "the frames") -> tuple[pl.LazyFrame, p
     OptionError, ArchiveNotFoundError, ArchiveNotADirectoryError, TableError
         As of those.
     """
-    if not is_pair(tables):
-        if isinstance(tables, pl.DataFrame | pl.LazyFrame):
-            raise OptionError("one frame was given; give a pair of them, (sessions, datasets)")
-        return scan_sessions(tables).drop(ORIGIN), scan_datasets(tables).drop(ORIGIN)  # type: ignore[arg-type]
-    sessions, datasets = (
-        _update(table, frame, name)
-        for table, frame in zip(store.TABLES, tables, strict=True)
-    )
-    return sessions, datasets
+    if is_pair(tables):
+        sessions, datasets = tables
+        return _update("sessions", sessions, name), _update("datasets", datasets, name)
+    if isinstance(tables, pl.DataFrame | pl.LazyFrame):
+        raise OptionError("one frame was given; give a pair of them, (sessions, datasets)")
+    folders = cast("str | os.PathLike[str] | Iterable[str | os.PathLike[str]]", tables)
+    return scan_sessions(folders).drop(ORIGIN), scan_datasets(folders).drop(ORIGIN)
 
 
 def _update(table: str, frame: Frame, name: str) -> pl.LazyFrame:

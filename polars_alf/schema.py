@@ -153,6 +153,36 @@ class Change(StrEnum):
     """It has another path: by its id, or by size and digest, it is still the same."""
 
 
+FINDINGS = pa.schema(
+    [
+        _field("kind", pa.string(), "a FindingKind"),
+        _field("table", pa.string(), "sessions or datasets; null for what may hold any"),
+        _field("eid", pa.string(), "id of the session, null where it is in no table"),
+        _field("id", pa.string(), "id of the dataset, null where it is in no table"),
+        _field("path", pa.string(), "where it is, or should be, relative to the root"),
+        _field("table_size", pa.uint64(), "size in the table", unit="bytes"),
+        _field("disk_size", pa.uint64(), "size on disk", unit="bytes"),
+        _field("table_hash", pa.string(), "MD5 in the table, null where it was not compared"),
+        _field("disk_hash", pa.string(), "MD5 on disk, null where it was not compared"),
+        _field("message", pa.string(), "what was found"),
+    ]
+)
+"""One row per way in which an archive is not what its tables say, sorted by path."""
+
+
+class FindingKind(StrEnum):
+    """In what way an archive is not what its tables say."""
+
+    MISSING = "missing"
+    NEW = "new"
+    SIZE_CHANGED = "size_changed"
+    DIGEST_CHANGED = "digest_changed"
+    UNREADABLE = "unreadable"
+    """What is there cannot be told: a folder cannot be listed, say."""
+    UNSAFE_PATH = "unsafe_path"
+    """The table's path leads out of the session, so it was not looked for."""
+
+
 class RemovalKind(StrEnum):
     """What is to be removed."""
 

@@ -124,9 +124,7 @@ def scan_issues(folder: Path) -> pl.LazyFrame:
     return pl.scan_ipc(path, glob=False)
 
 
-def table_schema(
-    name: str, n_rows: int | None, origin: Origin, *, with_index: bool
-) -> pa.Schema:
+def table_schema(name: str, n_rows: int | None, origin: Origin, *, with_index: bool) -> pa.Schema:
     """Return the schema of a table's file, with the metadata that pandas and ONE go by.
 
     Parameters

@@ -127,7 +127,7 @@ def iter_buckets(
     if plan.eids.is_empty():
         return
     rows = [_place(source, rank, plan) for rank, source in enumerate(sources)]
-    last: int = plan.places[_BUCKET].max()
+    last = int(plan.places[_BUCKET].max() or 0)  # type: ignore[arg-type]
     if folder is None or last == 0:
         yield _restore([frame.drop(_BUCKET).collect() for frame in rows], plan, sources)
         return

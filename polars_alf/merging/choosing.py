@@ -18,6 +18,7 @@ RANK = "rank"
 """The column that says which tables a row is from: the smallest is preferred."""
 
 _PATH = ["lab", "subject", "date", "number"]
+_PATH_IS_KNOWN = [pl.col(column).is_not_null() for column in _PATH]
 _SAYS = ["rel_path", "file_size", "hash"]
 
 
@@ -60,7 +61,7 @@ def choose_sessions(sessions: pl.DataFrame) -> tuple[Choice, pl.DataFrame]:
     eids = distinct.join(_find_ambiguous(sessions, distinct), on=_PATH, how="left").select(
         eid="id",
         # Two folders of one session in one archive, `1` and `001`, are not to become one.
-        kept_eid=pl.when(pl.col("ambiguous").is_null() & ~pl.any_horizontal(pl.col(_PATH).is_null()))
+        kept_eid=pl.when(pl.col("ambiguous").is_null(), *_PATH_IS_KNOWN)
         .then(pl.col("id").first().over(_PATH))
         .otherwise("id"),
     )
@@ -122,7 +123,8 @@ def choose_datasets(datasets: pl.DataFrame) -> Choice:
         if left.is_empty():
             break
     if not dropped:
-        dropped = [datasets.clear().join(datasets.clear(), on="eid", suffix="_kept", coalesce=False)]
+        none = datasets.clear()
+        dropped = [none.join(none, on="eid", suffix="_kept", coalesce=False)]
     lost = pl.concat(dropped)
     return Choice(
         kept=pl.concat(kept).sort("eid", "id"),

@@ -97,7 +97,8 @@ class MergedTables:
         }
 
     def _count(self, what: str) -> int:
-        return int(self.sources.select(pl.sum_horizontal(pl.selectors.ends_with(what)).sum()).item())
+        columns = [f"{table}{what}" for table in store.TABLES]
+        return int(self.sources.select(pl.sum_horizontal(columns).sum()).item())
 
 
 def merge_tables(
