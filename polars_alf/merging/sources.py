@@ -139,7 +139,7 @@ def _take(pair: object, name: str) -> Source:
         raise OptionError(
             f"{pair!r} is neither a folder nor a pair of frames, sessions and datasets"
         )
-    sessions, datasets = scan_pair(pair, name)  # type: ignore[arg-type]
+    sessions, datasets = scan_pair(pair, name)
     return Source(
         name=name,
         sessions=_complete(sessions, "sessions", name),
