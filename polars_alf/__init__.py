@@ -2,19 +2,23 @@
 
 from polars_alf._version import __version__
 from polars_alf.indexing import IndexReport, index_archive
+from polars_alf.parts import full_path, join_sessions, with_alf_parts
 from polars_alf.progress import Progress
 from polars_alf.pruning import apply_removals, plan_removals
 from polars_alf.reading import scan_datasets, scan_sessions
-from polars_alf.scanning import scan_archive
+from polars_alf.walking import scan_archive
 
 __all__ = [
     "IndexReport",
     "Progress",
     "__version__",
     "apply_removals",
+    "full_path",
     "index_archive",
+    "join_sessions",
     "plan_removals",
     "scan_archive",
     "scan_datasets",
     "scan_sessions",
+    "with_alf_parts",
 ]

@@ -61,9 +61,8 @@ def check_folder(folder: str | os.PathLike[str], *, to_write: bool = True) -> Pa
     """
     path = _resolve(folder, "the folder for the tables")
     if not path.exists():
-        raise ArchiveNotFoundError(
-            f"the folder for the tables {path} does not exist; make it, or give another"
-        )
+        cure = "make it, or give another" if to_write else "give another"
+        raise ArchiveNotFoundError(f"the folder for the tables {path} does not exist; {cure}")
     if not path.is_dir():
         raise ArchiveNotADirectoryError(
             f"the folder for the tables {path} is a file; give a folder"

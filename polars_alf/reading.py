@@ -156,7 +156,7 @@ def _expand(item: str | os.PathLike[str]) -> Iterator[Path]:
         return
     matches = [
         Path(match).resolve()
-        for match in sorted(glob.glob(text, recursive=True))
+        for match in sorted(glob.glob(text, recursive=True))  # noqa: PTH207  Path's is relative
         if any(store.table_path(Path(match), name).exists() for name in store.TABLES)
     ]
     if not matches:

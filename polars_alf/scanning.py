@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
 import polars as pl
 import pyarrow as pa
-from polars.io.plugins import register_io_source
 
 from polars_alf import spool, tables
-from polars_alf.checks import check_root, parse_exclude
 from polars_alf.digests import digest_md5
-from polars_alf.executors import Executor, check_executor, count_workers, run_tasks
+from polars_alf.executors import Executor
 from polars_alf.paths import printable
 from polars_alf.progress import Counter, CounterFile
 from polars_alf.schema import ENTRIES, ISSUES, IssueKind, make_table, polars_schema
-from polars_alf.shards import Shard, plan_shards
+from polars_alf.shards import Shard
 from polars_alf.sources.posix import Options, Walker
 
 FEW_SHARDS = 8
@@ -75,7 +71,7 @@ def index_shard(task: ShardTask) -> spool.Receipt:
     """Walk a shard, make its rows of both tables, and leave them in the spool."""
     counter = CounterFile(Path(task.counters)).slot(task.shard.index)
     walker = Walker(task.root, task.options, counter)
-    entries = _read_entries(walker, task.shard)
+    entries = join_batches(walker.walk(task.shard.units))
     directories = pl.LazyFrame(walker.directories())
     above = Path(task.root).as_posix()
     sessions = tables.assemble_sessions(
@@ -112,89 +108,11 @@ def index_shard(task: ShardTask) -> spool.Receipt:
     )
 
 
-def scan_archive(
-    root: str | os.PathLike[str],
-    *,
-    n_jobs: int | None = None,
-    executor: Executor | None = None,
-    follow_links: bool = False,
-    exclude: str | Sequence[str] = (),
-) -> pl.LazyFrame:
-    """Walk an archive as a lazy frame: its dataset files, when the frame is collected.
-
-    Parameters
-    ----------
-    root
-        An archive, a lab, a Subjects folder, a subject, a date or a session.
-    n_jobs, executor, follow_links, exclude
-        As for `index_archive`.
-
-    Returns
-    -------
-    polars.LazyFrame
-        ENTRIES with names as strings, shard by shard, in no particular order within one. What
-        cannot be read is left out; `index_archive` reports it.
-
-    Raises
-    ------
-    ArchiveNotFoundError, ArchiveNotADirectoryError, ArchivePermissionError, OptionError
-        About the root and the options, at once.
-    """
-    path = str(check_root(root))
-    options = Options(follow_links, parse_exclude(exclude))
-    workers = count_workers(n_jobs)
-    executor = check_executor(executor)
-
-    def entries(
-        with_columns: list[str] | None,
-        predicate: pl.Expr | None,
-        n_rows: int | None,
-        batch_size: int | None,
-    ) -> Iterator[pl.DataFrame]:
-        shards = plan_shards(Walker(path, options).survey())
-        # A few rows are soon found; workers would go on to look for the rest.
-        chosen = "serial" if n_rows is not None else choose_executor(len(shards), workers)
-        left = n_rows
-        with tempfile.TemporaryDirectory() as folder:
-            tasks = [_ListTask(path, options, shard, folder) for shard in shards]
-            for file in run_tasks(
-                _list_shard, tasks, executor=executor or chosen, n_jobs=workers, ordered=True
-            ):
-                frame = pl.scan_ipc(file, glob=False).collect()
-                Path(file).unlink()
-                if left is not None:
-                    frame = frame.head(left)
-                    left -= len(frame)
-                if with_columns is not None:
-                    frame = frame.select(with_columns)
-                yield frame.filter(predicate) if predicate is not None else frame
-                if left == 0:
-                    return
-
-    return register_io_source(entries, schema=polars_schema(ENTRIES))
-
-
-@dataclass(frozen=True, slots=True)
-class _ListTask:
-    root: str
-    options: Options
-    shard: Shard
-    folder: str
-
-
-def _list_shard(task: _ListTask) -> str:
-    """Leave the entries of a shard in a file: nothing large goes through a pipe."""
-    path = Path(task.folder, f"{task.shard.index}.arrow")
-    walker = Walker(task.root, task.options)
-    _read_entries(walker, task.shard).write_ipc(path, compat_level=pl.CompatLevel.newest())
-    return str(path)
-
-
-def _read_entries(walker: Walker, shard: Shard) -> pl.DataFrame:
-    """Return the ENTRIES of a shard, names as strings."""
+def join_batches(batches: Iterable[pa.RecordBatch]) -> pl.DataFrame:
+    """Return ENTRIES, names as strings."""
     names = pl.col("directory", "name").cast(pl.String)
-    batches = [pl.DataFrame(batch).with_columns(names) for batch in walker.walk(shard.units)]
-    return pl.concat([polars_schema(ENTRIES).to_frame(), *batches])
+    frames = [pl.DataFrame(batch).with_columns(names) for batch in batches]
+    return pl.concat([polars_schema(ENTRIES).to_frame(), *frames])
 
 
 def _digest(root: str, datasets: pl.DataFrame, counter: Counter) -> tuple[pl.Series, pa.Table]:

@@ -82,6 +82,14 @@ DATASETS = pa.schema(
 )
 """One row per dataset."""
 
+FILES = pa.schema(
+    [
+        *(SESSIONS.field(name) for name in ("lab", "subject", "date", "number")),
+        DATASETS.field("rel_path"),
+        *ENTRIES,
+    ]
+)
+"""One row per dataset file of an archive that is walked, with what its path says."""
 
 REMOVALS = pa.schema(
     [

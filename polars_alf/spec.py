@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import datetime
 import re
+from collections.abc import Callable
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -43,16 +44,18 @@ class _Pattern:
         return pl.when(self.expr_matches(text)).then(text.str.extract_groups(self._rust))
 
 
-_FILE = _Pattern(
+_STEM = _Pattern(
     # An object that would be empty takes its last character from the namespace, as in ONE:
     # `_trials.x.y` is the object `s` of the namespace `trial`.
     r"(?:_(?P<namespace>[a-zA-Z0-9]+)?_?)?(?P<object>\w+)"
     # The prefix is an attribute's own namespace, deprecated but in use: `channels._phy_ids.csv`.
     r"\.(?P<attribute>(?:_[a-z]+_)?[a-zA-Z0-9]+(?:_times|_intervals)?)(?:_(?P<timescale>\w+))?"
-    # One group for all the extra parts: repeated, it would backtrack exponentially.
-    r"(?:\.(?P<extra>[.\w-]+))?\.(?P<extension>\w+)"
 )
+# One group for all the extra parts: repeated, it would backtrack exponentially.
+_TAIL = _Pattern(r"(?:(?P<extra>[.\w-]+)\.)?(?P<extension>\w+)")
+_FILE = _Pattern(rf"{_STEM.source}\.{_TAIL.source}")
 _COLLECTION = _Pattern(r"(?:(?P<collection>[\w./-]+)/)?(?:#(?P<revision>[\w.-]+)#/)?")
+_REL_STEM = _Pattern(_COLLECTION.source + _STEM.source)
 _REL_PATH = _Pattern(_COLLECTION.source + _FILE.source)
 
 _USUAL_LAB = _Pattern(r"\w+")
@@ -216,7 +219,66 @@ def expr_collection_parts(directory: pl.Expr) -> pl.Expr:
 
 def expr_rel_path_parts(rel_path: pl.Expr) -> pl.Expr:
     """`parse_rel_path` of a String column, as Struct with the fields of `RelPathParts`."""
-    return _REL_PATH.expr_groups(rel_path)
+    dtype = pl.Struct(dict.fromkeys(RelPathParts._fields, pl.String))
+    return rel_path.map_batches(
+        lambda paths: _map_distinct(paths, _split_rel_paths),
+        return_dtype=dtype,
+        is_elementwise=True,
+    )
+
+
+def _map_distinct(values: pl.Series, function: Callable[[pl.Series], pl.Series]) -> pl.Series:
+    """Apply an elementwise function, once to values that are equal if these are frequent."""
+    given = values.to_frame("value")
+    distinct = given.unique()
+    if len(distinct) > len(given) // 2:
+        return function(values)
+    positions = given.join(
+        distinct.with_row_index("position"),
+        on="value",
+        how="left",
+        nulls_equal=True,
+        maintain_order="left",
+    )
+    return function(distinct["value"]).gather(positions["position"])
+
+
+def _split_rel_paths(paths: pl.Series) -> pl.Series:
+    # The pattern of the whole path takes six times as long where names are all different, as they
+    # are with UUIDs in them. Neither object nor attribute has a full stop, so the name's second
+    # one cuts the path into a stem, of which there are few, and a tail that is easily read.
+    name, pieces = pl.col("name"), pl.col("pieces").struct
+    stem = pl.concat_str(
+        pl.col("path").str.strip_suffix(name),
+        pieces.field("field_0"),
+        pl.lit("."),
+        pieces.field("field_1"),
+    )
+    tail, extension = pl.col("tail"), pl.col("extension")
+    extra = tail.str.strip_suffix(extension).str.strip_suffix(".")
+    return (
+        pl.DataFrame({"path": paths})
+        .select("path", name=pl.col("path").str.split("/").list.last())
+        .select("path", "name", pieces=name.str.splitn(".", 3))
+        .select(stem=stem, tail=pieces.field("field_2"))
+        .select(
+            "tail",
+            parts=pl.col("stem").map_batches(lambda stems: _map_distinct(stems, _match_stems)),
+            extension=tail.str.split(".").list.last(),
+        )
+        .select(
+            pl.when(pl.col("parts").is_not_null() & _TAIL.expr_matches(tail)).then(
+                pl.col("parts").struct.with_fields(
+                    extra=pl.when(extra != "").then(extra), extension=extension
+                )
+            )
+        )
+        .to_series()
+    )
+
+
+def _match_stems(stems: pl.Series) -> pl.Series:
+    return stems.to_frame("stem").select(_REL_STEM.expr_groups(pl.col("stem"))).to_series()
 
 
 def expr_session_parts(path: pl.Expr) -> pl.Expr:

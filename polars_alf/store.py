@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -294,13 +295,24 @@ def read_headers(folder: Path) -> dict[str, TableHeader]:
     for name in TABLES:
         with contextlib.suppress(TableNotFoundError):
             headers[name] = read_header(table_path(folder, name))
-    generations = {header.generation for header in headers.values()} - {None}
-    if len(generations) > 1:
-        raise TornPairError(
-            f"the tables in {folder} are of different runs, so their ids do not match; index the "
-            "archive again"
-        )
+    check_generations(headers.values())
     return headers
+
+
+def check_generations(headers: Iterable[TableHeader]) -> None:
+    """Check that sessions and datasets are of one run, as otherwise their ids need not match.
+
+    Raises
+    ------
+    TornPairError
+        They are of two.
+    """
+    ours = {header.generation: header.path for header in headers if header.generation}
+    if len(ours) > 1:
+        paths = " and ".join(map(str, ours.values()))
+        raise TornPairError(
+            f"{paths} are of different runs, so their ids do not match; index the archive again"
+        )
 
 
 def _parse_json(path: Path, schema: pa.Schema, key: bytes) -> dict[str, Any]:

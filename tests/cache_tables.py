@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,18 @@ def write_table(
         table.replace_schema_metadata({"one_metadata": json.dumps(given), **noted}), path
     )
     return path
+
+
+def break_columns(path: Path, is_broken: Callable[[int, str], bool]) -> None:
+    """Overwrite columns of a table's row groups, so that who reads them fails."""
+    metadata = pq.read_metadata(path)
+    with path.open("r+b") as file:
+        for group in range(metadata.num_row_groups):
+            for index in range(metadata.num_columns):
+                column = metadata.row_group(group).column(index)
+                if is_broken(group, column.path_in_schema):
+                    file.seek(column.dictionary_page_offset or column.data_page_offset)
+                    file.write(b"\xff" * column.total_compressed_size)
 
 
 def assert_same_cache(

@@ -19,7 +19,7 @@ from trees import SESSION, TWO_LABS, Fifo, Link, Tree, make_tree
 import polars_alf
 from polars_alf import Progress, commits, errors, index_archive, scan_archive, shards, spool, store
 from polars_alf.executors import EXECUTORS, Executor
-from polars_alf.schema import DATASETS, ENTRIES, SESSIONS, polars_schema
+from polars_alf.schema import DATASETS, SESSIONS, polars_schema
 from polars_alf.sources import posix
 
 NAMESPACE = uuid.UUID("12345678-1234-5678-1234-567812345678")
@@ -640,55 +640,6 @@ def test_one_run_at_a_time(archive: Path) -> None:
     with commits.locked_state(archive), pytest.raises(errors.ArchiveBusyError, match="another run"):
         index_archive(archive)
     assert snapshot(archive) == before
-
-
-# scan_archive
-
-
-def test_scan_gives_the_entries_of_the_index(archive: Path, out_dir: Path) -> None:
-    make_tree(archive, {"cortexlab/Subjects/KS001/2021-13-45/001": SESSION})
-    frame = scan_archive(archive)
-    assert isinstance(frame, pl.LazyFrame)
-    assert frame.collect_schema() == polars_schema(ENTRIES)
-    entries = frame.collect()
-    index_archive(archive, out_dir)
-    assert sorted(entries["file_size"]) == sorted(read(out_dir)[1]["file_size"])
-    paths = entries.select(pl.concat_str("directory", "name", separator="/")).to_series()
-    assert all((archive / path).is_file() for path in paths)
-
-
-@pytest.mark.parametrize("executor", EXECUTORS)
-def test_scan_is_lazy_and_equal_for_every_executor(archive: Path, executor: Executor) -> None:
-    frame = scan_archive(archive, executor=executor, n_jobs=2)
-    small = frame.filter(pl.col("file_size") < 15).select("name", "file_size").collect()
-    assert small.rows() == [("_ibl_trials.intervals_bpod.csv", 11)] * 4
-    assert frame.head(5).collect().height == 5
-    assert_frame_equal(
-        frame.collect(), scan_archive(archive, executor="serial").collect(), check_row_order=False
-    )
-
-
-def test_scan_stops_where_it_has_enough(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards.plan_shards, "__defaults__", (1,))
-    walked: list[str] = []
-    walk = posix.Walker.walk
-
-    def note(walker: posix.Walker, units: list[str]) -> object:
-        walked.extend(units)
-        return walk(walker, units)
-
-    monkeypatch.setattr(posix.Walker, "walk", note)
-    assert scan_archive(archive).head(7).collect().height == 7
-    assert walked == [
-        "cortexlab/Subjects/KS001/2020-01-01",
-        "cortexlab/Subjects/KS002/2020-02-29",
-    ]
-
-
-def test_scan_of_nothing(tmp_path: Path) -> None:
-    assert scan_archive(tmp_path).collect().is_empty()
-    with pytest.raises(errors.ArchiveNotFoundError):
-        scan_archive(tmp_path / "nowhere")
 
 
 @posix_only

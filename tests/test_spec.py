@@ -164,6 +164,8 @@ def check_rel_paths(texts: list[str]) -> None:
     expected = [in_one(ONE_REL_PATH, text) for text in texts]
     assert [as_dict(spec.parse_rel_path(text)) for text in texts] == expected
     assert evaluate(spec.expr_rel_path_parts, texts) == expected
+    # Values that repeat are read another way.
+    assert evaluate(spec.expr_rel_path_parts, texts * 3) == expected * 3
 
 
 def check_collections(texts: list[str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import json
 import logging
 import os
 from collections.abc import Iterable, Iterator
@@ -27,21 +26,22 @@ from polars_alf.cache.frames import (
 )
 from polars_alf.cache.indexes import cast_index_object, holds_uuid_strings, make_uuid_index
 from polars_alf.errors import MissingIdsError, TableError, TornPairError
+from polars_alf.store import CURE, TableHeader, check_generations, parse_header
 
 # Callers of `one.alf.cache` watch this logger.
 _logger = logging.getLogger("one.alf.cache")
 
-_CURE = "restore the file, remove it, or index the archive again"
-
 
 @dataclass
 class _TableFile:
-    """A table that is not read yet, but for its metadata."""
+    """A table that is not read yet, but for its header."""
 
-    path: Path
     parquet: pq.ParquetFile
-    metadata: dict[str, Any]
-    generation: str | None
+    header: TableHeader
+
+    @property
+    def path(self) -> Path:
+        return self.header.path
 
     @property
     def name(self) -> str:
@@ -89,14 +89,14 @@ def _load_tables(folder: Path, glob_pattern: str) -> Bunch:
     with contextlib.ExitStack() as stack:
         # All are opened before any is read, so that a commit in between replaces none of them.
         files = list(_open_tables(folder, glob_pattern, stack))
-        _require_one_generation(files)
+        check_generations(file.header for file in files if file.name in INDEX_NAMES)
         for file in files:
-            meta["raw"][file.name] = file.metadata
-            if "date_created" not in file.metadata:
+            raw = meta["raw"][file.name] = dict(file.header.one)
+            if "date_created" not in raw:
                 _logger.warning("%s has no metadata of ONE: skipped", file.path)
                 continue
             caches[file.name] = _read_table(file)
-            file.metadata["origin"] = _as_origins(file.metadata.get("origin", "unknown"))
+            raw["origin"] = _as_origins(raw.get("origin", "unknown"))
             meta["loaded_time"] = datetime.datetime.now()
     created = [raw["date_created"] for raw in meta["raw"].values() if "date_created" in raw]
     meta["created_time"] = min(map(datetime.datetime.fromisoformat, created), default=None)
@@ -142,30 +142,20 @@ def _open_tables(
         try:
             parquet = stack.enter_context(pq.ParquetFile(path))
         except (pa.ArrowException, OSError) as error:
-            raise TableError(f"{path} is not a table ({error}): {_CURE}") from error
-        stored = parquet.schema_arrow.metadata or {}
-        metadata = _parse_json(path, "one_metadata", stored)
-        _parse_date(path, metadata)
-        generation = _parse_json(path, "polars_alf", stored).get("generation")
-        yield _TableFile(path, parquet, metadata, generation)
+            raise TableError(f"{path} is not a table ({error}); {CURE}") from error
+        header = parse_header(path, parquet.schema_arrow)
+        _check_date(header)
+        yield _TableFile(parquet, header)
 
 
-def _parse_json(path: Path, key: str, stored: dict[bytes, bytes]) -> dict[str, Any]:
-    try:
-        parsed = json.loads(stored.get(key.encode(), b"{}"))
-    except ValueError as error:
-        raise TableError(f"{path}: its metadata {key} is not JSON ({error}): {_CURE}") from error
-    if not isinstance(parsed, dict):
-        raise TableError(f"{path}: its metadata {key} is {parsed!r}, not an object: {_CURE}")
-    return parsed
-
-
-def _parse_date(path: Path, metadata: dict[str, Any]) -> None:
-    created = metadata.get("date_created", "2000-01-01")
+def _check_date(header: TableHeader) -> None:
+    created = header.one.get("date_created", "2000-01-01")
     try:
         datetime.datetime.fromisoformat(created)
     except (TypeError, ValueError) as error:
-        raise TableError(f"{path}: date_created is {created!r}, not a date: {_CURE}") from error
+        raise TableError(
+            f"{header.path}: date_created is {created!r}, not a date; {CURE}"
+        ) from error
 
 
 def _as_origins(value: str | Iterable[str] | None) -> set[str]:
@@ -173,24 +163,16 @@ def _as_origins(value: str | Iterable[str] | None) -> set[str]:
     return set(filter(None, origins))
 
 
-def _require_one_generation(files: list[_TableFile]) -> None:
-    """Refuse sessions and datasets of two runs of the indexer, whose ids need not match."""
-    pair = [file for file in files if file.name in INDEX_NAMES and file.generation is not None]
-    if len({file.generation for file in pair}) > 1:
-        paths = " and ".join(str(file.path) for file in pair)
-        raise TornPairError(f"{paths} are not of one generation: index the archive again")
-
-
 def _read_table(file: _TableFile) -> pd.DataFrame:
     try:
         table = file.parquet.read()
     except (pa.ArrowException, OSError) as error:
-        raise TableError(f"{file.path} is damaged ({error}): {_CURE}") from error
+        raise TableError(f"{file.path} is damaged ({error}); {CURE}") from error
     try:
-        frame = _make_frame(table, file.name, file.metadata.get("min_api_version"))
+        frame = _make_frame(table, file.name, file.header.one.get("min_api_version"))
     except (pa.ArrowException, TypeError, ValueError) as error:
         kind = type(error) if isinstance(error, TableError) else TableError
-        raise kind(f"{file.path} is not as it should be ({error}): {_CURE}") from error
+        raise kind(f"{file.path} is not as it should be ({error}); {CURE}") from error
     if frame.index.has_duplicates:
         repeated = int(frame.index.duplicated().sum())
         _logger.info("%s: ids of %d rows are repeated; all are kept", file.path, repeated)
