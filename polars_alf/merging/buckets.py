@@ -15,6 +15,7 @@ import polars as pl
 from polars_alf.errors import TableError
 from polars_alf.merging.choosing import RANK
 from polars_alf.merging.sources import Source
+from polars_alf.schema import DATASETS
 from polars_alf.spool import ROWS_PER_GROUP
 
 _BUCKET = "bucket"
@@ -161,4 +162,4 @@ def _restore(frames: list[pl.DataFrame], plan: Plan, sources: Sequence[Source]) 
                 f"datasets of {sources[row[RANK]].name} has a row without {column}, of the session "
                 f"{row['eid']}; index that archive again"
             )
-    return rows.drop("place")
+    return rows.select(*DATASETS.names, RANK)

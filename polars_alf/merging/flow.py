@@ -357,6 +357,8 @@ def _gather_issues(sources: Sequence[Source], several: bool) -> pa.Table:
         if source.folder and store.issues_path(source.folder).exists():
             issues = store.scan_issues(source.folder)
             if several and len(source.origins) == 1:
-                issues = issues.with_columns(pl.format("{}/{}", pl.lit(source.origins[0]), "path"))
+                issues = issues.with_columns(
+                    path=pl.format("{}/{}", pl.lit(source.origins[0]), "path")
+                )
             frames.append(issues.collect())
     return pl.concat(frames).unique(maintain_order=True).to_arrow().cast(ISSUES)
