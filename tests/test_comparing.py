@@ -28,9 +28,9 @@ def make_tables() -> tuple[pl.DataFrame, pl.DataFrame]:
     return sessions, make_datasets(rows).with_columns(hash=digest)
 
 
-def edit(datasets: pl.DataFrame, id: str, **values: object) -> pl.DataFrame:
+def edit(datasets: pl.DataFrame, which: str, **values: object) -> pl.DataFrame:
     """Change values of one dataset."""
-    is_it = pl.col("id") == id
+    is_it = pl.col("id") == which
     return datasets.with_columns(
         pl.when(is_it).then(pl.lit(value, datasets.schema[name])).otherwise(name).alias(name)
         for name, value in values.items()
