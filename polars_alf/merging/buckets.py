@@ -15,7 +15,6 @@ import polars as pl
 from polars_alf.errors import TableError
 from polars_alf.merging.choosing import RANK
 from polars_alf.merging.sources import Source
-from polars_alf.schema import DATASETS
 from polars_alf.spool import ROWS_PER_GROUP
 
 _BUCKET = "bucket"
@@ -118,7 +117,7 @@ def iter_buckets(
     Yields
     ------
     polars.DataFrame
-        DATASETS and ``rank``, in the order of preference; eid is that of the session that stays.
+        DATASETS and ``rank``, with ``place`` in the stead of ``eid``; in the order of preference.
 
     Raises
     ------
@@ -130,7 +129,7 @@ def iter_buckets(
     rows = [_place(source, rank, plan) for rank, source in enumerate(sources)]
     last = int(plan.places[_BUCKET].max() or 0)  # type: ignore[arg-type]
     if folder is None or last == 0:
-        yield _restore([frame.drop(_BUCKET).collect() for frame in rows], plan, sources)
+        yield _check([frame.drop(_BUCKET).collect() for frame in rows], sources)
         return
     for rank, frame in enumerate(rows):
         target = pl.PartitionBy(folder / str(rank), key=_BUCKET, include_key=False)
@@ -142,7 +141,7 @@ def iter_buckets(
             for file in sorted((folder / str(rank) / f"{_BUCKET}={bucket}").glob("*"))
         ]
         if files:
-            yield _restore([pl.read_ipc(file) for file in files], plan, sources)
+            yield _check([pl.read_ipc(file) for file in files], sources)
         for file in files:
             file.unlink()
 
@@ -153,13 +152,13 @@ def _place(source: Source, rank: int, plan: Plan) -> pl.LazyFrame:
     return source.datasets.join(known, on="eid", how="left", maintain_order="left").drop("eid")
 
 
-def _restore(frames: list[pl.DataFrame], plan: Plan, sources: Sequence[Source]) -> pl.DataFrame:
-    rows = pl.concat(frames).with_columns(eid=pl.lit(plan.eids).gather(pl.col("place")))
+def _check(frames: list[pl.DataFrame], sources: Sequence[Source]) -> pl.DataFrame:
+    rows = pl.concat(frames)
     for column in ("id", "rel_path"):
         if rows[column].null_count():
-            row = rows.filter(pl.col(column).is_null()).row(0, named=True)
+            rank = rows.filter(pl.col(column).is_null())[RANK][0]
             raise TableError(
-                f"datasets of {sources[row[RANK]].name} has a row without {column}, of the session "
-                f"{row['eid']}; index that archive again"
+                f"datasets of {sources[rank].name} has a row without {column}; index that archive "
+                "again"
             )
-    return rows.select(*DATASETS.names, RANK)
+    return rows

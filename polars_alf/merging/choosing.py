@@ -89,14 +89,16 @@ def choose_sessions(sessions: pl.DataFrame) -> tuple[Choice, pl.DataFrame]:
     return choice, eids
 
 
-def choose_datasets(datasets: pl.DataFrame) -> Choice:
+def choose_datasets(datasets: pl.DataFrame, eids: pl.Series) -> Choice:
     """Choose among datasets.
 
     Parameters
     ----------
     datasets
-        DATASETS and ``rank``, ``eid`` that of the session that stays; sessions whole, the rows
-        of each in the order of preference.
+        DATASETS and ``rank``, and in the stead of ``eid`` ``place``, where the session that
+        stays is among `eids`; sessions whole, the rows of each in the order of preference.
+    eids
+        Sorted.
 
     Returns
     -------
@@ -106,7 +108,7 @@ def choose_datasets(datasets: pl.DataFrame) -> Choice:
     kept, dropped = [], []
     left = datasets
     while True:
-        is_first = _first_of("eid", "id") & _first_of("eid", "rel_path")
+        is_first = _first_of("place", "id") & _first_of("place", "rel_path")
         marked = left.with_columns(stays=is_first)
         first, others = marked.filter("stays").drop("stays"), marked.filter(~pl.col("stays"))
         kept.append(first)
@@ -115,24 +117,25 @@ def choose_datasets(datasets: pl.DataFrame) -> Choice:
         others = others.drop("stays")
         # The others yield to one that stays, or else wait for the next round: what is in their
         # way now may have to yield itself.
-        by_id = others.join(first, on=["eid", "id"], suffix="_kept", coalesce=False)
-        waiting = others.join(first, on=["eid", "id"], how="anti", maintain_order="left")
-        by_path = waiting.join(first, on=["eid", "rel_path"], suffix="_kept", coalesce=False)
+        by_id = others.join(first, on=["place", "id"], suffix="_kept", coalesce=False)
+        waiting = others.join(first, on=["place", "id"], how="anti", maintain_order="left")
+        by_path = waiting.join(first, on=["place", "rel_path"], suffix="_kept", coalesce=False)
         dropped += [by_id, by_path]
-        left = waiting.join(first, on=["eid", "rel_path"], how="anti", maintain_order="left")
+        left = waiting.join(first, on=["place", "rel_path"], how="anti", maintain_order="left")
         if left.is_empty():
             break
     if not dropped:
         none = datasets.clear()
-        dropped = [none.join(none, on="eid", suffix="_kept", coalesce=False)]
+        dropped = [none.join(none, on="place", suffix="_kept", coalesce=False)]
     lost = pl.concat(dropped)
+    eid = pl.lit(eids).gather(pl.col("place")).alias("eid")
     return Choice(
-        kept=pl.concat(kept).sort("eid", "id"),
+        kept=pl.concat(kept).sort("place", "id").select(eid, pl.exclude("place")),
         conflicts=_describe_conflicts(
             lost,
             "datasets",
             _SAYS,
-            eid=pl.col("eid"),
+            eid=eid,
             id=pl.col("id_kept"),
             kept_path=pl.col("rel_path_kept"),
             dropped_path=pl.col("rel_path"),

@@ -163,8 +163,8 @@ def _merge_into_frames(sources: Sequence[Source], start: float) -> MergedTables:
         kept, conflicts = [polars_schema(DATASETS).to_frame()], [choice.conflicts]
         dropped: list[pl.DataFrame] = []
         for rows in iter_buckets(sources, plan, None):
-            datasets = choose_datasets(rows)
-            kept.append(datasets.kept.drop(RANK))
+            datasets = choose_datasets(rows, plan.eids)
+            kept.append(datasets.kept.select(DATASETS.names))
             conflicts.append(datasets.conflicts)
             dropped.append(datasets.n_dropped)
     return MergedTables(
@@ -197,10 +197,10 @@ def _merge_into_folder(sources: Sequence[Source], folder: Path, start: float) ->
 
             def datasets() -> Iterator[pl.DataFrame]:
                 for rows in iter_buckets(sources, plan, staging.path / "spill"):
-                    chosen = choose_datasets(rows)
+                    chosen = choose_datasets(rows, plan.eids)
                     dropped.append(chosen.n_dropped)
                     write_conflicts(_name_tables(chosen.conflicts, sources))
-                    yield chosen.kept.drop(RANK)
+                    yield chosen.kept.select(DATASETS.names)
 
             staging.write_table("datasets", _regroup(datasets()))
         staging.write_issues(_gather_issues(sources, len(origins) > 1))
