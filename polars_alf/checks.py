@@ -82,6 +82,8 @@ def check_folder(folder: str | os.PathLike[str], *, to_write: bool = True) -> Pa
 
 
 def _resolve(path: str | os.PathLike[str], what: str) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        raise OptionError(f"{what} is {path!r}, which is no path; give the path of a folder")
     if not os.fspath(path):
         raise OptionError(f"{what} is an empty text; give the path of a folder")
     try:

@@ -7,6 +7,7 @@ file's statistics; the others are computed from what is there.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TypeAlias
 
 import polars as pl
@@ -18,9 +19,6 @@ from polars_alf.store import INDEX, TABLES
 
 # Without these a row does not say what it is of; other columns may be unknown.
 _NEEDED = {"sessions": ["subject", "date", "number"], "datasets": ["rel_path"]}
-
-# Two bytes of a little-endian integer, as a UUID spells them.
-_WORDS = pl.Series([word.to_bytes(2, "little").hex() for word in range(1 << 16)])
 
 Columns: TypeAlias = "dict[str, tuple[pl.Expr, pl.DataType]]"
 
@@ -91,10 +89,16 @@ def _join_halves(found: Columns, column: str) -> None:
         bits = half.reinterpret(signed=False)
         for shift in (0, 16, 32, 48):
             word = (bits // (1 << shift) % (1 << 16)).cast(pl.UInt32)
-            words.append(pl.lit(_WORDS).gather(word))
+            words.append(pl.lit(_spell_words()).gather(word))
     groups = (words[:2], words[2:3], words[3:4], words[4:5], words[5:])
     text = pl.concat_str([pl.concat_str(group) for group in groups], separator="-")
     found[column] = text, pl.String()
+
+
+@cache
+def _spell_words() -> pl.Series:
+    """Return how a UUID spells two bytes of a little-endian integer, by their value."""
+    return pl.Series([word.to_bytes(2, "little").hex() for word in range(1 << 16)])
 
 
 def _check_columns(found: Columns, name: str) -> None:

@@ -10,6 +10,7 @@ import polars as pl
 
 from polars_alf import spec
 from polars_alf.errors import ColumnsError, OptionError
+from polars_alf.schema import ORIGIN
 
 Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
@@ -42,7 +43,7 @@ def join_sessions(datasets: Frame, sessions: pl.DataFrame | pl.LazyFrame) -> Fra
     """
     lazy, right = _lazy(datasets, ["eid"]), _lazy(sessions, ["id"])
     columns = lazy.collect_schema().names(), right.collect_schema().names()
-    both: list[str] = ["origin"] if all("origin" in names for names in columns) else []
+    both: list[str] = [ORIGIN] if all(ORIGIN in names for names in columns) else []
     joined = lazy.join(
         right,
         left_on=["eid", *both],
@@ -80,7 +81,7 @@ def with_alf_parts(frame: Frame) -> Frame:
         There is no ``rel_path``.
     """
     lazy = _lazy(frame, ["rel_path"])
-    parts = spec.expr_rel_path_parts(pl.col("rel_path"))
+    parts = spec.expr_rel_path_parts(pl.col("rel_path").cast(pl.String))
     # In one column first: Polars would parse the paths again for each part.
     with_parts = (
         lazy.drop(spec.RelPathParts._fields, strict=False)

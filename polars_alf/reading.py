@@ -20,9 +20,7 @@ from polars_alf.errors import (
     TornPairError,
 )
 from polars_alf.formats import today_columns
-
-ORIGIN = "origin"
-"""The column that tells the tables of several folders apart."""
+from polars_alf.schema import ORIGIN
 
 Tables: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
 
@@ -45,7 +43,7 @@ def scan_sessions(tables: Tables) -> pl.LazyFrame:
         whatever the version of ONE that wrote the table. Rows are in the order of the folders
         (those of a pattern by name), and in each in the order of its file. Nothing but the
         schema is read before the frame is collected, and only the columns and the row groups
-        that it needs then.
+        that it needs then. A filter on ``origin`` spares no reading: give the folders instead.
 
     Raises
     ------
@@ -58,8 +56,9 @@ def scan_sessions(tables: Tables) -> pl.LazyFrame:
     MissingIdsError, ColumnsError
         A table lacks a column that it cannot do without.
     TableError
-        A table cannot be read, or a column has a type that does not fit, or not those of the
-        same name in other tables.
+        A table cannot be read, or a column has a type that does not fit, or not that of the same
+        name in other tables. Damage among the rows shows when they are read, as an error of
+        Polars, and so does a value of ``qc`` that is no outcome.
     TornPairError
         The two tables of a folder are of different runs.
     """
@@ -101,12 +100,13 @@ def _scan(tables: Tables, name: str) -> pl.LazyFrame:
 
 
 def _scan_table(folder: Path, name: str) -> pl.LazyFrame:
-    header = _read_headers(folder).get(name)
-    if header is None:
+    headers = _read_headers(folder)
+    if name not in headers:
         raise TableNotFoundError(
             f"{folder} has no {store.table_path(folder, name).name}; give a folder of tables, or "
             "index an archive into it"
         )
+    header = headers[name]
     frame = pl.scan_parquet(header.path, glob=False, hive_partitioning=False)
     try:
         columns = today_columns(name, frame.collect_schema(), header.index)

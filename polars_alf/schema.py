@@ -82,6 +82,8 @@ DATASETS = pa.schema(
 )
 """One row per dataset."""
 
+ORIGIN = "origin"
+"""The column that tells apart the rows of tables that come from several folders."""
 FILES = pa.schema(
     [
         *(SESSIONS.field(name) for name in ("lab", "subject", "date", "number")),

@@ -244,7 +244,7 @@ def _map_distinct(values: pl.Series, function: Callable[[pl.Series], pl.Series])
 
 
 def _split_rel_paths(paths: pl.Series) -> pl.Series:
-    # The pattern of the whole path takes six times as long where names are all different, as they
+    # The pattern of the whole path takes three times as long where names are all different, as they
     # are with UUIDs in them. Neither object nor attribute has a full stop, so the name's second
     # one cuts the path into a stem, of which there are few, and a tail that is easily read.
     name, pieces = pl.col("name"), pl.col("pieces").struct

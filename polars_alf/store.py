@@ -248,9 +248,7 @@ def read_header(path: Path) -> TableHeader:
     try:
         return parse_header(path, pq.read_schema(path))
     except FileNotFoundError as error:
-        raise TableNotFoundError(
-            f"there is no table {path}; give a folder of tables, or index an archive into it"
-        ) from error
+        raise TableNotFoundError(f"there is no table {path}; index an archive first") from error
     except (OSError, pa.ArrowException) as error:
         raise TableError(f"{path} is no readable table: {error}; {CURE}") from error
 
@@ -266,16 +264,15 @@ def parse_header(path: Path, schema: pa.Schema) -> TableHeader:
     one, pandas, ours = (
         _parse_json(path, schema, key) for key in (b"one_metadata", b"pandas", _KEY)
     )
-    origins = one.get("origin") or ()
     try:
         namespace = uuid.UUID(ours["namespace"]) if ours else None
     except (LookupError, ValueError, AttributeError) as error:
         raise TableError(f"{path}: its namespace cannot be read ({error}); {CURE}") from error
     return TableHeader(
         path=path,
-        index=tuple(field for field in pandas.get("index_columns", ()) if isinstance(field, str)),
+        index=_list_strings(pandas.get("index_columns")),
         one=one,
-        origins=(origins,) if isinstance(origins, str) else tuple(map(str, origins)),
+        origins=_list_strings(one.get("origin")),
         namespace=namespace,
         generation=ours.get("generation"),
     )
@@ -324,6 +321,12 @@ def _parse_json(path: Path, schema: pa.Schema, key: bytes) -> dict[str, Any]:
     if not isinstance(parsed, dict):
         raise TableError(f"{path}: its metadata {name} is {parsed!r}, not an object; {CURE}")
     return parsed
+
+
+def _list_strings(value: Any) -> tuple[str, ...]:
+    """Return the texts among what JSON may hold in the place of one text or several."""
+    values = value if isinstance(value, list) else [value]
+    return tuple(item for item in values if isinstance(item, str) and item)
 
 
 def _describe_column(

@@ -70,11 +70,15 @@ def scan_archive(
         n_rows: int | None,
         batch_size: int | None,
     ) -> Iterator[pl.DataFrame]:
+        needed = _SCHEMA.names() if with_columns is None else list(with_columns)
+        if predicate is not None:
+            needed += {*predicate.meta.root_names()} - {*needed}
+        walk = _Walk(path, options, tuple(needed))
         units = _choose_units(path, Walker(path, options).survey(), predicate)
         if n_rows is None:
-            frames = _walk_shards(path, options, units, executor, n_jobs)
+            frames = _walk_shards(walk, units, executor, n_jobs)
         else:
-            frames = _walk_until(path, options, units, n_rows)
+            frames = _walk_until(walk, units, n_rows)
         for frame in frames:
             found = frame if predicate is None else frame.filter(predicate)
             yield found if with_columns is None else found.select(with_columns)
@@ -82,68 +86,77 @@ def scan_archive(
     return register_io_source(files, schema=_SCHEMA)
 
 
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """What to walk, and which columns of FILES to make of it."""
+
+    root: str
+    options: Options
+    columns: tuple[str, ...]
+
+    def read(self, units: Sequence[str]) -> pl.DataFrame:
+        walker = Walker(self.root, self.options)
+        entries = join_batches(walker.walk(units)).lazy()
+        directories = pl.LazyFrame(walker.directories())
+        sessions = (
+            directories.filter(pl.col("directory") == pl.col("session"))
+            .with_columns(spec.expr_session_parts(_expr_path(self.root, "session")).struct.unnest())
+            .with_columns(pl.col("lab").fill_null(""))
+            .drop("directory")
+        )
+        within = pl.concat_str("directory", pl.lit("/")).str.slice(
+            pl.col("session").str.len_chars()
+        )
+        places = directories.join(sessions, on="session").with_columns(
+            prefix=within.str.strip_prefix("/")
+        )
+        return (
+            entries.join(places, on="directory", maintain_order="left")
+            .with_columns(rel_path=pl.concat_str("prefix", "name"))
+            .select(self.columns)
+            .collect()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    walk: _Walk
+    units: Sequence[str]
+    file: Path
+
+
 def _walk_shards(
-    root: str, options: Options, units: Sequence[str], executor: Executor | None, n_jobs: int
+    walk: _Walk, units: Sequence[str], executor: Executor | None, n_jobs: int
 ) -> Iterator[pl.DataFrame]:
     shards = plan_shards(units)
     executor = executor or choose_executor(len(shards), n_jobs)
     with tempfile.TemporaryDirectory() as folder:
-        tasks = [
-            _Task(root, options, shard.units, Path(folder, f"{shard.index}.arrow"))
-            for shard in shards
-        ]
+        tasks = [_Task(walk, shard.units, Path(folder, f"{shard.index}.arrow")) for shard in shards]
         for file in run_tasks(_write_files, tasks, executor=executor, n_jobs=n_jobs, ordered=True):
             yield pl.scan_ipc(file, glob=False).collect()
             file.unlink()
 
 
-def _walk_until(
-    root: str, options: Options, units: Sequence[str], n_rows: int
-) -> Iterator[pl.DataFrame]:
-    """Walk unit by unit, in this process, until there are enough rows: workers would go on."""
-    for unit in sorted(units, key=path_key):
-        if n_rows <= 0:
-            return
-        frame = _read_files(root, options, [unit]).head(n_rows)
-        n_rows -= len(frame)
-        yield frame
-
-
-@dataclass(frozen=True, slots=True)
-class _Task:
-    root: str
-    options: Options
-    units: Sequence[str]
-    file: Path
-
-
 def _write_files(task: _Task) -> Path:
     """Leave the files of some units in a file: nothing large goes through a pipe."""
-    frame = _read_files(task.root, task.options, task.units)
+    frame = task.walk.read(task.units)
     frame.write_ipc(task.file, compat_level=pl.CompatLevel.newest())
     return task.file
 
 
-def _read_files(root: str, options: Options, units: Sequence[str]) -> pl.DataFrame:
-    walker = Walker(root, options)
-    entries = join_batches(walker.walk(units))
-    directories = pl.DataFrame(walker.directories())
-    path = pl.concat_str("directory", "name", separator="/").str.strip_prefix("/")
-    start = pl.col("session").str.len_chars()
-    return (
-        entries.join(directories, on="directory", maintain_order="left")
-        .with_columns(
-            spec.expr_session_parts(_expr_path(root, pl.col("session"))).struct.unnest(),
-            rel_path=path.str.slice(start).str.strip_prefix("/"),
-        )
-        .with_columns(pl.col("lab").fill_null(""))
-        .select(_SCHEMA.names())
-    )
+def _walk_until(walk: _Walk, units: Sequence[str], n_rows: int) -> Iterator[pl.DataFrame]:
+    """Walk unit by unit, in this process, until there are enough rows: workers would go on."""
+    for unit in sorted(units, key=path_key):
+        if n_rows <= 0:
+            return
+        frame = walk.read([unit]).head(n_rows)
+        n_rows -= len(frame)
+        yield frame
 
 
 def _choose_units(root: str, units: Sequence[str], predicate: pl.Expr | None) -> list[str]:
     """Return the units that may have rows for which a predicate is true."""
-    path = _expr_path(root, pl.col("unit"))
+    path = _expr_path(root, "unit")
     # Most units are dates: with any number they read as sessions of the same lab and subject.
     parts = pl.coalesce(spec.expr_session_parts(path), spec.expr_session_parts(path + "/1"))
     known = (
@@ -175,5 +188,5 @@ def _split_conjuncts(predicate: pl.Expr | None) -> Iterator[pl.Expr]:
             yield expr
 
 
-def _expr_path(root: str, directory: pl.Expr) -> pl.Expr:
+def _expr_path(root: str, directory: str) -> pl.Expr:
     return pl.concat_str(pl.lit(f"{Path(root).as_posix()}/"), directory).str.strip_suffix("/")

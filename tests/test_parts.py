@@ -124,6 +124,13 @@ def test_parts_come_last_and_once(rows: tuple[pl.LazyFrame, pl.LazyFrame]) -> No
     assert_frame_equal(with_alf_parts(datasets.collect()), alone.collect())
 
 
+def test_rel_paths_of_any_type() -> None:
+    frame = pl.DataFrame(
+        {"rel_path": ["a.b.c", None, "a.b.c"]}, schema={"rel_path": pl.Categorical}
+    )
+    assert with_alf_parts(frame)["extension"].to_list() == ["c", None, "c"]
+
+
 def test_parts_of_an_archive_that_is_walked(archive: Path) -> None:
     objects = with_alf_parts(scan_archive(archive)).group_by("object").len().sort("object")
     assert objects.collect().rows() == [("spikes", 8), ("trials", 4)]

@@ -419,6 +419,18 @@ def test_metadata_that_is_no_json(tables: Path, one_metadata: bytes) -> None:
         scan_sessions(tables)
 
 
+@pytest.mark.parametrize(
+    ("origin", "origins"),
+    [("/data", ("/data",)), (["a", "b"], ("a", "b")), (None, ()), ("", ()), (5, ())],
+)
+def test_origins_of_any_kind(tables: Path, origin: object, origins: tuple[str, ...]) -> None:
+    path = tables / "sessions.pqt"
+    metadata = {b"one_metadata": json.dumps({"origin": origin}).encode(), b"pandas": b"{}"}
+    pq.write_table(pq.read_table(path).replace_schema_metadata(metadata), path)
+    assert store.read_header(path).origins == origins
+    assert scan_sessions(tables).collect().height == 4
+
+
 def test_a_foreign_table(tmp_path: Path) -> None:
     write(tmp_path, "sessions", {"a": 1})
     with pytest.raises(errors.MissingIdsError, match=r"sessions.pqt .*holds the ids id"):

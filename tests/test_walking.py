@@ -254,6 +254,19 @@ def test_a_limit_after_a_filter_ends_the_walk(
     assert len(in_sessions(listed())) < 4
 
 
+def test_an_archive_that_goes_away(archive: Path) -> None:
+    frame = scan_archive(archive)
+    archive.rename(archive.with_name("moved"))
+    with pytest.raises(errors.ScanError, match="can no longer be listed"):
+        frame.collect()
+
+
+@pytest.mark.parametrize("root", [3, None, b"x"])
+def test_what_is_no_path(root: object) -> None:
+    with pytest.raises(errors.OptionError, match="is no path; give the path of a folder"):
+        scan_archive(root)  # type: ignore[arg-type]
+
+
 def test_scan_of_nothing(tmp_path: Path) -> None:
     assert scan_archive(tmp_path).collect().is_empty()
     assert scan_archive(tmp_path).filter(pl.col("subject") == "a").collect().is_empty()
