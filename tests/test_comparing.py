@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_merging import make_datasets, make_sessions
-from trees import SESSION, make_tree
+from trees import make_tree
 
 import polars_alf
 from polars_alf import compare_tables

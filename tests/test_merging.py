@@ -342,7 +342,7 @@ def test_what_cannot_be_merged_is_said(archive: Path, tmp_path: Path) -> None:
         merge_tables([tables], tmp_path / "nowhere")
     with pytest.raises(TableNotFoundError):
         merge_tables([tables, tmp_path])
-    with pytest.raises(TableError, match="frames 2.*rel_path"):
+    with pytest.raises(TableError, match=r"frames 2.*rel_path"):
         merge_tables([tables, (pair[0], pair[1].drop("rel_path"))])  # type: ignore[list-item]
     for column in ("eid", "id", "rel_path"):
         broken = pair[1].with_columns(pl.lit(None, pl.String).alias(column))

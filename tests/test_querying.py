@@ -103,5 +103,5 @@ def test_wrong_queries_are_said(tables: Path, query: str, message: str) -> None:
 def test_wrong_folders_are_said(tmp_path: Path) -> None:
     with pytest.raises(ArchiveNotFoundError):
         query_tables(tmp_path / "nowhere", "SHOW TABLES")
-    with pytest.raises(TableError, match="no sessions.pqt"):
+    with pytest.raises(TableError, match=r"no sessions\.pqt"):
         query_tables(tmp_path, "SHOW TABLES")
