@@ -10,7 +10,8 @@ import polars as pl
 
 from polars_alf.errors import OptionError, TableError
 from polars_alf.formats import today_columns
-from polars_alf.reading import ORIGIN, scan_datasets, scan_sessions
+from polars_alf.reading import scan_datasets, scan_sessions
+from polars_alf.schema import ORIGIN
 
 Frame: TypeAlias = "pl.DataFrame | pl.LazyFrame"
 Pair: TypeAlias = "tuple[Frame, Frame]"

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 import polars as pl
 
 from polars_alf.errors import QueryError, TableError
-from polars_alf.reading import ORIGIN, Tables, find_folders, scan_datasets, scan_sessions
+from polars_alf.reading import Tables, find_folders, scan_datasets, scan_sessions
+from polars_alf.schema import ORIGIN
 
 # Functions of Polars' SQL that read files, in whatever quotes, and wherever they stand: a text
 # that looks like one is refused too, as only Polars' own parser could tell them apart.

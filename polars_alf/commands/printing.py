@@ -21,6 +21,7 @@ from polars_alf.errors import OutputError
 from polars_alf.merging import MergedTables
 from polars_alf.paths import printable
 from polars_alf.rendering import print_fields
+from polars_alf.schema import FindingKind
 from polars_alf.summarizing import TableSummary
 from polars_alf.verifying import Verification
 
@@ -28,6 +29,14 @@ ROWS_SHOWN = 10
 ANSWER_ROWS_SHOWN = 100
 FORMATS = ("table", "csv", "jsonl", "parquet")
 
+_LABELS = {
+    FindingKind.MISSING: "Missing",
+    FindingKind.NEW: "New",
+    FindingKind.SIZE_CHANGED: "Other size",
+    FindingKind.DIGEST_CHANGED: "Other digest",
+    FindingKind.UNREADABLE: "Unreadable",
+    FindingKind.UNSAFE_PATH: "Unsafe path",
+}
 _BYTES = ("file_size", "n_bytes", "n_bytes_spare")
 
 
@@ -125,7 +134,7 @@ def print_verification(found: Verification) -> None:
         fields.append(
             ("No digest", f"{found.n_without_hash:,} have none in the tables; index --hash-files")
         )
-    fields += [(kind.replace("_", " ").capitalize(), f"{n:,}") for kind, n in found.counts.items()]
+    fields += [(_LABELS[FindingKind(kind)], f"{count:,}") for kind, count in found.counts.items()]
     print_fields(*fields)
     columns = ["kind", "path", "table_size", "disk_size", "message"]
     _print_first(found.findings.select(columns), "Findings", 2 * ROWS_SHOWN)

@@ -229,7 +229,7 @@ def _writing(folder: Path) -> Iterator[None]:
         raise OutputError(
             error.errno,
             f"the merged tables cannot be written into {folder}: {error.strerror or error}; make "
-            "room there, about three times the size of the tables, or give another folder; tables "
+            "room there, about four times the size of the tables, or give another folder; tables "
             "that were there are as they were",
         ) from error
 

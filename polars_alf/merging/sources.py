@@ -6,7 +6,7 @@ import os
 import uuid
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
@@ -63,7 +63,7 @@ class Source:
     origins: tuple[str, ...] = ()
     namespace: uuid.UUID | None = None
     folder: Path | None = None
-    stamp: str | None = field(default=None, compare=False)
+    stamp: str | None = None
 
 
 def find_sources(tables: Mergeable, keep: str) -> list[Source]:

@@ -215,7 +215,15 @@ def _check_sample(sample: float | None) -> None:
 
 
 def _read_tables(root: Path, folder: Path) -> tuple[pl.DataFrame, pl.DataFrame, store.TableHeader]:
-    """Return the rows that should be below the root, and the header of the datasets."""
+    """Return the rows that should be below the root, and the header of the datasets.
+
+    Raises
+    ------
+    TableError
+        A table cannot be read.
+    ForeignTablesError
+        They are of other archives as well.
+    """
     lazy_sessions, lazy_datasets = scan_pair(folder)
     headers = store.read_headers(folder)
     columns = ["eid", "id", "rel_path", "file_size", "hash", "exists"]
