@@ -18,6 +18,7 @@ from polars.testing import assert_frame_equal
 from trees import SESSION, make_tree
 
 import polars_alf
+import polars_alf.cache
 from polars_alf import commits, merge_tables, store
 from polars_alf.errors import (
     ArchiveBusyError,
@@ -383,3 +384,27 @@ def test_tables_that_are_replaced_meanwhile_are_refused(
     with pytest.raises(TableError, match="replaced while"):
         merge_tables([tables], out_dir)
     assert not (out_dir / "datasets.pqt").exists()
+
+
+@pytest.mark.pandas
+@pytest.mark.parametrize("size", [2, 1000])
+def test_tables_of_one_1_are_merged_with_those_of_today(
+    archive: Path, tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cache_tables import halve_ids, write_table
+
+    tables, old = index(archive, tmp_path / "tables"), tmp_path / "old"
+    old.mkdir()
+    cache = polars_alf.cache.load_tables(tables)
+    sessions = halve_ids(cache["sessions"]).rename(columns={"projects": "project"})
+    write_table(old / "sessions.pqt", sessions)
+    write_table(old / "datasets.pqt", halve_ids(cache["datasets"]).drop(columns=["qc", "hash"]))
+    out_dir = tmp_path / "merged"
+    out_dir.mkdir()
+    monkeypatch.setattr(flow, "plan_buckets", functools.partial(plan_buckets, size=size))
+    merged = merge_tables([old, tables], out_dir)
+    assert (merged.n_sessions, merged.n_datasets, merged.n_duplicates) == (4, 12, 16)
+    for name in store.TABLES:
+        assert_frame_equal(
+            pl.read_parquet(out_dir / f"{name}.pqt"), pl.read_parquet(tables / f"{name}.pqt")
+        )
