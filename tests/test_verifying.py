@@ -106,7 +106,7 @@ damages = st.dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(damages, st.integers(0, 3))
 def test_known_damage_is_found_and_nothing_else(damages: dict[int, str], n_new: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
