@@ -1,25 +1,39 @@
 """Index huge ALF archives into the tables that ONE opens, with Polars and Arrow."""
 
 from polars_alf._version import __version__
+from polars_alf.comparing import TableDifferences, compare_tables
 from polars_alf.indexing import index_archive
+from polars_alf.merging import MergedTables, merge_tables
 from polars_alf.parts import full_path, join_sessions, with_alf_parts
 from polars_alf.progress import Progress
 from polars_alf.pruning import apply_removals, plan_removals
+from polars_alf.querying import query_tables
 from polars_alf.reading import scan_datasets, scan_sessions
 from polars_alf.reports import IndexReport
+from polars_alf.summarizing import TableSummary, summarize_tables
+from polars_alf.verifying import Verification, verify_archive
 from polars_alf.walking import scan_archive
 
 __all__ = [
     "IndexReport",
+    "MergedTables",
     "Progress",
+    "TableDifferences",
+    "TableSummary",
+    "Verification",
     "__version__",
     "apply_removals",
+    "compare_tables",
     "full_path",
     "index_archive",
     "join_sessions",
+    "merge_tables",
     "plan_removals",
+    "query_tables",
     "scan_archive",
     "scan_datasets",
     "scan_sessions",
+    "summarize_tables",
+    "verify_archive",
     "with_alf_parts",
 ]

@@ -1,8 +1,8 @@
 """The command line: arguments to functions to exit codes.
 
 Results go to stdout, progress and messages to stderr. Exit codes: 0 done, 1 failed, 2 wrong
-usage, 3 done but not all of it (issues under ``--strict``, paths that could not be removed), 130
-interrupted.
+usage, 3 done but not all is well (issues or conflicts under ``--strict``, paths that could not be
+removed, differences, files that are not as their tables say), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -10,61 +10,34 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import polars as pl
 import typer
-from rich.console import Console
 
 import polars_alf
 from polars_alf import rendering, store
-from polars_alf.errors import (
-    KeptWarning,
-    NoSessionsWarning,
-    OptionError,
-    PolarsAlfError,
-    TableWarning,
+from polars_alf.commands import tables
+from polars_alf.commands.shared import (
+    EXIT_FAILED,
+    EXIT_INCOMPLETE,
+    EXIT_USAGE,
+    Folder,
+    Jobs,
+    Lines,
+    ProgressKind,
+    Quiet,
+    Root,
+    interruptible,
+    say,
+    saying_warnings,
+    showing_progress,
 )
+from polars_alf.errors import OptionError, PolarsAlfError
 from polars_alf.executors import EXECUTORS, check_executor
 from polars_alf.pruning import LOG_NAME
 from polars_alf.schema import ChangeKind, IssueKind, RemovalResult
-
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-EXIT_INCOMPLETE = 3
-EXIT_INTERRUPTED = 130
-
-Root = Annotated[
-    str,
-    typer.Argument(
-        metavar="ROOT",
-        help="An archive, a lab, a Subjects folder, a subject, a date or a session.",
-        show_default=False,
-    ),
-]
-Jobs = Annotated[
-    int | None,
-    typer.Option(min=1, help="Workers; one a processor by default.", show_default=False),
-]
-Folder = Annotated[
-    Path, typer.Argument(metavar="FOLDER", help="Folder of the tables.", show_default=False)
-]
-Lines = Annotated[bool, typer.Option("--json", help="Print JSON lines.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and warnings only.")]
-
-
-class ProgressKind(StrEnum):
-    """How progress is told."""
-
-    AUTO = "auto"
-    JSON = "json"
-    NONE = "none"
-
 
 app = typer.Typer(
     help="Index huge ALF archives into the tables that ONE opens.",
@@ -74,6 +47,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(tables.app)
 
 
 def main() -> None:
@@ -86,36 +60,11 @@ def main() -> None:
     try:
         app()
     except OptionError as error:
-        _say(f"error: {error}")
+        say(f"error: {error}")
         sys.exit(EXIT_USAGE)
     except (PolarsAlfError, OSError) as error:
-        _say(f"error: {error}")
+        say(f"error: {error}")
         sys.exit(EXIT_FAILED)
-
-
-def _say(message: str) -> None:
-    print(message, file=sys.stderr)
-
-
-@contextmanager
-def _interruptible(state: str = "the tables are whole") -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        _say(f"interrupted; {state}")
-        raise typer.Exit(EXIT_INTERRUPTED) from None
-
-
-@contextmanager
-def _saying_warnings() -> Iterator[None]:
-    with warnings.catch_warnings(record=True) as caught:
-        for category in (KeptWarning, NoSessionsWarning, TableWarning):
-            warnings.simplefilter("always", category)
-        try:
-            yield
-        finally:
-            for warning in caught:
-                _say(f"warning: {warning.message}")
 
 
 def _show_version(wanted: bool) -> None:
@@ -237,12 +186,9 @@ def index(
     """
     if cluster and executor:
         raise OptionError("--executor is for this machine; give either that or --cluster")
-    stderr = Console(stderr=True)
-    as_lines = progress is ProgressKind.JSON
-    silent = (quiet and not as_lines) or progress is ProgressKind.NONE
-    showing = nullcontext(None) if silent else rendering.show_progress(stderr, as_json=as_lines)
     again = "the tables are whole; the same command goes on from here"
-    with _saying_warnings(), _interruptible(again), showing as callback:
+    showing = showing_progress(quiet, progress)
+    with saying_warnings(), interruptible(again), showing as callback:
         report = polars_alf.index_archive(
             root,
             out_dir,
@@ -360,8 +306,11 @@ def prune(
     """
     if apply and not yes and (quiet or as_json or not sys.stdin.isatty()):
         raise typer.BadParameter("there is no plan shown to confirm on a terminal; add --yes")
-    showing = nullcontext(None) if quiet else rendering.show_progress(Console(stderr=True))
-    with _saying_warnings(), _interruptible("nothing was removed"), showing as progress:
+    with (
+        saying_warnings(),
+        interruptible("nothing was removed"),
+        showing_progress(quiet) as progress,
+    ):
         plan = polars_alf.plan_removals(
             root,
             tables_dir,
@@ -383,10 +332,10 @@ def prune(
     if plan.is_empty():
         return
     if not yes and not typer.confirm(f"Remove these {len(plan):,}?", err=True):
-        _say("nothing was removed")
+        say("nothing was removed")
         raise typer.Exit(EXIT_FAILED)
     log = Path(root if tables_dir is None else tables_dir, store.STATE_DIR, LOG_NAME).resolve()
-    with _interruptible(f"what was removed is in {log}"):
+    with interruptible(f"what was removed is in {log}"):
         outcomes = polars_alf.apply_removals(root, plan, tables_dir)
     if as_json:
         print(outcomes.write_ndjson(), end="")

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,12 +27,13 @@ import pyarrow.parquet as pq
 from polars_alf import spool
 from polars_alf.errors import ArchiveBusyError, ArchivePermissionError, CommitError, TableError
 from polars_alf.runs import RUN
-from polars_alf.schema import CHANGES
+from polars_alf.schema import CHANGES, CONFLICTS
 from polars_alf.store import (
     STATE_DIR,
     TABLES,
     Origin,
     changes_path,
+    conflicts_path,
     issues_path,
     namespace_path,
     report_path,
@@ -41,6 +42,9 @@ from polars_alf.store import (
 )
 
 _JOURNAL = "commit.json"
+
+_OF_GENERATION = (issues_path, changes_path, conflicts_path, report_path)
+"""What a generation has beside its tables, as far as it was written."""
 
 # A commit puts both tables in place within milliseconds.
 _PATIENCE = 10
@@ -73,7 +77,9 @@ class Staging:
         self._with_index = with_index
         self._state = folder / STATE_DIR
 
-    def write_table(self, name: str, frames: Iterable[pl.DataFrame], n_rows: int) -> None:
+    def write_table(
+        self, name: str, frames: Iterable[pl.DataFrame], n_rows: int | None = None
+    ) -> int:
         """Write a table.
 
         Parameters
@@ -83,7 +89,12 @@ class Staging:
         frames
             Its rows in order, each frame one row group.
         n_rows
-            How many they are in all.
+            How many they are in all; None where that shows only at their end.
+
+        Returns
+        -------
+        int
+            How many they were.
 
         Raises
         ------
@@ -108,15 +119,27 @@ class Staging:
                     written += len(frame)
             file.flush()
             os.fsync(file.fileno())
-        if written != n_rows:
+        if n_rows is not None and written != n_rows:
             raise TableError(f"{written} rows came for the table {name} instead of {n_rows}")
+        return written
 
     def write_rows(self, name: str, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
         """Write ``issues`` or ``changes`` of the generation."""
+        with self._open_arrow(name, schema) as writer:
+            for table in tables:
+                writer.write_table(table.cast(schema))
+
+    @contextlib.contextmanager
+    def open_conflicts(self) -> Iterator[Callable[[pl.DataFrame], None]]:
+        """Yield a function that writes CONFLICTS, while the tables that have them are written."""
+        with self._open_arrow("conflicts", CONFLICTS) as writer:
+            yield lambda conflicts: writer.write_table(_to_arrow(conflicts, CONFLICTS))
+
+    @contextlib.contextmanager
+    def _open_arrow(self, name: str, schema: pa.Schema) -> Iterator[pa.ipc.RecordBatchFileWriter]:
         with (self.path / f"{name}.arrow").open("wb") as file:
             with pa.ipc.new_file(file, schema) as writer:
-                for table in tables:
-                    writer.write_table(table.cast(schema))
+                yield writer
             file.flush()
             os.fsync(file.fileno())
 
@@ -151,6 +174,25 @@ def clear_changes(folder: Path) -> None:
     with pa.ipc.new_file(str(beside), CHANGES):
         pass
     beside.replace(path)
+
+
+@contextlib.contextmanager
+def staged(folder: Path, origin: Origin, *, with_index: bool) -> Iterator[Staging]:
+    """Make a folder to stage tables in, and remove it with all that was not committed.
+
+    Parameters
+    ----------
+    folder, origin, with_index
+        As for `Staging`.
+    """
+    path = folder / STATE_DIR / f"run-{origin.generation}"
+    path.mkdir(parents=True)
+    try:
+        yield Staging(folder, path, origin, with_index=with_index)
+    finally:
+        # With the journal written, what is still here is the only copy of the new tables.
+        if not (folder / STATE_DIR / _JOURNAL).exists():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -266,10 +308,7 @@ def _put_in_place(folder: Path, staging: Path) -> None:
     # between the two.
     for staged, final in (
         *((table_path(staging, name), table_path(folder, name)) for name in TABLES),
-        *(
-            (staging / path.name, path)
-            for path in (issues_path(folder), changes_path(folder), report_path(folder))
-        ),
+        *((staging / path.name, path) for path in (find(folder) for find in _OF_GENERATION)),
     ):
         try:
             staged.replace(final)

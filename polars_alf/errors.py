@@ -32,6 +32,10 @@ class OptionError(PolarsAlfError, ValueError):
     """An option has a value that makes no sense."""
 
 
+class QueryError(OptionError):
+    """A query in SQL is wrong, or asks for more than the tables."""
+
+
 class LabConflictError(PolarsAlfError, ValueError, AssertionError):
     """A lab was given that contradicts the lab folders.
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeAlias
 
 import polars as pl
 from rich.console import Console
@@ -30,6 +31,8 @@ from polars_alf.progress import Progress
 from polars_alf.reports import IndexReport
 from polars_alf.schema import RemovalKind, RemovalResult
 
+Show: TypeAlias = "Callable[[Progress], None]"
+
 SECONDS_PER_LINE = 10.0
 """How often progress is told where it cannot be drawn: seldom enough for a log."""
 
@@ -40,9 +43,7 @@ _PATHS_SHOWN = 10
 
 
 @contextmanager
-def show_progress(
-    console: Console, *, as_json: bool = False
-) -> Iterator[Callable[[Progress], None]]:
+def show_progress(console: Console, *, as_json: bool = False) -> Iterator[Show]:
     """Yield a callback that shows progress: a bar on a terminal, else a line now and then.
 
     Parameters
@@ -88,7 +89,7 @@ def print_report(report: IndexReport) -> None:
     """Print what an index found, and where it is."""
     rate = (report.n_datasets + report.n_other_files) / report.seconds
     workers = "1 worker" if report.n_jobs == 1 else f"{report.n_jobs} workers"
-    _print_fields(
+    print_fields(
         ("Archive", str(report.root)),
         ("Sessions", f"{report.n_sessions:,}"),
         ("Datasets", f"{report.n_datasets:,} ({decimal(report.n_bytes)})"),
@@ -115,7 +116,8 @@ def _optional_fields(report: IndexReport) -> Iterator[tuple[str, str]]:
         yield "Resumed", f"{report.n_resumed:,} of {report.n_shards:,} shards were done before"
 
 
-def _print_fields(*fields: tuple[str, str]) -> None:
+def print_fields(*fields: tuple[str, str]) -> None:
+    """Print labels and values, one pair a line."""
     # Plain lines, whatever the width: they may be piped, and paths copied.
     for label, value in fields:
         print(f"{label:<12} {value}")
@@ -137,7 +139,7 @@ def print_plan(plan: pl.DataFrame, root: Path) -> None:
     folders = plan.filter(pl.col("kind") != RemovalKind.DATASET)
     reasons = datasets.group_by("reason", maintain_order=True).len()
     sessions = len(folders.filter(kind=RemovalKind.SESSION))
-    _print_fields(
+    print_fields(
         ("Archive", str(root)),
         ("Datasets", f"{len(datasets):,} ({decimal(int(datasets['file_size'].sum()))})"),
         *(("", f"{count:,}: {reason}") for reason, count in reasons.iter_rows()),

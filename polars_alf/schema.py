@@ -149,6 +149,83 @@ class ChangeKind(StrEnum):
     """It may be there, but could not be read; see the issues. It is not in the tables."""
 
 
+CONFLICTS = pa.schema(
+    [
+        _field("table", pa.string(), "sessions or datasets"),
+        _field("eid", pa.string(), "id of the session that was kept"),
+        _field("id", pa.string(), "id of the dataset that was kept, null for a session"),
+        _field("differs", pa.list_(pa.string()), "columns in which the two differ"),
+        _field("kept", pa.string(), "tables of the row that was kept"),
+        _field("dropped", pa.string(), "tables of the row that was not"),
+        _field("kept_path", pa.string(), "the path of the row that was kept"),
+        _field("dropped_path", pa.string(), "the path of the row that was not"),
+        _field("kept_size", pa.uint64(), "size of the dataset that was kept", unit="bytes"),
+        _field("dropped_size", pa.uint64(), "size of the one that was not", unit="bytes"),
+    ]
+)
+"""One row per row that was left out of merged tables although it says something else.
+
+The path of a session is [lab/]subject/date/number, that of a dataset its rel_path."""
+
+
+DIFFERENCES = pa.schema(
+    [
+        _field("table", pa.string(), "sessions or datasets"),
+        _field("change", pa.string(), "a Change"),
+        _field("eid", pa.string(), "id of the session, the new one where there is one"),
+        _field("id", pa.string(), "id of the dataset, null for a session"),
+        _field("old_path", pa.string(), "path in the old tables, null where it was added"),
+        _field("new_path", pa.string(), "path in the new tables, null where it was removed"),
+        _field("columns", pa.list_(pa.string()), "columns that changed"),
+        _field("old_size", pa.uint64(), "size of the dataset in the old tables", unit="bytes"),
+        _field("new_size", pa.uint64(), "size of the dataset in the new tables", unit="bytes"),
+    ]
+)
+"""What changed from one pair of tables to another, sessions before datasets, sorted by path.
+
+Paths are [lab/]subject/date/number, and those of datasets have their rel_path after that."""
+
+
+class Change(StrEnum):
+    """What became of a row from one pair of tables to another."""
+
+    ADDED = "added"
+    REMOVED = "removed"
+    CHANGED = "changed"
+    RENAMED = "renamed"
+    """It has another path: by its id, or by size and digest, it is still the same."""
+
+
+FINDINGS = pa.schema(
+    [
+        _field("kind", pa.string(), "a FindingKind"),
+        _field("table", pa.string(), "sessions or datasets; null for what may hold any"),
+        _field("eid", pa.string(), "id of the session, null where it is in no table"),
+        _field("id", pa.string(), "id of the dataset, null where it is in no table"),
+        _field("path", pa.string(), "where it is, or should be, relative to the root"),
+        _field("table_size", pa.uint64(), "size in the table", unit="bytes"),
+        _field("disk_size", pa.uint64(), "size on disk", unit="bytes"),
+        _field("table_hash", pa.string(), "MD5 in the table, null where it was not compared"),
+        _field("disk_hash", pa.string(), "MD5 on disk, null where it was not compared"),
+        _field("message", pa.string(), "what was found"),
+    ]
+)
+"""One row per way in which an archive is not what its tables say, sorted by path."""
+
+
+class FindingKind(StrEnum):
+    """In what way an archive is not what its tables say."""
+
+    MISSING = "missing"
+    NEW = "new"
+    SIZE_CHANGED = "size_changed"
+    DIGEST_CHANGED = "digest_changed"
+    UNREADABLE = "unreadable"
+    """What is there cannot be told: a folder cannot be listed, say."""
+    UNSAFE_PATH = "unsafe_path"
+    """The table's path leads out of the session, so it was not looked for."""
+
+
 class RemovalKind(StrEnum):
     """What is to be removed."""
 

@@ -47,7 +47,7 @@ class Origin:
     Parameters
     ----------
     root
-        Path of the archive, as ONE records it.
+        Path of the archive, as ONE records it; several for tables that were merged.
     namespace
         What the ids are made in; a later index over the same tables takes it from there.
     generation
@@ -56,7 +56,7 @@ class Origin:
         Local time, without a zone, as ONE writes it.
     """
 
-    root: str
+    root: str | list[str]
     namespace: uuid.UUID
     generation: str
     created: datetime
@@ -80,6 +80,11 @@ def changes_path(folder: Path) -> Path:
 def report_path(folder: Path) -> Path:
     """Return the path of the report of the index that made the tables of a folder."""
     return folder / STATE_DIR / "report.json"
+
+
+def conflicts_path(folder: Path) -> Path:
+    """Return the path of what merged tables did not agree on (CONFLICTS, an Arrow IPC file)."""
+    return folder / STATE_DIR / "conflicts.arrow"
 
 
 def namespace_path(folder: Path) -> Path:
@@ -150,7 +155,7 @@ def _scan_state(path: Path, what: str) -> pl.LazyFrame:
     return pl.scan_ipc(path, glob=False)
 
 
-def table_schema(name: str, n_rows: int, origin: Origin, *, with_index: bool) -> pa.Schema:
+def table_schema(name: str, n_rows: int | None, origin: Origin, *, with_index: bool) -> pa.Schema:
     """Return the schema of a table's file, with the metadata that pandas and ONE go by.
 
     Parameters
@@ -158,7 +163,7 @@ def table_schema(name: str, n_rows: int, origin: Origin, *, with_index: bool) ->
     name
         ``sessions`` or ``datasets``.
     n_rows
-        Rows of the table.
+        Rows of the table; None where they are not known yet: pandas counts them itself then.
     origin
         Where it comes from.
     with_index
@@ -169,7 +174,7 @@ def table_schema(name: str, n_rows: int, origin: Origin, *, with_index: bool) ->
     fields.sort(key=lambda field: index.index(field.name) if field.name in index else -1)
     rows: dict[str, Any] = {"kind": "range", "name": None, "start": 0, "stop": n_rows, "step": 1}
     pandas: dict[str, Any] = {
-        "index_columns": [*index] if index else [rows],
+        "index_columns": [*index] if index or n_rows is None else [rows],
         "column_indexes": [
             _describe_column(None, "unicode", "object", {"encoding": "UTF-8"}),
         ],
