@@ -139,15 +139,20 @@ class Listing:
         self.sizes = array("Q")
         self.times = array("q")
         self.inodes = array("Q")
-        self.begin_directory()
-
-    def begin_directory(self) -> None:
-        """Forget all of the last directory but its datasets."""
         self.subdirectories: list[str] = []
         self.linked: list[str] = []
         self.issues: list[Issue] = []
-        self.n_others = 0
-        self.n_strays = 0
+        self.n_others = self.n_strays = 0
+
+    def begin_directory(self) -> int:
+        """Forget all of the last directory but its datasets; return the number of those."""
+        self.subdirectories = []
+        if self.linked:
+            self.linked = []
+        if self.issues:
+            self.issues = []
+        self.n_others = self.n_strays = 0
+        return len(self.sizes)
 
     def extend(self, other: Listing) -> None:
         """Add what another listing has."""
@@ -247,6 +252,7 @@ class Lister:
         names, verdicts = into.names, into.names.verdicts
         codes, sizes = into.name_codes.append, into.sizes.append
         times, inodes = into.times.append, into.inodes.append
+        is_regular, most_ns, inode_bits = stat.S_ISREG, _MOST_NS, _INODE_BITS
         plain = session is not None and self._excluded is None and directory not in self._ignored
         for entry in entries:
             name = entry.name
@@ -256,8 +262,11 @@ class Lister:
             try:
                 if plain and verdict >= 0:
                     status = entry.stat()
-                    if stat.S_ISREG(status.st_mode):
-                        mtime_ns, inode = stamp(status)
+                    if is_regular(status.st_mode):
+                        # As `stamp` has it, without a call for times and inodes as they all are.
+                        mtime_ns, inode = status.st_mtime_ns, status.st_ino
+                        if not -most_ns <= mtime_ns <= most_ns or inode > inode_bits:
+                            mtime_ns, inode = stamp(status)
                         codes(verdict)
                         sizes(status.st_size)
                         times(mtime_ns)
