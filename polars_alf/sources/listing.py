@@ -134,13 +134,10 @@ class Listing:
     issues : list of Issue
     stamp : Stamp or None
         Of the directory before it was listed.
-    is_known : bool
-        Whether it was not listed, as it is what it was at an earlier walk.
     """
 
     __slots__ = (
         "inodes",
-        "is_known",
         "issues",
         "linked",
         "n_others",
@@ -159,17 +156,22 @@ class Listing:
         self.sizes = array("Q")
         self.times = array("q")
         self.inodes = array("Q")
-        self.begin_directory()
-
-    def begin_directory(self) -> None:
-        """Forget all of the last directory but its datasets."""
         self.subdirectories: list[str] = []
         self.linked: list[str] = []
         self.issues: list[Issue] = []
-        self.n_others = 0
-        self.n_strays = 0
+        self.n_others = self.n_strays = 0
         self.stamp: Stamp | None = None
-        self.is_known = False
+
+    def begin_directory(self) -> int:
+        """Forget all of the last directory but its datasets; return the number of those."""
+        self.subdirectories = []
+        if self.linked:
+            self.linked = []
+        if self.issues:
+            self.issues = []
+        self.n_others = self.n_strays = 0
+        self.stamp = None
+        return len(self.sizes)
 
     def extend(self, other: Listing) -> None:
         """Add what another listing has."""
@@ -187,7 +189,6 @@ class Listing:
         self.n_others += other.n_others
         self.n_strays += other.n_strays
         self.stamp = self.stamp or other.stamp
-        self.is_known |= other.is_known
 
     def add(self, verdict: int, status: os.stat_result) -> None:
         """Add a dataset."""
@@ -275,10 +276,10 @@ class Lister:
         if self._known is None or directory not in self._known:
             return False
         stamp = read_stamp(self._path(directory))
-        into.is_known = stamp is not None and self._known.fill(directory, stamp, into)
-        if into.is_known:
-            into.stamp = stamp
-        return into.is_known
+        if stamp is None or not self._known.fill(directory, stamp, into):
+            return False
+        into.stamp = stamp
+        return True
 
     def open(self, directory: str, into: Listing) -> int | str:
         """Return what `os.scandir` takes, to be given to `close` when no entry is used any more."""
@@ -303,6 +304,7 @@ class Lister:
         names, verdicts = into.names, into.names.verdicts
         codes, sizes = into.name_codes.append, into.sizes.append
         times, inodes = into.times.append, into.inodes.append
+        is_regular, most_ns, inode_bits = stat.S_ISREG, _MOST_NS, _INODE_BITS
         plain = session is not None and self._excluded is None and directory not in self._ignored
         for entry in entries:
             name = entry.name
@@ -312,8 +314,11 @@ class Lister:
             try:
                 if plain and verdict >= 0:
                     status = entry.stat()
-                    if stat.S_ISREG(status.st_mode):
-                        mtime_ns, inode = stamp(status)
+                    if is_regular(status.st_mode):
+                        # As `stamp` has it, without a call for times and inodes as they all are.
+                        mtime_ns, inode = status.st_mtime_ns, status.st_ino
+                        if not -most_ns <= mtime_ns <= most_ns or inode > inode_bits:
+                            mtime_ns, inode = stamp(status)
                         codes(verdict)
                         sizes(status.st_size)
                         times(mtime_ns)

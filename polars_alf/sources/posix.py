@@ -272,12 +272,14 @@ class Walker:
                 yield from self._visit_ahead(stack, below, pace)
                 return
             directory, session = stack.pop()
-            n_before = self._begin_directory()
-            self._lister.list(directory, session, self._batch)
+            batch = self._batch
+            n_before = batch.begin_directory()
+            self._lister.list(directory, session, batch)
             names = self._end_directory(directory, session, n_before)
-            n_calls = CALLS_PER_DIRECTORY + len(self._batch.sizes) - n_before
+            n_calls = CALLS_PER_DIRECTORY + len(batch.sizes) - n_before
             yield directory, session, names
-            stack += below(directory, session, names)
+            if names:
+                stack += below(directory, session, names)
             if meter.count(n_calls):
                 pace.note(*meter.read())
 
@@ -286,14 +288,15 @@ class Walker:
     ) -> Iterator[tuple[str, str | None, list[str]]]:
         """Do as `_visit`, in the same order, with the help of threads."""
         with Ahead(self._lister, below, pace, self.options.op_timeout) as ahead:
-            stack = [ahead.ask(directory, session) for directory, session in first]
+            # Asked for in the order of the visit, which is from the last one on.
+            stack = [ahead.ask(*wanted) for wanted in reversed(first)][::-1]
             while stack:
                 folder = stack.pop()
                 ahead.wait(folder)
                 if folder.is_lost:
                     self._report_lost(folder.path)
                     continue
-                n_before = self._begin_directory()
+                n_before = self._batch.begin_directory()
                 for piece in folder.pieces:
                     self._batch.extend(piece.listing)
                     stack += piece.below
@@ -313,14 +316,11 @@ class Walker:
             f"{patience}, so nothing in it was taken; see to the storage, or give it more time",
         )
 
-    def _begin_directory(self) -> int:
-        self._batch.begin_directory()
-        return len(self._batch.sizes)
-
     def _end_directory(self, directory: str, session: str | None, n_before: int) -> list[str]:
         """Account for what a directory added to the batch; return the names to go down to."""
         listing = self._batch
-        self._issues += listing.issues
+        if listing.issues:
+            self._issues += listing.issues
         if listing.n_strays:
             self._report(
                 directory,
@@ -339,7 +339,9 @@ class Walker:
         self._listings.append((directory, *stamp, listing.n_others, below))
         self.n_other_files += listing.n_others
         self.counter.add(files=n_datasets + listing.n_others)
-        return listing.subdirectories + listing.linked
+        if listing.linked:
+            listing.subdirectories += listing.linked
+        return listing.subdirectories
 
     # The batch under way, as columns
 
