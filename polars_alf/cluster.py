@@ -278,32 +278,45 @@ class _Backend(ParallelBackendBase):  # type: ignore[misc]
     def retrieve_result_callback(self, out: Any) -> object:
         name = self._names.pop(out)
         try:
-            return out.result()
+            result, failure = pickle.loads(out.result())
+            if failure is not None:
+                raise failure
         except Exception as error:
             explained = _explain(error, name, self._cluster)
             if explained is None:
                 raise
             raise explained from error
+        return result
 
 
-def _make_runner() -> Callable[[bytes], object]:
+def _make_runner() -> Callable[[bytes], bytes]:
     """Return a function that a worker can run without this package.
 
     A worker ends itself where a task refers to what it cannot import, and the scheduler refuses
-    it. A function inside a function is sent by value.
+    it. A function inside a function is sent by value. It returns a pickled pair, a result and an
+    error: Dask's client waits for ever for an error that it cannot put together again.
     """
 
-    def run_pickled(task: bytes) -> object:
+    def run_pickled(task: bytes) -> bytes:
         import pickle
         import socket
+        import traceback
 
         try:
             run = pickle.loads(task)
         except Exception as error:
-            raise ImportError(
-                f"{type(error).__name__} on {socket.gethostname()}: {error}"
-            ) from None
-        return run()
+            text = f"{type(error).__name__} on {socket.gethostname()}: {error}"
+            return pickle.dumps((None, ImportError(text)))
+        try:
+            return pickle.dumps((run(), None))
+        except Exception as error:
+            error.add_note(traceback.format_exc(limit=-8))
+            try:
+                pickled = pickle.dumps((None, error))
+                pickle.loads(pickled)
+            except Exception:
+                return pickle.dumps((None, RuntimeError(f"{type(error).__name__}: {error}")))
+            return pickled
 
     return run_pickled
 
@@ -313,7 +326,8 @@ def _explain(error: Exception, name: str, cluster: Cluster) -> ScanError | None:
     distributed = _import_distributed()
     if isinstance(error, distributed.scheduler.KilledWorker):
         return ScanError(
-            f"{name} killed each of the {error.allowed_failures + 1} workers that tried it, "
+            # It may only have waited beside the one that did it.
+            f"{name} was given to each of the {error.allowed_failures + 1} workers that died, "
             f"{error.last_worker.address} last, perhaps for want of memory; give workers more of "
             f"it, and look into their logs; {_KEPT}"
         )

@@ -1,0 +1,127 @@
+"""A real Dask cluster for tests: a scheduler, and workers that can be held and killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+HERE = Path(__file__).parent
+DASK = "from distributed.cli.dask_{} import main; main()"
+PATIENCE = 120
+
+
+def wait_for(condition: Callable[[], object], what: str) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, f"waited {PATIENCE} s for {what}"
+        time.sleep(0.02)
+
+
+class TestCluster:
+    """A scheduler with workers on this machine.
+
+    Its workers tell in `folder` which shards they began and finished, and go by what is there
+    (see `cluster_worker.py`).
+
+    Parameters
+    ----------
+    folder
+        For logs, and for what passes between workers and tests.
+    n_workers
+        How many there are.
+    nanny
+        Whether a worker that was killed is started again.
+    blocked
+        A module that workers cannot import.
+    """
+
+    __test__ = False
+
+    def __init__(
+        self, folder: Path, n_workers: int = 2, *, nanny: bool = True, blocked: str = ""
+    ) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True)
+        self.processes: list[subprocess.Popen[bytes]] = []
+        arguments = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-show"]
+        self.scheduler = self._start("scheduler", DASK, *arguments)
+        log = folder / "scheduler.log"
+        wait_for(lambda: "Scheduler at:" in log.read_text(), "the scheduler")
+        (line,) = [line for line in log.read_text().splitlines() if "Scheduler at:" in line]
+        self.tcp = line.split()[-1]
+        self.address = self.tcp.replace("tcp:", "dask:")
+        code = f"import sys; sys.modules[{blocked!r}] = None; {DASK}" if blocked else DASK
+        preload = () if blocked else ("--preload", str(HERE / "cluster_worker.py"))
+        self.workers = [
+            self._start(
+                "worker",
+                code,
+                self.tcp,
+                *("--host", "127.0.0.1", "--nthreads", "1", "--no-dashboard"),
+                *("--local-directory", str(folder / f"worker-{i}")),
+                *("--nanny" if nanny else "--no-nanny", *preload),
+                name=f"worker-{i}.log",
+            )
+            for i in range(n_workers)
+        ]
+        joined = "Register worker"
+        wait_for(lambda: log.read_text().count(joined) >= n_workers, "the workers")
+
+    def _start(
+        self, what: str, code: str, *arguments: str, name: str = ""
+    ) -> subprocess.Popen[bytes]:
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join([str(HERE.parent), str(HERE)]),
+            "POLARS_ALF_TEST_FOLDER": str(self.folder),
+            # Of four, that Dask tries a task on by default: each takes seconds to start again.
+            "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
+        }
+        with (self.folder / (name or f"{what}.log")).open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-c", code.format(what), *arguments],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.processes.append(process)
+        return process
+
+    def stop(self) -> None:
+        """End it, with all that its workers started."""
+        for process in self.processes:
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+            process.wait()
+
+    def clear(self) -> None:
+        """Forget what workers told, and let them go on."""
+        for path in self.folder.iterdir():
+            if path.is_file() and path.suffix != ".log":
+                path.unlink()
+
+    def hold(self, after: int = 0) -> None:
+        """Make workers stop before they do a shard, once so many are finished."""
+        (self.folder / "hold").write_text(str(after))
+
+    def release(self) -> None:
+        """Let workers go on."""
+        (self.folder / "hold").unlink()
+
+    def kill_at(self, unit: str) -> None:
+        """Make the shard with a unit end its worker, once another shard is finished."""
+        (self.folder / "deadly").write_text(unit)
+
+    def marks(self, kind: str) -> list[tuple[str, int]]:
+        """Return shard and process of what workers have ``begun``, ``held`` or ``finished``."""
+        parts = [path.name.split("-") for path in self.folder.glob(f"{kind}-*")]
+        return [(shard, int(pid)) for _, shard, pid in parts]
