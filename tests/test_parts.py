@@ -96,6 +96,16 @@ def test_parts_of_many_paths_that_repeat_and_that_differ(engine: str) -> None:
     ]
 
 
+def test_parts_where_paths_repeat_here_and_differ_there() -> None:
+    same = ["alf/spikes.times.npy"] * 20_000
+    others = [f"alf/spikes.times.{number}.npy" for number in range(20_000)]
+    for rel_paths in (same + others, others + same):
+        parts = with_alf_parts(pl.DataFrame({"rel_path": rel_paths}))
+        extras = [path.split(".")[2] if path.count(".") > 2 else None for path in rel_paths]
+        assert parts["extra"].to_list() == extras
+        assert parts["object"].unique().to_list() == ["spikes"]
+
+
 def test_parts_of_whole_paths_as_one_has_them(
     archive: Path, rows: tuple[pl.LazyFrame, pl.LazyFrame]
 ) -> None:
