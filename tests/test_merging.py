@@ -62,7 +62,7 @@ def write_tables(folder: Path, pair: Sequence[pl.DataFrame], minute: int = 0) ->
     folder.mkdir(parents=True)
     created = datetime.datetime(2024, 1, 1, 0, minute)
     origin = store.Origin(str(folder), uuid.UUID(int=1), uuid.uuid4().hex, created)
-    with commits.locked_state(folder), commits.Staging(folder, origin, with_index=False) as staging:
+    with commits.locked_state(folder), commits.staged(folder, origin, with_index=False) as staging:
         for name, frame in zip(store.TABLES, pair, strict=True):
             staging.write_table(name, [frame], len(frame))
         staging.commit()

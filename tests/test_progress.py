@@ -65,7 +65,9 @@ def test_a_log_gets_a_line_now_and_then() -> None:
         show(_progress("write", 25.0))
     lines = stream.getvalue().splitlines()
     assert len(lines) == 4
-    assert lines[1] == "10 s Scanning: 1/2 shards, 1,000 files, 10 sessions, 100 files/s"
+    assert (
+        lines[1] == "10 s Scanning: 1/2 shards, 1,000 files, 10 sessions, 100 files/s, 0:00:10 left"
+    )
 
 
 def test_a_terminal_gets_a_bar_with_bytes() -> None:

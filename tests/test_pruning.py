@@ -463,8 +463,7 @@ def test_a_commit_that_was_cut_off_is_finished_first(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(commits, "recover", lambda folder: False)
-        patch.setattr(commits.Staging, "__exit__", lambda *_: None)
+        patch.setattr(commits, "recover", lambda folder, **_: False)
         patch.setattr(commits.Staging, "commit", _commit_until(commits.Staging.commit, cut_off))
         with pytest.raises(KeyboardInterrupt):
             index_archive(archive)
