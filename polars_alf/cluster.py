@@ -336,7 +336,8 @@ def _explain(error: Exception, name: str, cluster: Cluster) -> ScanError | None:
             f"a worker of {cluster.address} cannot load its task: {error}; install polars-alf "
             f"{__version__} on all of them; {_KEPT}"
         )
-    if isinstance(error, CancelledError | distributed.comm.CommClosedError):
+    is_closed = cluster.lost or cluster.client.status in ("closing", "closed")
+    if is_closed or isinstance(error, CancelledError | distributed.comm.CommClosedError):
         reason = cluster.lost or f"the scheduler {cluster.address} went away"
         return ScanError(f"{reason}; {_KEPT}")
     return None
