@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal, TypeAlias, TypeVar, get_args
 
 import joblib
@@ -117,9 +118,28 @@ def run_tasks(
         **({"idle_worker_timeout": 20} if executor == "processes" else {}),
     )
     try:
-        yield from parallel(joblib.delayed(function)(task) for task in tasks)
+        with _one_polars_thread_each() if executor == "processes" else nullcontext():
+            yield from parallel(joblib.delayed(function)(task) for task in tasks)
     except joblib.externals.loky.process_executor.TerminatedWorkerError as error:
         raise ScanError(
             "a worker process was killed, perhaps for want of memory; the tables are as they "
             "were; run again with fewer jobs"
         ) from error
+
+
+@contextmanager
+def _one_polars_thread_each() -> Iterator[None]:
+    """Have worker processes that are started meanwhile use one thread of Polars.
+
+    There is a worker for each processor already, and Polars learns this from the environment, when
+    it is loaded.
+    """
+    name = "POLARS_MAX_THREADS"
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)

@@ -15,8 +15,8 @@ import xxhash
 SHARDS_WANTED = 64
 SHARDS_PER_WORKER = 4
 """Where there are many workers: so that the last shards keep few of them waiting."""
-LEAST_UNITS = 16
-"""Units below which a shard's own cost, some ten milliseconds, outweighs that of its files."""
+LEAST_UNITS = 48
+"""Units below which a shard's own cost, some twenty milliseconds, outweighs that of its files."""
 MOST_UNITS = 512
 """Units above which a shard takes too much memory."""
 
