@@ -294,7 +294,7 @@ def _index(
     monitor.stage = "write"
     with runs.discarded_on_error(run):
         _check_identity(request)
-        rows = Rows(receipts)
+        rows = Rows(receipts, by_id=request.hash_ids)
         order, base, issues = gather(root, request.lab, survey.issues, rows)
     origin = store.Origin(str(root), run.namespace, run.generation, datetime.now())
     staging = commits.Staging(folder, run.path, origin, with_index=request.hash_ids)

@@ -85,8 +85,8 @@ class KnownIds:
             self.n_sessions += int(known["is_given"].sum())
             ids = pl.coalesce(known["known"], "id")
             is_known = known["known"].is_not_null()
-            taken.append(part.with_columns(id=ids, key=ids, is_known=is_known))
-        result = pl.concat(taken).sort("key")
+            taken.append(part.with_columns(id=ids, is_known=is_known))
+        result = pl.concat(taken).sort("id")
         twice = result.filter(pl.col("id").is_duplicated())
         if len(twice):
             raise TableError(

@@ -27,7 +27,6 @@ _FILES_AT_ONCE = 64
 _ORDER = pl.Schema(
     {
         "id": pl.String,
-        "key": pl.String,
         "shard": pl.UInt32,
         "row": pl.UInt32,
         "offset": pl.UInt64,
@@ -44,10 +43,13 @@ class Rows:
     ----------
     receipts
         Of the shards; the position of one in here is what ``shard`` means below.
+    by_id
+        Whether sessions are in the order of their ids, or else of their paths.
     """
 
-    def __init__(self, receipts: Sequence[Receipt]) -> None:
+    def __init__(self, receipts: Sequence[Receipt], *, by_id: bool) -> None:
         self._receipts = receipts
+        self._by_id = by_id
         self._sessions = [_Mapped(Path(receipt.path) / "sessions.arrow") for receipt in receipts]
         self._datasets = [_Mapped(Path(receipt.path) / "datasets.arrow") for receipt in receipts]
 
@@ -57,27 +59,29 @@ class Rows:
         Returns
         -------
         polars.DataFrame
-            ``id``; ``key``, which sorts; ``shard`` and ``row`` of the session, ``offset`` and
-            ``n_datasets`` of its datasets in the shard; ``n_bytes``.
+            ``id``; ``shard`` and ``row`` of the session; ``offset`` and ``n_datasets`` of its
+            datasets in the shard; ``n_bytes``.
         """
         orders = [_ORDER.to_frame()]
+        keys = [pl.Series("key", dtype=pl.String)]
         before = pl.col("n_datasets").cum_sum() - pl.col("n_datasets")
         for shard, file in enumerate(self._sessions):
+            rows = pl.DataFrame(file.rows)
+            if not self._by_id:
+                keys.append(rows["key"])
+            columns = {
+                "shard": pl.lit(shard, pl.UInt32),
+                "row": pl.int_range(pl.len(), dtype=pl.UInt32),
+                "offset": before,
+            }
             orders.append(
-                pl.DataFrame(file.rows)
-                .select(
-                    "id",
-                    "key",
-                    "n_datasets",
-                    "n_bytes",
-                    shard=pl.lit(shard, pl.UInt32),
-                    row=pl.int_range(pl.len(), dtype=pl.UInt32),
-                    offset=before,
-                )
-                .select(_ORDER.names())
+                rows.select(columns.get(name, pl.col(name)).alias(name) for name in _ORDER)
             )
+        order = pl.concat(orders)
+        order = _compact(order.sort(order["id"] if self._by_id else pl.concat(keys)))
+        for file in self._sessions:
             file.release()
-        return _compact(pl.concat(orders).sort("key"))
+        return order
 
     def pick_sessions(self, order: pl.DataFrame) -> pl.DataFrame:
         """Return the sessions of an order, or of a part of one, in that order.
@@ -124,7 +128,10 @@ class Rows:
             DATASETS of the group.
         """
         filled = order.filter(pl.col("n_datasets") > 0)
-        for (group,), part in filled.group_by("group", maintain_order=True):
+        start = 0
+        for n_sessions, group in filled["group"].rle().struct.unnest().iter_rows():
+            part = filled.slice(start, n_sessions)
+            start += n_sessions
             placed = part.with_row_index("rank").sort("shard", "offset")
             rows = placed.select("rank", "n_datasets", eid="id").select(
                 pl.col("rank", "eid").repeat_by("n_datasets").explode()
@@ -132,7 +139,7 @@ class Rows:
             taken = _take(self._datasets, placed.select("shard", "offset", n="n_datasets"))
             datasets = pl.concat([taken, rows], how="horizontal")
             ordered = datasets.lazy().sort("rank", maintain_order=True)
-            yield int(group), complete_datasets(ordered).collect()
+            yield group, complete_datasets(ordered).collect()
 
     def read(self, name: str) -> Iterator[pa.Table]:
         """Yield ``issues`` or ``changes`` of each shard in turn."""
