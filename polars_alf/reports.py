@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from polars_alf import store
 from polars_alf._version import __version__
+from polars_alf.errors import TableError
 from polars_alf.runs import Run, Settings
 from polars_alf.schema import ChangeKind
 from polars_alf.spool import Receipt
@@ -179,6 +180,24 @@ def describe_run(
             for receipt in slowest
         ],
     }
+
+
+def read_run(folder: Path) -> dict[str, Any] | None:
+    """Return what `describe_run` told of the index that made a folder's tables.
+
+    Returns
+    -------
+    dict or None
+        None where no index did, or where tables of another hand have taken the place of its own.
+    """
+    values = _read(folder)
+    generation = values.get("generation")
+    try:
+        headers = store.read_headers(folder).values()
+    except TableError:
+        return None
+    is_theirs = generation and {header.generation for header in headers} == {generation}
+    return values if is_theirs else None
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

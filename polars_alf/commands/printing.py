@@ -156,6 +156,28 @@ def print_summary(summary: TableSummary, rows: int) -> None:
     _print_first(duplicates, "The same content, and what all but one take", rows)
 
 
+def print_run(run: dict[str, Any]) -> None:
+    """Print the report of a run (`polars_alf.reports.describe_run`)."""
+    report, settings = run["report"], run["settings"]
+    told = [f"{name}={value}" for name, value in settings.items() if value not in (None, "", [])]
+    shards = [
+        (shard["first_unit"], shard["n_units"], shard["seconds"]) for shard in run["slowest_shards"]
+    ]
+    print()
+    print_fields(
+        ("Index", f"{run['begun']} to {run['ended']}, polars-alf {run['version']}"),
+        ("Time", f"{report['seconds']:.2f} s, {report['n_jobs']} workers"),
+        ("Shards", f"{report['n_shards']:,} ({report['n_resumed']:,} done before)"),
+        ("Settings", ", ".join(told)),
+        ("Issues", f"{sum(report['issues'].values()):,}"),
+    )
+    for kind, count in report["issues"].items():
+        for example in run["examples"].get(kind, [])[:1]:
+            print(f"{count:>6,} {kind}, for example {example['path']}")
+    columns = {"first unit": pl.String, "units": pl.Int64, "seconds": pl.Float64}
+    _print_first(pl.DataFrame(shards, schema=columns, orient="row"), "Slowest shards")
+
+
 def write_answer(answer: pl.LazyFrame, form: str, output: Path | None) -> None:
     """Write the answer of a query to stdout or a file, whole or not at all."""
     if form == "table":

@@ -25,6 +25,7 @@ from polars_alf.errors import OptionError
 from polars_alf.executors import EXECUTORS, check_executor
 from polars_alf.merging import KEEPS, Keep
 from polars_alf.querying import explaining
+from polars_alf.reports import read_run
 
 app = typer.Typer()
 
@@ -188,14 +189,19 @@ def info(
 ) -> None:
     """Show what the tables in DIR have in them: sessions, datasets and bytes, by what they are.
 
+    Then what the index that made them told: its settings, counts, issues and slowest shards.
+
     Exit codes: 0 done, 1 failed, 2 wrong usage.
     """
     with saying_warnings(), interruptible("nothing was changed"):
         summary = polars_alf.summarize_tables(folder, n_largest=top)
+        run = read_run(Path(folder))
     if as_json:
-        print(json.dumps(summary.to_dict()))
+        print(json.dumps(summary.to_dict() | {"run": run}))
     else:
         printing.print_summary(summary, top)
+        if run:
+            printing.print_run(run)
 
 
 @app.command()
