@@ -19,7 +19,7 @@ from clusters import PATIENCE, TestCluster, wait_for
 from polars.testing import assert_frame_equal
 from trees import SESSION, check_state, make_tree
 
-from polars_alf import IndexReport, cluster, index_archive
+from polars_alf import IndexReport, cluster, index_archive, shards
 from polars_alf.errors import OptionError, ScanError
 from polars_alf.executors import open_workers, run_tasks
 from polars_alf.scanning import ShardTask
@@ -61,8 +61,9 @@ def start_cluster(tmp_path: Path) -> Iterator[Callable[..., TestCluster]]:
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> Path:
-    """Make an archive of twenty shards' size."""
+def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make an archive of twenty shards."""
+    monkeypatch.setattr(shards, "LEAST_UNITS", 16)
     sessions = [f"S{i:02}/2021-02-{day:02}/001" for i in range(20) for day in range(1, 17)]
     return make_tree(tmp_path / "archive", {f"lab/Subjects/{path}": SESSION for path in sessions})
 
