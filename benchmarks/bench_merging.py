@@ -74,7 +74,7 @@ def make_tables(folder: Path, number: int, n_rows: int) -> None:
     )
     created = datetime(2024, 1, 1 + number % 28, number // 28)
     origin = store.Origin(f"/data/archive_{number:03}", NAMESPACE, uuid.uuid4().hex, created)
-    with commits.locked_state(folder), commits.Staging(folder, origin, with_index=True) as staging:
+    with commits.locked_state(folder), commits.staged(folder, origin, with_index=True) as staging:
         staging.write_table("sessions", [sessions], n_sessions)
         staging.write_table("datasets", make_datasets(sessions, number), n_sessions * PER_SESSION)
         staging.commit()

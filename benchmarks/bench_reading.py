@@ -30,7 +30,7 @@ from measure import describe_machine
 from one.alf.path import rel_path_parts
 
 from polars_alf import join_sessions, scan_datasets, scan_sessions, with_alf_parts
-from polars_alf.commits import Staging, locked_state
+from polars_alf.commits import locked_state, staged
 from polars_alf.ids import expr_uuid3
 from polars_alf.store import Origin
 from polars_alf.tables import complete_datasets
@@ -136,10 +136,9 @@ def write_tables(folder: Path, rel_paths: pl.DataFrame) -> Path:
     )
     folder.mkdir()
     origin = Origin("benchmark", uuid.NAMESPACE_DNS, uuid.uuid4().hex, datetime.now())
-    with locked_state(folder), Staging(folder, origin, with_index=True) as staging:
+    with locked_state(folder), staged(folder, origin, with_index=True) as staging:
         staging.write_table("sessions", [sessions], len(sessions))
         staging.write_table("datasets", datasets.iter_slices(ROWS_PER_GROUP), rows)
-        staging.write_issues(pl.DataFrame({"path": []}).to_arrow())
         staging.commit()
     return folder
 
