@@ -339,6 +339,8 @@ def _repeat(request: _Request, snapshot: Snapshot, survey: Survey) -> IndexRepor
         and snapshot.is_of(folder)
         and snapshot.is_unchanged(str(request.root), survey.units)
         and (report := read_report(folder))
+        # What could not be read then, a folder that hung say, may have no time to compare.
+        and PASSING.isdisjoint(report.issues)
     ):
         runs.discard_all(folder)
         commits.clear_changes(folder)

@@ -621,6 +621,26 @@ def test_quick_does_not_trust_what_changed_a_moment_ago(archive: Path, out_dir: 
 
 
 @posix_only
+def test_quick_tries_again_what_could_not_be_read(
+    settled: Path, out_dir: Path, unprivileged: Callable[[], None]
+) -> None:
+    file = settled / "cortexlab/Subjects/KS001/2020-01-01/001/alf/spikes.times.npy"
+    user = os.geteuid()
+    file.chmod(0)
+    for path in (out_dir, *out_dir.rglob("*")):
+        path.chmod(0o777)
+    unprivileged()
+    options = {"hash_files": True, "executor": "serial", "namespace": "test"}
+    report = index_archive(settled, out_dir, **options)  # type: ignore[arg-type]
+    assert report.issues == {"unreadable_content": 1}
+    os.seteuid(user)
+    file.chmod(0o644)  # which changes no folder
+    report = index_archive(settled, out_dir, quick=True, **options)  # type: ignore[arg-type]
+    assert report.issues == {}
+    assert "" not in _rows(out_dir)[1]["hash"].to_list()
+
+
+@posix_only
 def test_quick_looks_again_at_what_had_issues(settled: Path, out_dir: Path) -> None:
     collection = settled / "cortexlab/Subjects/KS001/2020-01-01/001/alf"
     (collection / "broken.link.npy").symlink_to("nowhere")
