@@ -7,7 +7,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor as Pool
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, get_args
 
@@ -23,6 +23,7 @@ Workers: TypeAlias = "Executor | Cluster"
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+Item = TypeVar("Item")
 
 
 def check_jobs(n_jobs: int | None) -> None:
@@ -147,6 +148,15 @@ def run_tasks(
         with _open_processes(n_jobs - 1) as pool:
             results = _run_here_and_there(function, tasks, pool, 2 * (n_jobs - 1))
             yield from _in_order(results) if ordered else (result for _, result in results)
+
+
+def one_ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """Yield items while a thread has the following one made; None ends them."""
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(next, items, None)
+        while (item := following.result()) is not None:
+            following = pool.submit(next, items, None)
+            yield item
 
 
 @contextmanager

@@ -211,7 +211,7 @@ def index_shard(task: ShardTask) -> spool.Receipt:
         write_entries(folder, batches, walker.listings(), hashes, begun_ns)
         spool.write_rows(
             folder,
-            sessions=_add_sizes(sessions, datasets),
+            sessions=_count_datasets(sessions, datasets),
             datasets=datasets.select("id", "rel_path", "file_size", "hash"),
             issues=issues,
             changes=changes,
@@ -231,12 +231,10 @@ def _compare(
     return compared, list_changes(known, compared, walker.issues())
 
 
-def _add_sizes(sessions: pl.DataFrame, datasets: pl.DataFrame) -> pl.DataFrame:
-    sizes = datasets.group_by("session").agg(
-        n_datasets=pl.len().cast(pl.UInt64), n_bytes=pl.col("file_size").sum()
-    )
-    return sessions.join(sizes, on="session", how="left", maintain_order="left").with_columns(
-        pl.col("n_datasets", "n_bytes").fill_null(0)
+def _count_datasets(sessions: pl.DataFrame, datasets: pl.DataFrame) -> pl.DataFrame:
+    counts = datasets.group_by("session").agg(n_datasets=pl.len().cast(pl.UInt64))
+    return sessions.join(counts, on="session", how="left", maintain_order="left").with_columns(
+        pl.col("n_datasets").fill_null(0)
     )
 
 
