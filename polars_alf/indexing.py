@@ -427,8 +427,8 @@ def _check_identity(request: _Request) -> None:
     """
     if _identify(request.root) != request.identity:
         raise ScanError(
-            f"{request.root} is not the folder that it was when the run began; tables that were there are "
-            "as they were; see to its mount, and run again"
+            f"{request.root} is not the folder that it was when the run began; tables that were "
+            "there are as they were; see to its mount, and run again"
         )
 
 

@@ -28,10 +28,10 @@ from polars_alf.schema import (
     polars_schema,
 )
 from polars_alf.shards import (
-    LEAST_UNITS,
     SHARDS_PER_WORKER,
     SHARDS_WANTED,
     Shard,
+    are_few,
     path_key,
     plan_shards,
 )
@@ -136,7 +136,7 @@ def scan_shards(
     n_jobs : int
         How many workers there were.
     """
-    if workers is None and not task.hash_files and len(units) <= FEW_SHARDS * LEAST_UNITS:
+    if workers is None and not task.hash_files and are_few(units, FEW_SHARDS):
         n_jobs = 1
     n_jobs = count_workers(n_jobs, workers)
     # Files that are read take longer than any shard's own cost.

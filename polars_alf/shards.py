@@ -47,6 +47,11 @@ def path_key(path: str) -> list[str]:
     return path.split("/")
 
 
+def are_few(units: Collection[str], n_shards: int) -> bool:
+    """Tell whether units make so many shards at most."""
+    return len(units) <= n_shards * LEAST_UNITS
+
+
 def plan_shards(
     units: Sequence[str],
     least: int | None = None,
