@@ -12,7 +12,7 @@ from itertools import groupby
 
 import xxhash
 
-SHARDS_WANTED = 64
+SHARDS_WANTED = 32
 SHARDS_PER_WORKER = 4
 """Where there are many workers: so that the last shards keep few of them waiting."""
 LEAST_UNITS = 48

@@ -29,6 +29,8 @@ from polars_alf.sources.ahead import Ahead, Below
 from polars_alf.sources.listing import Issue, Known, Lister, Listing, Names, Options
 from polars_alf.sources.pace import CALLS_PER_DIRECTORY, Meter, Pace, find_pace
 
+_NO_STAMP = (None, None, None)
+
 ROWS_PER_BATCH = 65_536
 """Least number of rows after which a batch is handed on, at the end of a directory."""
 
@@ -319,9 +321,29 @@ class Walker:
 
     def _end_directory(self, directory: str, session: str | None, n_before: int) -> list[str]:
         """Account for what a directory added to the batch; return the names to go down to."""
+        # This runs once for every directory: nothing here that most of them do not need.
         listing = self._batch
-        if listing.issues:
-            self._issues += listing.issues
+        n_datasets = len(listing.sizes) - n_before
+        n_others, names = listing.n_others, listing.subdirectories
+        if n_datasets and session is not None:
+            self._batch_directories.append(directory)
+            self._batch_lengths.append(n_datasets)
+            if directory[len(session) :] not in self._usual:
+                self._check_collection(directory, session)
+        below = "/".join(names) if names else ""
+        stamp = listing.stamp or _NO_STAMP
+        if listing.issues or listing.linked or listing.n_strays:
+            stamp = _NO_STAMP
+            self._note_odd(directory, listing)
+            names += listing.linked
+        self._listings.append((directory, *stamp, n_others, below))
+        self.n_other_files += n_others
+        self.counter.add(n_datasets + n_others)
+        return names
+
+    def _note_odd(self, directory: str, listing: Listing) -> None:
+        """Note what few directories have."""
+        self._issues += listing.issues
         if listing.n_strays:
             self._report(
                 directory,
@@ -329,21 +351,6 @@ class Walker:
                 f"{listing.n_strays} files with names of datasets lie in no session; move them "
                 "into one, [lab/Subjects/]subject/yyyy-mm-dd/number, or exclude them",
             )
-        n_datasets = len(listing.sizes) - n_before
-        n_others, subdirectories = listing.n_others, listing.subdirectories
-        if n_datasets and session is not None:
-            self._batch_directories.append(directory)
-            self._batch_lengths.append(n_datasets)
-            if directory[len(session) :] not in self._usual:
-                self._check_collection(directory, session)
-        is_sure = not (listing.issues or listing.linked or listing.n_strays)
-        stamp = listing.stamp if is_sure and listing.stamp else (None, None, None)
-        self._listings.append((directory, *stamp, n_others, "/".join(subdirectories)))
-        self.n_other_files += n_others
-        self.counter.add(n_datasets + n_others)
-        if listing.linked:
-            subdirectories += listing.linked
-        return subdirectories
 
     # The batch under way, as columns
 
