@@ -42,6 +42,7 @@ from polars_alf.store import (
 )
 
 _JOURNAL = "commit.json"
+_BESIDE = ".tmp"
 
 _OF_GENERATION = (issues_path, changes_path, conflicts_path, report_path)
 """What a generation has beside its tables, as far as it was written."""
@@ -169,11 +170,8 @@ class Staging:
 
 def clear_changes(folder: Path) -> None:
     """Leave no changes of an earlier index. Only for who holds `locked_state`."""
-    path = changes_path(folder)
-    beside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-    with pa.ipc.new_file(str(beside), CHANGES):
+    with _replaced(changes_path(folder)) as beside, pa.ipc.new_file(str(beside), CHANGES):
         pass
-    beside.replace(path)
 
 
 @contextlib.contextmanager
@@ -370,6 +368,9 @@ def locked_state(folder: Path, *, patience: float = _STALE_SECONDS + 5) -> Itera
         ) from error
     try:
         recover(folder, patience=patience)
+        for left in state.glob(f"*{_BESIDE}"):  # by a run that was killed
+            with contextlib.suppress(OSError):
+                left.unlink()
         yield
     finally:
         lock.release()
@@ -391,13 +392,24 @@ def sync_directory(path: Path) -> None:
 
 
 def _write_durably(path: Path, text: str) -> None:
-    beside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-    with beside.open("x", encoding="utf-8") as file:
+    with _replaced(path) as beside, beside.open("x", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    beside.replace(path)
     sync_directory(path.parent)
+
+
+@contextlib.contextmanager
+def _replaced(path: Path) -> Iterator[Path]:
+    """Yield another name to write a file under, which takes its place at the end."""
+    beside = path.with_name(f"{path.name}.{uuid.uuid4().hex}{_BESIDE}")
+    try:
+        yield beside
+        beside.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise
 
 
 def _to_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:

@@ -15,7 +15,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
-from polars_alf import commits, spec, store
+from polars_alf import commits, runs, spec, store
 from polars_alf.checks import Keep, check_folder
 from polars_alf.errors import OutputError, PolarsAlfError, TableError, TableWarning
 from polars_alf.ids import make_namespace
@@ -153,6 +153,7 @@ def merge_tables(
     folder = check_folder(out_dir)
     store.check_replaceable(folder)
     with _writing(folder), commits.locked_state(folder):
+        runs.discard_all(folder)
         sources = find_sources(tables, keep)
         return _merge_into_folder(sources, folder, start)
 

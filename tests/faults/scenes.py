@@ -1,0 +1,303 @@
+"""Commands about to run, and what must be true when they have ended, whatever happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+from trees import SESSION, Tree, make_tree
+
+import polars_alf
+from polars_alf import commits, store
+
+NAMESPACE = "test"
+
+ARCHIVE: Tree = {
+    f"{lab}/Subjects/S{subject}/2020-01-0{day}/001": SESSION
+    for lab in ("a", "b")
+    for subject in (1, 2)
+    for day in (1, 2)
+}
+"""Eight sessions, twenty-four datasets."""
+
+NEW = "a/Subjects/S3/2020-02-02/001"
+GONE = "b/Subjects/S2/2020-01-02"
+STRAYS = [
+    *(f"a/Subjects/S{n}/2020-01-01/001/alf/stray.times.npy" for n in (1, 2)),
+    "b/Subjects/S1/2020-01-02/001/new/stray.times.npy",
+    *(f"b/Subjects/S9/2020-01-01/001/{name}" for name in ("a.b.npy", "c.d.npy")),
+]
+
+STATE = {
+    "changes.arrow",
+    "commit.json",
+    "conflicts.arrow",
+    "issues.arrow",
+    "lock",
+    "namespace",
+    "removals.jsonl",
+    "report.json",
+}
+
+Rows = dict[str, pl.DataFrame]
+
+
+def read_rows(folder: Path) -> Rows | None:
+    """Return both tables as our readers find them, None where there are none."""
+    if not store.table_path(folder, "sessions").exists():
+        commits.settle(folder)
+        if not store.table_path(folder, "sessions").exists():
+            return None
+    sessions = polars_alf.scan_sessions(folder).drop("origin").collect()
+    return {
+        "sessions": sessions,
+        "datasets": polars_alf.scan_datasets(folder).drop("origin").collect(),
+    }
+
+
+def same(left: Rows | None, right: Rows | None) -> bool:
+    if left is None or right is None:
+        return left is right
+    return all(left[name].equals(right[name]) for name in left)
+
+
+def list_files(folder: Path) -> dict[str, int]:
+    """Return the sizes of all files below a folder, by their paths; folders have none."""
+    return {
+        path.relative_to(folder).as_posix(): path.stat().st_size if path.is_file() else -1
+        for path in folder.rglob("*")
+    }
+
+
+def paths_of(rows: Rows) -> pl.DataFrame:
+    """Return the path of each dataset relative to the root, with its size and hash."""
+    return polars_alf.join_sessions(rows["datasets"], rows["sessions"]).select(
+        path=polars_alf.full_path("").str.strip_prefix("/"), size="file_size", hash="hash"
+    )
+
+
+@dataclass
+class Scene:
+    """A command, what is there before it, and what must be there after it.
+
+    Parameters
+    ----------
+    base
+        Folder of all of it.
+    arguments
+        Of the command line.
+    check
+        Checks what must be true after a run that ended with an exit code; what could not be removed
+        may have been kept, ``is_litter_kept``.
+    again
+        Runs the command again, in this process, and checks that all is as if nothing had happened.
+    """
+
+    base: Path
+    arguments: list[str]
+    check: Callable[..., None] = field(repr=False)
+    again: Callable[[], None] = field(repr=False)
+
+
+def index_scene(base: Path, *options: str, old: bool = False) -> Scene:
+    """Index an archive into a folder beside it, for the first time or again."""
+    archive, tables = make_tree(base / "archive", ARCHIVE), base / "tables"
+    tables.mkdir(exist_ok=True)
+    keywords = {"hash_files": "--hash-files" in options}
+    if old:
+        polars_alf.index_archive(archive, tables, namespace=NAMESPACE, **keywords)
+        _change(archive)
+    before, files = read_rows(tables), list_files(archive)
+    expected = _undisturbed(base, archive, **keywords)
+
+    def check(code: int, *, is_litter_kept: bool = False) -> None:
+        assert code in (0, 1)
+        assert list_files(archive) == files, "the archive is as it was"
+        check_folder(tables, is_litter_kept=is_litter_kept)
+        rows = read_rows(tables)
+        if code == 0:
+            _check_index(rows, expected, tables)
+        elif not same(rows, before):
+            _check_index(rows, expected, tables)
+
+    def again() -> None:
+        report = polars_alf.index_archive(
+            archive, tables, namespace=None if old else NAMESPACE, executor="serial", **keywords
+        )
+        assert report.issues == {}
+        assert same(read_rows(tables), expected)
+        check_folder(tables, is_settled=True)
+
+    arguments = ["index", str(archive), "--out-dir", str(tables), "--json", *options]
+    arguments += [] if old else ["--namespace", NAMESPACE]
+    return Scene(base, arguments, check, again)
+
+
+def _change(archive: Path) -> None:
+    make_tree(archive, {NEW: SESSION})
+    shutil.rmtree(archive / GONE)
+    (archive / "a/Subjects/S1/2020-01-01/001/alf/spikes.times.npy").write_bytes(b"longer than it was")
+
+
+def _undisturbed(base: Path, archive: Path, **keywords: bool) -> Rows:
+    folder = base / "undisturbed"
+    folder.mkdir()
+    polars_alf.index_archive(archive, folder, namespace=NAMESPACE, executor="serial", **keywords)
+    rows = read_rows(folder)
+    assert rows
+    shutil.rmtree(folder)
+    return rows
+
+
+def _check_index(rows: Rows | None, expected: Rows, tables: Path) -> None:
+    """Check that what tables lack or say otherwise is among the issues, and that they add nothing."""
+    assert rows is not None
+    ids = rows["datasets"]["id"]
+    assert ids.n_unique() == len(ids)
+    assert set(rows["datasets"]["eid"]) <= set(rows["sessions"]["id"])
+    assert set(ids) <= set(expected["datasets"]["id"])
+    reported = set(store.scan_issues(tables).collect()["path"])
+    found = paths_of(rows)
+    missing = paths_of(expected).join(found, on=["path", "size", "hash"], how="anti")
+    for path in missing["path"]:
+        assert is_below(path, reported), f"{path} is lost without a word"
+    sessions = expected["sessions"].join(rows["sessions"], on="id", how="anti")
+    for lab, subject, date, number in sessions["lab", "subject", "date", "number"].iter_rows():
+        path = f"{lab}/Subjects/{subject}/{date}/{number:03}"
+        assert is_below(path, reported), f"{path} is lost without a word"
+    changes = store.scan_changes(tables).collect()
+    removed = changes.filter(change="removed")["path"].to_list()
+    vanished = set(store.scan_issues(tables).filter(kind="vanished").collect()["path"])
+    wrong = [p for p in removed if not p.startswith(GONE) and not is_below(p, vanished)]
+    assert not wrong, "removed, although it stood still"
+
+
+def is_below(path: str, folders: set[str]) -> bool:
+    parts = path.split("/")
+    return "." in folders or any("/".join(parts[: n + 1]) in folders for n in range(len(parts)))
+
+
+def check_folder(
+    tables: Path, *, is_settled: bool = False, is_litter_kept: bool = False
+) -> None:
+    """Check that in a folder of tables there is nothing but what is to be there."""
+    names = {path.name for path in tables.iterdir()}
+    if is_litter_kept:
+        names.discard(".ONE.lock")
+    assert names <= {"sessions.pqt", "datasets.pqt", store.STATE_DIR}, names
+    state = tables / store.STATE_DIR
+    inside = sorted(path.name for path in state.iterdir()) if state.is_dir() else []
+    more = [name for name in inside if name not in STATE]
+    runs = [name for name in more if name.startswith("run-")]
+    assert len(runs) <= (0 if is_settled else 1), runs
+    if not is_litter_kept:
+        assert all(name.startswith(("run-", "snapshot-")) for name in more), more
+    if is_settled:
+        assert "commit.json" not in inside
+        assert sum(name.startswith("snapshot-") for name in more) <= 1
+
+
+def merge_scene(base: Path) -> Scene:
+    """Merge the tables of two archives into a folder that has those of one."""
+    folders = []
+    for lab in ("a", "b"):
+        folder = make_tree(base / lab, {f"{lab}/Subjects": ARCHIVE_OF[lab]})
+        polars_alf.index_archive(folder, namespace=NAMESPACE)
+        folders.append(folder)
+    tables, whole = base / "tables", base / "undisturbed"
+    for folder in (tables, whole):
+        folder.mkdir(exist_ok=True)
+    polars_alf.merge_tables(folders[0], tables)
+    polars_alf.merge_tables(folders, whole)
+    before, expected = read_rows(tables), read_rows(whole)
+    sources = [list_files(folder) for folder in folders]
+
+    def check(code: int, *, is_litter_kept: bool = False) -> None:
+        assert code in (0, 1)
+        assert [list_files(folder) for folder in folders] == sources
+        check_folder(tables, is_litter_kept=is_litter_kept)
+        rows = read_rows(tables)
+        assert same(rows, expected) or (code == 1 and same(rows, before))
+
+    def again() -> None:
+        polars_alf.merge_tables(folders, tables)
+        assert same(read_rows(tables), expected)
+        check_folder(tables, is_settled=True)
+
+    arguments = ["merge", *map(str, folders), "--out-dir", str(tables), "--json"]
+    return Scene(base, arguments, check, again)
+
+
+ARCHIVE_OF: dict[str, Tree] = {
+    lab: {f"S{n}/2020-01-0{day}/001": SESSION for n in (1, 2) for day in (1, 2)} for lab in "ab"
+}
+
+
+def prune_scene(base: Path, strays: list[str] = STRAYS) -> Scene:
+    """Remove what was put into an archive since it was indexed."""
+    archive, tables = make_tree(base / "archive", ARCHIVE), base / "tables"
+    tables.mkdir()
+    polars_alf.index_archive(archive, tables, namespace=NAMESPACE)
+    clean = list_files(archive)
+    make_tree(archive, dict.fromkeys(strays, 7))
+    make_tree(archive, {"b/Subjects/S8/2020-01-01/001": {}})
+    before = list_files(archive)
+    plan = set(polars_alf.plan_removals(archive, tables)["path"])
+    written = {path.name: path.read_bytes() for path in tables.glob("*.pqt")}
+
+    def check(code: int, *, is_litter_kept: bool = False) -> None:
+        assert code in (0, 1, 3)
+        check_folder(tables, is_litter_kept=is_litter_kept)
+        assert {path.name: path.read_bytes() for path in tables.glob("*.pqt")} == written
+        now = list_files(archive)
+        gone = before.keys() - now.keys()
+        assert gone <= plan, "more was removed than was planned"
+        assert now.items() <= before.items()
+        check_log(tables, gone)
+        if code == 0:
+            # What could not be listed is kept.
+            assert clean.items() <= now.items()
+
+    def again() -> None:
+        polars_alf.apply_removals(archive, polars_alf.plan_removals(archive, tables), tables)
+        assert before.keys() - list_files(archive).keys() == plan
+        check_log(tables, plan)
+
+    arguments = ["prune", str(archive), "--tables-dir", str(tables), "--apply", "--yes", "--json"]
+    return Scene(base, [*arguments, "--jobs", "1"], check, again)
+
+
+def check_log(tables: Path, gone: set[str]) -> None:
+    """Check that the log announces all that is gone, and says of nothing else that it is."""
+    log = store.removals_path(tables)
+    records = []
+    for line in log.read_text().splitlines() if log.exists() else []:
+        try:
+            records.append(json.loads(line))
+        except ValueError:  # cut off
+            continue
+    assert gone <= {record["path"] for record in records if record["event"] == "removing"}
+    assert {record["path"] for record in records if record["event"] == "removed"} <= gone
+
+
+SCENES: dict[str, Callable[[Path], Scene]] = {
+    "index": lambda base: index_scene(base, "--executor", "serial"),
+    "refresh": lambda base: index_scene(base, "--executor", "serial", old=True),
+    "hash": lambda base: index_scene(base, "--executor", "serial", "--hash-files", old=True),
+    "merge": merge_scene,
+    "prune": prune_scene,
+}
+
+
+def make_scene(name: str, base: Path) -> Scene:
+    base.mkdir(parents=True)
+    return SCENES[name](base)
+
+
+IS_FULL = bool(os.environ.get("POLARS_ALF_FULL_FAULTS"))
+"""Whether to run the suites of faults in full, and not in the size for every change."""

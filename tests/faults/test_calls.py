@@ -1,0 +1,79 @@
+"""System calls that fail: each run ends by itself, loses nothing in silence, and can be repeated."""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+from pathlib import Path
+
+import pytest
+from injecting import OPERATIONS, Call, needs_strace, run_traced
+from scenes import IS_FULL, SCENES, make_scene
+
+pytestmark = [pytest.mark.faults, needs_strace]
+
+ERRORS = ["EIO", "EACCES", "ENOENT", "ESTALE", "ELOOP", "ENAMETOOLONG", "EMFILE", "ENOSPC"]
+
+TIMES = {"once": "", "from_then_on": "+1", "again_and_again": "+3"}
+
+NOT_MADE = {("merge", "readdir"), ("prune", "rename")}
+"""A merge lists no archive, and what is pruned gets no other name."""
+
+ATTEMPTS = 5
+"""Calls that look at the clock of a thread come when they come, and the others' numbers shift."""
+
+UNSEEN = {("readdir", "ENOENT")}
+"""The C library takes it for the end of a directory: the kernel says so of one that is removed."""
+
+
+def list_cases() -> list[tuple[str, str, str, str]]:
+    """Return scenes, operations, errors and times: all of them, or each with each other once."""
+    cases = []
+    for i, scene in enumerate(SCENES):
+        for j, operation in enumerate(OPERATIONS):
+            if (scene, operation) in NOT_MADE:
+                continue
+            for k, error in enumerate(ERRORS):
+                for n, times in enumerate(TIMES):
+                    if (operation, error) in UNSEEN or (operation == "write" and times != "once"):
+                        continue
+                    is_turn = (i + j + k) % 4 == 0 and (i + j + k // 4) % 3 == n
+                    if IS_FULL or (is_turn or (operation == "write" and (i+j+k) % 4 == 0)):
+                        cases.append((scene, operation, error, times))
+    return cases
+
+
+@cache
+def _find_calls(scene: str, base: Path) -> list[Call]:
+    """Return the calls about our files that an undisturbed run makes."""
+    made = make_scene(scene, base)
+    names = [name for names in OPERATIONS.values() for name in names]
+    ended = run_traced(made.arguments, base / "logs", names)
+    assert ended.code == 0, ended
+    made.check(0)
+    return [call for call in ended.calls if str(base) in call.line]
+
+
+@pytest.mark.parametrize(("scene", "operation", "error", "times"), list_cases())
+def test_a_call_fails(
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    scene: str,
+    operation: str,
+    error: str,
+    times: str,
+) -> None:
+    undisturbed = _find_calls(scene, tmp_path_factory.getbasetemp() / f"undisturbed-{scene}")
+    calls = [call for call in undisturbed if call.name in OPERATIONS[operation]]
+    call = random.Random(f"{scene} {operation} {error} {times}").choice(calls)
+    fault = f"error={error}:when={call.n}{TIMES[times]}"
+    for attempt in range(ATTEMPTS):
+        made = make_scene(scene, tmp_path / f"{attempt}")
+        ended = run_traced(made.arguments, tmp_path / "logs", [call.name], fault)
+        assert "Traceback" not in ended.stderr, ended
+        assert "panicked" not in ended.stderr, ended
+        made.check(ended.code, is_litter_kept=operation == "unlink")
+        made.again()
+        if any(str(made.base) in injected.line for injected in ended.injected):
+            return
+    pytest.fail(f"{call.line} was not met again")

@@ -1,0 +1,123 @@
+"""Runs that are killed: tables stay whole and of one generation, and the next run goes on."""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from functools import cache
+from pathlib import Path
+
+import pytest
+from injecting import OPERATIONS, Call, needs_strace, run_traced, start_worker
+from scenes import IS_FULL, SCENES, Scene, index_scene, make_scene, prune_scene, read_rows
+
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL as on POSIX"),
+]
+
+N_KILLS = 300 if IS_FULL else 24
+N_PRUNES = 100 if IS_FULL else 8
+KILLS_PER_TEST = 4
+
+MANY_STRAYS = [
+    f"a/Subjects/S1/2020-01-01/001/{collection}/stray{n}.times.npy"
+    for collection in ("alf", "alf/probe00", "new")
+    for n in range(400)
+]
+"""More than are noted in the log at a time."""
+
+
+def make_index(base: Path) -> Scene:
+    return index_scene(base, "--executor", "processes", "--jobs", "2", "--hash-files", old=True)
+
+
+def kill_after(scene: Scene, seconds: float) -> bool:
+    """Run a scene's command and kill it, unless it has ended before."""
+    with start_worker(scene.arguments, is_rehearsed=False) as worker:
+        assert worker.stdin is not None
+        worker.stdin.write("\n")
+        worker.stdin.flush()
+        time.sleep(seconds)
+        worker.kill()
+        worker.communicate()
+    return worker.returncode == -9
+
+
+@cache
+def _measure(make: object, base: Path) -> float:
+    """Return how long a command takes, in seconds."""
+    scene = make(base)  # type: ignore[operator]
+    with start_worker(scene.arguments, is_rehearsed=False) as worker:
+        start = time.perf_counter()
+        worker.communicate("\n")
+        assert worker.returncode == 0
+    return time.perf_counter() - start
+
+
+@pytest.mark.parametrize("seed", range(N_KILLS // KILLS_PER_TEST))
+def test_an_index_is_killed(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, seed: int
+) -> None:
+    seconds = _measure(make_index, tmp_path_factory.getbasetemp() / "index-measured")
+    moments = random.Random(seed)
+    scene = make_index(tmp_path)
+    n_killed = 0
+    for _ in range(KILLS_PER_TEST):
+        n_killed += kill_after(scene, moments.uniform(0, seconds))
+        scene.check(1, is_litter_kept=True)
+    assert n_killed
+    scene.again()
+
+
+@pytest.mark.parametrize("seed", range(N_PRUNES // KILLS_PER_TEST))
+def test_a_prune_is_killed(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, seed: int
+) -> None:
+    def make(base: Path) -> Scene:
+        return prune_scene(base, MANY_STRAYS)
+
+    seconds = _measure(make, tmp_path_factory.getbasetemp() / f"prune-measured{seed}")
+    moments = random.Random(seed)
+    scene = make(tmp_path / "scene")
+    n_killed = 0
+    for _ in range(KILLS_PER_TEST):
+        n_killed += kill_after(scene, moments.uniform(seconds / 3, seconds))
+        scene.check(1, is_litter_kept=True)
+    assert n_killed
+    scene.again()
+
+
+STEPS = [name for kind in ("write", "fsync", "rename", "unlink") for name in OPERATIONS[kind]]
+
+
+@cache
+def _find_steps(name: str, base: Path) -> list[Call]:
+    """Return the calls by which an undisturbed run changes files of ours."""
+    scene = make_scene(name, base)
+    ended = run_traced(scene.arguments, base / "logs", STEPS)
+    assert ended.code == 0, ended
+    return [call for call in ended.calls if str(base) in call.line]
+
+
+@needs_strace
+@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize("part", range(40 if IS_FULL else 3))
+def test_a_run_is_killed_at_a_step(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, name: str, part: int
+) -> None:
+    steps = _find_steps(name, tmp_path_factory.getbasetemp() / f"steps-{name}")
+    # Most writes are of shards; each of the others counts as much as all of them.
+    kinds = sorted({step.name for step in steps})
+    moments = random.Random(f"{name} {part}")
+    kind = kinds[part % len(kinds)]
+    step = moments.choice([step for step in steps if step.name == kind])
+    scene = make_scene(name, tmp_path / "scene")
+    fault = f"signal=SIGKILL:when={step.n}"
+    ended = run_traced(scene.arguments, tmp_path / "logs", [kind], fault)
+    assert ended.code == -9, ended
+    scene.check(1, is_litter_kept=True)
+    if name != "prune":
+        assert name == "index" or read_rows(scene.base / "tables") is not None
+    scene.again()
