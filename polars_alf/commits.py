@@ -22,12 +22,12 @@ from pathlib import Path
 import filelock
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from polars_alf import spool
 from polars_alf.errors import ArchiveBusyError, ArchivePermissionError, CommitError, TableError
 from polars_alf.runs import RUN
 from polars_alf.schema import CHANGES, CONFLICTS
+from polars_alf.seals import sealed_writer
 from polars_alf.store import (
     STATE_DIR,
     TABLES,
@@ -106,19 +106,16 @@ class Staging:
         schema = table_schema(name, n_rows, self.origin, with_index=self._with_index)
         path = table_path(self.path, name)
         written = 0
-        with path.open("wb") as file:
-            with pq.ParquetWriter(
-                file,
-                schema,
-                # Ids of datasets are all different, so a dictionary of them is waste.
-                use_dictionary=[c for c in schema.names if c != "id"],
-                compression="snappy",
-            ) as writer:
-                for frame in frames:
-                    writer.write_table(_to_arrow(frame, schema), row_group_size=len(frame) or 1)
-                    written += len(frame)
-            file.flush()
-            os.fsync(file.fileno())
+        with sealed_writer(
+            path,
+            schema,
+            # Ids of datasets are all different, so a dictionary of them is waste.
+            use_dictionary=[c for c in schema.names if c != "id"],
+            compression="snappy",
+        ) as write:
+            for frame in frames:
+                write(_to_arrow(frame, schema))
+                written += len(frame)
         if n_rows is not None and written != n_rows:
             raise TableError(f"{written} rows came for the table {name} instead of {n_rows}")
         return written

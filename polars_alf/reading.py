@@ -21,6 +21,8 @@ from polars_alf.errors import (
 )
 from polars_alf.formats import today_columns
 from polars_alf.schema import ORIGIN
+from polars_alf.seals import CURE
+from polars_alf.tablefiles import scan_table
 
 Tables: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
 
@@ -107,13 +109,11 @@ def _scan_table(folder: Path, name: str) -> pl.LazyFrame:
             "index an archive into it"
         )
     header = headers[name]
-    frame = pl.scan_parquet(header.path, glob=False, hive_partitioning=False)
+    frame = scan_table(header.path)
     try:
         columns = today_columns(name, frame.collect_schema(), header.index)
-    except pl.exceptions.PolarsError as error:
-        raise TableError(f"{header.path} is no readable table: {error}; {store.CURE}") from error
     except TableError as error:
-        raise type(error)(f"{header.path} is no table of {name}: {error}; {store.CURE}") from error
+        raise type(error)(f"{header.path} is no table of {name}: {error}; {CURE}") from error
     return frame.select(**columns)
 
 

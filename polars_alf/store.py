@@ -13,7 +13,6 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from polars_alf.errors import (
     ArchiveNotFoundError,
@@ -23,7 +22,9 @@ from polars_alf.errors import (
     TornPairError,
 )
 from polars_alf.schema import DATASETS, SESSIONS
+from polars_alf.seals import CURE
 from polars_alf.spec import QC_NAMES
+from polars_alf.tablefiles import open_table
 
 STATE_DIR = ".polars_alf"
 """Folder of our own state, beside the tables. ONE loads every ``*.pqt`` beside them, so nothing
@@ -31,9 +32,6 @@ of ours may lie there."""
 
 TABLES = {"sessions": SESSIONS, "datasets": DATASETS}
 INDEX = {"sessions": ["id"], "datasets": ["eid", "id"]}
-
-CURE = "restore the file, remove it, or index the archive again"
-"""What helps against a table that cannot be read."""
 
 _KEY = b"polars_alf"
 _ISSUES = "issues.arrow"
@@ -275,12 +273,8 @@ def read_header(path: Path) -> TableHeader:
     TableError
         It cannot be read, or is no table.
     """
-    try:
-        return parse_header(path, pq.read_schema(path))
-    except FileNotFoundError as error:
-        raise TableNotFoundError(f"there is no table {path}; index an archive first") from error
-    except (OSError, pa.ArrowException) as error:
-        raise TableError(f"{path} is no readable table: {error}; {CURE}") from error
+    with open_table(path) as table:
+        return parse_header(path, table.parquet.schema_arrow)
 
 
 def parse_header(path: Path, schema: pa.Schema) -> TableHeader:
@@ -346,7 +340,7 @@ def _parse_json(path: Path, schema: pa.Schema, key: bytes) -> dict[str, Any]:
     name = key.decode()
     try:
         parsed = json.loads((schema.metadata or {}).get(key, b"{}"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TableError(f"{path}: its metadata {name} is not JSON ({error}); {CURE}") from error
     if not isinstance(parsed, dict):
         raise TableError(f"{path}: its metadata {name} is {parsed!r}, not an object; {CURE}")
