@@ -203,11 +203,17 @@ def _read_part(file: BinaryIO, start: int, size: int) -> bytes:
     return file.read(size)
 
 
+def read_footer_size(file: BinaryIO) -> int:
+    """Return how many bytes a Parquet file says that its footer has; 0 if the file is too short."""
+    size = file.seek(0, os.SEEK_END)
+    return int.from_bytes(_read_part(file, max(size - _TAIL, 0), 4), "little") if size else 0
+
+
 def _read_footer(file: BinaryIO) -> tuple[int, bytes]:
     """Return where a footer starts, and the footer, what follows it included."""
-    end = file.seek(0, os.SEEK_END) - _TAIL
-    start = end - int.from_bytes(_read_part(file, end, 4), "little")
-    return start, _read_part(file, start, end - start + _TAIL)
+    size = _TAIL + read_footer_size(file)
+    start = file.seek(-size, os.SEEK_END)
+    return start, file.read(size)
 
 
 def _find_seal(footer: bytes, text: bytes) -> int:

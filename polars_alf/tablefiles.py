@@ -20,7 +20,10 @@ import pyarrow.parquet as pq
 from polars.io.plugins import register_io_source
 
 from polars_alf.errors import TableError, TableNotFoundError
-from polars_alf.seals import CURE, Seal, check_columns, read_seal
+from polars_alf.seals import CURE, Seal, check_columns, read_footer_size, read_seal
+
+MOST_FOOTER_BYTES = 1 << 24
+"""That of a table of 100 million datasets has a tenth of it."""
 
 _ROWS_PER_BATCH = 65_536
 
@@ -100,9 +103,18 @@ def open_table(path: Path) -> Iterator[TableFile]:
         except OSError as error:
             raise TableError(f"{path} is no readable table: {error}; {CURE}") from error
         with _explaining(path, "is no readable table"):
+            _check_footer_size(file)
             parquet = pq.ParquetFile(file, page_checksum_verification=True)
             table = TableFile(path, file, parquet, read_seal(file, path, parquet.metadata))
         yield table
+
+
+def _check_footer_size(file: BinaryIO) -> None:
+    # Arrow makes several copies of it, and ends the process where there is no memory for one.
+    size = read_footer_size(file)
+    if size > MOST_FOOTER_BYTES:
+        raise ValueError(f"its footer has {size:,} bytes, and no table's has {MOST_FOOTER_BYTES:,}")
+    file.seek(0)
 
 
 @contextmanager
