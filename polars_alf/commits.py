@@ -9,9 +9,11 @@ leaves the tables as they were.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
+import stat
 import tempfile
 import time
 import uuid
@@ -353,6 +355,7 @@ def locked_state(folder: Path, *, patience: float = _STALE_SECONDS + 5) -> Itera
     lock = filelock.FileLock(state / "lock")
     try:
         state.mkdir(exist_ok=True)
+        _check_link(state)
         lock.acquire(blocking=False)
     except filelock.Timeout:
         raise ArchiveBusyError(
@@ -370,6 +373,19 @@ def locked_state(folder: Path, *, patience: float = _STALE_SECONDS + 5) -> Itera
         yield
     finally:
         lock.release()
+
+
+def _check_link(state: Path) -> None:
+    """Check that no other user has put a link in the place of the state.
+
+    Raises
+    ------
+    PermissionError
+        One has: what we write and remove there could be what that user wants written and removed.
+    """
+    status = state.lstat()
+    if stat.S_ISLNK(status.st_mode) and status.st_uid not in (0, os.geteuid()):
+        raise PermissionError(errno.EPERM, f"it is a link of another user, {status.st_uid}")
 
 
 def sync_directory(path: Path) -> None:

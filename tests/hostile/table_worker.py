@@ -105,7 +105,7 @@ def rows_of_cache(tables: Any) -> str:
 
 
 def judge(command: Callable[[], Any], truth: Any) -> str:
-    """Return ``right``, ``other`` for another answer, ``typed`` for an error of ours, or the error."""
+    """Return ``right``, ``other`` (another answer), ``typed`` (an error of ours), or the error."""
     faulthandler.dump_traceback_later(SECONDS, exit=True)
     try:
         return "right" if command() == truth else "other"
