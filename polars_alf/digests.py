@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 from collections.abc import Callable
 
 _CHUNK = 1 << 20
@@ -29,13 +31,15 @@ def digest_md5(path: str, on_bytes: Callable[[int], None] = lambda _: None) -> s
     Raises
     ------
     OSError
-        The file cannot be read.
+        The file cannot be read, or is none: a FIFO, say, or a device without an end.
     """
     digest = hashlib.md5(usedforsecurity=False)
     buffer = bytearray(_CHUNK)
     view = memoryview(buffer)
     descriptor = os.open(path, _FLAGS)
     with os.fdopen(descriptor, "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no file any more", path)
         while n_bytes := file.readinto(buffer):
             digest.update(view[:n_bytes])
             on_bytes(n_bytes)

@@ -33,7 +33,9 @@ EVERYTHING = (
 )
 
 
-@pytest.mark.parametrize("mask", [0o022, 0o002, 0o077, 0o027])
+@pytest.mark.parametrize(
+    "mask", [0o027, *(pytest.param(mask, marks=pytest.mark.slow) for mask in (0o022, 0o002, 0o077))]
+)
 def test_modes_are_those_of_the_umask(archive: Path, out_dir: Path, mask: int) -> None:
     before = {*archive.rglob("*")}
 
@@ -63,6 +65,7 @@ _GUESSABLE = re.compile(rf"{_SECRET}|tmp[a-z0-9_]{{8}}|/[a-z0-9_]{{8}}$|sem\.\w+
 
 
 @pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
+@pytest.mark.slow
 def test_nothing_is_made_at_names_that_others_can_guess(archive: Path, out_dir: Path) -> None:
     trace = out_dir.with_name("trace")
     script = EVERYTHING.format(archive=str(archive), out=str(out_dir))
@@ -162,6 +165,7 @@ def test_nothing_is_run_unpickled_or_fetched(archive: Path, out_dir: Path) -> No
     assert not others
 
 
+@pytest.mark.slow
 def test_workers_are_all_that_is_run(archive: Path, out_dir: Path) -> None:
     # joblib starts workers of this very Python, and speaks with them through pipes.
     many = {f"lab/Subjects/S{n}/2020-01-01/001": SESSION for n in range(20)}
