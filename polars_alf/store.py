@@ -146,9 +146,11 @@ def _scan_state(path: Path, what: str) -> pl.LazyFrame:
             "polars-alf made"
         )
     try:
-        with pa.ipc.open_file(str(path)):
-            pass
-    except (OSError, pa.ArrowException) as error:
+        with pa.ipc.open_file(str(path)) as reader:
+            # Damage that Arrow does not notice on reading can end the process that uses the rows.
+            for number in range(reader.num_record_batches):
+                reader.get_batch(number).validate(full=True)
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise TableError(f"{path} cannot be read: {error}; index again") from error
     return pl.scan_ipc(path, glob=False)
 

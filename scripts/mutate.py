@@ -1,8 +1,8 @@
-"""Take protections away, one at a time, and see that tests notice: `python scripts/mutate.py [NAME…]`.
+"""Take protections away, one at a time, and see that tests notice: `python scripts/mutate.py`.
 
-Each mutation is made in a clone of HEAD, by itself, and its tests are run there by this Python, which
-needs what the tests need. They pass without it, and must not with it. Exits with 1 if some stay green,
-or if a mutation does not fit the code any more. Takes half an hour; names of mutations choose some.
+Names of mutations, as arguments, choose some. Each is made in a clone of HEAD, by itself, and its
+tests are run there by this Python, which needs what the tests need. They pass without it, and must
+not with it. Exits with 1 if some stay green, or if a mutation does not fit the code any more.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Mutation:
 
 
 TABLES = "tests/hostile/test_tables.py"
-OURS = tuple(f"{TABLES}::test_damage_to_our_tables_is_told[{n}]" for n in (0, 1))
+OURS = (f"{TABLES}::test_damage_to_our_tables_is_told[0]",)
 FOREIGN = (f"{TABLES}::test_damage_to_tables_of_other_programs_harms_nobody[0]",)
 BOMBS = (f"{TABLES}::test_bombs_in_metadata_do_not_go_off",)
 TREES = "tests/hostile/test_trees.py"
@@ -142,8 +142,8 @@ MUTATIONS = [
     Mutation(
         "temporary names can be guessed",
         "polars_alf/commits.py",
-        '    beside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")\n    with beside.open("x"',
-        '    beside = path.with_name(f"{path.name}.tmp")\n    with beside.open("w"',
+        '.{uuid.uuid4().hex}.tmp")\n    with beside.open("x"',
+        '.tmp")\n    with beside.open("w"',
         (f"{SHARED}::test_nothing_is_made_at_names_that_others_can_guess",),
     ),
     Mutation(
@@ -171,7 +171,8 @@ MUTATIONS = [
         "something is unpickled",
         "polars_alf/querying.py",
         "    _check_query(query)\n",
-        "    _check_query(query)\n    p = __import__('pickle')\n    p.loads(p.dumps(re.compile('')))\n",
+        "    _check_query(query)\n"
+        "    __import__('pickle').loads(__import__('pickle').dumps(re.compile('')))\n",
         (f"{SHARED}::test_nothing_is_run_unpickled_or_fetched",),
     ),
     Mutation(
@@ -255,7 +256,7 @@ def main(names: list[str]) -> int:
 
 
 def judge(clone: Path, mutation: Mutation) -> str:
-    """Return ``red`` where tests notice a mutation, ``green`` where not, ``stale`` if it is none."""
+    """Return ``red`` where tests notice it, ``green`` where not, ``stale`` where it does not fit."""
     path = clone / mutation.file
     whole = path.read_text(encoding="utf-8")
     if whole.count(mutation.old) != 1:
@@ -268,8 +269,8 @@ def judge(clone: Path, mutation: Mutation) -> str:
 
 
 def passes(clone: Path, tests: Iterable[str]) -> bool:
-    """Run tests; those that never end do not pass."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "--numprocesses", "auto"]
+    """Tell whether tests pass; those that never end do not."""
+    command = [sys.executable, "-m", "pytest", "-q", "--numprocesses", "auto"]
     environment = {**os.environ, "PYTHONPATH": str(clone), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         ended = subprocess.run(
@@ -282,7 +283,7 @@ def passes(clone: Path, tests: Iterable[str]) -> bool:
         )
     except subprocess.TimeoutExpired:
         return False
-    if ended.returncode not in (0, 1):
+    if ended.returncode and " failed" not in ended.stdout:
         raise SystemExit(f"pytest could not run: {ended.stdout}{ended.stderr}")
     return ended.returncode == 0
 
