@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
+from polars.io.plugins import register_io_source
 
 from polars_alf.errors import (
     ArchiveNotFoundError,
@@ -145,14 +146,40 @@ def _scan_state(path: Path, what: str) -> pl.LazyFrame:
             f"{path.parent.parent} has no {what} of an index; give the folder of tables that "
             "polars-alf made"
         )
+    schema = next(_read_batches(path)).schema
+
+    def read(
+        columns: list[str] | None,
+        predicate: pl.Expr | None,
+        n_rows: int | None,
+        batch_size: int | None,
+    ) -> Iterator[pl.DataFrame]:
+        for batch in _read_batches(path):
+            frame = batch if n_rows is None else batch.head(n_rows)
+            n_rows = None if n_rows is None else n_rows - len(frame)
+            found = frame if predicate is None else frame.filter(predicate)
+            yield found if columns is None else found.select(columns)
+
+    return register_io_source(read, schema=schema, is_pure=True)
+
+
+def _read_batches(path: Path) -> Iterator[pl.DataFrame]:
+    """Yield the rows of a file of Arrow, none first.
+
+    Raises
+    ------
+    TableError
+        It cannot be read. Polars itself can crash over a damaged one.
+    """
     try:
         with pa.ipc.open_file(str(path)) as reader:
-            # Damage that Arrow does not notice on reading can end the process that uses the rows.
+            yield pl.DataFrame(reader.schema.empty_table())
             for number in range(reader.num_record_batches):
-                reader.get_batch(number).validate(full=True)
-    except (OSError, ValueError, pa.ArrowException) as error:
+                batch = reader.get_batch(number)
+                batch.validate(full=True)
+                yield pl.DataFrame(batch)
+    except (Exception, pl.exceptions.PanicException) as error:
         raise TableError(f"{path} cannot be read: {error}; index again") from error
-    return pl.scan_ipc(path, glob=False)
 
 
 def table_schema(name: str, n_rows: int | None, origin: Origin, *, with_index: bool) -> pa.Schema:

@@ -87,6 +87,13 @@ MUTATIONS = [
         FOREIGN,
     ),
     Mutation(
+        "what a snapshot has is trusted",
+        "polars_alf/snapshots.py",
+        "    if not spool.is_whole(path):",
+        "    if False:",
+        (f"{TABLES}::test_damage_to_our_state_harms_nobody[0]",),
+    ),
+    Mutation(
         "a footer may have any size",
         "polars_alf/tablefiles.py",
         "if size > MOST_FOOTER_BYTES:",
@@ -256,7 +263,7 @@ def main(names: list[str]) -> int:
 
 
 def judge(clone: Path, mutation: Mutation) -> str:
-    """Return ``red`` where tests notice it, ``green`` where not, ``stale`` where it does not fit."""
+    """Return ``red`` where tests notice it, ``green`` where not, ``stale`` if it does not fit."""
     path = clone / mutation.file
     whole = path.read_text(encoding="utf-8")
     if whole.count(mutation.old) != 1:

@@ -61,6 +61,11 @@ def declare_huge_in_page(rng: random.Random, content: bytes) -> bytes:
     return _put(content, rng.randrange(4, footer_start(content) - 10), rng.choice(HUGE))
 
 
+def put_huge(rng: random.Random, content: bytes) -> bytes:
+    numbers = (b"\xff" * 8, b"\xff\xff\xff\x7f" + bytes(4), bytes(7) + b"\x20")
+    return _put(content, rng.randrange(len(content) - 8), rng.choice(numbers))
+
+
 def truncate(rng: random.Random, content: bytes) -> bytes:
     return content[: rng.randrange(len(content))]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import faulthandler
 import json
 import os
+import random
 import resource
 import shutil
 import sys
@@ -23,7 +24,16 @@ sys.path.insert(0, str(Path(__file__).parent))
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from damage import BOMBS, damage_tables, plant_bomb
+from damage import (
+    BOMBS,
+    cut_out,
+    damage_tables,
+    flip_bits,
+    plant_bomb,
+    put_huge,
+    truncate,
+    zero,
+)
 
 import polars_alf
 from polars_alf import cache, store
@@ -39,6 +49,10 @@ SECONDS = 30
 
 def main(folder: Path, job: str) -> None:
     archive = folder / "archive"
+    if job.startswith("state"):
+        _, seed, count = job.split()
+        damage_state(archive, random.Random(int(seed)), int(count))
+        return
     tables = {name: store.table_path(archive, name).read_bytes() for name in store.TABLES}
     commands = list_commands(folder)
     truth = {name: command() for name, command in commands.items()}
@@ -47,6 +61,32 @@ def main(folder: Path, job: str) -> None:
         print(what, end="\t", flush=True)
         for name, content in damaged.items():
             store.table_path(archive, name).write_bytes(content)
+        outcomes = {name: judge(command, truth[name]) for name, command in commands.items()}
+        print(json.dumps(outcomes), flush=True)
+
+
+def damage_state(archive: Path, rng: random.Random, count: int) -> None:
+    """Damage one file of the state at a time, and do what reads it."""
+    commands: dict[str, Callable[[], Any]] = {
+        "issues": lambda: rows(store.scan_issues(archive)),
+        "changes": lambda: rows(store.scan_changes(archive)),
+        "plan": lambda: rows(polars_alf.plan_removals(archive).drop("tables")),
+        "info": lambda: bool(read_run(archive)),
+        "quick": lambda: polars_alf.index_archive(archive, quick=True, n_jobs=1).n_datasets,
+        "index": lambda: polars_alf.index_archive(archive, hash_files=True, n_jobs=1).n_datasets,
+    }
+    truth = {name: command() for name, command in commands.items()}
+    limit_memory()
+    state = archive / store.STATE_DIR
+    whole = shutil.copytree(state, archive.with_name("state"))
+    for number in range(count):
+        shutil.rmtree(state)
+        shutil.copytree(whole, state)
+        files = sorted(f for f in state.rglob("*") if f.is_file() and f.stat().st_size > 32)
+        file = rng.choice(files)
+        damage = rng.choice((flip_bits, zero, truncate, cut_out, put_huge))
+        file.write_bytes(damage(rng, file.read_bytes()))
+        print(f"{number} {damage.__name__} {file.name}", end="\t", flush=True)
         outcomes = {name: judge(command, truth[name]) for name, command in commands.items()}
         print(json.dumps(outcomes), flush=True)
 

@@ -23,7 +23,9 @@ Outcomes = dict[str, dict[str, str]]
 
 def run(tmp_path: Path, job: str) -> Outcomes:
     """Let a process damage tables, and return the outcome of each command after each damage."""
-    archive = make_tree(tmp_path / "archive", TWO_LABS)
+    archive = make_tree(tmp_path / "archive", TWO_LABS | {"S/2020-02-30/001/a.b.npy": 1})
+    index_archive(archive, hash_files=True)
+    make_tree(archive, {"cortexlab/Subjects/KS001/2020-01-01/001/alf/new.x.npy": 1})
     index_archive(archive, hash_files=True)
     shutil.copytree(archive, tmp_path / "copy")
     (tmp_path / "merged").mkdir()
@@ -79,3 +81,10 @@ def test_bombs_in_metadata_do_not_go_off(tmp_path: Path) -> None:
     found = run(tmp_path, "bombs")
     assert len(found) == 8 * 5 * 2
     check(found, {"right", "other", "typed"})
+
+
+@pytest.mark.parametrize(("seed", "count"), seeds(1, 200, 300))
+def test_damage_to_our_state_harms_nobody(tmp_path: Path, seed: int, count: int) -> None:
+    # The namespace is in there, and what changed since: other ids, say, may be the answer.
+    counts = check(run(tmp_path, f"state {seed} {count}"), {"right", "other", "typed"})
+    assert counts["right"] > counts["typed"] > 0
