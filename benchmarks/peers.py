@@ -65,7 +65,7 @@ def find(root: Path) -> Found:
 
 
 def bfs(root: Path) -> Found:
-    """Return bfs, a find that walks breadth first in threads."""
+    """Return bfs, a find that walks breadth first."""
     return _find_like("bfs", "bfs", root, "apt install bfs", "bfs")
 
 

@@ -257,12 +257,14 @@ def render_speed(record: Record, runs: Sequence[Run], run: str) -> str:
     machine = record.machine
     lines = [
         BEGIN.format(run=run),
-        f"How fast: medians of whole processes, started in turn by `{record.command}` on "
-        f"{machine['date'].partition(' ')[0]} on a {machine['machine']} machine ({machine['CPU']}, "
-        f"{machine['memory']}, {machine['kernel']}, Python {machine['Python']}). All runs, "
-        f"versions and commands are in [{run}]({run}/suite.md).",
+        f"How fast: medians of whole processes that `{record.command}` started in turn on "
+        f"{machine['date'].partition(' ')[0]}, on a {machine['machine']} machine "
+        f"({machine['CPU']}, {machine['memory']}, {machine['kernel']}, Python "
+        f"{machine['Python']}). Archives are those of `scripts/make_archive.py`. Walkers list what "
+        "is there; the index is complete, from the start of Python to both tables on disk. All "
+        f"runs, versions and commands are in [{run}]({run}/suite.md).",
         "",
-        "| work | cache | command | it takes (s) | our index takes (s) | index / it |",
+        "| archive | cache | command | it takes (s) | index takes (s) | index / it |",
         "|---|---|---|---:|---:|---:|",
     ]
     for race in record.races:
