@@ -109,10 +109,7 @@ def run_in_turn(
             run = _run(contender, folder, race, turn, position)
             runs.append(run)
             memory = f", {run.peak_bytes / 1e6:,.0f} MB" if run.peak_bytes else ""
-            print(
-                f"{race} {turn}/{rounds} {contender.name}: {run.seconds:.2f} s{memory}",
-                file=sys.stderr,
-            )
+            print(f"{turn:3} {race} {contender.name}: {run.seconds:.2f} s{memory}", file=sys.stderr)
     return runs
 
 

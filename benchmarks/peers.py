@@ -99,7 +99,7 @@ def pwalk(root: Path) -> Found:
 
     def tally(folder: Path) -> Answer:
         columns = ["st_size", "pw_fcount"]
-        # Names are bytes, and quotes in them are not escaped.
+        # Names are written as the bytes that they are.
         rows = pl.scan_csv(folder / "list.csv", encoding="utf8-lossy").select(columns)
         files = rows.filter(pl.col("pw_fcount") == -1).select(pl.len(), pl.sum("st_size"))
         return dict(zip(("files", "bytes"), files.collect().row(0), strict=True))

@@ -186,14 +186,21 @@ def plan_cold(setting: Setting) -> Plan:
 
 def plan_cold_archive(setting: Setting) -> Plan:
     """Plan the same with programs in memory, but not the archive."""
-    small = {contender.name: contender for contender in _choose_cold(setting, setting.small)}
+    small = {
+        found.name: found.command
+        for found in _choose_cold(setting, setting.small)
+        if isinstance(found, Contender)
+    }
 
     def warm(contender: Contender) -> None:
         folder = setting.scratch / "warm"
         folder.mkdir()
-        command = small[contender.name].command
         subprocess.run(
-            command, cwd=folder, env=make_environment(), stdout=subprocess.DEVNULL, check=True
+            small[contender.name],
+            cwd=folder,
+            env=make_environment(),
+            stdout=subprocess.DEVNULL,
+            check=True,
         )
         shutil.rmtree(folder)
 
@@ -239,7 +246,7 @@ def plan_md5(setting: Setting) -> Plan:
 def plan_xxh3(setting: Setting) -> Plan:
     """Plan the index with xxh3 digests of all datasets against the bare reading of them."""
     root = setting.data
-    ours = peers.index(root, "--digest", "xxh3_128", digests="xxh3_128")
+    ours: Found = peers.index(root, "--digest", "xxh3_128", digests="xxh3_128")
     if "--digest" not in peers.read_index_help():
         ours = Missing(ours.name, "not an option of this version")
     others = [peers.xxhsum(root), peers.read(root, 1), peers.read(root, 2)]

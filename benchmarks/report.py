@@ -186,6 +186,8 @@ def render_record(record: Record, runs: Sequence[Run]) -> str:
     for race in record.races:
         parts.append(f"## {race.title}, {race.cache}, rounds: {race.rounds}")
         if race.entrants:
+            loads = [run.load for run in runs if run.race == race.name]
+            parts.append(f"The load average before each run was {_show_range(loads, 2)}.")
             parts.append(_render_race(race, _summarize_race(race, runs)))
             parts.append(
                 "\n".join(
