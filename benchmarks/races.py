@@ -174,8 +174,10 @@ def plan_one(setting: Setting) -> Plan:
 def plan_start(setting: Setting) -> Plan:
     """Plan the index of a small archive against the bare start of Python with what it needs."""
     count = count_archive(setting.small)
-    imports = "import polars, pyarrow"
-    others = [peers.python("nothing in Python", "pass"), peers.python(imports, imports)]
+    others = [
+        peers.python("Python, nothing done", "pass"),
+        peers.python("Python, Polars and pyarrow imported", "import polars, pyarrow"),
+    ]
     return Plan(_name_files(count), peers.index(setting.small), others, count, max_seconds=0.6)
 
 
@@ -235,7 +237,7 @@ def _choose_cold(setting: Setting, root: Path) -> list[Found]:
 def plan_md5(setting: Setting) -> Plan:
     """Plan the index with MD5s of all datasets against one program that sums them."""
     return Plan(
-        _name_data(setting.data_count),
+        f"MD5 of {_name_data(setting.data_count)}",
         peers.index(setting.data, "--hash-files", digests="hash"),
         [peers.md5sum(setting.data)],
         setting.data_count,
@@ -250,7 +252,8 @@ def plan_xxh3(setting: Setting) -> Plan:
     if "--digest" not in peers.read_index_help():
         ours = Missing(ours.name, "not an option of this version")
     others = [peers.xxhsum(root), peers.read(root, 1), peers.read(root, 2)]
-    return Plan(_name_data(setting.data_count), ours, others, setting.data_count)
+    title = f"xxh3_128 of {_name_data(setting.data_count)}"
+    return Plan(title, ours, others, setting.data_count)
 
 
 RACES: dict[str, Callable[[Setting], Plan]] = {

@@ -11,6 +11,7 @@ import csv
 import dataclasses
 import json
 import statistics
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -93,12 +94,7 @@ def write_record(folder: Path, record: Record, runs: Sequence[Run]) -> None:
         writer = csv.DictWriter(file, names, lineterminator="\n")
         writer.writeheader()
         for run in runs:
-            seconds = {
-                name: round(value, 4)
-                for name, value in asdict(run).items()
-                if isinstance(value, float)
-            }
-            writer.writerow(asdict(run) | seconds | {"answer": json.dumps(run.answer)})
+            writer.writerow(asdict(run) | {"answer": json.dumps(run.answer)})
     (folder / "suite.md").write_text(render_record(record, runs), encoding="utf-8")
 
 
@@ -257,14 +253,18 @@ def to_markdown(runs: Sequence[Run], ours: str) -> str:
 def render_speed(record: Record, runs: Sequence[Run], run: str) -> str:
     """Return the speed section of the README, made from the record in the folder `run`."""
     machine = record.machine
-    lines = [
-        BEGIN.format(run=run),
+    about = (
         f"How fast: medians of whole processes that `{record.command}` started in turn on "
         f"{machine['date'].partition(' ')[0]}, on a {machine['machine']} machine "
         f"({machine['CPU']}, {machine['memory']}, {machine['kernel']}, Python "
-        f"{machine['Python']}). Archives are those of `scripts/make_archive.py`. Walkers list what "
-        "is there; the index is complete, from the start of Python to both tables on disk. All "
-        f"runs, versions and commands are in [{run}]({run}/suite.md).",
+        f"{machine['Python']}; load average {_show_range([each.load for each in runs], 1)}). "
+        "Archives are those of `scripts/make_archive.py`. Walkers list what is there; the index is "
+        "complete, from the start of Python to both tables on disk. All runs, versions and "
+        f"commands are in [{run}]({run}/suite.md)."
+    )
+    lines = [
+        BEGIN.format(run=run),
+        textwrap.fill(about, 100, break_long_words=False, break_on_hyphens=False),
         "",
         "| archive | cache | command | it takes (s) | index takes (s) | index / it |",
         "|---|---|---|---:|---:|---:|",
