@@ -254,8 +254,9 @@ def render_speed(record: Record, runs: Sequence[Run], run: str) -> str:
     """Return the speed section of the README, made from the record in the folder `run`."""
     machine = record.machine
     about = (
-        f"How fast: medians of whole processes that `{record.command}` started in turn on "
-        f"{machine['date'].partition(' ')[0]}, on a {machine['machine']} machine "
+        "How fast: medians of the times of whole processes, and of their ratios in the same round, "
+        f"by `{record.command}` on "
+        f"{machine['date'].partition(' ')[0]} on a {machine['machine']} machine "
         f"({machine['CPU']}, {machine['memory']}, {machine['kernel']}, Python "
         f"{machine['Python']}; load average {_show_range([each.load for each in runs], 1)}). "
         "Archives are those of `scripts/make_archive.py`. Walkers list what is there; the index is "
