@@ -43,7 +43,7 @@ from polars_alf.errors import (
     ScanError,
     TableWarning,
 )
-from polars_alf.executors import Executor, Workers, count_workers, open_workers
+from polars_alf.executors import Executor, Workers, check_jobs, open_workers
 from polars_alf.ids import make_namespace
 from polars_alf.known_ids import KnownIds
 from polars_alf.layout import count_places
@@ -191,7 +191,7 @@ def index_archive(
         op_timeout,
     )
     opened = open_workers(executor)
-    count_workers(n_jobs)
+    check_jobs(n_jobs)
     given = parse_namespace(namespace)
     check_namespace(given, store.read_namespace(folder, root)[0], folder)
     request = _Request(
@@ -213,7 +213,7 @@ def index_archive(
             request, lab=check_lab(lab, count_places(list_subjects(root, survey.units)))
         )
         with _writing(folder), commits.locked_state(folder):
-            report = _index(request, survey, workers, count_workers(n_jobs, workers), monitor)
+            report = _index(request, survey, workers, n_jobs, monitor)
     if not report.n_datasets:
         what = "datasets" if report.n_sessions else "sessions"
         warnings.warn(f"No {what} found in {root}", NoSessionsWarning, stacklevel=2)
@@ -261,7 +261,11 @@ def _check_ids_from(folders: Folder | Sequence[Folder], *, hash_ids: bool) -> Se
 
 
 def _index(
-    request: _Request, survey: Survey, workers: Workers | None, n_jobs: int, monitor: Monitor
+    request: _Request,
+    survey: Survey,
+    workers: Workers | None,
+    n_jobs: int | None,
+    monitor: Monitor,
 ) -> IndexReport:
     """Scan what has to be scanned, and commit the tables. Under the state's lock."""
     folder, root = request.folder, request.root
@@ -290,7 +294,7 @@ def _index(
         quick=quick,
         source=Walker,
     )
-    receipts, n_jobs = scan_shards(task, run, snapshot, survey.units, workers, n_jobs, monitor)
+    receipts, n_workers = scan_shards(task, run, snapshot, survey.units, workers, n_jobs, monitor)
     monitor.stage = "write"
     with runs.discarded_on_error(run):
         _check_identity(request)
@@ -321,7 +325,7 @@ def _index(
         namespace=run.namespace,
         root=root,
         cache_dir=base,
-        n_jobs=n_jobs,
+        n_jobs=n_workers,
     )
     told = {**settings, "ids_from": known.names if known else []}
     staging.write_report(

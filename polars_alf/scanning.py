@@ -13,9 +13,8 @@ import polars as pl
 import pyarrow as pa
 
 from polars_alf import spool, tables
-from polars_alf.cluster import Cluster
 from polars_alf.digests import digest_md5
-from polars_alf.executors import Executor, Workers, run_tasks
+from polars_alf.executors import Executor, Workers, count_workers, run_tasks
 from polars_alf.paths import printable
 from polars_alf.progress import Counter, CounterFile, Monitor
 from polars_alf.runs import Run
@@ -28,7 +27,14 @@ from polars_alf.schema import (
     make_table,
     polars_schema,
 )
-from polars_alf.shards import SHARDS_PER_WORKER, SHARDS_WANTED, Shard, path_key, plan_shards
+from polars_alf.shards import (
+    LEAST_UNITS,
+    SHARDS_PER_WORKER,
+    SHARDS_WANTED,
+    Shard,
+    path_key,
+    plan_shards,
+)
 from polars_alf.snapshots import Snapshot, compare_entries, list_changes, read_known, write_entries
 from polars_alf.sources.known import KnownListings
 from polars_alf.sources.listing import Options
@@ -113,7 +119,7 @@ def scan_shards(
     snapshot: Snapshot | None,
     units: Sequence[str],
     workers: Workers | None,
-    n_jobs: int,
+    n_jobs: int | None,
     monitor: Monitor,
 ) -> tuple[list[spool.Receipt], int]:
     """Scan the shards that are not finished.
@@ -130,6 +136,9 @@ def scan_shards(
     n_jobs : int
         How many workers there were.
     """
+    if workers is None and not task.hash_files and len(units) <= FEW_SHARDS * LEAST_UNITS:
+        n_jobs = 1
+    n_jobs = count_workers(n_jobs, workers)
     # Files that are read take longer than any shard's own cost.
     least = 1 if task.hash_files else None
     wanted = max(SHARDS_WANTED, SHARDS_PER_WORKER * n_jobs)
@@ -138,7 +147,7 @@ def scan_shards(
     workers = workers or choose_executor(len(shards), n_jobs, hash_files=task.hash_files)
     counters = CounterFile.create(run.path / "counters", len(shards))
     # Machines that write to the same page of a shared file system undo each other's figures.
-    is_far = isinstance(workers, Cluster)
+    is_far = not isinstance(workers, str)
     if is_far:
         task = replace(task, counters=None)
     monitor.begin_scan(counters, len(shards), len(run.receipts))
