@@ -17,7 +17,7 @@ import stat
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -47,6 +47,9 @@ _JOURNAL = "commit.json"
 
 _OF_GENERATION = (issues_path, changes_path, conflicts_path, report_path)
 """What a generation has beside its tables, as far as it was written."""
+
+# Of columns whose values hardly repeat a dictionary is waste.
+_ALL_DIFFERENT = {"id", "file_size", "xxh3_128"}
 
 # A commit puts both tables in place within milliseconds.
 _PATIENCE = 10
@@ -80,7 +83,11 @@ class Staging:
         self._state = folder / STATE_DIR
 
     def write_table(
-        self, name: str, frames: Iterable[pl.DataFrame], n_rows: int | None = None
+        self,
+        name: str,
+        frames: Iterable[pl.DataFrame],
+        n_rows: int | None = None,
+        more: Sequence[str] = (),
     ) -> int:
         """Write a table.
 
@@ -92,6 +99,8 @@ class Staging:
             Its rows in order, each frame one row group.
         n_rows
             How many they are in all; None where that shows only at their end.
+        more
+            Columns of strings beside those that ONE knows.
 
         Returns
         -------
@@ -105,14 +114,13 @@ class Staging:
         OSError
             The disk is full, for one.
         """
-        schema = table_schema(name, n_rows, self.origin, with_index=self._with_index)
+        schema = table_schema(name, n_rows, self.origin, with_index=self._with_index, more=more)
         path = table_path(self.path, name)
         written = 0
         with sealed_writer(
             path,
             schema,
-            # Ids of datasets are all different, so a dictionary of them is waste.
-            use_dictionary=[c for c in schema.names if c != "id"],
+            use_dictionary=[c for c in schema.names if c not in _ALL_DIFFERENT],
             compression="snappy",
         ) as write:
             for frame in frames:
@@ -384,7 +392,8 @@ def _check_link(state: Path) -> None:
         One has: what we write and remove there could be what that user wants written and removed.
     """
     status = state.lstat()
-    if stat.S_ISLNK(status.st_mode) and status.st_uid not in (0, os.geteuid()):
+    is_link = os.name == "posix" and stat.S_ISLNK(status.st_mode)
+    if is_link and status.st_uid not in (0, os.geteuid()):
         raise PermissionError(errno.EPERM, f"it is a link of another user, {status.st_uid}")
 
 

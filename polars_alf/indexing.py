@@ -8,7 +8,7 @@ shards     ids, digests        a shard   of ids    datasets.pqt, together
 from __future__ import annotations
 
 import os
-import tempfile
+import shutil
 import time
 import uuid
 import warnings
@@ -26,6 +26,7 @@ from polars_alf import commits, runs, store
 from polars_alf._version import __version__
 from polars_alf.assembling import Survey, gather, list_subjects
 from polars_alf.checks import (
+    check_digests,
     check_folder,
     check_lab,
     check_namespace,
@@ -35,6 +36,7 @@ from polars_alf.checks import (
     parse_exclude,
     parse_namespace,
 )
+from polars_alf.digests import Algorithm
 from polars_alf.errors import (
     NoSessionsWarning,
     OptionError,
@@ -43,7 +45,7 @@ from polars_alf.errors import (
     ScanError,
     TableWarning,
 )
-from polars_alf.executors import Executor, Workers, count_workers, open_workers
+from polars_alf.executors import Executor, Workers, check_jobs, one_ahead, open_workers
 from polars_alf.ids import make_namespace
 from polars_alf.known_ids import KnownIds
 from polars_alf.layout import count_places
@@ -59,7 +61,7 @@ from polars_alf.reports import (
 )
 from polars_alf.rows import Rows, group_sessions
 from polars_alf.scanning import ShardTask, scan_shards
-from polars_alf.schema import CHANGES, ISSUES, PASSING, polars_schema
+from polars_alf.schema import CHANGES, DATASETS, DIGEST_COLUMNS, ISSUES, PASSING, polars_schema
 from polars_alf.snapshots import Snapshot
 from polars_alf.sources.listing import Options
 from polars_alf.sources.posix import Walker
@@ -68,7 +70,7 @@ from polars_alf.store import TABLES
 Folder: TypeAlias = str | os.PathLike[str]
 
 _OF_LISTINGS = ("root", "inode", "follow_links", "exclude")
-_OF_ROWS = ("version", "lab", "hash_ids", "hash_files")
+_OF_ROWS = ("version", "lab", "hash_ids", "digests", "columns")
 """Settings that decide about what is listed, and about what is made of it."""
 
 _NO_CHANGES = polars_schema(CHANGES).to_frame()
@@ -80,6 +82,7 @@ def index_archive(
     *,
     hash_ids: bool = True,
     hash_files: bool = False,
+    digest: Algorithm | Sequence[Algorithm] = (),
     lab: str | None = None,
     n_jobs: int | None = None,
     executor: Executor | str | None = None,
@@ -108,7 +111,11 @@ def index_archive(
     hash_ids
         Whether ids are UUIDs, as ONE needs them; else they are paths.
     hash_files
-        Whether to read every dataset for its MD5.
+        Whether to read every dataset for its MD5, the ``hash`` of the table.
+    digest
+        What to read every dataset for: ``md5``, as `hash_files` does, and ``xxh3_128``, which is
+        faster to compute and goes into a column of that name; both are of one reading. A column
+        stays in later tables; what those were not asked to read has '' there.
     lab
         Lab of the sessions that lie in no lab's folder. Never part of an id.
     n_jobs
@@ -191,7 +198,7 @@ def index_archive(
         op_timeout,
     )
     opened = open_workers(executor)
-    count_workers(n_jobs)
+    check_jobs(n_jobs)
     given = parse_namespace(namespace)
     check_namespace(given, store.read_namespace(folder, root)[0], folder)
     request = _Request(
@@ -201,7 +208,7 @@ def index_archive(
         options=options,
         namespace=given,
         hash_ids=hash_ids,
-        hash_files=hash_files,
+        digests=check_digests(digest, hash_files=hash_files),
         ids_from=_check_ids_from(ids_from, hash_ids=hash_ids),
         quick=quick,
         restart=restart,
@@ -213,7 +220,7 @@ def index_archive(
             request, lab=check_lab(lab, count_places(list_subjects(root, survey.units)))
         )
         with _writing(folder), commits.locked_state(folder):
-            report = _index(request, survey, workers, count_workers(n_jobs, workers), monitor)
+            report = _index(request, survey, workers, n_jobs, monitor)
     if not report.n_datasets:
         what = "datasets" if report.n_sessions else "sessions"
         warnings.warn(f"No {what} found in {root}", NoSessionsWarning, stacklevel=2)
@@ -230,13 +237,22 @@ class _Request:
     options: Options
     namespace: uuid.UUID | None
     hash_ids: bool
-    hash_files: bool
+    digests: tuple[Algorithm, ...]
     ids_from: Sequence[Path]
     quick: bool
     restart: bool
     lab: str = ""
 
-    def describe(self, namespace: uuid.UUID | None, snapshot: Snapshot | None) -> runs.Settings:
+    def list_columns(self, before: runs.Settings) -> list[str]:
+        """Return the columns of datasets beside DATASETS: those wanted, and those of before."""
+        known = before.get("columns")
+        wanted = {DIGEST_COLUMNS[algorithm] for algorithm in self.digests}
+        wanted.update(known if isinstance(known, list) else [])
+        return [c for c in DIGEST_COLUMNS.values() if c in wanted - {*DATASETS.names}]
+
+    def describe(
+        self, namespace: uuid.UUID | None, snapshot: Snapshot | None, columns: Sequence[str]
+    ) -> runs.Settings:
         """Return all that decides about the rows of a shard but its files, in JSON's values."""
         return {
             "version": __version__,
@@ -248,7 +264,8 @@ class _Request:
             "lab": self.lab,
             "namespace": str(namespace or ""),
             "hash_ids": self.hash_ids,
-            "hash_files": self.hash_files,
+            "digests": [*self.digests],
+            "columns": [*columns],
             "snapshot": snapshot.path.name if snapshot else None,
         }
 
@@ -261,14 +278,19 @@ def _check_ids_from(folders: Folder | Sequence[Folder], *, hash_ids: bool) -> Se
 
 
 def _index(
-    request: _Request, survey: Survey, workers: Workers | None, n_jobs: int, monitor: Monitor
+    request: _Request,
+    survey: Survey,
+    workers: Workers | None,
+    n_jobs: int | None,
+    monitor: Monitor,
 ) -> IndexReport:
     """Scan what has to be scanned, and commit the tables. Under the state's lock."""
     folder, root = request.folder, request.root
     namespace = _find_namespace(folder, root, request.namespace)
     before = read_settings(folder)
     snapshot = Snapshot.find(folder) if before.get("root") == str(root) else None
-    settings = request.describe(namespace, snapshot)
+    columns = request.list_columns(before if snapshot else {})
+    settings = request.describe(namespace, snapshot, columns)
     quick = request.quick and snapshot is not None and _are_same(before, settings, _OF_LISTINGS)
     if quick and snapshot and not request.ids_from and _are_same(before, settings, _OF_ROWS):
         report = _repeat(request, snapshot, survey)
@@ -285,20 +307,22 @@ def _index(
         counters=str(run.path / "counters"),
         lab=request.lab,
         namespace=run.namespace if request.hash_ids else None,
-        hash_files=request.hash_files,
+        digests=request.digests,
         snapshot=str(snapshot.path) if snapshot else None,
         quick=quick,
         source=Walker,
     )
-    receipts, n_jobs = scan_shards(task, run, snapshot, survey.units, workers, n_jobs, monitor)
+    receipts, n_workers = scan_shards(task, run, snapshot, survey.units, workers, n_jobs, monitor)
     monitor.stage = "write"
+    # If it does not answer now, what was scanned before is worth keeping.
+    check_root(root, request.options.op_timeout)
     with runs.discarded_on_error(run):
         _check_identity(request)
         rows = Rows(receipts, by_id=request.hash_ids)
         order, base, issues = gather(root, request.lab, survey.issues, rows)
     origin = store.Origin(str(root), run.namespace, run.generation, datetime.now())
     staging = commits.Staging(folder, run.path, origin, with_index=request.hash_ids)
-    n_datasets = _write_tables(staging, rows, order, known)
+    n_datasets, n_bytes = _write_tables(staging, rows, order, known, columns)
     gone = snapshot.list_gone(survey.units, survey.issues) if snapshot else _NO_CHANGES
     staging.write_rows("issues", [issues], ISSUES)
     staging.write_rows("changes", chain(rows.read("changes"), [gone.to_arrow()]), CHANGES)
@@ -309,7 +333,7 @@ def _index(
         issues_path=store.issues_path(folder),
         n_sessions=len(order),
         n_datasets=n_datasets,
-        n_bytes=int(order["n_bytes"].sum()),
+        n_bytes=n_bytes,
         n_other_files=n_other_files,
         issues=count_issues(issues),
         changes=count_changes(receipts, gone, n_datasets) if snapshot else None,
@@ -321,7 +345,7 @@ def _index(
         namespace=run.namespace,
         root=root,
         cache_dir=base,
-        n_jobs=n_jobs,
+        n_jobs=n_workers,
     )
     told = {**settings, "ids_from": known.names if known else []}
     staging.write_report(
@@ -367,23 +391,32 @@ def _find_known_ids(folder: Path, given: Sequence[Path]) -> KnownIds | None:
 
 
 def _write_tables(
-    staging: commits.Staging, rows: Rows, order: pl.DataFrame, known: KnownIds | None
-) -> int:
-    """Write both tables and return the number of datasets."""
-    n_datasets = int(order["n_datasets"].sum())
+    staging: commits.Staging,
+    rows: Rows,
+    order: pl.DataFrame,
+    known: KnownIds | None,
+    columns: Sequence[str],
+) -> tuple[int, int]:
+    """Write both tables; return the number of datasets, and of their bytes."""
+    n_datasets = int(order["n_datasets"].cast(pl.UInt64).sum())
     if known:
         order = known.take_sessions(order, rows)
     staging.write_table("sessions", rows.merge_sessions(order), len(order))
     groups = group_sessions(order)
-    datasets = rows.merge_datasets(groups)
-    if not known:
-        staging.write_table("datasets", (frame for _, frame in datasets), n_datasets)
-        return n_datasets
-    with tempfile.TemporaryDirectory(dir=staging.path) as folder:
-        known.spill_datasets(groups, Path(folder))
-        frames = (known.take_datasets(group, frame) for group, frame in datasets)
-        staging.write_table("datasets", frames, n_datasets)
-    return n_datasets
+    n_bytes = 0
+    if known:
+        spilled = staging.path / "known"
+        shutil.rmtree(spilled, ignore_errors=True)  # of a run that was interrupted
+        known.spill_datasets(groups, spilled)
+
+    def frames() -> Iterator[pl.DataFrame]:
+        nonlocal n_bytes
+        for group, frame in rows.merge_datasets(groups, columns):
+            n_bytes += int(frame["file_size"].sum())
+            yield known.take_datasets(group, frame) if known else frame
+
+    staging.write_table("datasets", one_ahead(frames()), n_datasets, columns)
+    return n_datasets, n_bytes
 
 
 @contextmanager
@@ -411,14 +444,13 @@ def _check_identity(request: _Request) -> None:
 
     Raises
     ------
-    ScanError, ArchiveNotFoundError, ArchiveNotADirectoryError, ArchivePermissionError
+    ScanError
         It was.
     """
-    root = check_root(request.root, request.options.op_timeout)
-    if _identify(root) != request.identity:
+    if _identify(request.root) != request.identity:
         raise ScanError(
-            f"{root} is not the folder that it was when the run began; tables that were there are "
-            "as they were; see to its mount, and run again"
+            f"{request.root} is not the folder that it was when the run began; tables that were "
+            "there are as they were; see to its mount, and run again"
         )
 
 

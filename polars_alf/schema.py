@@ -128,6 +128,10 @@ REMOVALS = pa.schema(
 )
 """A plan of what to remove: datasets in the order of their paths, then folders from within."""
 
+DIGEST_COLUMNS = {"md5": "hash", "xxh3_128": "xxh3_128"}
+"""Columns of digests by their algorithm, hexadecimal digits or '': ``hash`` is ONE's, others come
+after the columns of DATASETS where an index was asked for them."""
+
 OUTCOMES = pa.schema(
     [
         *(REMOVALS.field(name) for name in ("path", "kind", "file_size")),
@@ -306,5 +310,8 @@ def polars_schema(schema: pa.Schema) -> pl.Schema:
 def make_table(rows: Sequence[tuple[object, ...]], schema: pa.Schema) -> pa.Table:
     """Return rows, as tuples in the order of the schema, as a table of that schema."""
     # Not by pa.array, which loads pandas wherever pandas is installed: a third of a second.
-    frame = pl.DataFrame(rows, schema=polars_schema(schema), orient="row")
+    # Column by column, in half of the time that rows take.
+    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
+    series = zip(polars_schema(schema).items(), columns, strict=True)
+    frame = pl.DataFrame([pl.Series(name, column, dtype) for (name, dtype), column in series])
     return frame.to_arrow().cast(schema)

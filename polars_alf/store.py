@@ -86,6 +86,11 @@ def conflicts_path(folder: Path) -> Path:
     return folder / STATE_DIR / "conflicts.arrow"
 
 
+def removals_path(folder: Path) -> Path:
+    """Return the path of the log of what was removed by the tables of a folder, in JSON lines."""
+    return folder / STATE_DIR / "removals.jsonl"
+
+
 def namespace_path(folder: Path) -> Path:
     """Return the path of the copy of the namespace that outlives the tables of a folder."""
     return folder / STATE_DIR / "namespace"
@@ -182,7 +187,14 @@ def _read_batches(path: Path) -> Iterator[pl.DataFrame]:
         raise TableError(f"{path} cannot be read: {error}; index again") from error
 
 
-def table_schema(name: str, n_rows: int | None, origin: Origin, *, with_index: bool) -> pa.Schema:
+def table_schema(
+    name: str,
+    n_rows: int | None,
+    origin: Origin,
+    *,
+    with_index: bool,
+    more: Iterable[str] = (),
+) -> pa.Schema:
     """Return the schema of a table's file, with the metadata that pandas and ONE go by.
 
     Parameters
@@ -195,9 +207,12 @@ def table_schema(name: str, n_rows: int | None, origin: Origin, *, with_index: b
         Where it comes from.
     with_index
         Whether the ids are the index: they are where they are UUIDs, and come last then.
+    more
+        Columns of strings beside those that ONE knows.
     """
     index = INDEX[name] if with_index else []
     fields = [field.remove_metadata() for field in TABLES[name]]
+    fields += [pa.field(column, pa.string()) for column in more]
     fields.sort(key=lambda field: index.index(field.name) if field.name in index else -1)
     rows: dict[str, Any] = {"kind": "range", "name": None, "start": 0, "stop": n_rows, "step": 1}
     pandas: dict[str, Any] = {
