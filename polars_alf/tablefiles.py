@@ -137,7 +137,8 @@ def scan_table(path: Path) -> pl.LazyFrame:
     Returns
     -------
     polars.LazyFrame
-        Its columns as they are. Only the columns and the row groups that a query needs are read.
+        Its columns as they are. Only the columns that a query needs are read and, where the table
+        has a seal, the row groups.
 
     Raises
     ------
@@ -156,12 +157,14 @@ def scan_table(path: Path) -> pl.LazyFrame:
         with open_table(path) as table:
             if _find_schema(table) != schema:
                 raise TableError(f"{path} was replaced by another table; scan it again")
-            # The first rows of all are asked for, not of those for which the predicate is true.
-            groups = table.groups if n_rows else _choose_groups(table, schema, predicate)
             wanted = _name_columns(schema, columns, predicate)
             if table.seal is None:
-                frames = _read_foreign(table, groups, wanted, n_rows)
+                # Of all row groups: Arrow ends the process where a damaged footer is asked for
+                # its statistics.
+                frames = _read_foreign(table, wanted, n_rows)
             else:
+                # The first rows of all are asked for, not of those that the predicate is true for.
+                groups = table.groups if n_rows else _choose_groups(table, schema, predicate)
                 frames = _read_sealed(table, groups, wanted, n_rows, batch_size, predicate)
             for frame in frames:
                 found = frame if predicate is None or table.seal else frame.filter(predicate)
@@ -214,10 +217,10 @@ def _read_sealed(
 
 
 def _read_foreign(
-    table: TableFile, groups: Sequence[int], columns: Sequence[str], n_rows: int | None
+    table: TableFile, columns: Sequence[str], n_rows: int | None
 ) -> Iterator[pl.DataFrame]:
     with _explaining(table.path):
-        for batch in table.parquet.iter_batches(_ROWS_PER_BATCH, [*groups], [*columns]):
+        for batch in table.parquet.iter_batches(_ROWS_PER_BATCH, columns=[*columns]):
             # Texts that are not UTF-8, and codes of no category, would do harm later on.
             batch.validate(full=True)
             frame = pl.DataFrame(batch.replace_schema_metadata())

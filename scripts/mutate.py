@@ -54,7 +54,7 @@ MUTATIONS = [
     Mutation(
         "the digest of a footer is not compared",
         "polars_alf/seals.py",
-        "digests[0] != _digest(blank)",
+        "digests[0] != _digest(_put(footer, position, _BLANK))",
         "False",
         OURS,
     ),
@@ -68,8 +68,8 @@ MUTATIONS = [
     Mutation(
         "Polars reads the tables of other programs",
         "polars_alf/tablefiles.py",
-        "frames = _read_foreign(table, groups, wanted, n_rows)",
-        "frames = _read_sealed(table, groups, wanted, n_rows, batch_size, None)",
+        "frames = _read_foreign(table, wanted, n_rows)",
+        "frames = _read_sealed(table, table.groups, wanted, n_rows, batch_size, None)",
         FOREIGN,
     ),
     Mutation(
