@@ -56,6 +56,7 @@ _ALL_DIFFERENT = {"id", "file_size", "xxh3_128"}
 _PATIENCE = 10
 _PATIENCE_SECONDS = 0.05
 
+_ONE_LOCK = ".ONE.lock"
 _OURS = "polars_alf"
 _STALE_SECONDS = 60
 """Age of a lock of ONE's that cannot be in use any more: it is held while two files are written."""
@@ -209,7 +210,7 @@ def _one_waits(folder: Path, seconds: float) -> Iterator[None]:
     ArchiveBusyError
         ONE is writing, and did not end within so many seconds.
     """
-    path = folder / ".ONE.lock"
+    path = folder / _ONE_LOCK
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -244,6 +245,14 @@ def _is_stale(path: Path, state: Path) -> bool:
     # By the clock of the file system, which need not be that of this machine.
     with tempfile.TemporaryFile(dir=state) as now:
         return os.fstat(now.fileno()).st_mtime - path.stat().st_mtime > _STALE_SECONDS
+
+
+def is_one_writing(folder: Path) -> bool:
+    """Tell whether ONE, or a commit of ours, is writing tables. For readers."""
+    try:
+        return time.time() - (folder / _ONE_LOCK).stat().st_mtime < _STALE_SECONDS
+    except OSError:
+        return False
 
 
 def settle(folder: Path) -> None:

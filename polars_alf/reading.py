@@ -10,18 +10,18 @@ from typing import TypeAlias
 
 import polars as pl
 
-from polars_alf import commits, store
+from polars_alf import store
 from polars_alf.checks import check_folder
 from polars_alf.errors import (
     ArchiveNotFoundError,
     OptionError,
     TableError,
     TableNotFoundError,
-    TornPairError,
 )
 from polars_alf.formats import today_columns
 from polars_alf.schema import ORIGIN
 from polars_alf.seals import CURE
+from polars_alf.settling import read_settled
 from polars_alf.tablefiles import scan_table
 
 Tables: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
@@ -103,7 +103,7 @@ def _scan(tables: Tables, name: str) -> pl.LazyFrame:
 
 
 def _scan_table(folder: Path, name: str) -> pl.LazyFrame:
-    headers = _read_headers(folder)
+    headers = read_settled(folder, lambda: store.read_headers(folder))
     if name not in headers:
         raise TableNotFoundError(
             f"{folder} has no {store.table_path(folder, name).name}; give a folder of tables, or "
@@ -116,15 +116,6 @@ def _scan_table(folder: Path, name: str) -> pl.LazyFrame:
     except TableError as error:
         raise type(error)(f"{header.path} is no table of {name}: {error}; {CURE}") from error
     return frame.select(**columns)
-
-
-def _read_headers(folder: Path) -> dict[str, store.TableHeader]:
-    commits.settle(folder)
-    try:
-        return store.read_headers(folder)
-    except TornPairError:  # a commit has begun since
-        commits.settle(folder)
-    return store.read_headers(folder)
 
 
 def find_folders(tables: Tables) -> list[Path]:

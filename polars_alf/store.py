@@ -257,9 +257,15 @@ def read_namespace(folder: Path, root: Path) -> tuple[uuid.UUID | None, list[str
         None where there are no tables, or none of ours.
     problems : list of str
         One for each table that cannot be read, is not ours, or is of another archive.
+
+    Raises
+    ------
+    TableError
+        What is there, and may have the namespace, cannot be read; damage is no such case.
     """
     problems = []
     found: uuid.UUID | None = None
+    unread: OSError | None = None
     for path in (table_path(folder, name) for name in TABLES):
         try:
             header = read_header(path)
@@ -267,6 +273,9 @@ def read_namespace(folder: Path, root: Path) -> tuple[uuid.UUID | None, list[str
             continue
         except TableError as error:
             problems.append(f"{path} is no readable table: {error.__cause__ or error}")
+            # What is damaged stays so; what the system does not let us read may have the ids.
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno:
+                unread = error.__cause__
             continue
         origin = ", ".join(header.origins) or None
         if header.namespace is None:
@@ -275,9 +284,19 @@ def read_namespace(folder: Path, root: Path) -> tuple[uuid.UUID | None, list[str
         if header.origins != (str(root),):
             problems.append(f"{path} is of another archive, {origin}")
         found = found or header.namespace
-    with contextlib.suppress(OSError, ValueError):
+    try:
         text = namespace_path(folder).read_text(encoding="utf-8")
         found = found or uuid.UUID(text.strip())
+    except (FileNotFoundError, ValueError):
+        pass
+    except OSError as error:
+        unread = error
+    if unread and not found:
+        raise TableError(
+            f"the tables in {folder}, and the namespace of their ids, cannot be read: "
+            f"{unread.strerror}; see to their permissions and to the storage, or every id would "
+            "be another"
+        ) from unread
     return found, problems
 
 

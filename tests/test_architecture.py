@@ -20,6 +20,7 @@ LAYERS = [
     {"spool"},
     {"snapshots", "runs", "rows"},
     {"commits", "reports", "assembling", "formats"},
+    {"settling"},
     {"scanning", "reading"},
     {"known_ids", "pairs"},
     {"indexing", "walking"},

@@ -14,7 +14,6 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from polars_alf import commits
 from polars_alf.cache.frames import (
     INDEX_NAMES,
     QC_TYPE,
@@ -24,8 +23,9 @@ from polars_alf.cache.frames import (
     patch_tables,
 )
 from polars_alf.cache.indexes import cast_index_object, holds_uuid_strings, make_uuid_index
-from polars_alf.errors import MissingIdsError, TableError, TornPairError
+from polars_alf.errors import MissingIdsError, TableError
 from polars_alf.seals import CURE
+from polars_alf.settling import read_settled
 from polars_alf.store import TableHeader, check_generations, parse_header
 from polars_alf.tablefiles import TableFile, open_table
 
@@ -76,12 +76,7 @@ def load_tables(tables_dir: str | os.PathLike[str], glob_pattern: str = "*.pqt")
         sessions and datasets are not of one generation.
     """
     folder = Path(tables_dir)
-    commits.settle(folder)
-    try:
-        return _load_tables(folder, glob_pattern)
-    except TornPairError:  # a commit has begun since
-        commits.settle(folder)
-    return _load_tables(folder, glob_pattern)
+    return read_settled(folder, lambda: _load_tables(folder, glob_pattern))
 
 
 def _load_tables(folder: Path, glob_pattern: str) -> Bunch:

@@ -34,7 +34,7 @@ OPERATIONS = {
 }
 """The system calls of each operation; which of them are made depends on the C library."""
 
-SECONDS = 60
+SECONDS = 300
 """When a process that has not ended by itself never will."""
 
 

@@ -1,4 +1,4 @@
-"""System calls that fail: each run ends by itself, loses nothing in silence, and can be repeated."""
+"""System calls that fail: a run ends by itself, loses nothing in silence, can be repeated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from injecting import OPERATIONS, Call, needs_strace, run_traced
 from scenes import IS_FULL, SCENES, make_scene
 
-pytestmark = [pytest.mark.faults, needs_strace]
+pytestmark = [pytest.mark.slow, needs_strace]
 
 ERRORS = ["EIO", "EACCES", "ENOENT", "ESTALE", "ELOOP", "ENAMETOOLONG", "EMFILE", "ENOSPC"]
 
@@ -38,7 +38,7 @@ def list_cases() -> list[tuple[str, str, str, str]]:
                     if (operation, error) in UNSEEN or (operation == "write" and times != "once"):
                         continue
                     is_turn = (i + j + k) % 4 == 0 and (i + j + k // 4) % 3 == n
-                    if IS_FULL or (is_turn or (operation == "write" and (i+j+k) % 4 == 0)):
+                    if IS_FULL or (is_turn or (operation == "write" and (i + j + k) % 4 == 0)):
                         cases.append((scene, operation, error, times))
     return cases
 

@@ -17,7 +17,7 @@ from trees import Tree, make_tree
 
 import polars_alf
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.slow
 
 N_RUNS = 50 if IS_FULL else 6
 SEEDS = range(2)
@@ -67,7 +67,9 @@ def test_what_stands_still_is_right(moving: Path, tmp_path: Path) -> None:
     quiet = make_tree(tmp_path / "quiet", STILL)
     polars_alf.index_archive(quiet, still, namespace="test")
     expected = _read_still(still)
-    digests = {path: hashlib.md5(str(content).encode()).hexdigest() for path, content in STILL.items()}
+    digests = {
+        path: hashlib.md5(str(content).encode()).hexdigest() for path, content in STILL.items()
+    }
     n_moved = 0
     for run in range(N_RUNS):
         options = OPTIONS[run % len(OPTIONS)]
@@ -123,5 +125,3 @@ def _read_still(tables: Path) -> pl.DataFrame:
     ids = rows["datasets"].select("eid", "id")
     frame = pl.concat([paths, ids], how="horizontal")
     return frame.filter(pl.col("path").str.contains("still")).sort("path")
-
-

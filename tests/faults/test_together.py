@@ -17,9 +17,9 @@ import polars_alf
 
 HERE = Path(__file__).parent
 ROUNDS = 60 if IS_FULL else 12
-READERS = ["cache", "frames", "one", "client"]
+READERS = ["cache", "frames", "bytes", "one", "client"]
 
-pytestmark = [pytest.mark.faults, pytest.mark.pandas]
+pytestmark = [pytest.mark.slow, pytest.mark.pandas]
 
 
 @pytest.fixture
@@ -92,8 +92,7 @@ def test_our_loader_sees_one_generation_while_all_write(written: Path) -> None:
 
 def test_two_writers_never_write_at_once(written: Path) -> None:
     (read,), wrote = read_while(written, ["cache"], ["index", "hash"])
-    assert sum(each["n_written"] + each["n_refused"] for each in wrote) == 2 * ROUNDS
-    assert all(each["n_written"] for each in wrote)
+    assert [each["n_written"] for each in wrote] == [ROUNDS, ROUNDS]
     assert any(each["n_refused"] for each in wrote), "they met"
     assert read["wrong"] == []
     report = polars_alf.index_archive(written)

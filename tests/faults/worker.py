@@ -1,6 +1,7 @@
-"""Run the command line when told to, perhaps as another user, after a rehearsal in which all was loaded that it will need.
+"""Run the command line when told to, perhaps as another user, and perhaps after a rehearsal.
 
-Faults injected from then on meet what the command does, and not an import.
+The rehearsal loads all that the command will need: faults that are injected from then on meet what
+the command does, and not an import.
 """
 
 from __future__ import annotations

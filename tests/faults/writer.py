@@ -1,6 +1,6 @@
 """Write tables again and again: ``writer.py KIND ARCHIVE ROUNDS``, each time with other sessions.
 
-Prints how often the tables were written, and how often another was writing them.
+Who is refused tries again. Prints how often that was, when the tables were written so often.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import time
 import uuid
 import warnings
 from pathlib import Path
@@ -38,12 +39,13 @@ def index(archive: Path, n: int, **options: bool) -> None:
 
 def save_cache(archive: Path, n: int) -> None:
     import pandas as pd
-    import polars_alf.one
     from one.api import One
+
+    import polars_alf.one
 
     # ONE's own way to load could mix two generations, and then write what it has mixed.
     with polars_alf.one.enable():
-        one = One(cache_dir=archive, mode="local", silent=True)
+        one = One(cache_dir=archive, mode="local")
         session = one._cache["sessions"].iloc[[0]].copy()
         eid = uuid.uuid4()
         session.index = pd.Index([eid], name="id")
@@ -70,12 +72,13 @@ def main(kind: str, archive: str, rounds: str) -> None:
 
     warnings.simplefilter("ignore")
     n_written = n_refused = 0
-    for n in range(int(rounds)):
+    while n_written < int(rounds):
         try:
-            WRITERS[kind](Path(archive), n)
+            WRITERS[kind](Path(archive), n_written)
             n_written += 1
         except ArchiveBusyError:
             n_refused += 1
+            time.sleep(0.01)
     print(json.dumps({"n_written": n_written, "n_refused": n_refused}))
 
 
