@@ -50,6 +50,12 @@ TREES = "tests/hostile/test_trees.py"
 PATHS = "tests/hostile/test_paths_out.py"
 SHARED = "tests/hostile/test_shared_machine.py"
 
+CALLS = "tests/faults/test_calls.py::test_a_call_fails"
+STORAGE = "tests/faults/test_storage.py"
+KILLS = "tests/faults/test_kills.py"
+TOGETHER = "tests/faults/test_together.py"
+MOVING = "tests/faults/test_moving.py"
+
 MUTATIONS = [
     Mutation(
         "the digest of a footer is not compared",
@@ -149,8 +155,8 @@ MUTATIONS = [
     Mutation(
         "temporary names can be guessed",
         "polars_alf/commits.py",
-        '.{uuid.uuid4().hex}.tmp")\n    with beside.open("x"',
-        '.tmp")\n    with beside.open("w"',
+        ".{uuid.uuid4().hex}{_BESIDE}",
+        "{_BESIDE}",
         (f"{SHARED}::test_nothing_is_made_at_names_that_others_can_guess",),
     ),
     Mutation(
@@ -237,6 +243,105 @@ MUTATIONS = [
         '        into.report(directory, kind, f"listing stopped: {error.strerror}", error.errno)\n',
         "        str(kind)\n",
         (f"{TREES}::test_paths_that_the_system_does_not_take_are_named",),
+    ),
+    Mutation(
+        "files that cannot be examined are passed over in silence",
+        "polars_alf/sources/listing.py",
+        "        into.report(path, IssueKind.UNREADABLE_FILE, message, error.errno)\n",
+        "        str(message)\n",
+        (f"{STORAGE}::test_a_part_of_the_archive_fails",),
+    ),
+    Mutation(
+        "what could not be listed counts as removed",
+        "polars_alf/snapshots.py",
+        "kinds = [str(kind) for kind in HIDING]",
+        "kinds = []",
+        (f"{STORAGE}::test_a_part_of_the_archive_fails",),
+    ),
+    Mutation(
+        "ids are new where the old ones cannot be read",
+        "polars_alf/store.py",
+        "    if unread and not found:\n",
+        "    if False:\n",
+        (f"{STORAGE}::test_ids_are_kept_though_what_names_them_cannot_be_read",),
+    ),
+    Mutation(
+        "a full disk is no error of ours",
+        "polars_alf/indexing.py",
+        "    except OSError as error:\n        raise OutputError(",
+        "    except PermissionError as error:\n        raise OutputError(",
+        (f"{STORAGE}::test_a_disk_that_fills_up",),
+    ),
+    Mutation(
+        "what could not be replaced stays in the state",
+        "polars_alf/commits.py",
+        "            beside.unlink()\n",
+        "            pass\n",
+        (f"{CALLS}[refresh-fsync-EMFILE-from_then_on]", f"{CALLS}[merge-fsync-ELOOP-once]"),
+    ),
+    Mutation(
+        "merges leave what merges that were killed have left",
+        "polars_alf/merging/flow.py",
+        "        runs.discard_all(folder)\n",
+        "",
+        (f"{KILLS}::test_a_run_is_killed_at_a_step",),
+    ),
+    Mutation(
+        "tables are put in place without a journal",
+        "polars_alf/commits.py",
+        "            _write_durably(self._state / _JOURNAL, json.dumps(journal))\n"
+        "            recover(self.folder)\n",
+        "            _put_in_place(self.folder, self.path)\n",
+        (f"{KILLS}::test_a_run_is_killed_at_a_step",),
+    ),
+    Mutation(
+        "removals are not announced",
+        "polars_alf/pruning/applying.py",
+        '    log.write({"event": _ANNOUNCEMENT, **row} for row in batch)\n',
+        "",
+        (f"{KILLS}::test_a_prune_is_killed", f"{KILLS}::test_a_run_is_killed_at_a_step"),
+    ),
+    Mutation(
+        "tables are written where they are read",
+        "polars_alf/commits.py",
+        "            staged.replace(final)\n",
+        "            final.write_bytes(staged.read_bytes())\n            staged.unlink()\n",
+        (f"{TOGETHER}::test_readers_see_one_generation_and_whole_files",),
+    ),
+    Mutation(
+        "tables may be of two generations",
+        "polars_alf/store.py",
+        "    if len(ours) > 1:\n",
+        "    if False:\n",
+        (f"{TOGETHER}::test_readers_see_one_generation_and_whole_files",),
+    ),
+    Mutation(
+        "readers do not wait for ONE",
+        "polars_alf/settling.py",
+        "            is_writing = commits.is_one_writing(folder) or _look_at(folder) != before\n",
+        "            is_writing = False\n",
+        (f"{TOGETHER}::test_our_loader_waits_for_one",),
+    ),
+    Mutation(
+        "several may write at once",
+        "polars_alf/commits.py",
+        "        lock.acquire(blocking=False)\n",
+        "",
+        (f"{TOGETHER}::test_two_writers_never_write_at_once",),
+    ),
+    Mutation(
+        "files that go meanwhile stop the listing",
+        "polars_alf/sources/listing.py",
+        "            except OSError as error:\n                _report_entry(",
+        "            except PermissionError as error:\n                _report_entry(",
+        (f"{MOVING}::test_what_stands_still_is_right",),
+    ),
+    Mutation(
+        "what has changed since it was planned is removed",
+        "polars_alf/pruning/applying.py",
+        "        change = describe_change(row, folder.status(name))\n",
+        "        change = None\n",
+        ("tests/test_pruning.py::test_what_has_changed_is_kept",),
     ),
 ]
 """Add to it: what a suite is there for should be in here."""

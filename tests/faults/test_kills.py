@@ -42,7 +42,7 @@ def kill_after(scene: Scene, seconds: float) -> bool:
         worker.stdin.flush()
         time.sleep(seconds)
         worker.kill()
-        worker.communicate()
+        worker.wait()  # not for the end of its output, which its own workers hold as well
     return worker.returncode == -9
 
 

@@ -91,7 +91,7 @@ def test_our_loader_sees_one_generation_while_all_write(written: Path) -> None:
 
 
 def test_two_writers_never_write_at_once(written: Path) -> None:
-    (read,), wrote = read_while(written, ["cache"], ["index", "hash"])
+    (read,), wrote = read_while(written, ["cache"], ["quick", "hash"])
     assert [each["n_written"] for each in wrote] == [ROUNDS, ROUNDS]
     assert any(each["n_refused"] for each in wrote), "they met"
     assert read["wrong"] == []

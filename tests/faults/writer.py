@@ -27,13 +27,12 @@ def make_session(archive: Path, subject: str) -> None:
     beside.parent.parent.rename(archive / SUBJECTS / subject)
 
 
-def index(archive: Path, n: int, **options: bool) -> None:
+def index(archive: Path, n: int, *, removes: bool = False, **options: bool) -> None:
     import polars_alf
 
     make_session(archive, f"W{uuid.uuid4().hex[:8]}")
-    if n % 3 == 2:
-        oldest = min((archive / SUBJECTS).glob("W*"), key=lambda path: path.stat().st_mtime_ns)
-        shutil.rmtree(oldest)
+    if removes and n % 3 == 2:
+        shutil.rmtree(next((archive / SUBJECTS).glob("W*")))
     polars_alf.index_archive(archive, executor="serial", **options)
 
 
@@ -60,7 +59,7 @@ def save_cache(archive: Path, n: int) -> None:
 
 
 WRITERS = {
-    "index": lambda archive, n: index(archive, n),
+    "index": lambda archive, n: index(archive, n, removes=True),
     "hash": lambda archive, n: index(archive, n, hash_files=n % 2 == 0),
     "quick": lambda archive, n: index(archive, n, quick=True),
     "save": save_cache,
