@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, get_args
 
 from polars_alf.errors import OptionError, ScanError
+from polars_alf.waiting import take_from, wait_for
 
 # joblib takes a tenth of a second to load, and few tasks need none of it.
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def one_ahead(items: Iterator[Item]) -> Iterator[Item]:
     """Yield items while a thread has the following one made; None ends them."""
     with ThreadPoolExecutor(1) as pool:
         following = pool.submit(next, items, None)
-        while (item := following.result()) is not None:
+        while (item := wait_for(following)) is not None:
             following = pool.submit(next, items, None)
             yield item
 
@@ -218,7 +219,7 @@ def _run_here_and_there(
             yield position, function(task)
             n_left -= 1
         while n_left and (taken is None or not done.empty()):
-            position, future = done.get()
+            position, future = take_from(done)
             yield position, future.result()
             n_left -= 1
 
