@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import queue
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor as Pool
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 Executor = Literal["serial", "threads", "processes"]
 EXECUTORS: tuple[Executor, ...] = get_args(Executor)
 Workers: TypeAlias = "Executor | Cluster"
+
+_WATCH_SECONDS = 1
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -166,8 +170,9 @@ def _open_processes(n_processes: int) -> Iterator[Pool]:
 
     pool = ProcessPoolExecutor(
         n_processes,
-        # Should this process be killed, the others must not outlive it for long.
         timeout=20,
+        initializer=_end_with,
+        initargs=(os.getpid(),),
         # There is a worker for each processor already.
         env=None if "POLARS_MAX_THREADS" in os.environ else {"POLARS_MAX_THREADS": "1"},
     )
@@ -180,6 +185,18 @@ def _open_processes(n_processes: int) -> Iterator[Pool]:
         ) from error
     finally:
         pool.shutdown(wait=True, kill_workers=True)
+
+
+def _end_with(caller: int) -> None:
+    """Have this process end when the one that started it is killed, whatever it is at."""
+
+    def watch() -> None:
+        while os.getppid() == caller:
+            time.sleep(_WATCH_SECONDS)
+        os._exit(1)
+
+    if sys.platform != "win32":  # where it stays the child of what is gone
+        threading.Thread(target=watch, daemon=True).start()
 
 
 def _run_here_and_there(
