@@ -1,0 +1,409 @@
+"""Measure operations, with more and more calls under way at once.
+
+So many calls are spread over processes first, up to one for each processor, and then over threads
+in each: as an index does with ``--jobs`` and ``--threads``, and so that Python's lock keeps as
+few calls waiting as can be.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from polars_alf.benching.caches import Cache, ColdMethod, empty_caches, list_operations
+from polars_alf.benching.latencies import SCHEMA, merge_histograms
+from polars_alf.benching.operations import (
+    CHANGING,
+    STREAMING,
+    Operation,
+    Outcome,
+    Task,
+    perform,
+)
+from polars_alf.executors import run_tasks
+from polars_alf.indexing import index_archive
+from polars_alf.progress import CounterFile
+
+MEASUREMENTS = pl.Schema(
+    {
+        "operation": pl.String,
+        "cache": pl.String,
+        "concurrency": pl.Int64,  # calls under way at once
+        "jobs": pl.Int64,  # processes
+        "threads": pl.Int64,  # in each of them, at most
+        "repeat": pl.Int64,  # from 0 on
+        "n_ops": pl.Int64,  # for streaming pieces of up to 1 MiB, for an index files
+        "n_bytes": pl.Int64,
+        "seconds": pl.Float64,
+        "rate": pl.Float64,  # operations per second; the program's own time is taken off if it can
+        "gross_rate": pl.Float64,  # as it was, in this program
+        "byte_rate": pl.Float64,  # bytes per second
+        "overhead_ns": pl.Float64,  # this program's own share of a call
+        "busy": pl.Float64,  # share of the time that the processors of the jobs were at work
+        "delayed": pl.Float64,  # share of it that threads waited for a processor others had
+        "fixed_seconds": pl.Float64,  # of an index, whatever the number of files
+    }
+)
+"""A row for each measurement; null where an operation has no such value."""
+
+LATENCIES = pl.Schema(
+    {"operation": pl.String, "cache": pl.String, "concurrency": pl.Int64, "repeat": pl.Int64}
+    | dict(SCHEMA)
+)
+"""A row for each bin of a histogram: how often so many nanoseconds were seen."""
+
+_LEAST_LEFT = 0.1
+"""Share of the time that is the storage's at least, however fast it is."""
+
+Tell = Callable[[int, int, str], None]
+"""Told how many steps are done, of how many, and what comes next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """How many calls are under way at once, and who makes them."""
+
+    concurrency: int
+    jobs: int
+
+    @property
+    def threads(self) -> int:
+        """Threads of each process, at most."""
+        return -(-self.concurrency // self.jobs)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is measured on.
+
+    Parameters
+    ----------
+    root
+        The archive.
+    folders
+        Paths in it, relative to it.
+    files, small, large
+        Absolute paths: of all files, and of those to read whole and in pieces.
+    indexed, indexed_less
+        Archives to index, each with its number of files: one as large as there is, and a small
+        part of it, from which the time that any index takes is known; None where there is none.
+    scratch
+        Folder to make files in, None where nothing may be written.
+    tables
+        Folder to make folders for tables in.
+    """
+
+    root: Path
+    folders: Sequence[str]
+    files: Sequence[str]
+    small: Sequence[str]
+    large: Sequence[str]
+    indexed: tuple[Path, int]
+    indexed_less: tuple[Path, int] | None
+    scratch: Path | None
+    tables: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to measure.
+
+    Parameters
+    ----------
+    levels
+        Calls under way at once, in rising order.
+    jobs
+        Most processes.
+    seconds
+        How long one measurement takes at most.
+    repeats
+        How often each is made.
+    n_files
+        Files that one measurement makes at most.
+    cold
+        How caches are emptied; None measures with warm ones only.
+    """
+
+    levels: Sequence[Level]
+    jobs: int
+    seconds: float
+    repeats: int
+    n_files: int
+    cold: ColdMethod | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What one measurement found: a row of MEASUREMENTS, and LATENCIES."""
+
+    row: dict[str, Any]
+    histogram: pl.DataFrame
+
+
+def plan_levels(concurrencies: Sequence[int], jobs: int) -> list[Level]:
+    """Return levels in rising order, each with as many processes as there may be."""
+    return [Level(wanted, min(wanted, jobs)) for wanted in sorted(set(concurrencies))]
+
+
+def share_out(items: Sequence[Any], level: Level) -> list[list[Sequence[Any]]]:
+    """Return what each thread of each process works on: neighbours together, no share empty.
+
+    Where there are fewer items than threads, some have the same one.
+    """
+    n, total = len(items), level.concurrency
+    shares = [items[n * i // total : n * (i + 1) // total] or [items[i % n]] for i in range(total)]
+    return [shares[job :: level.jobs] for job in range(level.jobs)]
+
+
+def run_level(
+    operation: Operation | None,
+    level: Level,
+    shares: Sequence[Sequence[Sequence[Any]]],
+    *,
+    root: Path,
+    seconds: float,
+    once: bool,
+) -> list[Outcome]:
+    """Do an operation in all threads of all processes, begun together.
+
+    Returns
+    -------
+    list of Outcome
+        In the order of the shares.
+
+    Raises
+    ------
+    BenchError
+        A call failed, or the processes did not start.
+    """
+    tasks = [Task(operation, str(root), share, seconds, once) for share in shares]
+    if level.jobs == 1:
+        return [perform(tasks[0])]
+    with tempfile.TemporaryDirectory(prefix="polars_alf-") as folder:
+        path = Path(folder, "counters")
+        CounterFile.create(path, level.jobs)
+        tasks = [
+            Task(operation, str(root), share, seconds, once, place, level.jobs, str(path))
+            for place, share in enumerate(shares)
+        ]
+        return list(
+            run_tasks(perform, tasks, executor="processes", n_jobs=level.jobs, ordered=True)
+        )
+
+
+class Sweep:
+    """Measure all operations at all levels.
+
+    Parameters
+    ----------
+    target
+        What to measure on.
+    settings
+        How.
+    tell
+        Told of each step before it is done.
+    """
+
+    def __init__(self, target: Target, settings: Settings, tell: Tell) -> None:
+        self._target = target
+        self._settings = settings
+        self._tell = tell
+        self._n_steps = 0
+
+    def run(self) -> Iterator[Sample]:
+        """Yield measurements: all operations and levels once, then all of them again."""
+        settings = self._settings
+        caches = [Cache.WARM, Cache.COLD] if settings.cold else [Cache.WARM]
+        for repeat in range(settings.repeats):
+            for cache in caches:
+                if cache is Cache.WARM:
+                    self._warm_up()
+                for level in settings.levels:
+                    yield from self._measure_level(level, cache, repeat)
+
+    def _operations(self, cache: Cache) -> list[Operation]:
+        target = self._target
+        writes = target.scratch is not None
+        return [
+            operation
+            for operation in list_operations(cache, self._settings.cold, writes=writes)
+            if self._items(operation) or operation in (*CHANGING, Operation.INDEX)
+        ]
+
+    def _items(self, operation: Operation) -> Sequence[str]:
+        target = self._target
+        if operation in STREAMING:
+            return target.large
+        others = {Operation.LIST: target.folders, Operation.STAT: target.files}
+        return others.get(operation, target.small)
+
+    def _warm_up(self) -> None:
+        level = self._settings.levels[-1]
+        for operation in (Operation.LIST, Operation.STAT, Operation.READ, Operation.STREAM):
+            if items := self._items(operation):
+                run_level(
+                    operation, level, share_out(items, level),
+                    root=self._target.root, seconds=10 * self._settings.seconds, once=True,
+                )  # fmt: skip
+
+    def _measure_level(self, level: Level, cache: Cache, repeat: int) -> Iterator[Sample]:
+        made: list[list[Sequence[str]]] = []
+        for operation in self._operations(cache):
+            self._announce(operation, level, cache, repeat)
+            if cache is Cache.COLD and self._settings.cold:
+                empty_caches(self._settings.cold, self._items(operation))
+            if operation is Operation.INDEX:
+                yield self._measure_index(level, cache, repeat)
+                continue
+            if operation in CHANGING:
+                outcomes, made = self._change(operation, level, made)
+            else:
+                outcomes = run_level(
+                    operation, level, share_out(self._items(operation), level),
+                    root=self._target.root, seconds=self._settings.seconds,
+                    once=cache is Cache.COLD,
+                )  # fmt: skip
+            yield _sum_up(operation, level, cache, repeat, outcomes)
+
+    def _announce(self, operation: Operation, level: Level, cache: Cache, repeat: int) -> None:
+        settings = self._settings
+        caches = [Cache.WARM, Cache.COLD] if settings.cold else [Cache.WARM]
+        each = sum(len(self._operations(every)) for every in caches)
+        text = f"{operation}, {level.concurrency} at once, {cache}, round {repeat + 1}"
+        self._tell(self._n_steps, each * len(settings.levels) * settings.repeats, text)
+        self._n_steps += 1
+
+    def _change(
+        self, operation: Operation, level: Level, made: list[list[Sequence[str]]]
+    ) -> tuple[list[Outcome], list[list[Sequence[str]]]]:
+        """Make, rename or remove files; return what there is then, by process and thread."""
+        seconds = self._settings.seconds
+        if operation is Operation.CREATE:
+            made = self._name_files(level)
+        shares: list[list[Sequence[Any]]] = [list(share) for share in made]
+        if operation is Operation.RENAME:
+            shares = [[[(p, _renamed(p)) for p in paths] for paths in share] for share in made]
+        root = self._target.root
+        outcomes = run_level(operation, level, shares, root=root, seconds=seconds, once=True)
+        counts = [outcome.counts for outcome in outcomes]
+        pairs = [zip(share, n, strict=True) for share, n in zip(made, counts, strict=True)]
+        match operation:
+            case Operation.CREATE:
+                made = [[paths[:n] for paths, n in share] for share in pairs]
+            case Operation.RENAME:
+                made = [
+                    [[*map(_renamed, paths[:n]), *paths[n:]] for paths, n in share]
+                    for share in pairs
+                ]
+            case _:
+                rest = [[paths[n:] for paths, n in share] for share in pairs]
+                self._remove(level, rest)
+                made = []
+        return outcomes, made
+
+    def _name_files(self, level: Level) -> list[list[Sequence[str]]]:
+        """Make a folder for each thread, and name the files to make in it."""
+        assert self._target.scratch is not None
+        each = max(self._settings.n_files // level.concurrency, 1)
+        folders = [self._target.scratch / f"w{i}" for i in range(level.concurrency)]
+        for folder in folders:
+            folder.mkdir(exist_ok=True)
+        shares = [[f"{folder}/f{i:07}.npy" for i in range(each)] for folder in folders]
+        return [list(shares[job :: level.jobs]) for job in range(level.jobs)]
+
+    def _remove(self, level: Level, shares: list[list[Sequence[str]]]) -> None:
+        run_level(
+            Operation.DELETE, level, shares, root=self._target.root, seconds=1e6, once=True
+        )
+
+    def _measure_index(self, level: Level, cache: Cache, repeat: int) -> Sample:
+        root, n_files = self._target.indexed
+        less = self._target.indexed_less
+        seconds = self._index(root, level)
+        fixed = 0.0
+        if less:
+            if cache is Cache.COLD and self._settings.cold:
+                empty_caches(self._settings.cold, ())
+            fixed = find_fixed_seconds((n_files, seconds), (less[1], self._index(less[0], level)))
+        row = _row(Operation.INDEX, level, cache, repeat) | {
+            "n_ops": n_files,
+            "seconds": seconds,
+            "rate": n_files / seconds,
+            "gross_rate": n_files / seconds,
+            "fixed_seconds": fixed,
+        }
+        return Sample(row, SCHEMA.to_frame())
+
+    def _index(self, root: Path, level: Level) -> float:
+        with tempfile.TemporaryDirectory(dir=self._target.tables) as folder:
+            begin = time.perf_counter()
+            index_archive(
+                root,
+                folder,
+                n_jobs=level.jobs,
+                threads=level.threads,
+                executor="serial" if level.jobs == 1 else "processes",
+            )
+            return time.perf_counter() - begin
+
+
+def find_fixed_seconds(whole: tuple[int, float], part: tuple[int, float]) -> float:
+    """Return the seconds that do not grow with the files, 0 where chance hides them.
+
+    Parameters
+    ----------
+    whole, part
+        Numbers of files, and the seconds that they took.
+    """
+    each = (whole[1] - part[1]) / (whole[0] - part[0])
+    return max(part[1] - each * part[0], 0.0) if each > 0 else 0.0
+
+
+def _renamed(path: str) -> str:
+    folder, _, name = path.rpartition("/")
+    return f"{folder}/r{name[1:]}"
+
+
+def _row(operation: Operation, level: Level, cache: Cache, repeat: int) -> dict[str, Any]:
+    return dict.fromkeys(MEASUREMENTS) | {
+        "operation": str(operation),
+        "cache": str(cache),
+        "concurrency": level.concurrency,
+        "jobs": level.jobs,
+        "threads": level.threads,
+        "repeat": repeat,
+    }
+
+
+def _sum_up(
+    operation: Operation, level: Level, cache: Cache, repeat: int, outcomes: Sequence[Outcome]
+) -> Sample:
+    begin = min(outcome.begin_ns for outcome in outcomes)
+    end = max(outcome.end_ns for outcome in outcomes)
+    seconds = max(end - begin, 1) / 1e9
+    n_ops = sum(sum(outcome.counts) for outcome in outcomes)
+    n_bytes = sum(outcome.n_bytes for outcome in outcomes)
+    work = sum(outcome.work_seconds for outcome in outcomes)
+    delay = sum(outcome.delay_seconds for outcome in outcomes)
+    overhead_ns = sum(outcome.overhead_ns for outcome in outcomes) / len(outcomes)
+    # With one thread to a process, what the program takes for itself adds to what the storage
+    # takes. With more, one thread may be served while another is at work.
+    own = overhead_ns * n_ops / level.jobs / 1e9 if level.threads == 1 else 0.0
+    row = _row(operation, level, cache, repeat) | {
+        "n_ops": n_ops,
+        "n_bytes": n_bytes if operation in STREAMING else None,
+        "seconds": seconds,
+        "rate": n_ops / max(seconds - own, _LEAST_LEFT * seconds),
+        "gross_rate": n_ops / seconds,
+        "byte_rate": n_bytes / seconds if operation in STREAMING else None,
+        "overhead_ns": overhead_ns,
+        "busy": work / seconds / level.jobs,
+        "delayed": delay / seconds / level.concurrency,
+    }
+    return Sample(row, merge_histograms(outcome.histogram for outcome in outcomes))
