@@ -18,7 +18,7 @@ import typer
 
 import polars_alf
 from polars_alf import rendering, store
-from polars_alf.commands import tables
+from polars_alf.commands import bench, tables
 from polars_alf.commands.shared import (
     EXIT_FAILED,
     EXIT_INCOMPLETE,
@@ -48,6 +48,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(tables.app)
+app.add_typer(bench.app, name="bench")
 
 
 def main() -> None:

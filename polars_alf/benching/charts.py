@@ -22,6 +22,7 @@ _DURATION = (
     "datum.value < 172800 ? format(datum.value / 3600, '.1~f') + ' h' : "
     "format(datum.value / 86400, '.0f') + ' d'"
 )
+_TIMES = [1, 10, 60, 600, 3600, 36_000, 86_400, 864_000, 8_640_000, 86_400_000]
 _ORDER = [str(operation) for operation in Operation]
 
 Series = tuple[str, StorageReport]
@@ -95,7 +96,8 @@ def _draw_throughput(
         "series", "operation", "concurrency", law=pl.col("law") / unit
     )
     data = pl.concat([points, lines], how="diagonal_relaxed")
-    x = alt.X("concurrency:Q", title="calls at once").scale(type="log", base=2)
+    levels = sorted(set(points["concurrency"]))
+    x = alt.X("concurrency:Q", title="calls at once").scale(type="log", base=2).axis(values=levels)
     color = alt.Color("series:N", title=None)
     title = "MB/s" if is_streaming else "operations/s"
     base = alt.Chart().encode(x=x, color=color)
@@ -152,7 +154,8 @@ def _draw_predictions(series: list[Series], *, several: bool) -> alt.TopLevelMix
             for name, report in series
         ]
     ).with_columns(files=pl.format("{} million", pl.col("n_files") // 1_000_000))
-    x = alt.X("seconds:Q", title="time").scale(type="log").axis(labelExpr=_DURATION, tickCount=6)
+    x = alt.X("seconds:Q", title="time").scale(type="log")
+    x = x.axis(labelExpr=_DURATION, values=_TIMES)
     y = alt.Y("files:N", title="files", sort=alt.SortField("n_files"))
     base = alt.Chart().encode(y=y, color=alt.Color("series:N", title=None))
     offset = alt.YOffset("series:N")

@@ -122,7 +122,7 @@ def _choose(measurements: pl.DataFrame, operation: Operation) -> pl.DataFrame:
 
 
 def predict(
-    measurements: pl.DataFrame, law_errors: dict[str, float], mean_bytes: float
+    measurements: pl.DataFrame, laws: list[dict[str, Any]], mean_bytes: float
 ) -> list[dict[str, Any]]:
     """Return the times to index and to digest `COUNTS` files, with each kind of cache.
 
@@ -130,16 +130,17 @@ def predict(
     ----------
     measurements
         MEASUREMENTS.
-    law_errors
-        Relative error of the fit of indexes, by cache.
+    laws
+        As `model_operations` gave them.
     mean_bytes
         Mean size of a file.
     """
     advice = recommend(measurements)
+    errors = {(law["operation"], law["cache"]): law["fit_error"] or 0.0 for law in laws}
     return [
         asdict(prediction)
         for cache, part in measurements.group_by("cache", maintain_order=True)
-        for prediction in _predict(part, str(cache[0]), advice, law_errors, mean_bytes)
+        for prediction in _predict(part, str(cache[0]), advice, errors, mean_bytes)
     ]
 
 
@@ -147,19 +148,20 @@ def _predict(
     part: pl.DataFrame,
     cache: str,
     advice: dict[str, int],
-    law_errors: dict[str, float],
+    errors: dict[tuple[str, str], float],
     mean_bytes: float,
 ) -> Iterator[models.Prediction]:
     index = part.filter(
         operation=str(Operation.INDEX), jobs=advice["jobs"], threads=advice["threads"]
     )
     if len(index):
-        yield from models.predict_index(index, cache, COUNTS, law_errors.get(cache, 0.0))
+        yield from models.predict_index(index, cache, COUNTS, errors[Operation.INDEX, cache])
     at_best = part.filter(concurrency=advice.get("digest_jobs", 0)).sort("repeat")
     reads = at_best.filter(operation=str(Operation.READ))
     digests = at_best.filter(operation=str(Operation.MD5))
     if len(reads) and len(digests):
-        yield from models.predict_digest(reads, digests, cache, COUNTS, mean_bytes)
+        error = errors[Operation.MD5, cache]
+        yield from models.predict_digest(reads, digests, cache, COUNTS, mean_bytes, error)
 
 
 def list_notes(figures: pl.DataFrame, models_found: list[dict[str, Any]]) -> list[str]:

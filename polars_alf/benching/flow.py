@@ -28,7 +28,6 @@ from polars_alf.benching.figures import (
 from polars_alf.benching.folder import check_room, open_folder
 from polars_alf.benching.latencies import SCHEMA
 from polars_alf.benching.mounts import describe_machine, find_mount
-from polars_alf.benching.operations import Operation
 from polars_alf.benching.plan import Plan
 from polars_alf.benching.results import StorageReport, save_advice
 from polars_alf.benching.sweep import (
@@ -138,9 +137,6 @@ def bench_storage(
         measurements, latencies = _collect(Sweep(target, settings, tell).run())
     figures = make_figures(measurements, latencies)
     laws = model_operations(measurements)
-    errors = {
-        law["cache"]: law["fit_error"] or 0.0 for law in laws if law["operation"] == Operation.INDEX
-    }
     report = StorageReport(
         label=name or f"{mount.file_system} on {mount.point}",
         path=str(root),
@@ -160,7 +156,7 @@ def bench_storage(
         figures=figures,
         models=laws,
         advice=recommend(measurements),
-        predictions=predict(measurements, errors, mean_bytes),
+        predictions=predict(measurements, laws, mean_bytes),
         mean_bytes=mean_bytes,
         notes=[*list_notes(figures, laws), *_list_cache_notes(method)],
         measurements=measurements,

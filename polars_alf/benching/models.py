@@ -10,6 +10,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -37,7 +38,7 @@ class Scalability:
     rate_of_one_error, contention_error, coherency_error
         Their standard errors.
     fit_error
-        Root of the mean square of the relative residuals.
+        Root of the mean square of the residuals of the rate's logarithm: a relative error.
     peak
         Concurrency beyond which the law has throughput fall; None where it never does.
     best_rate
@@ -140,7 +141,12 @@ def predict_index(
 
 
 def predict_digest(
-    reads: pl.DataFrame, digests: pl.DataFrame, cache: str, counts: Sequence[int], mean: float
+    reads: pl.DataFrame,
+    digests: pl.DataFrame,
+    cache: str,
+    counts: Sequence[int],
+    mean: float,
+    error: float,
 ) -> list[Prediction]:
     """Return how long it takes to read so many files for their MD5.
 
@@ -152,10 +158,12 @@ def predict_digest(
         Numbers of files.
     mean
         Their mean size, in bytes.
+    error
+        As for `predict_index`.
     """
     pairs = zip(reads["gross_rate"], digests["byte_rate"], strict=True)
     each = [1 / opened + mean / digested for opened, digested in pairs]
-    return [_predict("digest", cache, n, [n * e for e in each], 0.0) for n in counts]
+    return [_predict("digest", cache, n, [n * e for e in each], error) for n in counts]
 
 
 def _predict(
@@ -199,23 +207,26 @@ def _fit(rates: pl.DataFrame) -> dict[str, float | None]:
     import numpy as np
     from scipy.optimize import curve_fit
 
-    measured = np.array(values)
+    x, y = np.array(levels), np.log(values)
+
+    def law(level: Any, *parameters: float) -> Any:
+        return np.log(_rate(level, *parameters))
+
     first = max(rate / level for rate, level in zip(values, levels, strict=True))
     try:
-        # Relative residuals count, since noise grows with the rate.
+        # Of logarithms, since noise grows with the rate.
         best, covariance = curve_fit(
-            _rate,
-            np.array(levels),
-            measured,
+            law,
+            x,
+            y,
             p0=(first, 0.05, 0.0001),
-            sigma=measured,
-            bounds=((0, 0, 0), (np.inf, 1, np.inf)),
+            bounds=((first * 1e-6, 0, 0), (np.inf, 1, np.inf)),
             x_scale=(first, 0.1, 0.001),
             max_nfev=10_000,
         )
     except RuntimeError:  # no fit was found
         return nothing
-    residuals = _rate(np.array(levels), *best) / measured - 1
+    residuals = law(x, *best) - y
     contention, coherency = float(best[1]), float(best[2])
     peak = max(math.sqrt((1 - contention) / coherency), 1.0) if coherency > 0 else math.inf
     errors = [float(error) if np.isfinite(error) else None for error in np.sqrt(np.diag(covariance))]
@@ -228,6 +239,6 @@ def _fit(rates: pl.DataFrame) -> dict[str, float | None]:
     }
 
 
-def _rate(level: float, rate_of_one: float, contention: float, coherency: float) -> float:
+def _rate(level: Any, rate_of_one: float, contention: float, coherency: float) -> Any:
     """Return the law's rate; also for arrays of levels."""
     return rate_of_one * level / (1 + contention * (level - 1) + coherency * level * (level - 1))
