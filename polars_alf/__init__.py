@@ -1,6 +1,7 @@
 """Index huge ALF archives into the tables that ONE opens, with Polars and Arrow."""
 
 from polars_alf._version import __version__
+from polars_alf.benching import StorageReport, bench_storage
 from polars_alf.comparing import TableDifferences, compare_tables
 from polars_alf.indexing import index_archive
 from polars_alf.merging import MergedTables, merge_tables
@@ -18,11 +19,13 @@ __all__ = [
     "IndexReport",
     "MergedTables",
     "Progress",
+    "StorageReport",
     "TableDifferences",
     "TableSummary",
     "Verification",
     "__version__",
     "apply_removals",
+    "bench_storage",
     "compare_tables",
     "full_path",
     "index_archive",

@@ -123,9 +123,7 @@ def check_folder(
         cure = "make it, or give another" if to_write else "give another"
         raise ArchiveNotFoundError(f"{what} {path} does not exist; {cure}")
     if not path.is_dir():
-        raise ArchiveNotADirectoryError(
-            f"{what} {path} is a file; give a folder"
-        )
+        raise ArchiveNotADirectoryError(f"{what} {path} is a file; give a folder")
     if not to_write:
         return path
     try:
@@ -135,8 +133,7 @@ def check_folder(
     except OSError as error:
         raise ArchivePermissionError(
             error.errno,
-            f"{what} {path} cannot be written to: {error.strerror}; give "
-            "another one",
+            f"{what} {path} cannot be written to: {error.strerror}; give another one",
         ) from error
 
 

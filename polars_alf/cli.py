@@ -19,12 +19,15 @@ import typer
 import polars_alf
 from polars_alf import rendering, store
 from polars_alf.commands import bench, tables
+from polars_alf.commands.bench import take_advice
 from polars_alf.commands.shared import (
+    AUTO,
     EXIT_FAILED,
     EXIT_INCOMPLETE,
     EXIT_USAGE,
     Folder,
     Jobs,
+    JobsOrAuto,
     Lines,
     ProgressKind,
     Quiet,
@@ -101,7 +104,7 @@ def index(
     hash_files: Annotated[
         bool, typer.Option("--hash-files", help="Read every dataset for its MD5.")
     ] = False,
-    jobs: Jobs = None,
+    jobs: JobsOrAuto = None,
     executor: Annotated[
         str | None,
         typer.Option(metavar="|".join(EXECUTORS), help="Where workers run.", show_default=False),
@@ -187,6 +190,8 @@ def index(
     """
     if cluster and executor:
         raise OptionError("--executor is for this machine; give either that or --cluster")
+    if jobs == AUTO:
+        jobs, threads = take_advice(root, threads)
     again = "the tables are whole; the same command goes on from here"
     showing = showing_progress(quiet, progress)
     with saying_warnings(), interruptible(again), showing as callback:

@@ -118,7 +118,9 @@ def _draw_throughput(
 
 
 def _draw_latency(figures: pl.DataFrame, *, several: bool) -> alt.TopLevelMixin:
-    chosen = figures.filter(pl.col("p50_ns").is_not_null(), ~pl.col("operation").is_in([*STREAMING]))
+    chosen = figures.filter(
+        pl.col("p50_ns").is_not_null(), ~pl.col("operation").is_in([*STREAMING])
+    )
     if several:
         chosen = chosen.filter(pl.col("concurrency") == pl.col("concurrency").min())
     columns = [name for name in _PERCENTILES if name in chosen.columns]
@@ -176,9 +178,10 @@ def _draw_predictions(series: list[Series], *, several: bool) -> alt.TopLevelMix
 def _facet(chart: Any, title: str) -> alt.TopLevelMixin:
     facet = alt.Facet("operation:N", title=None, sort=_ORDER)
     faceted = chart.facet(facet=facet, columns=_COLUMNS).resolve_scale(y="independent")
-    return faceted.properties(title=title)
+    titled: alt.TopLevelMixin = faceted.properties(title=title)
+    return titled
 
 
-def _to_data(frame: pl.DataFrame) -> alt.Data:
-    """Return rows for a chart, without a look at their types by a library that needs pandas."""
-    return alt.Data(values=frame.to_dicts())
+def _to_data(frame: pl.DataFrame) -> alt.InlineData:
+    """Return rows for a chart as they are: every type is said where they are drawn."""
+    return alt.InlineData(values=frame.to_dicts())

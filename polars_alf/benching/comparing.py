@@ -35,7 +35,9 @@ def name_apart(reports: Sequence[StorageReport]) -> list[StorageReport]:
         raise OptionError("one result is nothing to compare; give two or more")
     labels = [report.label for report in reports]
     return [
-        report if labels.count(report.label) == 1 else replace(report, label=f"{report.label} ({i})")
+        report
+        if labels.count(report.label) == 1
+        else replace(report, label=f"{report.label} ({i})")
         for i, report in enumerate(reports, start=1)
     ]
 
@@ -49,7 +51,7 @@ def compare_reports(reports: Sequence[StorageReport]) -> pl.DataFrame:
     frames = [RATIOS.to_frame()]
     for other in others:
         frames += [_compare_figures(first, other), _compare_predictions(first, other)]
-    return pl.concat([frame.select(RATIOS.names()).cast(dict(RATIOS)) for frame in frames])
+    return pl.concat([frame.select(RATIOS.names()).cast(RATIOS) for frame in frames])
 
 
 def _compare_figures(first: StorageReport, other: StorageReport) -> pl.DataFrame:
@@ -74,11 +76,15 @@ def _compare_predictions(first: StorageReport, other: StorageReport) -> pl.DataF
         pl.DataFrame([{name: row[name] for name in columns} for row in report.predictions], columns)
         for report in (other, first)
     ]
-    return frames[0].join(frames[1], on=keys, suffix="_first", maintain_order="left").select(
-        "cache",
-        label=pl.lit(other.label),
-        what=pl.format("{} {} million files", "task", pl.col("n_files") // 1_000_000),
-        concurrency=pl.lit(None, pl.Int64),
-        ratio=pl.col("seconds_first") / pl.col("seconds"),
-        is_noise=pl.lit(value=False),
+    return (
+        frames[0]
+        .join(frames[1], on=keys, suffix="_first", maintain_order="left")
+        .select(
+            "cache",
+            label=pl.lit(other.label),
+            what=pl.format("{} {} million files", "task", pl.col("n_files") // 1_000_000),
+            concurrency=pl.lit(None, pl.Int64),
+            ratio=pl.col("seconds_first") / pl.col("seconds"),
+            is_noise=pl.lit(value=False),
+        )
     )

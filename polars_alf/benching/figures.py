@@ -69,13 +69,13 @@ def make_figures(measurements: pl.DataFrame, latencies: pl.DataFrame) -> pl.Data
 
 
 def _describe_latencies(latencies: pl.DataFrame) -> pl.DataFrame:
-    columns = {f"{name}_ns": pl.Float64 for name in _PERCENTILES}
+    columns = {f"{name}_ns": pl.Float64() for name in _PERCENTILES}
     rows = [
         {**dict(zip(KEYS, key, strict=True)), **_name_percentiles(part)}
         for key, part in latencies.group_by(KEYS)
     ]
     keys = {name: latencies.schema[name] for name in KEYS}
-    return pl.DataFrame(rows, schema=keys | columns)
+    return pl.DataFrame(rows, schema={**keys, **columns})
 
 
 def _name_percentiles(part: pl.DataFrame) -> dict[str, float | None]:
@@ -104,11 +104,14 @@ def _rates(part: pl.DataFrame) -> pl.DataFrame:
 def recommend(measurements: pl.DataFrame) -> dict[str, int]:
     """Return ``jobs`` and ``threads`` for an index, and ``digest_jobs`` for one with digests.
 
-    From cold caches where there are such: that is how an archive is met.
+    From cold caches where there are such: that is how an archive is met. What was not measured is
+    left out.
     """
+    found = {}
     index = _choose(measurements, Operation.INDEX)
-    rows = index.filter(concurrency=models.choose_concurrency(_rates(index)))
-    found = {"jobs": int(rows["jobs"][0]), "threads": int(rows["threads"][0])}
+    if len(index):
+        rows = index.filter(concurrency=models.choose_concurrency(_rates(index)))
+        found = {"jobs": int(rows["jobs"][0]), "threads": int(rows["threads"][0])}
     digests = _choose(measurements, Operation.MD5)
     if len(digests):
         found["digest_jobs"] = models.choose_concurrency(_rates(digests))
@@ -152,7 +155,9 @@ def _predict(
     mean_bytes: float,
 ) -> Iterator[models.Prediction]:
     index = part.filter(
-        operation=str(Operation.INDEX), jobs=advice["jobs"], threads=advice["threads"]
+        operation=str(Operation.INDEX),
+        jobs=advice.get("jobs", 0),
+        threads=advice.get("threads", 0),
     )
     if len(index):
         yield from models.predict_index(index, cache, COUNTS, errors[Operation.INDEX, cache])

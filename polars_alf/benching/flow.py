@@ -28,6 +28,7 @@ from polars_alf.benching.figures import (
 from polars_alf.benching.folder import check_room, open_folder
 from polars_alf.benching.latencies import SCHEMA
 from polars_alf.benching.mounts import describe_machine, find_mount
+from polars_alf.benching.operations import CHANGING, Operation
 from polars_alf.benching.plan import Plan
 from polars_alf.benching.results import StorageReport, save_advice
 from polars_alf.benching.sweep import (
@@ -59,6 +60,7 @@ def bench_storage(
     repeats: int = 3,
     read_only: bool = False,
     cold: bool = False,
+    operations: Sequence[str] = (),
     name: str | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> StorageReport:
@@ -87,6 +89,9 @@ def bench_storage(
     cold
         Whether to measure with empty caches too: those of the whole machine where this process may
         empty them (Linux, as root), else those of the files' contents.
+    operations
+        Those of `polars_alf.benching.Operation` to measure; by default all. Advice and predictions
+        need ``index``, and those for digests ``read`` and ``md5``.
     name
         What to call the storage; by default its file system and where it is mounted.
     progress
@@ -117,6 +122,7 @@ def bench_storage(
     """
     check_extra()
     _check_options(files, threads, duration, repeats, name)
+    chosen = _choose_operations(operations, read_only=read_only)
     n_jobs = count_workers(jobs)
     method = find_cold_method() if cold else None
     if cold and method is None:
@@ -128,6 +134,7 @@ def bench_storage(
         repeats=repeats,
         n_files=files,
         cold=method,
+        operations=chosen,
     )
     begun, start = datetime.now(), time.perf_counter()
     root = check_root(path) if read_only else check_folder(path, what="the folder to measure in")
@@ -148,6 +155,7 @@ def bench_storage(
             "jobs": n_jobs,
             "duration": duration,
             "repeats": repeats,
+            "operations": [str(operation) for operation in chosen],
             "read_only": read_only,
             "cold": str(method) if method else None,
         },
@@ -162,7 +170,8 @@ def bench_storage(
         measurements=measurements,
         latencies=latencies,
     )
-    save_advice(report)
+    if report.advice:
+        save_advice(report)
     return report
 
 
@@ -183,6 +192,22 @@ def _check_options(
         raise OptionError(f"the number of repeats is {repeats}; give one from 1 on")
     if name is not None and not name.strip():
         raise OptionError("the name is empty; give one that tells storage systems apart")
+
+
+def _choose_operations(names: Sequence[str], *, read_only: bool) -> list[Operation]:
+    """Return the operations of these names, in their own order; removing needs making."""
+    every = [str(operation) for operation in Operation]
+    unknown = [name for name in names if name not in every]
+    if unknown:
+        raise OptionError(f"there is no operation {unknown[0]!r}; give some of {', '.join(every)}")
+    wanted = [operation for operation in Operation if not names or operation in names]
+    if read_only:
+        wanted = [operation for operation in wanted if operation not in CHANGING]
+    elif set(wanted).intersection(CHANGING):
+        wanted = [operation for operation in Operation if operation in (*wanted, *CHANGING)]
+    if not wanted:
+        raise OptionError(f"only {', '.join(names)} with --read-only measures nothing; add another")
+    return wanted
 
 
 @contextlib.contextmanager
@@ -215,7 +240,10 @@ def _collect(samples: Iterator[Sample]) -> tuple[pl.DataFrame, pl.DataFrame]:
     rows = pl.DataFrame([sample.row for sample in found], schema=MEASUREMENTS, orient="row")
     histograms = [
         sample.histogram.select(
-            *(pl.lit(sample.row[name], LATENCIES[name]).alias(name) for name in LATENCIES.names()[:4]),
+            *(
+                pl.lit(sample.row[name], LATENCIES[name]).alias(name)
+                for name in LATENCIES.names()[:4]
+            ),
             *SCHEMA.names(),
         )
         for sample in found

@@ -164,7 +164,8 @@ def _empty(folder: Path, plan: Plan, path: str) -> tuple[list[str], list[str]]:
 
 def _scan(folder: Path) -> tuple[list[str], list[str]]:
     """Return the names of a folder's files, links among them, and of its folders."""
-    files, folders = [], []
+    files: list[str] = []
+    folders: list[str] = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:

@@ -42,11 +42,11 @@ class Scalability:
     peak
         Concurrency beyond which the law has throughput fall; None where it never does.
     best_rate
-        Highest rate that was measured, the median of its repetitions.
+        Highest rate that was measured. Other work on a machine only ever takes from a rate.
     saturation, least_saturation, most_saturation
         Concurrency at which a storage that serves calls without delay to each other would reach
-        that rate: where the slope of one call at a time meets the best rate. The least and the most
-        are of the repetitions.
+        that rate: where the slope of the fewest calls at once meets the best rate. The least and
+        the most are of the repetitions by themselves.
     is_saturated
         Whether the rate stopped growing within the concurrencies measured; else `saturation` is
         as far as was looked.
@@ -87,17 +87,18 @@ def describe_scalability(rates: pl.DataFrame) -> Scalability:
     rates
         ``concurrency``, ``repeat`` and ``gross_rate`` of one operation with one kind of cache.
     """
-    medians = _take_medians(rates)
-    best = max(medians.values())
-    knees = [_find_knee(_take_medians(part)) for part in rates.partition_by("repeat")]
+    bests = _take(rates, pl.col("gross_rate").max())
+    knees = [
+        _find_knee(_take(part, pl.col("gross_rate").max())) for part in rates.partition_by("repeat")
+    ]
     fitted = _fit(rates)
     return Scalability(
         **fitted,
-        best_rate=best,
-        saturation=_find_knee(medians),
+        best_rate=max(bests.values()),
+        saturation=_find_knee(bests),
         least_saturation=min(knees),
         most_saturation=max(knees),
-        is_saturated=_is_saturated(medians),
+        is_saturated=_is_saturated(_take(rates, pl.col("gross_rate").median())),
     )
 
 
@@ -105,12 +106,12 @@ def predict_law(law: Scalability, concurrency: float) -> float | None:
     """Return the rate that the law has for so many calls at once, None without a fit."""
     if law.rate_of_one is None or law.contention is None or law.coherency is None:
         return None
-    return _rate(concurrency, law.rate_of_one, law.contention, law.coherency)
+    return float(_rate(concurrency, law.rate_of_one, law.contention, law.coherency))
 
 
 def choose_concurrency(rates: pl.DataFrame) -> int:
     """Return the least concurrency that is about as good as the best."""
-    medians = _take_medians(rates)
+    medians = _take(rates, pl.col("gross_rate").median())
     enough = ENOUGH * max(medians.values())
     return min(level for level, rate in medians.items() if rate >= enough)
 
@@ -179,14 +180,14 @@ def _predict(
     )
 
 
-def _take_medians(rates: pl.DataFrame) -> dict[int, float]:
-    by_level = rates.group_by("concurrency").agg(pl.col("gross_rate").median())
-    return dict(by_level.sort("concurrency").iter_rows())
+def _take(rates: pl.DataFrame, one: pl.Expr) -> dict[int, float]:
+    """Return one of the repetitions' rates by concurrency, in rising order."""
+    return dict(rates.group_by("concurrency").agg(one).sort("concurrency").iter_rows())
 
 
-def _find_knee(medians: dict[int, float]) -> float:
-    least = min(medians)
-    return max(medians.values()) / (medians[least] / least)
+def _find_knee(rates: dict[int, float]) -> float:
+    least = min(rates)
+    return max(rates.values()) / (rates[least] / least)
 
 
 def _is_saturated(medians: dict[int, float]) -> bool:
@@ -194,7 +195,8 @@ def _is_saturated(medians: dict[int, float]) -> bool:
         return False
     (before, rate_before), (last, rate) = [*medians.items()][-2:]
     # What growth would be for twice the calls, whatever the last step is.
-    return (rate / rate_before) ** (1 / math.log2(last / before)) < SATURATED
+    doubled: float = (rate / rate_before) ** (1 / math.log2(last / before))
+    return doubled < SATURATED
 
 
 def _fit(rates: pl.DataFrame) -> dict[str, float | None]:
@@ -229,7 +231,9 @@ def _fit(rates: pl.DataFrame) -> dict[str, float | None]:
     residuals = law(x, *best) - y
     contention, coherency = float(best[1]), float(best[2])
     peak = max(math.sqrt((1 - contention) / coherency), 1.0) if coherency > 0 else math.inf
-    errors = [float(error) if np.isfinite(error) else None for error in np.sqrt(np.diag(covariance))]
+    errors = [
+        float(error) if np.isfinite(error) else None for error in np.sqrt(np.diag(covariance))
+    ]
     return {
         **dict(zip(names, map(float, best), strict=True)),
         **dict(zip((f"{name}_error" for name in names), errors, strict=True)),

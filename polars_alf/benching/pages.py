@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -54,17 +53,17 @@ def write_pages(
 
 def describe_seconds(seconds: float) -> str:
     """Return a time as a person says it."""
-    if seconds < 60:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    if seconds < 2 * 86400:
-        return str(timedelta(seconds=round(seconds)))
+    for unit, size, most in (("s", 1, 120), ("min", 60, 120), ("h", 3600, 48)):
+        amount = seconds / size
+        if amount < most:
+            return f"{amount:.2g} {unit}" if amount < 10 else f"{amount:.0f} {unit}"
     return f"{seconds / 86400:,.1f} days"
 
 
 def describe_latency(nanoseconds: float | None) -> str:
     """Return a latency with three digits, or a dash where it is not known."""
     if nanoseconds is None:
-        return "–"
+        return "-"
     for unit, size in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
         if nanoseconds >= size:
             return f"{nanoseconds / size:.3g} {unit}"

@@ -15,7 +15,11 @@ from polars_alf._version import __version__
 from polars_alf.benching.mounts import Mount, find_mount
 from polars_alf.errors import OutputError, ResultError
 
-RESULT, MEASUREMENTS_FILE, LATENCIES_FILE = "result.json", "measurements.parquet", "latencies.parquet"
+RESULT, MEASUREMENTS_FILE, LATENCIES_FILE = (
+    "result.json",
+    "measurements.parquet",
+    "latencies.parquet",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,8 @@ class StorageReport:
     models
         How each operation's throughput grows with concurrency.
     advice
-        ``jobs``, ``threads`` and ``digest_jobs``.
+        ``jobs`` and ``threads`` for an index, and ``digest_jobs`` for one that reads all files for
+        their MD5, as far as that was measured.
     predictions
         Seconds to index and to digest numbers of files, with the least and the most.
     mean_bytes

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,6 +128,8 @@ class Settings:
         Files that one measurement makes at most.
     cold
         How caches are emptied; None measures with warm ones only.
+    operations
+        What to measure.
     """
 
     levels: Sequence[Level]
@@ -136,6 +138,7 @@ class Settings:
     repeats: int
     n_files: int
     cold: ColdMethod | None
+    operations: Collection[Operation]
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,8 +236,11 @@ class Sweep:
         return [
             operation
             for operation in list_operations(cache, self._settings.cold, writes=writes)
-            if self._items(operation) or operation in (*CHANGING, Operation.INDEX)
+            if operation in self._settings.operations and self._has_items(operation)
         ]
+
+    def _has_items(self, operation: Operation) -> bool:
+        return bool(self._items(operation)) or operation in (*CHANGING, Operation.INDEX)
 
     def _items(self, operation: Operation) -> Sequence[str]:
         target = self._target
@@ -245,10 +251,10 @@ class Sweep:
 
     def _warm_up(self) -> None:
         level = self._settings.levels[-1]
-        for operation in (Operation.LIST, Operation.STAT, Operation.READ, Operation.STREAM):
-            if items := self._items(operation):
+        for operation in self._operations(Cache.WARM):
+            if operation not in (*CHANGING, Operation.INDEX):
                 run_level(
-                    operation, level, share_out(items, level),
+                    operation, level, share_out(self._items(operation), level),
                     root=self._target.root, seconds=10 * self._settings.seconds, once=True,
                 )  # fmt: skip
 
@@ -318,9 +324,7 @@ class Sweep:
         return [list(shares[job :: level.jobs]) for job in range(level.jobs)]
 
     def _remove(self, level: Level, shares: list[list[Sequence[str]]]) -> None:
-        run_level(
-            Operation.DELETE, level, shares, root=self._target.root, seconds=1e6, once=True
-        )
+        run_level(Operation.DELETE, level, shares, root=self._target.root, seconds=1e6, once=True)
 
     def _measure_index(self, level: Level, cache: Cache, repeat: int) -> Sample:
         root, n_files = self._target.indexed

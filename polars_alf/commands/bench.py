@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -30,10 +30,10 @@ THREADS = "1,2,4,8,16,32"
 class _RunByDefault(TyperGroup):
     """``bench PATH`` is ``bench run PATH``."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args[:1] not in (["compare"], ["run"]):
             args = ["run", *args]
-        return super().parse_args(ctx, args)  # type: ignore[arg-type]
+        return super().parse_args(ctx, args)
 
 
 app = typer.Typer(
@@ -58,9 +58,7 @@ def run(
         str,
         typer.Argument(metavar="PATH", help="A folder on that storage.", show_default=False),
     ],
-    files: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Files to measure with.")
-    ] = 20_000,
+    files: Annotated[int, typer.Option(metavar="N", min=1, help="Files to measure with.")] = 20_000,
     threads: Annotated[
         str, typer.Option(metavar="N,N,…", help="Calls to have under way at once, in turn.")
     ] = THREADS,
@@ -76,6 +74,14 @@ def run(
         float, typer.Option(metavar="SECONDS", help="Most time for one measurement.")
     ] = 0.5,
     repeats: Annotated[int, typer.Option(min=1, help="How often each is made.")] = 3,
+    operations: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,NAME,…",
+            help="What to measure, such as stat,index; all by default.",
+            show_default=False,
+        ),
+    ] = None,
     read_only: Annotated[
         bool,
         typer.Option("--read-only", help="Measure the archive in PATH, and write nothing there."),
@@ -120,6 +126,7 @@ def run(
                 jobs=jobs,
                 duration=duration,
                 repeats=repeats,
+                operations=operations.split(",") if operations is not None else (),
                 read_only=read_only,
                 cold=cold,
                 name=name,
@@ -168,6 +175,30 @@ def compare(
             what = f"{row['what']}{at_once}, {row['cache']}"
             print(f"{what:<40} {row['ratio']:>8.2f} times {reports[0].label}: {row['label']}")
         print_fields(("Report", str(written[0])))
+
+
+def take_advice(root: str, threads: int | None) -> tuple[int | None, int | None]:
+    """Return the jobs and threads that measuring has found best for the storage of a folder.
+
+    Parameters
+    ----------
+    root
+        The folder.
+    threads
+        Threads that were asked for, which win.
+    """
+    from polars_alf.benching.results import find_advice
+
+    found = find_advice(root)
+    if found is None:
+        say(
+            f"the storage of {root} has not been measured: one worker a processor; to find what is "
+            f"best, run polars-alf bench {root}"
+        )
+        return None, threads
+    jobs, best = found["advice"]["jobs"], found["advice"]["threads"]
+    say(f"jobs {jobs}, threads {threads or best}: found best when measured on {found['begun']}")
+    return jobs, threads or best
 
 
 def _parse_threads(text: str) -> list[int]:
@@ -263,8 +294,9 @@ def _print_report(report: StorageReport, page: Path) -> None:
     for note in report.notes:
         print(f"Note: {note}")
     advice = report.advice
-    digest = f"; --hash-files --jobs {advice['digest_jobs']}" if "digest_jobs" in advice else ""
-    print_fields(
-        ("Recommended", f"index --jobs {advice['jobs']} --threads {advice['threads']}{digest}"),
-        ("Report", str(page)),
-    )
+    if "jobs" in advice:
+        text = f"index --jobs {advice['jobs']} --threads {advice['threads']}"
+        print_fields(("Recommended", text))
+    if "digest_jobs" in advice:
+        print_fields(("With digests", f"index --hash-files --jobs {advice['digest_jobs']}"))
+    print_fields(("Report", str(page)))
