@@ -21,6 +21,10 @@ LARGE_PER_FILE = 16 << 10
 LEAST_LARGE_BYTES, MOST_LARGE_BYTES = 16 << 20, 1 << 30
 LEAST_LARGE_FILES = 4
 SESSIONS_PER_SUBJECT = 20
+FOLDERS_PER_SESSION = 14
+"""At most, with those above it."""
+INODES_BESIDE = 1000
+"""Room for large files, tables, and folders to make files in."""
 
 _TIMES = ("times", "amps", "depths", "clusters", "templates")
 _PROBE = (
@@ -94,9 +98,8 @@ class Plan:
     @cached_property
     def large(self) -> list[File]:
         """The large files: raw recordings in the first sessions, some in each."""
-        total = min(max(self.n_files * LARGE_PER_FILE, LEAST_LARGE_BYTES), MOST_LARGE_BYTES)
-        size = min(LARGE_BYTES, total // LEAST_LARGE_FILES)
-        sessions = list(islice(_iterate_sessions(), -(-self.n_files // len(_SESSION))))
+        total, size = self._large_bytes, min(LARGE_BYTES, self._large_bytes // LEAST_LARGE_FILES)
+        sessions = list(islice(_iterate_sessions(), self.n_sessions))
         return [
             File(f"{sessions[i % len(sessions)]}/{_LARGE.format(i // len(sessions))}", size)
             for i in range(total // size)
@@ -124,15 +127,25 @@ class Plan:
         """The first subject: a small archive by itself."""
         return next(_iterate_sessions()).rsplit("/", 2)[0]
 
+    @property
+    def n_sessions(self) -> int:
+        """Number of sessions."""
+        return -(-self.n_files // len(_SESSION))
+
+    @property
+    def _large_bytes(self) -> int:
+        return min(max(self.n_files * LARGE_PER_FILE, LEAST_LARGE_BYTES), MOST_LARGE_BYTES)
+
     def count_bytes(self, block: int) -> int:
-        """Return the bytes that all takes on a file system with blocks of so many bytes."""
-        return sum(-(-file.size // block) * block for file in self.files) + block * (
-            len(self.folders) + self.n_files // 8  # tables, and folders of scratch
-        )
+        """Return the most bytes that all takes on a file system with blocks of so many bytes."""
+        small = self.n_files * -(-SMALL_BYTES // block) * block
+        # What is made by the way is empty, but its folders and the tables are not.
+        others = self.n_sessions * FOLDERS_PER_SESSION + self.n_files // 8
+        return small + self._large_bytes + others * block
 
     def count_inodes(self) -> int:
-        """Return the number of files and folders, those made by the way included."""
-        return len(self.paths) + self.n_files + 1000
+        """Return the most files and folders that there are at once, those made by the way too."""
+        return 2 * self.n_files + self.n_sessions * FOLDERS_PER_SESSION + INODES_BESIDE
 
     def has(self, path: str) -> bool:
         """Tell whether a path, relative to the folder of the run, is one that the run makes."""

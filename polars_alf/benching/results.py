@@ -41,8 +41,9 @@ class StorageReport:
     machine, mount
         Where it ran and what it ran on, see `polars_alf.benching.mounts`.
     figures
-        A row for each operation, cache and concurrency: ``rate`` (operations per second, the
-        program's own time taken off where it can be), ``gross_rate`` (with it), ``byte_rate``,
+        A row for each operation, cache and concurrency: ``rate`` (operations per second of the
+        storage: without the time that the program takes for itself and waits for a processor,
+        where each process makes one call at a time), ``gross_rate`` (as it was), ``byte_rate``,
         their spread, and percentiles of latency in nanoseconds. Null where there is no such value.
     models
         How each operation's throughput grows with concurrency.

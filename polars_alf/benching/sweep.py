@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,9 @@ MEASUREMENTS = pl.Schema(
         "n_ops": pl.Int64,  # for streaming pieces of up to 1 MiB, for an index files
         "n_bytes": pl.Int64,
         "seconds": pl.Float64,
-        "rate": pl.Float64,  # operations per second; the program's own time is taken off if it can
+        # Operations per second, without the time that the program takes for itself, and that it
+        # waits for a processor, where each process makes one call at a time.
+        "rate": pl.Float64,
         "gross_rate": pl.Float64,  # as it was, in this program
         "byte_rate": pl.Float64,  # bytes per second
         "overhead_ns": pl.Float64,  # this program's own share of a call
@@ -195,9 +198,12 @@ def run_level(
             Task(operation, str(root), share, seconds, once, place, level.jobs, str(path))
             for place, share in enumerate(shares)
         ]
-        return list(
-            run_tasks(perform, tasks, executor="processes", n_jobs=level.jobs, ordered=True)
-        )
+        with warnings.catch_warnings():
+            # Workers may well have left while an index had no work for them.
+            warnings.filterwarnings("ignore", "A worker stopped", UserWarning)
+            return list(
+                run_tasks(perform, tasks, executor="processes", n_jobs=level.jobs, ordered=True)
+            )
 
 
 class Sweep:
@@ -396,9 +402,10 @@ def _sum_up(
     work = sum(outcome.work_seconds for outcome in outcomes)
     delay = sum(outcome.delay_seconds for outcome in outcomes)
     overhead_ns = sum(outcome.overhead_ns for outcome in outcomes) / len(outcomes)
-    # With one thread to a process, what the program takes for itself adds to what the storage
-    # takes. With more, one thread may be served while another is at work.
-    own = overhead_ns * n_ops / level.jobs / 1e9 if level.threads == 1 else 0.0
+    # With one thread to a process, what the program takes for itself, and what it waits for a
+    # processor, adds to what the storage takes. With more, one thread may be served meanwhile.
+    is_alone = level.threads == 1
+    own = (overhead_ns * n_ops / 1e9 + delay) / level.jobs if is_alone else 0.0
     row = _row(operation, level, cache, repeat) | {
         "n_ops": n_ops,
         "n_bytes": n_bytes if operation in STREAMING else None,

@@ -258,10 +258,11 @@ class _LinePrinter:
         self._next = 0.0
 
     def __call__(self, done: int, total: int, text: str) -> None:
-        if total and time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + SECONDS_PER_LINE
-        say(f"{done}/{total} {text}" if total else text)
+        if not total:
+            say(text)
+        elif time.monotonic() >= self._next:
+            self._next = time.monotonic() + SECONDS_PER_LINE
+            say(f"{done}/{total} {text}")
 
 
 def _print_report(report: StorageReport, page: Path) -> None:
