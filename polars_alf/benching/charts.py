@@ -29,7 +29,7 @@ Series = tuple[str, StorageReport]
 
 
 def draw_charts(series: list[Series]) -> dict[str, alt.TopLevelMixin]:
-    """Return charts by the name of their file.
+    """Return charts by the name of their file; there is none of what was not measured.
 
     Parameters
     ----------
@@ -42,11 +42,16 @@ def draw_charts(series: list[Series]) -> dict[str, alt.TopLevelMixin]:
         how="diagonal_relaxed",
     )
     laws = pl.concat([_draw_laws(name, report, several=several) for name, report in series])
-    charts = {"throughput": _draw_throughput(figures, laws, is_streaming=False)}
-    if figures["operation"].is_in([*STREAMING]).any():
+    is_streaming = figures["operation"].is_in([*STREAMING])
+    charts = {}
+    if not is_streaming.all():
+        charts["throughput"] = _draw_throughput(figures, laws, is_streaming=False)
+    if is_streaming.any():
         charts["streaming"] = _draw_throughput(figures, laws, is_streaming=True)
-    charts["latency"] = _draw_latency(figures, several=several)
-    charts["predictions"] = _draw_predictions(series, several=several)
+    if figures.filter(~is_streaming)["p50_ns"].count():
+        charts["latency"] = _draw_latency(figures, several=several)
+    if any(report.predictions for _, report in series):
+        charts["predictions"] = _draw_predictions(series, several=several)
     return charts
 
 
