@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from measure import describe_machine
+from machine import describe_machine
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 

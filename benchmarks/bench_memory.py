@@ -12,7 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from measure import describe_machine, measure_peak, time_command
+from machine import describe_machine
+from measure import measure_peak, time_command
 
 FILES_PER_SESSION = 72
 INDEX = """

@@ -8,7 +8,6 @@ keeps the tables for another run; by default they are made anew.
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
 import sys
 import tempfile
@@ -18,7 +17,9 @@ from datetime import datetime
 from pathlib import Path
 
 import polars as pl
-from measure import Contender, describe_machine, run_in_turn, to_markdown
+from machine import describe_machine
+from measure import Answer, Contender, run_in_turn
+from report import to_markdown
 
 from polars_alf import commits, store
 from polars_alf.ids import expr_uuid3
@@ -39,22 +40,23 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        folder = options.folder or Path(temporary)
+        folder = (options.folder or Path(temporary)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         folders = [folder / f"tables_{number:03}" for number in range(options.tables)]
         for number, tables in enumerate(folders):
             if not (tables / "datasets.pqt").exists():
                 make_tables(tables, number, options.rows)
-        merged = folder / "merged"
-        merged.mkdir(exist_ok=True)
         command = [sys.executable, "-m", "polars_alf", "merge", *map(str, folders)]
-        command += ["--out-dir", str(merged), "--json"]
-        version = importlib.metadata.version("polars-alf")
-        contender = Contender(command, lambda text: int(json.loads(text)["n_datasets"]), version)
-        runs = run_in_turn({"polars-alf merge": contender}, options.rounds)
+        command += ["--out-dir", ".", "--json"]
+        contender = Contender("polars-alf merge", command, tally)
+        runs = run_in_turn([contender], options.rounds, folder / "merged")
     shape = f"{options.tables} tables of {options.rows:,} datasets"
     print(f"{describe_machine()}; {shape}; warm cache; {options.rounds} rounds\n")
     print(to_markdown(runs, "polars-alf merge"))
+
+
+def tally(folder: Path) -> Answer:
+    return {"datasets": json.loads((folder / "stdout").read_text())["n_datasets"]}
 
 
 def make_tables(folder: Path, number: int, n_rows: int) -> None:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from measure import describe_machine
+from machine import describe_machine
 from one.alf.path import rel_path_parts
 
 from polars_alf import join_sessions, scan_datasets, scan_sessions, with_alf_parts

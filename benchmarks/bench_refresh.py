@@ -14,7 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from measure import describe_machine, time_command
+from machine import describe_machine
+from measure import time_command
 
 ADDED = "_bench_refresh.added.npy"
 

@@ -15,7 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from measure import describe_machine, time_command
+from machine import describe_machine
+from measure import time_command
 
 MAKE = Path(__file__).parents[1] / "scripts" / "make_archive.py"
 FILES = 72

@@ -107,7 +107,8 @@ def _check_found(root: Path, order: pl.DataFrame, issues: pa.Table) -> None:
 def _drop_duplicates(rows: Rows) -> tuple[pl.DataFrame, pl.DataFrame, pa.Table]:
     """Return the sessions that are kept and those that are not, as orders, and their issues."""
     order = rows.read_order()
-    doubles = order.filter(pl.col("id").is_duplicated())
+    doubles = order.filter(pl.struct("high", "low").is_duplicated())
+    order = order.drop("high", "low")
     if doubles.is_empty():
         return order, doubles, make_table([], ISSUES)
     sessions = rows.pick_sessions(doubles).with_columns(doubles.select("shard", "row"))

@@ -9,7 +9,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar, get_args
 from uuid import NAMESPACE_DNS, UUID, uuid5
 
 import pathspec
@@ -24,6 +24,10 @@ from polars_alf.errors import (
     ScanError,
 )
 from polars_alf.layout import Place
+
+Keep = Literal["first", "newest"]
+"""Which of several rows to keep where tables are merged: see `polars_alf.merge_tables`."""
+KEEPS: tuple[Keep, ...] = get_args(Keep)
 
 Result = TypeVar("Result")
 

@@ -39,7 +39,6 @@ from polars_alf.commands.shared import (
 )
 from polars_alf.errors import OptionError, PolarsAlfError
 from polars_alf.executors import EXECUTORS, check_executor
-from polars_alf.pruning import LOG_NAME
 from polars_alf.schema import ChangeKind, IssueKind, RemovalResult
 
 app = typer.Typer(
@@ -340,7 +339,7 @@ def prune(
     if not yes and not typer.confirm(f"Remove these {len(plan):,}?", err=True):
         say("nothing was removed")
         raise typer.Exit(EXIT_FAILED)
-    log = Path(root if tables_dir is None else tables_dir, store.STATE_DIR, LOG_NAME).resolve()
+    log = store.removals_path(Path(root if tables_dir is None else tables_dir)).resolve()
     with interruptible(f"what was removed is in {log}"):
         outcomes = polars_alf.apply_removals(root, plan, tables_dir)
     if as_json:

@@ -110,8 +110,8 @@ class Staging:
             with pq.ParquetWriter(
                 file,
                 schema,
-                # Ids of datasets are all different, so a dictionary of them is waste.
-                use_dictionary=[c for c in schema.names if c != "id"],
+                # Ids are all different and sizes nearly so: a dictionary of them is waste.
+                use_dictionary=[c for c in schema.names if c not in ("id", "file_size")],
                 compression="snappy",
             ) as writer:
                 for frame in frames:

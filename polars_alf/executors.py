@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import os
+import queue
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor as Pool
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Literal, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, get_args
 
-import joblib
-
-from polars_alf import cluster
-from polars_alf.cluster import Cluster
 from polars_alf.errors import OptionError, ScanError
+
+# joblib takes a tenth of a second to load, and few tasks need none of it.
+if TYPE_CHECKING:
+    from polars_alf.cluster import Cluster
 
 Executor = Literal["serial", "threads", "processes"]
 EXECUTORS: tuple[Executor, ...] = get_args(Executor)
-Workers: TypeAlias = Executor | Cluster
-
-_BACKENDS = {"serial": "sequential", "threads": "threading", "processes": "loky"}
+Workers: TypeAlias = "Executor | Cluster"
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+Item = TypeVar("Item")
+
+
+def check_jobs(n_jobs: int | None) -> None:
+    """Check a number of workers.
+
+    Raises
+    ------
+    OptionError
+        The number is zero, or below -1.
+    """
+    if n_jobs is not None and n_jobs != -1 and n_jobs < 1:
+        raise OptionError(f"n_jobs is {n_jobs}; give a number of workers from 1 on, or None")
 
 
 def count_workers(n_jobs: int | None, workers: Workers | None = None) -> int:
@@ -39,11 +54,14 @@ def count_workers(n_jobs: int | None, workers: Workers | None = None) -> int:
     OptionError
         The number is zero, or below -1.
     """
-    if n_jobs is None or n_jobs == -1:
-        return workers.n_threads if isinstance(workers, Cluster) else int(joblib.cpu_count())
-    if n_jobs < 1:
-        raise OptionError(f"n_jobs is {n_jobs}; give a number of workers from 1 on, or None")
-    return n_jobs
+    check_jobs(n_jobs)
+    if n_jobs is not None and n_jobs != -1:
+        return n_jobs
+    if workers is not None and not isinstance(workers, str):
+        return workers.n_threads
+    import joblib
+
+    return int(joblib.cpu_count())
 
 
 def check_executor(executor: str | None) -> Executor | None:
@@ -74,6 +92,8 @@ def open_workers(executor: str | None) -> AbstractContextManager[Workers | None]
         It is neither.
     """
     if executor is not None and "://" in executor:
+        from polars_alf import cluster
+
         return cluster.connect(cluster.parse_address(executor))
     return nullcontext(check_executor(executor))
 
@@ -95,7 +115,7 @@ def run_tasks(
     tasks
         Its arguments; for a cluster, each a `polars_alf.cluster.SharedTask`.
     executor
-        Where the workers run.
+        Where the workers run. Of ``processes`` this one is the first.
     n_jobs
         How many they are; ignored by ``serial``. See `polars_alf.cluster.run_tasks` for a cluster.
     ordered
@@ -106,40 +126,108 @@ def run_tasks(
     ScanError
         A worker was killed, or the cluster failed. What `function` raises comes through as it is.
     """
-    if isinstance(executor, Cluster):
+    if not isinstance(executor, str):
+        from polars_alf import cluster
+
         yield from cluster.run_tasks(executor, function, tasks, n_jobs=n_jobs, ordered=ordered)
         return
-    parallel = joblib.Parallel(
-        n_jobs=1 if executor == "serial" else min(n_jobs, max(len(tasks), 1)),
-        backend=_BACKENDS[executor],
-        return_as="generator" if ordered or executor == "serial" else "generator_unordered",
-        batch_size=1,
-        # Should this process be killed, its workers must not outlive it for long.
-        **({"idle_worker_timeout": 20} if executor == "processes" else {}),
+    n_jobs = min(n_jobs, len(tasks))
+    if executor == "serial" or n_jobs <= 1:
+        yield from map(function, tasks)
+    elif executor == "threads":
+        import joblib
+
+        parallel = joblib.Parallel(
+            n_jobs=n_jobs,
+            backend="threading",
+            return_as="generator" if ordered else "generator_unordered",
+            batch_size=1,
+        )
+        yield from parallel(joblib.delayed(function)(task) for task in tasks)
+    else:
+        with _open_processes(n_jobs - 1) as pool:
+            results = _run_here_and_there(function, tasks, pool, 2 * (n_jobs - 1))
+            yield from _in_order(results) if ordered else (result for _, result in results)
+
+
+def one_ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """Yield items while a thread has the following one made; None ends them."""
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(next, items, None)
+        while (item := following.result()) is not None:
+            following = pool.submit(next, items, None)
+            yield item
+
+
+@contextmanager
+def _open_processes(n_processes: int) -> Iterator[Pool]:
+    from joblib.externals.loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
+
+    pool = ProcessPoolExecutor(
+        n_processes,
+        # Should this process be killed, the others must not outlive it for long.
+        timeout=20,
+        # There is a worker for each processor already.
+        env=None if "POLARS_MAX_THREADS" in os.environ else {"POLARS_MAX_THREADS": "1"},
     )
     try:
-        with _one_polars_thread_each() if executor == "processes" else nullcontext():
-            yield from parallel(joblib.delayed(function)(task) for task in tasks)
-    except joblib.externals.loky.process_executor.TerminatedWorkerError as error:
+        yield pool
+    except TerminatedWorkerError as error:
         raise ScanError(
             "a worker process was killed, perhaps for want of memory; the tables are as they "
             "were; run again with fewer jobs"
         ) from error
-
-
-@contextmanager
-def _one_polars_thread_each() -> Iterator[None]:
-    """Have worker processes that are started meanwhile use one thread of Polars.
-
-    There is a worker for each processor already, and Polars learns this from the environment, when
-    it is loaded.
-    """
-    name = "POLARS_MAX_THREADS"
-    if name in os.environ:
-        yield
-        return
-    os.environ[name] = "1"
-    try:
-        yield
     finally:
-        os.environ.pop(name, None)
+        pool.shutdown(wait=True, kill_workers=True)
+
+
+def _run_here_and_there(
+    function: Callable[[Task], Result], tasks: Sequence[Task], pool: Pool, n_ahead: int
+) -> Iterator[tuple[int, Result]]:
+    """Run tasks in this thread and in a pool, and yield each result with its task's position."""
+    left = iter(enumerate(tasks))
+    lock = threading.Lock()
+    done: queue.SimpleQueue[tuple[int, Future[Result]]] = queue.SimpleQueue()
+
+    def take() -> tuple[int, Task] | None:
+        with lock:
+            return next(left, None)
+
+    def feed() -> None:
+        if (taken := take()) is None:
+            return
+        position, task = taken
+        try:
+            future = pool.submit(function, task)
+        except Exception as error:  # the pool's own thread calls this, which nobody would learn of
+            future = Future()
+            future.set_exception(error)
+        future.add_done_callback(lambda future: finish(position, future))
+
+    def finish(position: int, future: Future[Result]) -> None:
+        done.put((position, future))
+        if not future.cancelled() and future.exception() is None:
+            feed()
+
+    for _ in range(n_ahead):
+        feed()
+    n_left = len(tasks)
+    while n_left:
+        if (taken := take()) is not None:
+            position, task = taken
+            yield position, function(task)
+            n_left -= 1
+        while n_left and (taken is None or not done.empty()):
+            position, future = done.get()
+            yield position, future.result()
+            n_left -= 1
+
+
+def _in_order(results: Iterator[tuple[int, Result]]) -> Iterator[Result]:
+    early: dict[int, Result] = {}
+    following = 0
+    for position, result in results:
+        early[position] = result
+        while following in early:
+            yield early.pop(following)
+            following += 1

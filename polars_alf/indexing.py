@@ -8,7 +8,7 @@ shards     ids, digests        a shard   of ids    datasets.pqt, together
 from __future__ import annotations
 
 import os
-import tempfile
+import shutil
 import time
 import uuid
 import warnings
@@ -43,7 +43,7 @@ from polars_alf.errors import (
     ScanError,
     TableWarning,
 )
-from polars_alf.executors import Executor, Workers, count_workers, open_workers
+from polars_alf.executors import Executor, Workers, check_jobs, one_ahead, open_workers
 from polars_alf.ids import make_namespace
 from polars_alf.known_ids import KnownIds
 from polars_alf.layout import count_places
@@ -191,7 +191,7 @@ def index_archive(
         op_timeout,
     )
     opened = open_workers(executor)
-    count_workers(n_jobs)
+    check_jobs(n_jobs)
     given = parse_namespace(namespace)
     check_namespace(given, store.read_namespace(folder, root)[0], folder)
     request = _Request(
@@ -213,7 +213,7 @@ def index_archive(
             request, lab=check_lab(lab, count_places(list_subjects(root, survey.units)))
         )
         with _writing(folder), commits.locked_state(folder):
-            report = _index(request, survey, workers, count_workers(n_jobs, workers), monitor)
+            report = _index(request, survey, workers, n_jobs, monitor)
     if not report.n_datasets:
         what = "datasets" if report.n_sessions else "sessions"
         warnings.warn(f"No {what} found in {root}", NoSessionsWarning, stacklevel=2)
@@ -261,7 +261,11 @@ def _check_ids_from(folders: Folder | Sequence[Folder], *, hash_ids: bool) -> Se
 
 
 def _index(
-    request: _Request, survey: Survey, workers: Workers | None, n_jobs: int, monitor: Monitor
+    request: _Request,
+    survey: Survey,
+    workers: Workers | None,
+    n_jobs: int | None,
+    monitor: Monitor,
 ) -> IndexReport:
     """Scan what has to be scanned, and commit the tables. Under the state's lock."""
     folder, root = request.folder, request.root
@@ -290,15 +294,17 @@ def _index(
         quick=quick,
         source=Walker,
     )
-    receipts, n_jobs = scan_shards(task, run, snapshot, survey.units, workers, n_jobs, monitor)
+    receipts, n_workers = scan_shards(task, run, snapshot, survey.units, workers, n_jobs, monitor)
     monitor.stage = "write"
+    # If it does not answer now, what was scanned before is worth keeping.
+    check_root(root, request.options.op_timeout)
     with runs.discarded_on_error(run):
         _check_identity(request)
         rows = Rows(receipts, by_id=request.hash_ids)
         order, base, issues = gather(root, request.lab, survey.issues, rows)
     origin = store.Origin(str(root), run.namespace, run.generation, datetime.now())
     staging = commits.Staging(folder, run.path, origin, with_index=request.hash_ids)
-    n_datasets = _write_tables(staging, rows, order, known)
+    n_datasets, n_bytes = _write_tables(staging, rows, order, known)
     gone = snapshot.list_gone(survey.units, survey.issues) if snapshot else _NO_CHANGES
     staging.write_rows("issues", [issues], ISSUES)
     staging.write_rows("changes", chain(rows.read("changes"), [gone.to_arrow()]), CHANGES)
@@ -309,7 +315,7 @@ def _index(
         issues_path=store.issues_path(folder),
         n_sessions=len(order),
         n_datasets=n_datasets,
-        n_bytes=int(order["n_bytes"].sum()),
+        n_bytes=n_bytes,
         n_other_files=n_other_files,
         issues=count_issues(issues),
         changes=count_changes(receipts, gone, n_datasets) if snapshot else None,
@@ -321,7 +327,7 @@ def _index(
         namespace=run.namespace,
         root=root,
         cache_dir=base,
-        n_jobs=n_jobs,
+        n_jobs=n_workers,
     )
     told = {**settings, "ids_from": known.names if known else []}
     staging.write_report(
@@ -368,22 +374,27 @@ def _find_known_ids(folder: Path, given: Sequence[Path]) -> KnownIds | None:
 
 def _write_tables(
     staging: commits.Staging, rows: Rows, order: pl.DataFrame, known: KnownIds | None
-) -> int:
-    """Write both tables and return the number of datasets."""
-    n_datasets = int(order["n_datasets"].sum())
+) -> tuple[int, int]:
+    """Write both tables; return the number of datasets, and of their bytes."""
+    n_datasets = int(order["n_datasets"].cast(pl.UInt64).sum())
     if known:
         order = known.take_sessions(order, rows)
     staging.write_table("sessions", rows.merge_sessions(order), len(order))
     groups = group_sessions(order)
-    datasets = rows.merge_datasets(groups)
-    if not known:
-        staging.write_table("datasets", (frame for _, frame in datasets), n_datasets)
-        return n_datasets
-    with tempfile.TemporaryDirectory(dir=staging.path) as folder:
-        known.spill_datasets(groups, Path(folder))
-        frames = (known.take_datasets(group, frame) for group, frame in datasets)
-        staging.write_table("datasets", frames, n_datasets)
-    return n_datasets
+    n_bytes = 0
+    if known:
+        spilled = staging.path / "known"
+        shutil.rmtree(spilled, ignore_errors=True)  # of a run that was interrupted
+        known.spill_datasets(groups, spilled)
+
+    def frames() -> Iterator[pl.DataFrame]:
+        nonlocal n_bytes
+        for group, frame in rows.merge_datasets(groups):
+            n_bytes += int(frame["file_size"].sum())
+            yield known.take_datasets(group, frame) if known else frame
+
+    staging.write_table("datasets", one_ahead(frames()), n_datasets)
+    return n_datasets, n_bytes
 
 
 @contextmanager
@@ -411,14 +422,13 @@ def _check_identity(request: _Request) -> None:
 
     Raises
     ------
-    ScanError, ArchiveNotFoundError, ArchiveNotADirectoryError, ArchivePermissionError
+    ScanError
         It was.
     """
-    root = check_root(request.root, request.options.op_timeout)
-    if _identify(root) != request.identity:
+    if _identify(request.root) != request.identity:
         raise ScanError(
-            f"{root} is not the folder that it was when the run began; tables that were there are "
-            "as they were; see to its mount, and run again"
+            f"{request.root} is not the folder that it was when the run began; tables that were "
+            "there are as they were; see to its mount, and run again"
         )
 
 

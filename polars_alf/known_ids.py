@@ -63,7 +63,7 @@ class KnownIds:
         self._check_uuids(self._sessions["known"])
 
     def take_sessions(self, order: pl.DataFrame, rows: Rows) -> pl.DataFrame:
-        """Return an order with known ids in the place of others.
+        """Return an order with ``id``, known ids in the place of others, and sorted by it.
 
         Parameters
         ----------
@@ -77,14 +77,15 @@ class KnownIds:
         TableError
             Two sessions would have the same id.
         """
-        taken = [order.with_columns(is_known=pl.lit(value=False)).head(0)]
+        new = {"id": pl.lit(None, pl.String), "is_known": pl.lit(value=False)}
+        taken = [order.head(0).with_columns(**new)]
         self.n_sessions = 0
         for part in order.iter_slices(ROWS_PER_GROUP):
-            names = rows.pick_sessions(part).select(_NAME)
-            known = names.join(self._sessions, on=_NAME, how="left", maintain_order="left")
+            sessions = rows.pick_sessions(part).select("id", *_NAME)
+            known = sessions.join(self._sessions, on=_NAME, how="left", maintain_order="left")
             self.n_sessions += int(known["is_given"].sum())
-            ids = pl.coalesce(known["known"], "id")
             is_known = known["known"].is_not_null()
+            ids = known["known"].zip_with(is_known, known["id"])
             taken.append(part.with_columns(id=ids, is_known=is_known))
         result = pl.concat(taken).sort("id")
         twice = result.filter(pl.col("id").is_duplicated())

@@ -1,7 +1,7 @@
 """Read the shards' rows back, in the order of the tables.
 
-All that is in memory for all sessions at once is a few numbers and the id of each: the *order*.
-The rows themselves are mapped, and come into memory group by group.
+All that is in memory for all sessions at once is a few numbers of each: the *order*. The rows
+themselves are mapped, and come into memory group by group.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _FILES_AT_ONCE = 64
 
 _ORDER = pl.Schema(
     {
-        "id": pl.String,
+        "high": pl.UInt64,
+        "low": pl.UInt64,
         "shard": pl.UInt32,
         "row": pl.UInt32,
-        "offset": pl.UInt64,
-        "n_datasets": pl.UInt64,
-        "n_bytes": pl.UInt64,
+        "offset": pl.UInt32,
+        "n_datasets": pl.UInt32,
     }
 )
 
@@ -59,29 +59,27 @@ class Rows:
         Returns
         -------
         polars.DataFrame
-            ``id``; ``shard`` and ``row`` of the session; ``offset`` and ``n_datasets`` of its
-            datasets in the shard; ``n_bytes``.
+            ``high`` and ``low``, which are the same where ids are: halves of a UUID, or a hash;
+            ``shard`` and ``row`` of the session; ``offset`` and ``n_datasets`` of its datasets in
+            the shard.
         """
         orders = [_ORDER.to_frame()]
         keys = [pl.Series("key", dtype=pl.String)]
-        before = pl.col("n_datasets").cum_sum() - pl.col("n_datasets")
+        columns = {
+            "row": pl.int_range(pl.len(), dtype=pl.UInt32),
+            "offset": (pl.col("n_datasets").cum_sum() - pl.col("n_datasets")).cast(pl.UInt32),
+            "n_datasets": pl.col("n_datasets").cast(pl.UInt32),
+        }
+        columns |= _expr_halves(pl.col("id")) if self._by_id else _expr_hash(pl.col("id"))
         for shard, file in enumerate(self._sessions):
             rows = pl.DataFrame(file.rows)
             if not self._by_id:
                 keys.append(rows["key"])
-            columns = {
-                "shard": pl.lit(shard, pl.UInt32),
-                "row": pl.int_range(pl.len(), dtype=pl.UInt32),
-                "offset": before,
-            }
-            orders.append(
-                rows.select(columns.get(name, pl.col(name)).alias(name) for name in _ORDER)
-            )
-        order = pl.concat(orders)
-        order = _compact(order.sort(order["id"] if self._by_id else pl.concat(keys)))
-        for file in self._sessions:
+            own = {**columns, "shard": pl.lit(shard, pl.UInt32)}
+            orders.append(rows.select(own[name].alias(name) for name in _ORDER))
             file.release()
-        return order
+        order = pl.concat(orders)
+        return order.sort("high", "low") if self._by_id else order.sort(pl.concat(keys))
 
     def pick_sessions(self, order: pl.DataFrame) -> pl.DataFrame:
         """Return the sessions of an order, or of a part of one, in that order.
@@ -89,13 +87,18 @@ class Rows:
         Returns
         -------
         polars.DataFrame
-            As `tables.assemble_sessions` made them, but with the ids of the order.
+            As `tables.assemble_sessions` made them, but with the ids of the order where it has
+            ``id``.
         """
-        ranked = order.select("shard", "row", "id", n=pl.lit(1, pl.UInt64)).with_row_index("rank")
-        placed = ranked.sort("shard", "row")
-        rows = _take(self._sessions, placed.select("shard", "n", offset=pl.col("row")))
-        ids = placed.select("rank", "id")
-        return pl.concat([rows.drop("id"), ids], how="horizontal").sort("rank").drop("rank")
+        placed = order.with_row_index("rank").sort("shard", "row")
+        rows = self._take_sessions(placed).with_columns(placed["rank"])
+        picked = rows.sort("rank").drop("rank")
+        return picked.with_columns(order["id"]) if "id" in order.columns else picked
+
+    def _take_sessions(self, placed: pl.DataFrame) -> pl.DataFrame:
+        """Return the sessions of an order that is sorted by shard and row."""
+        places = placed.select("shard", offset="row", n=pl.lit(1, pl.UInt32))
+        return _take(self._sessions, places)
 
     def list_folders(self, dropped: pl.DataFrame) -> Iterator[pl.Series]:
         """Yield the ``session`` directories of each shard, without those dropped of an order."""
@@ -127,13 +130,15 @@ class Rows:
         datasets : polars.DataFrame
             DATASETS of the group.
         """
-        filled = order.filter(pl.col("n_datasets") > 0)
         start = 0
-        for n_sessions, group in filled["group"].rle().struct.unnest().iter_rows():
-            part = filled.slice(start, n_sessions)
+        for n_sessions, group in order["group"].rle().struct.unnest().iter_rows():
+            part = order.slice(start, n_sessions).filter(pl.col("n_datasets") > 0)
             start += n_sessions
+            if part.is_empty():
+                continue
             placed = part.with_row_index("rank").sort("shard", "offset")
-            rows = placed.select("rank", "n_datasets", eid="id").select(
+            ids = placed["id"] if "id" in placed.columns else self._take_sessions(placed)["id"]
+            rows = placed.select("rank", "n_datasets", eid=ids).select(
                 pl.col("rank", "eid").repeat_by("n_datasets").explode()
             )
             taken = _take(self._datasets, placed.select("shard", "offset", n="n_datasets"))
@@ -156,7 +161,8 @@ def group_sessions(order: pl.DataFrame) -> pl.DataFrame:
     order
         Sessions in the order of the table. None is divided, however many datasets it has.
     """
-    before = pl.col("n_datasets").cum_sum() - pl.col("n_datasets")
+    n_datasets = pl.col("n_datasets").cast(pl.UInt64)
+    before = n_datasets.cum_sum() - n_datasets
     return order.with_columns(group=(before // ROWS_PER_GROUP).cast(pl.UInt32))
 
 
@@ -198,9 +204,12 @@ def _find_runs(places: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _compact(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return a frame whose texts hold on to no file: sorting them copies only where they are."""
-    texts = [name for name, dtype in frame.schema.items() if dtype == pl.String]
-    schema = pa.schema([(name, pa.large_string()) for name in texts])
-    copied = pl.from_arrow(frame.select(texts).to_arrow().cast(schema))
-    return frame.with_columns(copied)
+def _expr_halves(ids: pl.Expr) -> dict[str, pl.Expr]:
+    """Return UUIDs as two numbers each, which sort as their texts do."""
+    digits = ids.str.replace_all("-", "", literal=True)
+    halves = {"high": digits.str.slice(0, 16), "low": digits.str.slice(16, 16)}
+    return {name: half.str.to_integer(base=16, dtype=pl.UInt64) for name, half in halves.items()}
+
+
+def _expr_hash(ids: pl.Expr) -> dict[str, pl.Expr]:
+    return {"high": ids.hash(), "low": pl.lit(0, pl.UInt64)}

@@ -13,9 +13,8 @@ import polars as pl
 import pyarrow as pa
 
 from polars_alf import spool, tables
-from polars_alf.cluster import Cluster
 from polars_alf.digests import digest_md5
-from polars_alf.executors import Executor, Workers, run_tasks
+from polars_alf.executors import Executor, Workers, count_workers, run_tasks
 from polars_alf.paths import printable
 from polars_alf.progress import Counter, CounterFile, Monitor
 from polars_alf.runs import Run
@@ -28,7 +27,14 @@ from polars_alf.schema import (
     make_table,
     polars_schema,
 )
-from polars_alf.shards import SHARDS_PER_WORKER, SHARDS_WANTED, Shard, path_key, plan_shards
+from polars_alf.shards import (
+    SHARDS_PER_WORKER,
+    SHARDS_WANTED,
+    Shard,
+    are_few,
+    path_key,
+    plan_shards,
+)
 from polars_alf.snapshots import Snapshot, compare_entries, list_changes, read_known, write_entries
 from polars_alf.sources.known import KnownListings
 from polars_alf.sources.listing import Options
@@ -113,7 +119,7 @@ def scan_shards(
     snapshot: Snapshot | None,
     units: Sequence[str],
     workers: Workers | None,
-    n_jobs: int,
+    n_jobs: int | None,
     monitor: Monitor,
 ) -> tuple[list[spool.Receipt], int]:
     """Scan the shards that are not finished.
@@ -130,6 +136,9 @@ def scan_shards(
     n_jobs : int
         How many workers there were.
     """
+    if workers is None and not task.hash_files and are_few(units, FEW_SHARDS):
+        n_jobs = 1
+    n_jobs = count_workers(n_jobs, workers)
     # Files that are read take longer than any shard's own cost.
     least = 1 if task.hash_files else None
     wanted = max(SHARDS_WANTED, SHARDS_PER_WORKER * n_jobs)
@@ -138,7 +147,7 @@ def scan_shards(
     workers = workers or choose_executor(len(shards), n_jobs, hash_files=task.hash_files)
     counters = CounterFile.create(run.path / "counters", len(shards))
     # Machines that write to the same page of a shared file system undo each other's figures.
-    is_far = isinstance(workers, Cluster)
+    is_far = not isinstance(workers, str)
     if is_far:
         task = replace(task, counters=None)
     monitor.begin_scan(counters, len(shards), len(run.receipts))
@@ -202,7 +211,7 @@ def index_shard(task: ShardTask) -> spool.Receipt:
         write_entries(folder, batches, walker.listings(), hashes, begun_ns)
         spool.write_rows(
             folder,
-            sessions=_add_sizes(sessions, datasets),
+            sessions=_count_datasets(sessions, datasets),
             datasets=datasets.select("id", "rel_path", "file_size", "hash"),
             issues=issues,
             changes=changes,
@@ -222,12 +231,10 @@ def _compare(
     return compared, list_changes(known, compared, walker.issues())
 
 
-def _add_sizes(sessions: pl.DataFrame, datasets: pl.DataFrame) -> pl.DataFrame:
-    sizes = datasets.group_by("session").agg(
-        n_datasets=pl.len().cast(pl.UInt64), n_bytes=pl.col("file_size").sum()
-    )
-    return sessions.join(sizes, on="session", how="left", maintain_order="left").with_columns(
-        pl.col("n_datasets", "n_bytes").fill_null(0)
+def _count_datasets(sessions: pl.DataFrame, datasets: pl.DataFrame) -> pl.DataFrame:
+    counts = datasets.group_by("session").agg(n_datasets=pl.len().cast(pl.UInt64))
+    return sessions.join(counts, on="session", how="left", maintain_order="left").with_columns(
+        pl.col("n_datasets").fill_null(0)
     )
 
 

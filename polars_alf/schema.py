@@ -306,5 +306,8 @@ def polars_schema(schema: pa.Schema) -> pl.Schema:
 def make_table(rows: Sequence[tuple[object, ...]], schema: pa.Schema) -> pa.Table:
     """Return rows, as tuples in the order of the schema, as a table of that schema."""
     # Not by pa.array, which loads pandas wherever pandas is installed: a third of a second.
-    frame = pl.DataFrame(rows, schema=polars_schema(schema), orient="row")
+    # Column by column, in half of the time that rows take.
+    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
+    series = zip(polars_schema(schema).items(), columns, strict=True)
+    frame = pl.DataFrame([pl.Series(name, column, dtype) for (name, dtype), column in series])
     return frame.to_arrow().cast(schema)

@@ -12,7 +12,7 @@ from itertools import groupby
 
 import xxhash
 
-SHARDS_WANTED = 64
+SHARDS_WANTED = 32
 SHARDS_PER_WORKER = 4
 """Where there are many workers: so that the last shards keep few of them waiting."""
 LEAST_UNITS = 48
@@ -45,6 +45,11 @@ class Shard:
 def path_key(path: str) -> list[str]:
     """Return the key that sorts POSIX paths component by component, as `pathlib` does."""
     return path.split("/")
+
+
+def are_few(units: Collection[str], n_shards: int) -> bool:
+    """Tell whether units make so many shards at most."""
+    return len(units) <= n_shards * LEAST_UNITS
 
 
 def plan_shards(

@@ -120,7 +120,7 @@ def write_rows(
     folder
         Of the shard.
     sessions
-        As `tables.assemble_sessions` gives them, with ``n_datasets`` and ``n_bytes``.
+        As `tables.assemble_sessions` gives them, with ``n_datasets``.
     datasets
         Of those sessions, in their order.
     issues

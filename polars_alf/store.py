@@ -87,6 +87,11 @@ def conflicts_path(folder: Path) -> Path:
     return folder / STATE_DIR / "conflicts.arrow"
 
 
+def removals_path(folder: Path) -> Path:
+    """Return the path of the log of what was removed by the tables of a folder, in JSON lines."""
+    return folder / STATE_DIR / "removals.jsonl"
+
+
 def namespace_path(folder: Path) -> Path:
     """Return the path of the copy of the namespace that outlives the tables of a folder."""
     return folder / STATE_DIR / "namespace"

@@ -35,13 +35,13 @@ def assemble_sessions(
         id where ids are UUIDs, else by the components of the path.
     """
     path = pl.concat_str(pl.lit(f"{above}/"), "session").str.strip_suffix("/")
-    parts = spec.expr_session_parts(path).struct
     name = pl.concat_str(
         "lab", "subject", "date", path.str.extract(r"([^/]+)$"), separator="/", ignore_nulls=True
     )
     return (
         directories.filter(pl.col("directory") == pl.col("session"))
-        .select("session", parts.unnest())
+        .select("session", parts=spec.expr_session_parts(path))
+        .unnest("parts")
         .with_columns(name=name)
         .with_columns(
             pl.col("lab").fill_null(lab),

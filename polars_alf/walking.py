@@ -109,7 +109,8 @@ class _Walk:
         directories = pl.LazyFrame(walker.directories())
         sessions = (
             directories.filter(pl.col("directory") == pl.col("session"))
-            .with_columns(spec.expr_session_parts(_expr_path(self.root, "session")).struct.unnest())
+            .with_columns(parts=spec.expr_session_parts(_expr_path(self.root, "session")))
+            .unnest("parts")
             .with_columns(pl.col("lab").fill_null(""))
             .drop("directory")
         )
@@ -170,7 +171,8 @@ def _choose_units(root: str, units: Sequence[str], predicate: pl.Expr | None) ->
     parts = pl.coalesce(spec.expr_session_parts(path), spec.expr_session_parts(path + "/1"))
     known = (
         pl.DataFrame({"unit": units}, schema={"unit": pl.String})
-        .select("unit", parts.struct.unnest())
+        .select("unit", parts=parts)
+        .unnest("parts")
         .with_columns(pl.when(pl.col("subject").is_not_null()).then(pl.col("lab").fill_null("")))
     )
     kept = pl.repeat(True, len(known), eager=True)

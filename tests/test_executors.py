@@ -20,9 +20,14 @@ def fail(number: int) -> int:
     raise KeyError(number)
 
 
-def end(number: int) -> int:
-    os.kill(os.getpid(), signal.SIGKILL)
-    return number
+def name_process(number: int) -> int:
+    return os.getpid()
+
+
+def end_unless(caller: int) -> int:
+    if os.getpid() != caller:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return caller
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
@@ -44,7 +49,14 @@ def test_errors_come_through(executor: Executor) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals there")
 def test_a_killed_worker_is_an_error_with_a_cure() -> None:
     with pytest.raises(ScanError, match="fewer jobs"):
-        list(run_tasks(end, range(4), executor="processes", n_jobs=2))
+        list(run_tasks(end_unless, [os.getpid()] * 4, executor="processes", n_jobs=2))
+
+
+def test_the_caller_is_the_first_of_its_workers() -> None:
+    processes = set(run_tasks(name_process, range(20), executor="processes", n_jobs=2))
+    assert os.getpid() in processes
+    assert len(processes) == 2
+    assert set(run_tasks(name_process, range(20), executor="processes", n_jobs=1)) == {os.getpid()}
 
 
 def test_number_of_workers() -> None:

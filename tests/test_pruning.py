@@ -33,7 +33,7 @@ from polars_alf.errors import (
     TableError,
     TornPairError,
 )
-from polars_alf.pruning import LOG_NAME, applying, folders, matching, planning
+from polars_alf.pruning import applying, folders, matching, planning
 from polars_alf.schema import OUTCOMES, REMOVALS, polars_schema
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
@@ -92,7 +92,7 @@ def results(outcomes: pl.DataFrame) -> dict[str, str]:
 
 
 def read_log(folder: Path) -> list[dict[str, object]]:
-    text = (folder / store.STATE_DIR / LOG_NAME).read_text(encoding="utf-8")
+    text = store.removals_path(folder).read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
 
 
@@ -881,7 +881,7 @@ def test_a_plan_waits_for_nobody(strays: Path) -> None:
 
 def test_the_log_says_what_was_and_what_became_of_it(strays: Path) -> None:
     plan = plan_removals(strays)
-    log = strays / store.STATE_DIR / LOG_NAME
+    log = store.removals_path(strays)
     log.write_text('{"cut off', encoding="utf-8")
     outcomes = apply_removals(strays, plan)
     first, *lines = log.read_text(encoding="utf-8").splitlines()

@@ -28,6 +28,7 @@ from polars_alf import (
     commits,
     errors,
     index_archive,
+    indexing,
     shards,
     snapshots,
     store,
@@ -258,6 +259,55 @@ def test_an_interrupt_says_how_to_go_on(many: Path) -> None:
     assert "26 of " in result.stderr
     assert "--restart" in result.stderr
     assert "Resumed      26 of " in result.stdout
+
+
+def test_an_archive_that_falls_silent_at_the_end_is_taken_up_again(
+    many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index_archive(many, namespace="test")
+    before = [table.read_bytes() for table in sorted(many.glob("*.pqt"))]
+    away = many.with_name("away")
+
+    def scan(*arguments: object) -> object:
+        result = scan_shards(*arguments)
+        many.rename(away)
+        return result
+
+    scan_shards = indexing.scan_shards
+    out_dir = tmp_path / "tables"
+    out_dir.mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(indexing, "scan_shards", scan)
+        with pytest.raises(errors.ArchiveNotFoundError):
+            index_archive(many, out_dir, namespace="test")
+    away.rename(many)
+    assert [table.read_bytes() for table in sorted(many.glob("*.pqt"))] == before
+    assert not list(out_dir.glob("*.pqt"))
+    assert index_archive(many, out_dir, namespace="test").n_resumed == 40
+    _assert_equal(_rows(out_dir), _rows(many))
+
+
+def test_an_archive_that_is_replaced_meanwhile_is_scanned_again(
+    many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = make_tree(tmp_path / "other", {"lab/Subjects/S9/2020-01-01/001": SESSION})
+    out_dir = tmp_path / "tables"
+    out_dir.mkdir()
+
+    def scan(*arguments: object) -> object:
+        result = scan_shards(*arguments)
+        many.rename(many.with_name("away"))
+        other.rename(many)
+        return result
+
+    scan_shards = indexing.scan_shards
+    with monkeypatch.context() as patch:
+        patch.setattr(indexing, "scan_shards", scan)
+        with pytest.raises(errors.ScanError, match="is not the folder that it was"):
+            index_archive(many, out_dir, namespace="test")
+    assert not list(out_dir.glob("*.pqt"))
+    report = index_archive(many, out_dir, namespace="test")
+    assert (report.n_resumed, report.n_sessions) == (0, 1)
 
 
 def test_restart_from_the_command_line(many: Path) -> None:

@@ -7,7 +7,7 @@ import os
 import sys
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from rich import box
@@ -16,14 +16,16 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from polars_alf.comparing import TableDifferences
 from polars_alf.errors import OutputError
-from polars_alf.merging import MergedTables
 from polars_alf.paths import printable
 from polars_alf.rendering import print_fields
 from polars_alf.schema import FindingKind
-from polars_alf.summarizing import TableSummary
-from polars_alf.verifying import Verification
+
+if TYPE_CHECKING:  # each is loaded by the command that needs it
+    from polars_alf.comparing import TableDifferences
+    from polars_alf.merging import MergedTables
+    from polars_alf.summarizing import TableSummary
+    from polars_alf.verifying import Verification
 
 ROWS_SHOWN = 10
 ANSWER_ROWS_SHOWN = 100

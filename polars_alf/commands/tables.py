@@ -11,6 +11,7 @@ from typing import Annotated, cast
 import typer
 
 import polars_alf
+from polars_alf.checks import KEEPS, Keep
 from polars_alf.commands import printing
 from polars_alf.commands.shared import (
     EXIT_INCOMPLETE,
@@ -23,8 +24,6 @@ from polars_alf.commands.shared import (
 )
 from polars_alf.errors import OptionError
 from polars_alf.executors import EXECUTORS, check_executor
-from polars_alf.merging import KEEPS, Keep
-from polars_alf.querying import explaining
 from polars_alf.reports import read_run
 
 app = typer.Typer()
@@ -233,6 +232,8 @@ def sql(
     """
     form = _choose_format(form, output)
     with saying_warnings(), interruptible("nothing was changed"):
+        from polars_alf.querying import explaining  # loaded by what needs it
+
         answer = polars_alf.query_tables(folder, query)
         with explaining(query):
             printing.write_answer(answer, form, output)

@@ -16,12 +16,12 @@ import polars as pl
 import pyarrow as pa
 
 from polars_alf import commits, spec, store
-from polars_alf.checks import check_folder
+from polars_alf.checks import Keep, check_folder
 from polars_alf.errors import OutputError, PolarsAlfError, TableError, TableWarning
 from polars_alf.ids import make_namespace
 from polars_alf.merging.buckets import Plan, count_datasets, iter_buckets, plan_buckets
 from polars_alf.merging.choosing import RANK, Choice, choose_datasets, choose_sessions
-from polars_alf.merging.sources import Keep, Mergeable, Source, check_unchanged, find_sources
+from polars_alf.merging.sources import Mergeable, Source, check_unchanged, find_sources
 from polars_alf.pairs import scan_pair
 from polars_alf.rows import ROWS_PER_GROUP
 from polars_alf.schema import DATASETS, ISSUES, polars_schema

@@ -9,19 +9,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import TypeAlias
 
 import polars as pl
 
 from polars_alf import commits, store
+from polars_alf.checks import KEEPS
 from polars_alf.errors import OptionError, TableError, TableWarning
 from polars_alf.pairs import Pair, is_pair, scan_pair
 from polars_alf.pruning.asking import stamp_tables
 from polars_alf.reading import find_folders
 from polars_alf.schema import polars_schema
-
-Keep = Literal["first", "newest"]
-KEEPS: tuple[Keep, ...] = get_args(Keep)
 
 Mergeable: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str] | Pair]"
 

@@ -23,9 +23,6 @@ from polars_alf.pruning.folders import LINK_ERRORS, Folder, open_folder, split_p
 from polars_alf.schema import OUTCOMES, REMOVALS, RemovalKind, RemovalResult, polars_schema
 from polars_alf.sources.listing import stamp
 
-LOG_NAME = "removals.jsonl"
-"""The log, in the folder of our own state beside the tables."""
-
 ROWS_PER_NOTE = 512
 """How many removals are noted in the log at a time: each note waits for the disk."""
 
@@ -87,7 +84,7 @@ def apply_removals(
     outcomes: list[dict[str, Any]] = []
     with commits.locked_state(folder):
         _check_stamps(plan["tables"], folder)
-        with _Log(folder / store.STATE_DIR / LOG_NAME, root) as log:
+        with _Log(store.removals_path(folder), root) as log:
             rows = _order_plan(plan).iter_rows(named=True)
             while batch := list(islice(rows, ROWS_PER_NOTE)):
                 outcomes += _apply_batch(root, batch, log)

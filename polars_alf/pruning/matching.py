@@ -188,11 +188,11 @@ def _read_ids(sessions: pl.LazyFrame, datasets: pl.LazyFrame) -> pl.LazyFrame:
         date=pl.col("date").str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False),
         number=pl.col("number").cast(pl.Float64, strict=False).cast(pl.Int64, strict=False),
     )
-    parts = spec.expr_session_parts(pl.col("eid")).struct
     ids = (
         pl.concat([rows.select("eid"), datasets.select("eid")])
         .unique()
-        .select("eid", parts.unnest())
+        .select("eid", parts=spec.expr_session_parts(pl.col("eid")))
+        .unnest("parts")
         .select(
             "eid",
             lab=fold(pl.coalesce("lab", pl.col("eid").str.extract(_LAB_OF_EID))),

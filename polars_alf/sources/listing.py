@@ -198,6 +198,11 @@ class Listing:
         self.times.append(mtime_ns)
         self.inodes.append(inode)
 
+    def mend(self) -> None:
+        """Remove what was added of a dataset whose last column was not."""
+        for column in (self.times, self.inodes, self.sizes):
+            del column[len(self.name_codes) :]
+
     def report(self, path: str, kind: IssueKind, message: str, number: int | None = None) -> None:
         """Add an issue."""
         self.issues.append((printable(path) or ".", str(kind), number, printable(message)))
@@ -253,7 +258,7 @@ class Lister:
         into
             What to add to. If listing stops with an error, what was read before is kept.
         """
-        if self.recall(directory, into):
+        if self._known is not None and self.recall(directory, into):
             return
         try:
             target = self.open(directory, into)
@@ -304,7 +309,7 @@ class Lister:
         names, verdicts = into.names, into.names.verdicts
         codes, sizes = into.name_codes.append, into.sizes.append
         times, inodes = into.times.append, into.inodes.append
-        is_regular, most_ns, inode_bits = stat.S_ISREG, _MOST_NS, _INODE_BITS
+        is_regular = stat.S_ISREG
         plain = session is not None and self._excluded is None and directory not in self._ignored
         for entry in entries:
             name = entry.name
@@ -315,14 +320,10 @@ class Lister:
                 if plain and verdict >= 0:
                     status = entry.stat()
                     if is_regular(status.st_mode):
-                        # As `stamp` has it, without a call for times and inodes as they all are.
-                        mtime_ns, inode = status.st_mtime_ns, status.st_ino
-                        if not -most_ns <= mtime_ns <= most_ns or inode > inode_bits:
-                            mtime_ns, inode = stamp(status)
-                        codes(verdict)
+                        times(status.st_mtime_ns)
+                        inodes(status.st_ino)
                         sizes(status.st_size)
-                        times(mtime_ns)
-                        inodes(inode)
+                        codes(verdict)
                         continue
                 elif plain and verdict == _NOT_A_DATASET:
                     if entry.is_dir(follow_symlinks=False):
@@ -332,6 +333,9 @@ class Lister:
                         into.n_others += 1
                         continue
                 self._take_odd(entry, directory, session, verdict, into)
+            except OverflowError:
+                into.mend()
+                into.add(verdict, status)
             except OSError as error:
                 _report_entry(entry, directory, error, into)
 

@@ -29,6 +29,8 @@ from polars_alf.sources.ahead import Ahead, Below
 from polars_alf.sources.listing import Issue, Known, Lister, Listing, Names, Options
 from polars_alf.sources.pace import CALLS_PER_DIRECTORY, Meter, Pace, find_pace
 
+_NO_STAMP = (None, None, None)
+
 ROWS_PER_BATCH = 65_536
 """Least number of rows after which a batch is handed on, at the end of a directory."""
 
@@ -71,7 +73,7 @@ class Walker:
         self._listings: list[tuple[object, ...]] = []
         self._issues: list[Issue] = []
         self._directories: list[tuple[str, str]] = []
-        self._collections: dict[str, bool] = {"": True}
+        self._usual: set[str] = set()  # ends of directories that are collections as ALF has them
         self._start_batch()
 
     def survey(self) -> list[str]:
@@ -159,10 +161,11 @@ class Walker:
         self, directory: str, session: str | None, names: Sequence[str]
     ) -> list[tuple[str, str | None]]:
         """Return what a walk goes down to, and the session of each."""
-        paths = [join(directory, name) for name in names]
-        if session is not None:
-            return [(path, session) for path in paths]
-        return [(path, self._find_session(path)) for path in paths]
+        if session is None:
+            paths = [join(directory, name) for name in names]
+            return [(path, self._find_session(path)) for path in paths]
+        above = f"{directory}/" if directory else ""
+        return [(above + name, session) for name in names]
 
     # What there is to say about it
 
@@ -220,11 +223,11 @@ class Walker:
             )
 
     def _check_collection(self, directory: str, session: str) -> None:
-        collection = _within(directory, session)
-        known = self._collections.get(collection)
-        if known is None:
-            known = self._collections[collection] = spec.parse_collection(collection) is not None
-        if not known:
+        within = directory[len(session) :]
+        collection = within if not session else within[1:]
+        if spec.parse_collection(collection) is not None:
+            self._usual.add(within)
+        else:
             self._report(
                 directory,
                 IssueKind.INVALID_COLLECTION,
@@ -318,9 +321,29 @@ class Walker:
 
     def _end_directory(self, directory: str, session: str | None, n_before: int) -> list[str]:
         """Account for what a directory added to the batch; return the names to go down to."""
+        # This runs once for every directory: nothing here that most of them do not need.
         listing = self._batch
-        if listing.issues:
-            self._issues += listing.issues
+        n_datasets = len(listing.sizes) - n_before
+        n_others, names = listing.n_others, listing.subdirectories
+        if n_datasets and session is not None:
+            self._batch_directories.append(directory)
+            self._batch_lengths.append(n_datasets)
+            if directory[len(session) :] not in self._usual:
+                self._check_collection(directory, session)
+        below = "/".join(names) if names else ""
+        stamp = listing.stamp or _NO_STAMP
+        if listing.issues or listing.linked or listing.n_strays:
+            stamp = _NO_STAMP
+            self._note_odd(directory, listing)
+            names += listing.linked
+        self._listings.append((directory, *stamp, n_others, below))
+        self.n_other_files += n_others
+        self.counter.add(n_datasets + n_others)
+        return names
+
+    def _note_odd(self, directory: str, listing: Listing) -> None:
+        """Note what few directories have."""
+        self._issues += listing.issues
         if listing.n_strays:
             self._report(
                 directory,
@@ -328,33 +351,19 @@ class Walker:
                 f"{listing.n_strays} files with names of datasets lie in no session; move them "
                 "into one, [lab/Subjects/]subject/yyyy-mm-dd/number, or exclude them",
             )
-        n_datasets = len(listing.sizes) - n_before
-        if n_datasets and session is not None:
-            self._directory_codes.extend([len(self._batch_directories)] * n_datasets)
-            self._batch_directories.append(directory)
-            self._check_collection(directory, session)
-        is_sure = not (listing.issues or listing.linked or listing.n_strays)
-        stamp = listing.stamp if is_sure and listing.stamp else (None, None, None)
-        below = "/".join(listing.subdirectories)
-        self._listings.append((directory, *stamp, listing.n_others, below))
-        self.n_other_files += listing.n_others
-        self.counter.add(files=n_datasets + listing.n_others)
-        if listing.linked:
-            listing.subdirectories += listing.linked
-        return listing.subdirectories
 
     # The batch under way, as columns
 
     def _start_batch(self) -> None:
         self._batch_directories: list[str] = []
-        self._directory_codes = array("i")
+        self._batch_lengths: list[int] = []
         self._batch = Listing(self._lister.names)
 
     def _take_batch(self) -> pa.RecordBatch:
         batch = self._batch
         columns = [
-            _names(self._directory_codes, self._batch_directories),
-            _names(batch.name_codes, batch.names.datasets),
+            _names(_repeat_codes(self._batch_lengths), self._batch_directories),
+            _names(_column(batch.name_codes, pa.int32()), batch.names.datasets),
             _column(batch.sizes, pa.uint64()),
             _column(batch.times, pa.int64()),
             _column(batch.inodes, pa.uint64()),
@@ -365,14 +374,17 @@ class Walker:
         return pa.RecordBatch.from_arrays(columns, schema=ENTRIES)
 
 
-def _within(directory: str, session: str) -> str:
-    return directory[len(session) + 1 :] if session else directory
-
-
 def _column(values: array[int], dtype: pa.DataType) -> pa.Array:
     return pa.Array.from_buffers(dtype, len(values), [None, pa.py_buffer(values)])
 
 
-def _names(codes: array[int], names: Sequence[str]) -> pa.DictionaryArray:
+def _repeat_codes(lengths: Sequence[int]) -> pa.Array:
+    """Return 0 as many times as the first length tells, 1 as the second does, and so on."""
+    counts = pl.Series(lengths, dtype=pl.Int64)
+    codes = pl.int_range(len(counts), dtype=pl.Int32, eager=True).repeat_by(counts).explode()
+    return codes.to_arrow()
+
+
+def _names(codes: pa.Array, names: Sequence[str]) -> pa.DictionaryArray:
     strings = pl.Series(names, dtype=pl.String).to_arrow().cast(pa.string())
-    return pa.DictionaryArray.from_arrays(_column(codes, pa.int32()), strings)
+    return pa.DictionaryArray.from_arrays(codes, strings)
