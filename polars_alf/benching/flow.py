@@ -8,11 +8,11 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
-import joblib
 import polars as pl
 
 from polars_alf.benching.caches import ColdMethod, find_cold_method
@@ -44,10 +44,12 @@ from polars_alf.benching.sweep import (
 from polars_alf.benching.targets import find_archive, write_archive
 from polars_alf.checks import check_folder, check_root
 from polars_alf.errors import KeptWarning, OptionError
-from polars_alf.executors import count_workers
+from polars_alf.executors import count_workers, open_processes
 
 THREADS = (1, 2, 4, 8, 16, 32)
 MOST_THREADS = 4096
+MOST_REMOVING = 64
+"""Threads to remove files in at most."""
 
 
 def bench_storage(
@@ -140,8 +142,8 @@ def bench_storage(
     root = check_root(path) if read_only else check_folder(path, what="the folder to measure in")
     mount = find_mount(root)
     tell: Tell = progress or (lambda *_: None)
-    with _open_target(root, settings, tell, read_only=read_only) as (target, mean_bytes):
-        measurements, latencies = _collect(Sweep(target, settings, tell).run())
+    with _open_target(root, settings, tell, read_only=read_only) as (target, mean_bytes, pool):
+        measurements, latencies = _collect(Sweep(target, settings, pool, tell).run())
     figures = make_figures(measurements, latencies)
     laws = model_operations(measurements)
     report = StorageReport(
@@ -213,22 +215,26 @@ def _choose_operations(names: Sequence[str], *, read_only: bool) -> list[Operati
 @contextlib.contextmanager
 def _open_target(
     root: Path, settings: Settings, tell: Tell, *, read_only: bool
-) -> Iterator[tuple[Target, float]]:
-    """Yield what to measure on, and the mean size of its files."""
+) -> Iterator[tuple[Target, float, Executor]]:
+    """Yield what to measure on, the mean size of its files, and the processes to do it."""
     if read_only:
-        with tempfile.TemporaryDirectory(prefix="polars_alf_bench_") as tables:
+        with (
+            tempfile.TemporaryDirectory(prefix="polars_alf_bench_") as tables,
+            open_processes(settings.jobs) as pool,
+        ):
             tell(0, 0, "looking at the archive")
-            yield find_archive(root, settings.n_files, Path(tables))
+            yield *find_archive(root, settings.n_files, Path(tables)), pool
         return
     plan = Plan(settings.n_files)
     check_room(root, plan)
     level = settings.levels[-1]
     left: list[str] = []
-    # Removing has time for what storage is slow at, but not for thousands of threads.
-    n_threads = min(max(level.concurrency, joblib.cpu_count()), 64)
+    n_threads = min(level.concurrency, MOST_REMOVING)
     with open_folder(root, plan, n_threads=n_threads, warn=left.append) as folder:
-        tell(0, 0, f"writing {len(plan.files):,} files")
-        yield write_archive(folder, plan, level), MEAN_BYTES
+        # No process may make another file when the folder is removed.
+        with open_processes(settings.jobs) as pool:
+            tell(0, 0, f"writing {len(plan.files):,} files")
+            yield write_archive(folder, plan, pool, level), MEAN_BYTES, pool
         tell(0, 0, "removing what was written")
     for message in left:
         warnings.warn(message, KeptWarning, stacklevel=4)

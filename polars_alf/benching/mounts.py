@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import joblib
+from polars_alf.executors import count_workers
 
 _MOUNTS = Path("/proc/self/mountinfo")
 _OCTAL = re.compile(r"\\([0-7]{3})")
@@ -85,7 +85,7 @@ def describe_machine() -> dict[str, str | int | float]:
         "system": platform.system(),
         "kernel": platform.release(),
         "cpu": _name_processor(),
-        "n_cpus": int(joblib.cpu_count()),
+        "n_cpus": count_workers(None),
         "memory_bytes": _count_memory(),
         "python": platform.python_version(),
     }

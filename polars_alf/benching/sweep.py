@@ -11,6 +11,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,6 @@ from polars_alf.benching.operations import (
     Task,
     perform,
 )
-from polars_alf.executors import run_tasks
 from polars_alf.indexing import index_archive
 from polars_alf.progress import CounterFile
 
@@ -60,6 +60,9 @@ LATENCIES = pl.Schema(
     | dict(SCHEMA)
 )
 """A row for each bin of a histogram: how often so many nanoseconds were seen."""
+
+FOREVER = 1e6
+"""Seconds for what is to be done whatever it takes."""
 
 _LEAST_LEFT = 0.1
 """Share of the time that is the storage's at least, however fast it is."""
@@ -168,6 +171,7 @@ def share_out(items: Sequence[Any], level: Level) -> list[list[Sequence[Any]]]:
 
 
 def run_level(
+    pool: Executor,
     operation: Operation | None,
     level: Level,
     shares: Sequence[Sequence[Sequence[Any]]],
@@ -176,7 +180,7 @@ def run_level(
     seconds: float,
     once: bool,
 ) -> list[Outcome]:
-    """Do an operation in all threads of all processes, begun together.
+    """Do an operation in all threads of all processes of a pool, begun together.
 
     Returns
     -------
@@ -188,9 +192,8 @@ def run_level(
     BenchError
         A call failed, or the processes did not start.
     """
-    tasks = [Task(operation, str(root), share, seconds, once) for share in shares]
     if level.jobs == 1:
-        return [perform(tasks[0])]
+        return [perform(Task(operation, str(root), shares[0], seconds, once))]
     with tempfile.TemporaryDirectory(prefix="polars_alf-") as folder:
         path = Path(folder, "counters")
         CounterFile.create(path, level.jobs)
@@ -201,9 +204,7 @@ def run_level(
         with warnings.catch_warnings():
             # Workers may well have left while an index had no work for them.
             warnings.filterwarnings("ignore", "A worker stopped", UserWarning)
-            return list(
-                run_tasks(perform, tasks, executor="processes", n_jobs=level.jobs, ordered=True)
-            )
+            return [future.result() for future in [pool.submit(perform, task) for task in tasks]]
 
 
 class Sweep:
@@ -215,12 +216,15 @@ class Sweep:
         What to measure on.
     settings
         How.
+    pool
+        As many processes as the settings have.
     tell
         Told of each step before it is done.
     """
 
-    def __init__(self, target: Target, settings: Settings, tell: Tell) -> None:
+    def __init__(self, target: Target, settings: Settings, pool: Executor, tell: Tell) -> None:
         self._target = target
+        self._pool = pool
         self._settings = settings
         self._tell = tell
         self._n_steps = 0
@@ -259,10 +263,8 @@ class Sweep:
         level = self._settings.levels[-1]
         for operation in self._operations(Cache.WARM):
             if operation not in (*CHANGING, Operation.INDEX):
-                run_level(
-                    operation, level, share_out(self._items(operation), level),
-                    root=self._target.root, seconds=10 * self._settings.seconds, once=True,
-                )  # fmt: skip
+                shares = share_out(self._items(operation), level)
+                self._run(operation, level, shares, seconds=10 * self._settings.seconds)
 
     def _measure_level(self, level: Level, cache: Cache, repeat: int) -> Iterator[Sample]:
         made: list[list[Sequence[str]]] = []
@@ -276,12 +278,28 @@ class Sweep:
             if operation in CHANGING:
                 outcomes, made = self._change(operation, level, made)
             else:
-                outcomes = run_level(
-                    operation, level, share_out(self._items(operation), level),
-                    root=self._target.root, seconds=self._settings.seconds,
-                    once=cache is Cache.COLD,
-                )  # fmt: skip
+                shares = share_out(self._items(operation), level)
+                outcomes = self._run(operation, level, shares, once=cache is Cache.COLD)
             yield _sum_up(operation, level, cache, repeat, outcomes)
+
+    def _run(
+        self,
+        operation: Operation,
+        level: Level,
+        shares: Sequence[Sequence[Sequence[Any]]],
+        *,
+        seconds: float | None = None,
+        once: bool = True,
+    ) -> list[Outcome]:
+        return run_level(
+            self._pool,
+            operation,
+            level,
+            shares,
+            root=self._target.root,
+            seconds=seconds or self._settings.seconds,
+            once=once,
+        )
 
     def _announce(self, operation: Operation, level: Level, cache: Cache, repeat: int) -> None:
         settings = self._settings
@@ -295,14 +313,12 @@ class Sweep:
         self, operation: Operation, level: Level, made: list[list[Sequence[str]]]
     ) -> tuple[list[Outcome], list[list[Sequence[str]]]]:
         """Make, rename or remove files; return what there is then, by process and thread."""
-        seconds = self._settings.seconds
         if operation is Operation.CREATE:
             made = self._name_files(level)
         shares: list[list[Sequence[Any]]] = [list(share) for share in made]
         if operation is Operation.RENAME:
             shares = [[[(p, _renamed(p)) for p in paths] for paths in share] for share in made]
-        root = self._target.root
-        outcomes = run_level(operation, level, shares, root=root, seconds=seconds, once=True)
+        outcomes = self._run(operation, level, shares)
         counts = [outcome.counts for outcome in outcomes]
         pairs = [zip(share, n, strict=True) for share, n in zip(made, counts, strict=True)]
         match operation:
@@ -315,7 +331,7 @@ class Sweep:
                 ]
             case _:
                 rest = [[paths[n:] for paths, n in share] for share in pairs]
-                self._remove(level, rest)
+                self._run(operation, level, rest, seconds=FOREVER)
                 made = []
         return outcomes, made
 
@@ -328,9 +344,6 @@ class Sweep:
             folder.mkdir(exist_ok=True)
         shares = [[f"{folder}/f{i:07}.npy" for i in range(each)] for folder in folders]
         return [list(shares[job :: level.jobs]) for job in range(level.jobs)]
-
-    def _remove(self, level: Level, shares: list[list[Sequence[str]]]) -> None:
-        run_level(Operation.DELETE, level, shares, root=self._target.root, seconds=1e6, once=True)
 
     def _measure_index(self, level: Level, cache: Cache, repeat: int) -> Sample:
         root, n_files = self._target.indexed

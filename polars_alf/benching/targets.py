@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from concurrent.futures import Executor
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,7 +11,7 @@ import pyarrow as pa
 from polars_alf.benching.folder import make_folders
 from polars_alf.benching.meters import CHUNK
 from polars_alf.benching.plan import ARCHIVE, SCRATCH, TABLES, Plan
-from polars_alf.benching.sweep import Level, Target, run_level, share_out
+from polars_alf.benching.sweep import FOREVER, Level, Target, run_level, share_out
 from polars_alf.errors import BenchError
 from polars_alf.progress import Counter
 from polars_alf.scanning import join_batches
@@ -21,7 +22,7 @@ MOST_LARGE = 1000
 """Large files to read of an archive at most: far more than there is time for."""
 
 
-def write_archive(folder: Path, plan: Plan, level: Level) -> Target:
+def write_archive(folder: Path, plan: Plan, pool: Executor, level: Level) -> Target:
     """Write the synthetic archive into the folder of a run.
 
     Raises
@@ -39,7 +40,8 @@ def write_archive(folder: Path, plan: Plan, level: Level) -> Target:
             "permissions",
         ) from error
     files = [(f"{root}/{file.path}", file.size) for file in plan.files]
-    run_level(None, level, share_out(files, level), root=root, seconds=1e6, once=True)
+    shares = share_out(files, level)
+    run_level(pool, None, level, shares, root=root, seconds=FOREVER, once=True)
     n_less = sum(file.path.startswith(f"{plan.subject}/") for file in plan.files)
     is_small = n_less == len(files)
     small = [f"{root}/{file.path}" for file in plan.small]
