@@ -130,6 +130,7 @@ def test_an_archive_without_datasets_cannot_be_measured(tmp_path: Path) -> None:
         bench(tmp_path, read_only=True)
 
 
+@settings(deadline=None)
 @given(n_files=st.integers(1, 3000))
 def test_the_plan_is_an_archive_of_datasets(n_files: int) -> None:
     plan = Plan(n_files)
@@ -161,6 +162,7 @@ def test_the_archive_is_indexed_without_issues(tmp_path: Path) -> None:
     assert (report.n_datasets, report.n_sessions, report.issues) == (104, 2, {})
 
 
+@settings(deadline=None)
 @given(st.integers(1, 200), st.integers(1, 40), st.integers(1, 40))
 def test_shares_are_of_all_items(n_items: int, concurrency: int, jobs: int) -> None:
     (level,) = plan_levels([concurrency], jobs)
@@ -176,6 +178,7 @@ def test_shares_are_of_all_items(n_items: int, concurrency: int, jobs: int) -> N
 # What is made of it
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 10**12), min_size=1, max_size=500), st.integers(0, 100))
 def test_histograms_are_precise_and_add_up(values: list[int], overhead: int) -> None:
     net = np.maximum(np.array(values) - overhead, 1)
@@ -240,6 +243,7 @@ def test_the_least_concurrency_that_is_as_good_is_chosen() -> None:
     assert choose_concurrency(make_rates(rates.__getitem__)) == 4
 
 
+@settings(deadline=None)
 @given(st.floats(0, 10), st.floats(1e-6, 1e-2))
 def test_times_are_predicted_from_two_sizes(fixed: float, each: float) -> None:
     whole, part = 10_000, 1_000

@@ -232,10 +232,12 @@ def _open_target(
     n_threads = min(level.concurrency, MOST_REMOVING)
     with open_folder(root, plan, n_threads=n_threads, warn=left.append) as folder:
         # No process may make another file when the folder is removed.
-        with open_processes(settings.jobs) as pool:
-            tell(0, 0, f"writing {len(plan.files):,} files")
-            yield write_archive(folder, plan, pool, level), MEAN_BYTES, pool
-        tell(0, 0, "removing what was written")
+        try:
+            with open_processes(settings.jobs) as pool:
+                tell(0, 0, f"writing {len(plan.files):,} files")
+                yield write_archive(folder, plan, pool, level), MEAN_BYTES, pool
+        finally:
+            tell(0, 0, "removing what was written")
     for message in left:
         warnings.warn(message, KeptWarning, stacklevel=4)
 

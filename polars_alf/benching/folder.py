@@ -103,38 +103,35 @@ def make_folders(folders: Sequence[Path], n_threads: int) -> None:
                 pass
 
 
-def clear(folder: Path, plan: Plan, name: str, n_threads: int) -> None:
-    """Remove what the run made in one of its folders."""
-    with ThreadPoolExecutor(n_threads) as pool:
-        for child in _scan(folder / name)[1]:
-            _remove_below(folder, plan, f"{name}/{child}", pool)
-
-
 def _remove(folder: Path, plan: Plan, n_threads: int, warn: Warn) -> None:
     until = time.monotonic() + _PATIENCE_SECONDS
     while folder.exists():
         try:
             with ThreadPoolExecutor(n_threads) as pool:
-                left = _remove_below(folder, plan, "", pool)
+                left, is_filled = _remove_once(folder, plan, pool)
         except OSError as error:
             raise BenchError(
                 error.errno,
                 f"{folder} cannot be removed: {error.strerror}; remove it yourself",
             ) from error
-        if left and left[0]:
+        if left:
             warn(f"{folder} is left, with what this run did not make: {', '.join(left[:3])}")
             return
-        if time.monotonic() > until:
+        if is_filled and time.monotonic() > until:
             raise BenchError(f"{folder} fills while it is removed; remove it yourself")
 
 
-def _remove_below(folder: Path, plan: Plan, start: str, pool: ThreadPoolExecutor) -> list[str]:
-    """Remove a folder and what the run made below; return what is left that it did not make.
+def _remove_once(folder: Path, plan: Plan, pool: ThreadPoolExecutor) -> tuple[list[str], bool]:
+    """Remove what the run made, and its folder.
 
-    Paths are relative to the folder of the run. Where a folder was filled meanwhile, its own path
-    is the empty text among what is left.
+    Returns
+    -------
+    left : list of str
+        What it did not make, relative to its folder.
+    is_filled : bool
+        Whether a folder could not be removed.
     """
-    levels = [[start]]
+    levels = [[""]]
     left: list[str] = []
     while levels[-1]:
         found = pool.map(lambda path: _empty(folder, plan, path), levels[-1])
@@ -143,11 +140,10 @@ def _remove_below(folder: Path, plan: Plan, start: str, pool: ThreadPoolExecutor
             left += foreign
             below += folders
         levels.append(below)
-    for level in reversed(levels):
-        for error in pool.map(lambda path: _remove_folder(folder / path), level):
-            if error and not left:
-                left.append("")
-    return left
+    are_gone = [
+        [*pool.map(lambda path: _remove_folder(folder / path), level)] for level in reversed(levels)
+    ]
+    return left, not all(map(all, are_gone))
 
 
 def _empty(folder: Path, plan: Plan, path: str) -> tuple[list[str], list[str]]:
@@ -175,14 +171,15 @@ def _scan(folder: Path) -> tuple[list[str], list[str]]:
     return files, folders
 
 
-def _remove_folder(folder: Path) -> OSError | None:
+def _remove_folder(folder: Path) -> bool:
+    """Remove an empty folder; tell whether it is gone."""
     try:
         folder.rmdir()
     except FileNotFoundError:
-        return None
-    except OSError as error:
-        return error
-    return None
+        return True
+    except OSError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

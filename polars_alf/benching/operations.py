@@ -140,7 +140,7 @@ def perform(task: Task) -> Outcome:
         A call failed.
     """
     meters = [Meter(task.seconds) for _ in task.shares]
-    errors: list[OSError] = []
+    errors: list[Exception] = []
     delays: list[float] = []
 
     def run(meter: Meter, share: Sequence[Any]) -> None:
@@ -152,7 +152,7 @@ def perform(task: Task) -> Outcome:
                 meter.stream(call, items)
             else:
                 meter.repeat(call, items)
-        except OSError as error:
+        except Exception as error:  # for the thread that waits
             errors.append(error)
         delays.append(read_delay() - delay)
 
@@ -220,7 +220,9 @@ def _run_threads(
         raise
 
 
-def _explain(error: OSError, task: Task) -> BenchError:
+def _explain(error: Exception, task: Task) -> Exception:
+    if not isinstance(error, OSError):
+        return error
     what = DESCRIPTIONS[task.operation] if task.operation else "write a file"
     return BenchError(
         error.errno,

@@ -64,6 +64,9 @@ LATENCIES = pl.Schema(
 FOREVER = 1e6
 """Seconds for what is to be done whatever it takes."""
 
+MOST_INDEX_SECONDS = 20.0
+"""Longest index: where the whole archive would take longer, the small part has to do."""
+
 _LEAST_LEFT = 0.1
 """Share of the time that is the storage's at least, however fast it is."""
 
@@ -331,7 +334,8 @@ class Sweep:
                 ]
             case _:
                 rest = [[paths[n:] for paths, n in share] for share in pairs]
-                self._run(operation, level, rest, seconds=FOREVER)
+                if any(map(any, rest)):
+                    self._run(operation, level, rest, seconds=FOREVER)
                 made = []
         return outcomes, made
 
@@ -346,14 +350,17 @@ class Sweep:
         return [list(shares[job :: level.jobs]) for job in range(level.jobs)]
 
     def _measure_index(self, level: Level, cache: Cache, repeat: int) -> Sample:
-        root, n_files = self._target.indexed
-        less = self._target.indexed_less
-        seconds = self._index(root, level)
-        fixed = 0.0
+        (root, n_files), less = self._target.indexed, self._target.indexed_less
+        fixed = part = 0.0
         if less:
+            part = self._index(less[0], level)
             if cache is Cache.COLD and self._settings.cold:
                 empty_caches(self._settings.cold, ())
-            fixed = find_fixed_seconds((n_files, seconds), (less[1], self._index(less[0], level)))
+        if less and part / less[1] * n_files > MOST_INDEX_SECONDS:
+            n_files, seconds = less[1], part  # slow enough for the time of any index not to count
+        else:
+            seconds = self._index(root, level)
+            fixed = find_fixed_seconds((n_files, seconds), (less[1], part)) if less else 0.0
         row = _row(Operation.INDEX, level, cache, repeat) | {
             "n_ops": n_files,
             "seconds": seconds,
