@@ -459,6 +459,19 @@ def test_cold_and_warm_on_ext4(tmp_path: Path) -> None:
     assert {row["cache"] for row in report.predictions} == {"warm", "cold"}
 
 
+def test_without_root_contents_alone_are_met_cold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("polars_alf.benching.caches._DROP", tmp_path / "absent")
+    report = bench(tmp_path, cold=True, operations=["stat", "read", "md5"])
+    assert report.settings["cold"] == "posix_fadvise"
+    assert report.figures.select("operation", "cache").rows() == [
+        *(("stat", "warm"), ("read", "warm"), ("md5", "warm")),
+        *(("read", "cold"), ("md5", "cold")),
+    ]
+    assert any("contents of files were not in memory" in note for note in report.notes)
+
+
 @pytest.mark.slow
 def test_single_calls_are_as_fast_as_in_c(tmp_path: Path) -> None:
     plan = Plan(2000)

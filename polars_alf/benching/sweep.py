@@ -28,6 +28,7 @@ from polars_alf.benching.operations import (
     Task,
     perform,
 )
+from polars_alf.executors import count_workers
 from polars_alf.indexing import index_archive
 from polars_alf.progress import CounterFile
 
@@ -423,8 +424,9 @@ def _sum_up(
     delay = sum(outcome.delay_seconds for outcome in outcomes)
     overhead_ns = sum(outcome.overhead_ns for outcome in outcomes) / len(outcomes)
     # With one thread to a process, what the program takes for itself, and what it waits for a
-    # processor, adds to what the storage takes. With more, one thread may be served meanwhile.
-    is_alone = level.threads == 1
+    # processor that others have, adds to what the storage takes. With more, one thread may be
+    # served meanwhile.
+    is_alone = level.threads == 1 and level.jobs <= count_workers(None)
     own = (overhead_ns * n_ops / 1e9 + delay) / level.jobs if is_alone else 0.0
     row = _row(operation, level, cache, repeat) | {
         "n_ops": n_ops,
