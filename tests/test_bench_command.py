@@ -127,6 +127,17 @@ def test_failures_are_one_line_and_a_code(
     assert not list(home.iterdir())
 
 
+@pytest.mark.parametrize("arguments", [".", "compare a b"])
+def test_a_missing_extra_names_its_cure(home: Path, arguments: str) -> None:
+    code = "import sys; sys.modules['altair'] = None; from polars_alf.cli import main; main()"
+    command = [sys.executable, "-c", code, "bench", *arguments.split()]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (1, "")
+    needed = 'error: measuring storage needs altair: pip install "polars-alf[bench]"\n'
+    assert result.stderr == needed
+    assert not list(home.iterdir())
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals there")
 @pytest.mark.parametrize(
     ("stop", "step", "to_all"),

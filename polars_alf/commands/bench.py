@@ -109,6 +109,9 @@ def run(
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
     """
+    from polars_alf.benching.extras import check_extra
+
+    check_extra()
     from polars_alf.benching import bench_storage, pages
 
     levels = _parse_threads(threads)
@@ -156,6 +159,9 @@ def compare(
 
     Exit codes: 0 done, 1 failed, 2 wrong usage.
     """
+    from polars_alf.benching.extras import check_extra
+
+    check_extra()
     from polars_alf.benching import comparing, pages, read_report
     from polars_alf.benching.results import write_json
 
