@@ -7,13 +7,14 @@ import os
 import queue
 import tempfile
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 from uuid import NAMESPACE_DNS, UUID, uuid5
 
 import pathspec
 
+from polars_alf.digests import ALGORITHMS, Algorithm
 from polars_alf.errors import (
     ArchiveNotADirectoryError,
     ArchiveNotFoundError,
@@ -176,6 +177,24 @@ def check_threads(threads: int | None) -> int | None:
             "by measuring"
         )
     return threads
+
+
+def check_digests(
+    digest: Algorithm | Sequence[Algorithm], *, hash_files: bool = False
+) -> tuple[Algorithm, ...]:
+    """Return the digests to compute, each once.
+
+    Raises
+    ------
+    OptionError
+        There is none of that name.
+    """
+    given = {digest} if isinstance(digest, str) else {*digest}
+    if unknown := given - {*ALGORITHMS}:
+        raise OptionError(
+            f"there is no digest {min(map(str, unknown))!r}; give one of {', '.join(ALGORITHMS)}"
+        )
+    return tuple(name for name in ALGORITHMS if name in given or (hash_files and name == "md5"))
 
 
 def check_op_timeout(seconds: float | None) -> float | None:

@@ -11,7 +11,7 @@ import json
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import polars as pl
 import typer
@@ -37,6 +37,7 @@ from polars_alf.commands.shared import (
     saying_warnings,
     showing_progress,
 )
+from polars_alf.digests import ALGORITHMS, Algorithm
 from polars_alf.errors import OptionError, PolarsAlfError
 from polars_alf.executors import EXECUTORS, check_executor
 from polars_alf.schema import ChangeKind, IssueKind, RemovalResult
@@ -103,6 +104,15 @@ def index(
     hash_files: Annotated[
         bool, typer.Option("--hash-files", help="Read every dataset for its MD5.")
     ] = False,
+    digest: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="|".join(ALGORITHMS),
+            help="Read every dataset for this digest; xxh3_128 has a column of its own. May be "
+            "given again.",
+            show_default=False,
+        ),
+    ] = None,
     jobs: JobsOrAuto = None,
     executor: Annotated[
         str | None,
@@ -199,6 +209,7 @@ def index(
             out_dir,
             hash_ids=hash_ids,
             hash_files=hash_files,
+            digest=cast("list[Algorithm]", digest or []),
             lab=lab,
             n_jobs=jobs,
             executor=cluster or check_executor(executor),

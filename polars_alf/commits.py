@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -45,6 +45,9 @@ _JOURNAL = "commit.json"
 
 _OF_GENERATION = (issues_path, changes_path, conflicts_path, report_path)
 """What a generation has beside its tables, as far as it was written."""
+
+# Of columns whose values hardly repeat a dictionary is waste.
+_ALL_DIFFERENT = {"id", "file_size", "xxh3_128"}
 
 # A commit puts both tables in place within milliseconds.
 _PATIENCE = 10
@@ -78,7 +81,11 @@ class Staging:
         self._state = folder / STATE_DIR
 
     def write_table(
-        self, name: str, frames: Iterable[pl.DataFrame], n_rows: int | None = None
+        self,
+        name: str,
+        frames: Iterable[pl.DataFrame],
+        n_rows: int | None = None,
+        more: Sequence[str] = (),
     ) -> int:
         """Write a table.
 
@@ -90,6 +97,8 @@ class Staging:
             Its rows in order, each frame one row group.
         n_rows
             How many they are in all; None where that shows only at their end.
+        more
+            Columns of strings beside those that ONE knows.
 
         Returns
         -------
@@ -103,15 +112,14 @@ class Staging:
         OSError
             The disk is full, for one.
         """
-        schema = table_schema(name, n_rows, self.origin, with_index=self._with_index)
+        schema = table_schema(name, n_rows, self.origin, with_index=self._with_index, more=more)
         path = table_path(self.path, name)
         written = 0
         with path.open("wb") as file:
             with pq.ParquetWriter(
                 file,
                 schema,
-                # Ids are all different and sizes nearly so: a dictionary of them is waste.
-                use_dictionary=[c for c in schema.names if c not in ("id", "file_size")],
+                use_dictionary=[c for c in schema.names if c not in _ALL_DIFFERENT],
                 compression="snappy",
             ) as writer:
                 for frame in frames:

@@ -4,39 +4,102 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal, TypeAlias, get_args
+
+import xxhash
+
+Algorithm = Literal["md5", "xxh3_128"]
+ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
+
+Outcome: TypeAlias = "list[str] | OSError"
+"""The digests of a file, or why it cannot be read."""
 
 _CHUNK = 1 << 20
 # A file that became a FIFO since it was listed must not block the run.
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
+_NEW: dict[Algorithm, Callable[[], Any]] = {
+    "md5": lambda: hashlib.md5(usedforsecurity=False),
+    "xxh3_128": xxhash.xxh3_128,
+}
 
-def digest_md5(path: str, on_bytes: Callable[[int], None] = lambda _: None) -> str:
-    """Return the MD5 of a file's content, as `one.alf.cache` stores it.
+
+def digest_file(
+    path: str, algorithms: Sequence[Algorithm], on_bytes: Callable[[int], None] = lambda _: None
+) -> list[str]:
+    """Return digests of a file's content, which is read once.
 
     Parameters
     ----------
     path
         The file, read in pieces of 1 MiB.
+    algorithms
+        Of ``md5``, as `one.alf.cache` stores it, and ``xxh3_128``.
     on_bytes
         Called with the size of each piece, in bytes.
 
     Returns
     -------
-    str
-        32 hexadecimal digits.
+    list of str
+        32 hexadecimal digits for each algorithm.
 
     Raises
     ------
     OSError
         The file cannot be read.
     """
-    digest = hashlib.md5(usedforsecurity=False)
+    digests = [_NEW[algorithm]() for algorithm in algorithms]
     buffer = bytearray(_CHUNK)
     view = memoryview(buffer)
     descriptor = os.open(path, _FLAGS)
     with os.fdopen(descriptor, "rb", buffering=0) as file:
         while n_bytes := file.readinto(buffer):
-            digest.update(view[:n_bytes])
+            for digest in digests:
+                digest.update(view[:n_bytes])
             on_bytes(n_bytes)
-    return digest.hexdigest()
+    return [digest.hexdigest() for digest in digests]
+
+
+def digest_files(
+    paths: Sequence[str],
+    algorithms: Sequence[Algorithm],
+    on_bytes: Callable[[int], None],
+    *,
+    threads: int = 1,
+) -> list[Outcome]:
+    """Return the digests of files, in their order; the first ones are read first.
+
+    Parameters
+    ----------
+    paths, algorithms, on_bytes
+        As for `digest_file`; `on_bytes` is called by one thread at a time.
+    threads
+        How many files to read at a time.
+    """
+    lock = threading.Lock()
+    is_stopped = threading.Event()
+
+    def count(n_bytes: int) -> None:
+        if is_stopped.is_set():
+            raise InterruptedError
+        with lock:
+            on_bytes(n_bytes)
+
+    def digest(path: str) -> Outcome:
+        try:
+            return digest_file(path, algorithms, count)
+        except OSError as error:
+            return error
+
+    if threads == 1:
+        return [*map(digest, paths)]
+    pool = ThreadPoolExecutor(threads)
+    try:
+        return [*pool.map(digest, paths)]
+    finally:
+        # After an interrupt, files that are being read end with their next piece.
+        is_stopped.set()
+        pool.shutdown(cancel_futures=True)

@@ -26,6 +26,7 @@ from polars_alf import commits, runs, store
 from polars_alf._version import __version__
 from polars_alf.assembling import Survey, gather, list_subjects
 from polars_alf.checks import (
+    check_digests,
     check_folder,
     check_lab,
     check_namespace,
@@ -35,6 +36,7 @@ from polars_alf.checks import (
     parse_exclude,
     parse_namespace,
 )
+from polars_alf.digests import Algorithm
 from polars_alf.errors import (
     NoSessionsWarning,
     OptionError,
@@ -59,7 +61,7 @@ from polars_alf.reports import (
 )
 from polars_alf.rows import Rows, group_sessions
 from polars_alf.scanning import ShardTask, scan_shards
-from polars_alf.schema import CHANGES, ISSUES, PASSING, polars_schema
+from polars_alf.schema import CHANGES, DATASETS, DIGEST_COLUMNS, ISSUES, PASSING, polars_schema
 from polars_alf.snapshots import Snapshot
 from polars_alf.sources.listing import Options
 from polars_alf.sources.posix import Walker
@@ -68,7 +70,7 @@ from polars_alf.store import TABLES
 Folder: TypeAlias = str | os.PathLike[str]
 
 _OF_LISTINGS = ("root", "inode", "follow_links", "exclude")
-_OF_ROWS = ("version", "lab", "hash_ids", "hash_files")
+_OF_ROWS = ("version", "lab", "hash_ids", "digests", "columns")
 """Settings that decide about what is listed, and about what is made of it."""
 
 _NO_CHANGES = polars_schema(CHANGES).to_frame()
@@ -80,6 +82,7 @@ def index_archive(
     *,
     hash_ids: bool = True,
     hash_files: bool = False,
+    digest: Algorithm | Sequence[Algorithm] = (),
     lab: str | None = None,
     n_jobs: int | None = None,
     executor: Executor | str | None = None,
@@ -108,7 +111,11 @@ def index_archive(
     hash_ids
         Whether ids are UUIDs, as ONE needs them; else they are paths.
     hash_files
-        Whether to read every dataset for its MD5.
+        Whether to read every dataset for its MD5, the ``hash`` of the table.
+    digest
+        What to read every dataset for: ``md5``, as `hash_files` does, and ``xxh3_128``, which is
+        faster to compute and goes into a column of that name; both are of one reading. A column
+        stays in later tables; what those were not asked to read has '' there.
     lab
         Lab of the sessions that lie in no lab's folder. Never part of an id.
     n_jobs
@@ -201,7 +208,7 @@ def index_archive(
         options=options,
         namespace=given,
         hash_ids=hash_ids,
-        hash_files=hash_files,
+        digests=check_digests(digest, hash_files=hash_files),
         ids_from=_check_ids_from(ids_from, hash_ids=hash_ids),
         quick=quick,
         restart=restart,
@@ -230,13 +237,22 @@ class _Request:
     options: Options
     namespace: uuid.UUID | None
     hash_ids: bool
-    hash_files: bool
+    digests: tuple[Algorithm, ...]
     ids_from: Sequence[Path]
     quick: bool
     restart: bool
     lab: str = ""
 
-    def describe(self, namespace: uuid.UUID | None, snapshot: Snapshot | None) -> runs.Settings:
+    def list_columns(self, before: runs.Settings) -> list[str]:
+        """Return the columns of datasets beside DATASETS: those wanted, and those of before."""
+        known = before.get("columns")
+        wanted = {DIGEST_COLUMNS[algorithm] for algorithm in self.digests}
+        wanted.update(known if isinstance(known, list) else [])
+        return [c for c in DIGEST_COLUMNS.values() if c in wanted - {*DATASETS.names}]
+
+    def describe(
+        self, namespace: uuid.UUID | None, snapshot: Snapshot | None, columns: Sequence[str]
+    ) -> runs.Settings:
         """Return all that decides about the rows of a shard but its files, in JSON's values."""
         return {
             "version": __version__,
@@ -248,7 +264,8 @@ class _Request:
             "lab": self.lab,
             "namespace": str(namespace or ""),
             "hash_ids": self.hash_ids,
-            "hash_files": self.hash_files,
+            "digests": [*self.digests],
+            "columns": [*columns],
             "snapshot": snapshot.path.name if snapshot else None,
         }
 
@@ -272,7 +289,8 @@ def _index(
     namespace = _find_namespace(folder, root, request.namespace)
     before = read_settings(folder)
     snapshot = Snapshot.find(folder) if before.get("root") == str(root) else None
-    settings = request.describe(namespace, snapshot)
+    columns = request.list_columns(before if snapshot else {})
+    settings = request.describe(namespace, snapshot, columns)
     quick = request.quick and snapshot is not None and _are_same(before, settings, _OF_LISTINGS)
     if quick and snapshot and not request.ids_from and _are_same(before, settings, _OF_ROWS):
         report = _repeat(request, snapshot, survey)
@@ -289,7 +307,7 @@ def _index(
         counters=str(run.path / "counters"),
         lab=request.lab,
         namespace=run.namespace if request.hash_ids else None,
-        hash_files=request.hash_files,
+        digests=request.digests,
         snapshot=str(snapshot.path) if snapshot else None,
         quick=quick,
         source=Walker,
@@ -304,7 +322,7 @@ def _index(
         order, base, issues = gather(root, request.lab, survey.issues, rows)
     origin = store.Origin(str(root), run.namespace, run.generation, datetime.now())
     staging = commits.Staging(folder, run.path, origin, with_index=request.hash_ids)
-    n_datasets, n_bytes = _write_tables(staging, rows, order, known)
+    n_datasets, n_bytes = _write_tables(staging, rows, order, known, columns)
     gone = snapshot.list_gone(survey.units, survey.issues) if snapshot else _NO_CHANGES
     staging.write_rows("issues", [issues], ISSUES)
     staging.write_rows("changes", chain(rows.read("changes"), [gone.to_arrow()]), CHANGES)
@@ -373,7 +391,11 @@ def _find_known_ids(folder: Path, given: Sequence[Path]) -> KnownIds | None:
 
 
 def _write_tables(
-    staging: commits.Staging, rows: Rows, order: pl.DataFrame, known: KnownIds | None
+    staging: commits.Staging,
+    rows: Rows,
+    order: pl.DataFrame,
+    known: KnownIds | None,
+    columns: Sequence[str],
 ) -> tuple[int, int]:
     """Write both tables; return the number of datasets, and of their bytes."""
     n_datasets = int(order["n_datasets"].cast(pl.UInt64).sum())
@@ -389,11 +411,11 @@ def _write_tables(
 
     def frames() -> Iterator[pl.DataFrame]:
         nonlocal n_bytes
-        for group, frame in rows.merge_datasets(groups):
+        for group, frame in rows.merge_datasets(groups, columns):
             n_bytes += int(frame["file_size"].sum())
             yield known.take_datasets(group, frame) if known else frame
 
-    staging.write_table("datasets", one_ahead(frames()), n_datasets)
+    staging.write_table("datasets", one_ahead(frames()), n_datasets, columns)
     return n_datasets, n_bytes
 
 

@@ -115,20 +115,24 @@ class Rows:
         for part in order.iter_slices(ROWS_PER_GROUP):
             yield self.pick_sessions(part).select(SESSIONS.names)
 
-    def merge_datasets(self, order: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:
+    def merge_datasets(
+        self, order: pl.DataFrame, more: Sequence[str] = ()
+    ) -> Iterator[tuple[int, pl.DataFrame]]:
         """Merge the datasets of all shards into the order of their sessions.
 
         Parameters
         ----------
         order
             Sessions wanted, in the order wanted, with ``group`` of `group_sessions`.
+        more
+            Columns beside those of DATASETS.
 
         Yields
         ------
         group : int
             The groups that have datasets, in their order.
         datasets : polars.DataFrame
-            DATASETS of the group.
+            DATASETS of the group, and more.
         """
         start = 0
         for n_sessions, group in order["group"].rle().struct.unnest().iter_rows():
@@ -144,7 +148,7 @@ class Rows:
             taken = _take(self._datasets, placed.select("shard", "offset", n="n_datasets"))
             datasets = pl.concat([taken, rows], how="horizontal")
             ordered = datasets.lazy().sort("rank", maintain_order=True)
-            yield group, complete_datasets(ordered).collect()
+            yield group, complete_datasets(ordered, more).collect()
 
     def read(self, name: str) -> Iterator[pa.Table]:
         """Yield ``issues`` or ``changes`` of each shard in turn."""

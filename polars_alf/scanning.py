@@ -13,13 +13,14 @@ import polars as pl
 import pyarrow as pa
 
 from polars_alf import spool, tables
-from polars_alf.digests import digest_md5
+from polars_alf.digests import Algorithm, digest_files
 from polars_alf.executors import Executor, Workers, count_workers, run_tasks
 from polars_alf.paths import printable
 from polars_alf.progress import Counter, CounterFile, Monitor
 from polars_alf.runs import Run
 from polars_alf.schema import (
     CHANGES,
+    DIGEST_COLUMNS,
     ENTRIES,
     ISSUES,
     PASSING,
@@ -40,18 +41,17 @@ from polars_alf.sources.known import KnownListings
 from polars_alf.sources.listing import Options
 from polars_alf.sources.posix import Walker
 
+_DIGESTS = [*DIGEST_COLUMNS.values()]
+
 FEW_SHARDS = 8
 """Up to so many shards a run stays in one process: starting others takes longer."""
 
 
-def choose_executor(n_shards: int, n_jobs: int, *, hash_files: bool = False) -> Executor:
+def choose_executor(n_shards: int, n_jobs: int) -> Executor:
     """Return the executor that is fastest for so many shards."""
     if n_jobs == 1:
         return "serial"
-    if n_shards > FEW_SHARDS:
-        return "processes"
-    # Digests are computed without holding Python's lock.
-    return "threads" if hash_files else "serial"
+    return "processes" if n_shards > FEW_SHARDS else "serial"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,10 @@ class ShardTask:
         Lab of sessions that lie in no lab's folder.
     namespace
         What UUIDs are made in; None makes ids of paths.
-    hash_files
-        Whether to read every dataset for its MD5, unless the one known still holds.
+    digests
+        What to read every dataset for, unless a digest that is known still holds.
+    digest_threads
+        How many files to read at a time.
     snapshot
         What the last index saw, None where there was none.
     known_shards
@@ -93,7 +95,8 @@ class ShardTask:
     shard: Shard = field(default_factory=lambda: Shard(0, ()))
     lab: str = ""
     namespace: UUID | None = None
-    hash_files: bool = False
+    digests: tuple[Algorithm, ...] = ()
+    digest_threads: int = 1
     snapshot: str | None = None
     known_shards: tuple[str, ...] = ()
     quick: bool = False
@@ -136,15 +139,19 @@ def scan_shards(
     n_jobs : int
         How many workers there were.
     """
-    if workers is None and not task.hash_files and are_few(units, FEW_SHARDS):
+    if workers is None and not task.digests and are_few(units, FEW_SHARDS):
         n_jobs = 1
     n_jobs = count_workers(n_jobs, workers)
     # Files that are read take longer than any shard's own cost.
-    least = 1 if task.hash_files else None
+    least = 1 if task.digests else None
     wanted = max(SHARDS_WANTED, SHARDS_PER_WORKER * n_jobs)
     shards = plan_shards(units, least, run.finished, wanted=wanted)
-    n_jobs = min(n_jobs, max(len(shards), 1))
-    workers = workers or choose_executor(len(shards), n_jobs, hash_files=task.hash_files)
+    n_wanted, n_jobs = n_jobs, min(n_jobs, max(len(shards), 1))
+    workers = workers or choose_executor(len(shards), n_jobs)
+    n_jobs = 1 if workers == "serial" else n_jobs
+    if n_wanted > 1:
+        # Two, as one reads while the other computes, and the last shard may have the most to read.
+        task = replace(task, digest_threads=max(2, -(-n_wanted // n_jobs)))
     counters = CounterFile.create(run.path / "counters", len(shards))
     # Machines that write to the same page of a shared file system undo each other's figures.
     is_far = not isinstance(workers, str)
@@ -163,7 +170,7 @@ def scan_shards(
             total.add(*receipt.counts)
         monitor.shards += 1
     receipts.sort(key=lambda receipt: path_key(receipt.first_unit))
-    return receipts, 1 if workers == "serial" else n_jobs
+    return receipts, n_jobs
 
 
 def index_shard(task: ShardTask) -> spool.Receipt:
@@ -192,8 +199,8 @@ def index_shard(task: ShardTask) -> spool.Receipt:
         namespace=task.namespace,
     ).collect()
     issues = walker.issues()
-    if task.hash_files:
-        datasets, unreadable = _digest(task.root, datasets, counter)
+    if task.digests:
+        datasets, unreadable = _digest(task, datasets, counter)
         issues = pa.concat_tables([issues, unreadable])
     n_changes = dict(changes["change"].value_counts().iter_rows())
     receipt = spool.Receipt(
@@ -207,12 +214,12 @@ def index_shard(task: ShardTask) -> spool.Receipt:
         seconds=time.perf_counter() - start,
     )
     with spool.shard_folder(Path(task.spool), task.shard) as folder:
-        hashes = _order_hashes(entries, datasets)
-        write_entries(folder, batches, walker.listings(), hashes, begun_ns)
+        digests = _order_digests(entries, datasets)
+        write_entries(folder, batches, walker.listings(), digests, begun_ns)
         spool.write_rows(
             folder,
             sessions=_count_datasets(sessions, datasets),
-            datasets=datasets.select("id", "rel_path", "file_size", "hash"),
+            datasets=datasets.select("id", "rel_path", "file_size", *_DIGESTS),
             issues=issues,
             changes=changes,
         )
@@ -223,10 +230,10 @@ def index_shard(task: ShardTask) -> spool.Receipt:
 def _compare(
     known: pl.DataFrame | None, walker: Walker, entries: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the entries with the ``hash`` that still holds, and CHANGES since the last index."""
+    """Return the entries with the digests that still hold, and CHANGES since the last index."""
     if known is None:
         no_changes = polars_schema(CHANGES).to_frame()
-        return entries.with_columns(hash=pl.lit("")), no_changes
+        return entries.with_columns(pl.lit("").alias(column) for column in _DIGESTS), no_changes
     compared = compare_entries(known, entries)
     return compared, list_changes(known, compared, walker.issues())
 
@@ -238,15 +245,15 @@ def _count_datasets(sessions: pl.DataFrame, datasets: pl.DataFrame) -> pl.DataFr
     )
 
 
-def _order_hashes(entries: pl.DataFrame, datasets: pl.DataFrame) -> pl.Series:
-    """Return the hash of each entry, '' where there is none."""
-    if not (datasets["hash"] != "").any():
-        return pl.repeat("", len(entries), eager=True)
-    hashes = datasets.select("directory", "name", "hash")
-    joined = entries.drop("hash").join(
-        hashes, on=["directory", "name"], how="left", maintain_order="left"
+def _order_digests(entries: pl.DataFrame, datasets: pl.DataFrame) -> pl.DataFrame:
+    """Return the digests of each entry, '' where there is none."""
+    if all((datasets[column] == "").all() for column in _DIGESTS):
+        return entries.select(_DIGESTS)
+    digests = datasets.select("directory", "name", *_DIGESTS)
+    joined = entries.drop(_DIGESTS).join(
+        digests, on=["directory", "name"], how="left", maintain_order="left"
     )
-    return joined["hash"].fill_null("")
+    return joined.select(pl.col(_DIGESTS).fill_null(""))
 
 
 def join_batches(batches: Iterable[pa.RecordBatch]) -> pl.DataFrame:
@@ -256,23 +263,36 @@ def join_batches(batches: Iterable[pa.RecordBatch]) -> pl.DataFrame:
     return pl.concat([polars_schema(ENTRIES).to_frame(), *frames])
 
 
-def _digest(root: str, datasets: pl.DataFrame, counter: Counter) -> tuple[pl.DataFrame, pa.Table]:
-    """Complete the hashes, '' where a file cannot be read, and return the issues of those."""
-    hashes, issues = [], []
-    paths = pl.concat_str("directory", "name", separator="/").str.strip_prefix("/")
-    for known, path in datasets.select("hash", paths).iter_rows():
-        if known:
-            hashes.append(known)
-            continue
-        try:
-            hashes.append(
-                digest_md5(f"{root}/{path}", lambda n_bytes: counter.add(n_bytes=n_bytes))
-            )
-        except OSError as error:
-            hashes.append("")
-            message = f"its content cannot be read, so it has no hash: {error.strerror}"
+def _digest(
+    task: ShardTask, datasets: pl.DataFrame, counter: Counter
+) -> tuple[pl.DataFrame, pa.Table]:
+    """Complete the digests, '' where a file cannot be read, and return the issues of those."""
+    columns = [DIGEST_COLUMNS[algorithm] for algorithm in task.digests]
+    path = pl.concat_str("directory", "name", separator="/").str.strip_prefix("/")
+    unread = (
+        datasets.with_row_index("row")
+        .filter(pl.any_horizontal(pl.col(columns) == ""))
+        # The largest first, so that none is left at the end for one thread alone.
+        .sort("file_size", descending=True)
+        .select("row", path=path)
+    )
+    outcomes = digest_files(
+        [f"{task.root}/{path}" for path in unread["path"]],
+        task.digests,
+        lambda n_bytes: counter.add(n_bytes=n_bytes),
+        threads=task.digest_threads,
+    )
+    found: list[tuple[object, ...]] = []
+    issues: list[tuple[object, ...]] = []
+    for (row, path), outcome in zip(unread.iter_rows(), outcomes, strict=True):
+        if isinstance(outcome, OSError):
+            message = f"its content cannot be read, so it has no hash: {outcome.strerror}"
             issues.append(
-                (printable(path), IssueKind.UNREADABLE_CONTENT.value, error.errno, message)
+                (printable(path), IssueKind.UNREADABLE_CONTENT.value, outcome.errno, message)
             )
-    column = pl.Series("hash", hashes, dtype=pl.String)
-    return datasets.with_columns(column), make_table(issues, ISSUES)
+        else:
+            found.append((row, *outcome))
+    schema = {"row": pl.UInt32} | dict.fromkeys(columns, pl.String)
+    read = pl.DataFrame(found, schema, orient="row")
+    completed = datasets.with_row_index("row").update(read, on="row").drop("row")
+    return completed, make_table(issues, ISSUES)

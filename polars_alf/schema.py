@@ -128,6 +128,10 @@ REMOVALS = pa.schema(
 )
 """A plan of what to remove: datasets in the order of their paths, then folders from within."""
 
+DIGEST_COLUMNS = {"md5": "hash", "xxh3_128": "xxh3_128"}
+"""Columns of digests by their algorithm, hexadecimal digits or '': ``hash`` is ONE's, others come
+after the columns of DATASETS where an index was asked for them."""
+
 OUTCOMES = pa.schema(
     [
         *(REMOVALS.field(name) for name in ("path", "kind", "file_size")),

@@ -18,7 +18,15 @@ import pyarrow as pa
 
 from polars_alf import spool, store
 from polars_alf.errors import TableError
-from polars_alf.schema import CHANGES, ENTRIES, HIDING, LISTINGS, ChangeKind, polars_schema
+from polars_alf.schema import (
+    CHANGES,
+    DIGEST_COLUMNS,
+    ENTRIES,
+    HIDING,
+    LISTINGS,
+    ChangeKind,
+    polars_schema,
+)
 from polars_alf.shards import Shard
 from polars_alf.sources.listing import read_stamp
 from polars_alf.store import STATE_DIR
@@ -34,7 +42,8 @@ _ENTRIES = "entries.arrow"
 _LISTINGS = "listings.arrow"
 _KEY = ["directory", "name"]
 _STAMP = ["file_size", "mtime_ns", "inode"]
-_KNOWN = polars_schema(ENTRIES.append(pa.field("hash", pa.string())))
+_DIGESTS = [*DIGEST_COLUMNS.values()]
+_KNOWN = pl.Schema(polars_schema(ENTRIES) | dict.fromkeys(_DIGESTS, pl.String()))
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd")
 
 
@@ -126,7 +135,7 @@ def write_entries(
     shard: Path,
     entries: Sequence[pa.RecordBatch],
     listings: pa.Table,
-    hashes: pl.Series,
+    digests: pl.DataFrame,
     begun_ns: int,
 ) -> None:
     """Write the part of a snapshot that one shard makes.
@@ -139,21 +148,21 @@ def write_entries(
         ENTRIES.
     listings
         LISTINGS.
-    hashes
-        MD5 of each file, '' where it is not known.
+    digests
+        Of each file, '' where they are not known.
     begun_ns
         When the walk began. What changed since, or just before, may change again within the same
-        tick of its file system's clock, so its hash or stamp is left out.
+        tick of its file system's clock, so its digests or stamp are left out.
     """
     sure = begun_ns - GRAIN_NS
     table = pa.Table.from_batches(entries, schema=ENTRIES)
-    proven = pl.select(
-        pl.when(pl.Series(table.column("mtime_ns")) < sure).then(hashes).otherwise(pl.lit(""))
-    ).to_series()
-    table = table.append_column("hash", proven.to_arrow().cast(pa.string()))
+    is_sure = pl.Series(table.column("mtime_ns")) < sure
+    proven = digests.select(pl.when(is_sure).then(pl.all()).otherwise(pl.lit("")))
+    for column in proven:
+        table = table.append_column(column.name, column.to_arrow().cast(pa.string()))
     _write(shard / _ENTRIES, table)
-    is_sure = pl.max_horizontal("mtime_ns", "ctime_ns") < sure
-    stamps = pl.when(is_sure).then(pl.col("mtime_ns", "ctime_ns", "inode"))
+    is_settled = pl.max_horizontal("mtime_ns", "ctime_ns") < sure
+    stamps = pl.when(is_settled).then(pl.col("mtime_ns", "ctime_ns", "inode"))
     _write(shard / _LISTINGS, pl.DataFrame(listings).with_columns(stamps).to_arrow())
 
 
@@ -174,7 +183,7 @@ def read_known(
     Returns
     -------
     entries : polars.DataFrame
-        ENTRIES in the order of the walk, names as strings, with ``hash``.
+        ENTRIES in the order of the walk, names as strings, with the digests.
     listings : polars.DataFrame
         LISTINGS.
     """
@@ -205,7 +214,7 @@ def compare_entries(known: pl.DataFrame, entries: pl.DataFrame) -> pl.DataFrame:
     -------
     polars.DataFrame
         The entries in their order, with ``change`` (null where there is none), ``previous_size``,
-        and ``hash``, '' where none still holds.
+        and the digests, '' where they do not hold any more.
     """
     joined = entries.join(known, on=_KEY, how="left", suffix="_known", maintain_order="left")
     is_same = pl.all_horizontal(pl.col(name) == pl.col(f"{name}_known") for name in _STAMP)
@@ -217,7 +226,7 @@ def compare_entries(known: pl.DataFrame, entries: pl.DataFrame) -> pl.DataFrame:
         .when(~is_same)
         .then(pl.lit(str(ChangeKind.CHANGED))),
         previous_size="file_size_known",
-        hash=pl.when(is_same).then("hash").otherwise(pl.lit("")),
+        **{name: pl.when(is_same).then(name).otherwise(pl.lit("")) for name in _DIGESTS},
     )
 
 

@@ -160,7 +160,14 @@ def _scan_state(path: Path, what: str) -> pl.LazyFrame:
     return pl.scan_ipc(path, glob=False)
 
 
-def table_schema(name: str, n_rows: int | None, origin: Origin, *, with_index: bool) -> pa.Schema:
+def table_schema(
+    name: str,
+    n_rows: int | None,
+    origin: Origin,
+    *,
+    with_index: bool,
+    more: Iterable[str] = (),
+) -> pa.Schema:
     """Return the schema of a table's file, with the metadata that pandas and ONE go by.
 
     Parameters
@@ -173,9 +180,12 @@ def table_schema(name: str, n_rows: int | None, origin: Origin, *, with_index: b
         Where it comes from.
     with_index
         Whether the ids are the index: they are where they are UUIDs, and come last then.
+    more
+        Columns of strings beside those that ONE knows.
     """
     index = INDEX[name] if with_index else []
     fields = [field.remove_metadata() for field in TABLES[name]]
+    fields += [pa.field(column, pa.string()) for column in more]
     fields.sort(key=lambda field: index.index(field.name) if field.name in index else -1)
     rows: dict[str, Any] = {"kind": "range", "name": None, "start": 0, "stop": n_rows, "step": 1}
     pandas: dict[str, Any] = {

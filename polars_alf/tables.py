@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 import polars as pl
 
 from polars_alf import spec
 from polars_alf.ids import expr_uuid3
-from polars_alf.schema import DATASETS, SESSIONS, polars_schema
+from polars_alf.schema import DATASETS, DIGEST_COLUMNS, SESSIONS, polars_schema
 
 
 def assemble_sessions(
@@ -67,7 +68,7 @@ def assemble_datasets(
     Parameters
     ----------
     entries, directories
-        ENTRIES with ``hash``, and DIRECTORIES; names as strings.
+        ENTRIES with digests, and DIRECTORIES; names as strings.
     sessions
         What `assemble_sessions` made of the same directories.
     namespace
@@ -94,27 +95,29 @@ def assemble_datasets(
     name = pl.concat_str("session_name", "rel_path", separator="/")
     datasets = datasets.with_columns(id=expr_uuid3(name, namespace) if namespace else rel_path)
     order = "id" if namespace else _expr_path_key(rel_path)
-    wanted = ("session", "id", "rel_path", "directory", "name", "file_size", "hash")
-    return datasets.sort("rank", order).select(wanted)
+    wanted = ("session", "id", "rel_path", "directory", "name", "file_size")
+    return datasets.sort("rank", order).select(*wanted, *DIGEST_COLUMNS.values())
 
 
-def complete_datasets(datasets: pl.LazyFrame) -> pl.LazyFrame:
+def complete_datasets(datasets: pl.LazyFrame, more: Sequence[str] = ()) -> pl.LazyFrame:
     """Add the columns of DATASETS that are the same for every file on disk.
 
     Parameters
     ----------
     datasets
         With ``eid``, ``id``, ``rel_path``, ``file_size``, ``hash``.
+    more
+        Columns of it to keep beside those of DATASETS.
 
     Returns
     -------
     polars.LazyFrame
-        DATASETS, order kept.
+        DATASETS and more, order kept.
     """
     schema = polars_schema(DATASETS)
     return datasets.with_columns(
         exists=pl.lit(value=True), qc=pl.lit("NOT_SET", dtype=schema["qc"])
-    ).select(schema.names())
+    ).select(*schema.names(), *more)
 
 
 def drop_duplicate_sessions(sessions: pl.LazyFrame) -> tuple[pl.LazyFrame, pl.LazyFrame]:

@@ -588,7 +588,7 @@ def test_storage_that_goes_away_does_not_empty_the_tables(
     archive: Path, out_dir: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     index_archive(archive, out_dir)
-    before = snapshot(out_dir)
+    before = [path.read_bytes() for path in sorted(out_dir.glob("*.pqt"))]
     survey = posix.Walker.survey
 
     def lose(walker: posix.Walker) -> list[str]:
@@ -601,7 +601,7 @@ def test_storage_that_goes_away_does_not_empty_the_tables(
     monkeypatch.setattr(posix.Walker, "survey", lose)
     with pytest.raises((errors.ScanError, errors.ArchiveNotFoundError)):
         index_archive(archive, out_dir)
-    assert snapshot(out_dir) == before
+    assert [path.read_bytes() for path in sorted(out_dir.glob("*.pqt"))] == before
 
 
 @posix_only

@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import xxhash
 
 from polars_alf.benching.latencies import count_latencies
 from polars_alf.benching.meters import CHUNK, READ_FLAGS, Meter
 from polars_alf.benching.overhead import Kind, measure_overhead
-from polars_alf.digests import digest_md5
+from polars_alf.digests import Algorithm, digest_file
 from polars_alf.errors import BenchError
 from polars_alf.progress import CounterFile
 from polars_alf.sources.listing import Lister, Listing, Options, close
@@ -267,23 +266,6 @@ def _write(file: tuple[str, int]) -> None:
             size -= target.write(os.urandom(min(size, CHUNK)))
 
 
-def _stream(path: str, on_bytes: Callable[[int], None]) -> None:
-    buffer = bytearray(CHUNK)
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123  a Path would be measured with it
-        while n_bytes := file.readinto(buffer):
-            on_bytes(n_bytes)
-
-
-def _digest_xxh3(path: str, on_bytes: Callable[[int], None]) -> None:
-    digest = xxhash.xxh3_128()
-    buffer = bytearray(CHUNK)
-    view = memoryview(buffer)
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123
-        while n_bytes := file.readinto(buffer):
-            digest.update(view[:n_bytes])
-            on_bytes(n_bytes)
-
-
 def _lister(task: Task, _: Meter) -> Callable[[str], None]:
     """Return what opens and lists a directory as an index does."""
     lister = Lister(task.root, Options(), lambda _: False)
@@ -301,6 +283,13 @@ def _lister(task: Task, _: Meter) -> Callable[[str], None]:
     return list_directory
 
 
+def _digester(
+    _: Task, meter: Meter, algorithms: Sequence[Algorithm] = ()
+) -> Callable[[str], object]:
+    """Return what reads a file for digests, or for none, as an index does."""
+    return lambda path: digest_file(path, algorithms, meter.tick)
+
+
 _CALLS: dict[Operation | None, Callable[[Task, Meter], Callable[[Any], object]]] = {
     None: lambda *_: _write,
     Operation.CREATE: lambda *_: create,
@@ -309,7 +298,7 @@ _CALLS: dict[Operation | None, Callable[[Task, Meter], Callable[[Any], object]]]
     Operation.LIST: _lister,
     Operation.STAT: lambda *_: os.stat,
     Operation.READ: lambda *_: read,
-    Operation.STREAM: lambda _, meter: partial(_stream, on_bytes=meter.tick),
-    Operation.MD5: lambda _, meter: partial(digest_md5, on_bytes=meter.tick),
-    Operation.XXH3: lambda _, meter: partial(_digest_xxh3, on_bytes=meter.tick),
+    Operation.STREAM: _digester,
+    Operation.MD5: partial(_digester, algorithms=["md5"]),
+    Operation.XXH3: partial(_digester, algorithms=["xxh3_128"]),
 }

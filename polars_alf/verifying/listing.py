@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from polars_alf.digests import digest_md5
+from polars_alf.digests import digest_file
 from polars_alf.executors import Executor, run_tasks
 from polars_alf.progress import CounterFile, Monitor
 from polars_alf.scanning import choose_executor
@@ -131,7 +131,10 @@ def digest_files(
         _DigestTask(str(root), tuple(group["path"]), index, str(counters))
         for index, group in enumerate(groups)
     ]
-    chosen = executor or choose_executor(len(tasks), n_jobs, hash_files=True)
+    # Digests are computed without holding Python's lock.
+    chosen = executor or (
+        "threads" if choose_executor(len(tasks), n_jobs) == "serial" else "processes"
+    )
     rows: list[tuple[str, str | None, str | None]] = []
     for found in run_tasks(_digest, tasks, executor=chosen, n_jobs=n_jobs):
         rows += found
@@ -145,7 +148,9 @@ def _digest(task: _DigestTask) -> list[tuple[str, str | None, str | None]]:
     rows: list[tuple[str, str | None, str | None]] = []
     for path in task.paths:
         try:
-            digest = digest_md5(f"{task.root}/{path}", lambda n_bytes: counter.add(n_bytes=n_bytes))
+            (digest,) = digest_file(
+                f"{task.root}/{path}", ["md5"], lambda n_bytes: counter.add(n_bytes=n_bytes)
+            )
             rows.append((path, digest, None))
         except OSError as error:
             rows.append((path, None, f"its content cannot be read: {error.strerror}"))
