@@ -200,7 +200,7 @@ def index(
     if cluster and executor:
         raise OptionError("--executor is for this machine; give either that or --cluster")
     if jobs == AUTO:
-        jobs, threads = (None, threads) if cluster else take_advice(root, threads)
+        jobs, threads = (None, threads) if cluster else take_advice(root, threads, quiet=quiet)
     again = "the tables are whole; the same command goes on from here"
     showing = showing_progress(quiet, progress)
     with saying_warnings(), interruptible(again), showing as callback:

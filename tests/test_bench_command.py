@@ -70,7 +70,7 @@ def test_bench_tells_a_person_and_writes_a_report(target: Path, home: Path) -> N
     assert not list(target.iterdir())
     # What was learned is what the next index takes.
     make_tree(target, TWO_LABS)
-    indexed = run("index", target, "--jobs", "auto", "--json", "--quiet")
+    indexed = run("index", target, "--jobs", "auto", "--json")
     assert indexed.returncode == 0
     assert indexed.stderr.startswith("jobs 1, threads 1: found best when measured on ")
     assert json.loads(indexed.stdout)["n_jobs"] == 1

@@ -183,7 +183,7 @@ def compare(
         print_fields(("Report", str(written[0])))
 
 
-def take_advice(root: str, threads: int | None) -> tuple[int | None, int | None]:
+def take_advice(root: str, threads: int | None, *, quiet: bool) -> tuple[int | None, int | None]:
     """Return the jobs and threads that measuring has found best for the storage of a folder.
 
     Parameters
@@ -192,18 +192,21 @@ def take_advice(root: str, threads: int | None) -> tuple[int | None, int | None]
         The folder.
     threads
         Threads that were asked for, which win.
+    quiet
+        Whether to say only that there is nothing to go by.
     """
     from polars_alf.benching.results import find_advice
 
     found = find_advice(root)
     if found is None:
         say(
-            f"the storage of {root} has not been measured: one worker a processor; to find what is "
-            f"best, run polars-alf bench {root}"
+            f"warning: the storage of {root} has not been measured: one worker a processor; to "
+            f"find what is best, run polars-alf bench {root}"
         )
         return None, threads
     jobs, best = found["advice"]["jobs"], found["advice"]["threads"]
-    say(f"jobs {jobs}, threads {threads or best}: found best when measured on {found['begun']}")
+    if not quiet:
+        say(f"jobs {jobs}, threads {threads or best}: found best when measured on {found['begun']}")
     return jobs, threads or best
 
 
