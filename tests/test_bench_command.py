@@ -83,6 +83,7 @@ def test_auto_without_a_measurement_is_the_default(archive: Path) -> None:
     assert f"polars-alf bench {archive}" in result.stderr
 
 
+@pytest.mark.slow
 def test_bench_tells_a_machine_and_results_are_compared(target: Path, home: Path) -> None:
     for name in ("a", "b"):
         options = ("--operations", "stat", "--name", name, "--out", home / name)
@@ -142,7 +143,7 @@ def test_a_missing_extra_names_its_cure(home: Path, arguments: str) -> None:
 @pytest.mark.parametrize(
     ("stop", "step", "to_all"),
     [
-        (signal.SIGINT, "writing", False),
+        pytest.param(signal.SIGINT, "writing", False, marks=pytest.mark.slow),
         (signal.SIGTERM, "2 at once", False),
         pytest.param(signal.SIGINT, "2 at once", True, marks=pytest.mark.slow),
         pytest.param(signal.SIGHUP, "2 at once", True, marks=pytest.mark.slow),

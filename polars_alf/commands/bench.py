@@ -135,6 +135,7 @@ def run(
                 name=name,
                 progress=progress,
             )
+        folder.mkdir(parents=True, exist_ok=True)  # minutes may have passed
         report.write(folder)
         written = pages.write_pages(folder, [report])
     if as_json:
