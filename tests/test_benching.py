@@ -232,6 +232,12 @@ def test_storage_that_is_never_saturated_says_so() -> None:
     assert law.peak is None
 
 
+def test_one_level_that_went_badly_is_not_growth() -> None:
+    rates = {1: 100.0, 2: 200.0, 4: 400.0, 8: 410.0, 16: 250.0, 32: 405.0, 64: 400.0}
+    assert describe_scalability(make_rates(rates.__getitem__)).is_saturated
+    assert describe_scalability(make_rates(rates.__getitem__, (1, 2, 16, 32))).is_saturated is False
+
+
 def test_few_levels_make_no_fit() -> None:
     law = describe_scalability(make_rates(lambda n: 50.0 * n, (1, 2)))
     assert law.rate_of_one is law.fit_error is law.peak is None

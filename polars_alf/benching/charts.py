@@ -119,7 +119,7 @@ def _draw_throughput(
         ),
         data=_to_data(data),
     ).properties(width=_WIDTH, height=_HEIGHT)
-    return _facet(chart, "Throughput: medians, spread, and the fitted law (dashed)")
+    return _facet(chart, "Throughput of this program: medians, spread, and the fitted law (dashed)")
 
 
 def _draw_latency(figures: pl.DataFrame, *, several: bool) -> alt.TopLevelMixin:

@@ -193,8 +193,9 @@ def _find_knee(rates: dict[int, float]) -> float:
 def _is_saturated(medians: dict[int, float]) -> bool:
     if len(medians) < 2:
         return False
-    (before, rate_before), (last, rate) = [*medians.items()][-2:]
-    # What growth would be for twice the calls, whatever the last step is.
+    *others, (last, rate) = medians.items()
+    before, rate_before = max(others, key=lambda pair: pair[1])
+    # What growth would be for twice the calls, however far apart they are.
     doubled: float = (rate / rate_before) ** (1 / math.log2(last / before))
     return doubled < SATURATED
 

@@ -42,9 +42,9 @@ class StorageReport:
         Where it ran and what it ran on, see `polars_alf.benching.mounts`.
     figures
         A row for each operation, cache and concurrency: ``rate`` (operations per second of the
-        storage: without the time that the program takes for itself and waits for a processor,
-        where each process makes one call at a time), ``gross_rate`` (as it was), ``byte_rate``,
-        their spread, and percentiles of latency in nanoseconds. Null where there is no such value.
+        storage), ``gross_rate`` (with the program's own time), ``byte_rate``, their spread, and
+        percentiles of latency in nanoseconds. Null where there is no such value. Where each
+        process makes more than one call at a time, both rates are the same.
     models
         How each operation's throughput grows with concurrency.
     advice

@@ -43,11 +43,11 @@ MEASUREMENTS = pl.Schema(
         "n_ops": pl.Int64,  # for streaming pieces of up to 1 MiB, for an index files
         "n_bytes": pl.Int64,
         "seconds": pl.Float64,
-        # Operations per second, without the time that the program takes for itself, and that it
-        # waits for a processor, where each process makes one call at a time. Of an index files
-        # per second, without `fixed_seconds`.
+        # Operations per second; of an index files, without `fixed_seconds`. Where each process
+        # makes one call at a time, all rates are without the time that it waited for a processor,
+        # and the first is also without the time that the program takes for itself.
         "rate": pl.Float64,
-        "gross_rate": pl.Float64,  # as it was, in this program
+        "gross_rate": pl.Float64,
         "byte_rate": pl.Float64,  # bytes per second
         "overhead_ns": pl.Float64,  # this program's own share of a call
         "busy": pl.Float64,  # share of the time that the processors of the jobs were at work
@@ -429,14 +429,16 @@ def _sum_up(
     # processor that others have, adds to what the storage takes. With more, one thread may be
     # served meanwhile.
     is_alone = level.threads == 1 and level.jobs <= count_workers(None)
-    own = (overhead_ns * n_ops / 1e9 + delay) / level.jobs if is_alone else 0.0
+    waited = delay / level.jobs if is_alone else 0.0
+    own = overhead_ns * n_ops / 1e9 / level.jobs if is_alone else 0.0
+    here = max(seconds - waited, _LEAST_LEFT * seconds)
     row = _row(operation, level, cache, repeat) | {
         "n_ops": n_ops,
         "n_bytes": n_bytes if operation in STREAMING else None,
         "seconds": seconds,
-        "rate": n_ops / max(seconds - own, _LEAST_LEFT * seconds),
-        "gross_rate": n_ops / seconds,
-        "byte_rate": n_bytes / seconds if operation in STREAMING else None,
+        "rate": n_ops / max(here - own, _LEAST_LEFT * here),
+        "gross_rate": n_ops / here,
+        "byte_rate": n_bytes / here if operation in STREAMING else None,
         "overhead_ns": overhead_ns,
         "busy": work / seconds / level.jobs,
         "delayed": delay / seconds / level.concurrency,
