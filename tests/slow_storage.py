@@ -55,8 +55,10 @@ def slow_down(
 def serve_at_a_time(n_calls: int) -> Iterator[dict[str, str]]:
     """Yield the environment, beside that of `slow_down`, which has so many calls served."""
     name = f"polars_alf_test_{uuid.uuid4().hex}"
-    yield {"SLOW_AT_A_TIME": str(n_calls), "SLOW_GATE": f"/{name}"}
-    Path(f"/dev/shm/sem.{name}").unlink(missing_ok=True)
+    try:
+        yield {"SLOW_AT_A_TIME": str(n_calls), "SLOW_GATE": f"/{name}"}
+    finally:
+        Path(f"/dev/shm/sem.{name}").unlink(missing_ok=True)
 
 
 def hang(

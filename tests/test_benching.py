@@ -130,6 +130,11 @@ def test_an_archive_without_datasets_cannot_be_measured(tmp_path: Path) -> None:
         bench(tmp_path, read_only=True)
 
 
+def test_an_archive_without_large_files_cannot_be_streamed(archive: Path) -> None:
+    with pytest.raises(BenchError, match="no files to measure stream, md5 with"):
+        bench(archive, read_only=True, operations=["md5", "stream"])
+
+
 @settings(deadline=None)
 @given(n_files=st.integers(1, 3000))
 def test_the_plan_is_an_archive_of_datasets(n_files: int) -> None:

@@ -43,7 +43,7 @@ from polars_alf.benching.sweep import (
 )
 from polars_alf.benching.targets import find_archive, write_archive
 from polars_alf.checks import check_folder, check_root
-from polars_alf.errors import KeptWarning, OptionError
+from polars_alf.errors import BenchError, KeptWarning, OptionError
 from polars_alf.executors import count_workers, open_processes
 
 THREADS = (1, 2, 4, 8, 16, 32)
@@ -144,6 +144,10 @@ def bench_storage(
     tell: Tell = progress or (lambda *_: None)
     with _open_target(root, settings, tell, read_only=read_only) as (target, mean_bytes, pool):
         measurements, latencies = _collect(Sweep(target, settings, pool, tell).run())
+    if measurements.is_empty():
+        raise BenchError(
+            f"{root} has no files to measure {', '.join(chosen)} with; give other operations"
+        )
     figures = make_figures(measurements, latencies)
     laws = model_operations(measurements)
     report = StorageReport(
