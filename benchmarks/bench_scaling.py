@@ -1,13 +1,15 @@
 """Time by size and shape: `python benchmarks/bench_scaling.py --folder DIR`.
 
 Makes archives below DIR one after the other, indexes each several times with a warm cache, and
-removes it. The largest has ten times the files of the reference archive, and takes 10 GB.
+removes it, unless it is to be kept for another run. The largest has ten times the files of the
+reference archive, and takes 10 GB.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import statistics
 import subprocess
@@ -31,22 +33,20 @@ SHAPES = {
 }
 
 
-def make(root: Path, shape: str) -> int:
-    """Make an archive and return the number of its files."""
-    n_files = 0
+def make(root: Path, shape: str) -> None:
+    """Make an archive."""
     for folder, subjects, sessions in SHAPES[shape]:
         command = [sys.executable, str(MAKE), str(root / folder)]
         command += ["--subjects", str(subjects), "--sessions", str(sessions)]
         command += ["--files", str(FILES), *(["--flat"] if folder else [])]
         (root / folder).mkdir(parents=True, exist_ok=True)
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        n_files += subjects * sessions * FILES
-    return n_files
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, help="on a disk with room and inodes")
+    parser.add_argument("--folder", type=Path, required=True, help="on a disk with many inodes")
+    parser.add_argument("--keep", action="store_true", help="keep the archives, and use them again")
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
@@ -54,10 +54,12 @@ def main() -> None:
     print("| archive | files | datasets | seconds | min to max | files/s | slowest shard (s) |")
     print("|---|---:|---:|---:|---:|---:|---:|", flush=True)
     for shape in options.shapes:
+        root = options.folder / re.sub(r"\W+", "-", shape)
+        n_files = FILES * sum(subjects * sessions for _, subjects, sessions in SHAPES[shape])
+        if not root.exists():
+            make(root, shape)
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            root, out_dir = Path(folder, "archive"), Path(folder, "tables")
-            root.mkdir()
-            n_files = make(root, shape)
+            out_dir = Path(folder, "tables")
             command = [sys.executable, "-m", "polars_alf", "index", str(root), "--json", "--quiet"]
             command += ["--out-dir", str(out_dir)]
             seconds = []
@@ -75,6 +77,8 @@ def main() -> None:
                 f"| {min(times):.2f} to {max(times):.2f} | {n_files / median:,.0f} | {slowest} |",
                 flush=True,
             )
+        if not options.keep:
+            shutil.rmtree(root)
 
 
 if __name__ == "__main__":
