@@ -18,7 +18,7 @@ import storage
 from trees import TWO_LABS, make_tree
 
 QUICK = ("--files", "80", "--threads", "1", "--duration", "0.02", "--repeats", "1")
-PATIENCE = 120
+PATIENCE = 300
 
 
 @pytest.fixture(autouse=True)
