@@ -150,7 +150,7 @@ def run_tasks(
         )
         yield from parallel(joblib.delayed(function)(task) for task in tasks)
     else:
-        with _open_processes(n_jobs - 1) as pool:
+        with open_processes(n_jobs - 1) as pool:
             results = _run_here_and_there(function, tasks, pool, 2 * (n_jobs - 1))
             yield from _in_order(results) if ordered else (result for _, result in results)
 
@@ -165,7 +165,14 @@ def one_ahead(items: Iterator[Item]) -> Iterator[Item]:
 
 
 @contextmanager
-def _open_processes(n_processes: int) -> Iterator[Pool]:
+def open_processes(n_processes: int) -> Iterator[Pool]:
+    """Yield a pool of processes, which start as they are needed; at the end they are killed.
+
+    Raises
+    ------
+    ScanError
+        One of them was killed.
+    """
     from joblib.externals.loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 
     pool = ProcessPoolExecutor(
