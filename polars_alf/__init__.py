@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from polars_alf._version import __version__
 
 if TYPE_CHECKING:
+    from polars_alf.benching import StorageReport, bench_storage
     from polars_alf.comparing import TableDifferences, compare_tables
     from polars_alf.indexing import index_archive
     from polars_alf.merging import MergedTables, merge_tables
@@ -24,10 +25,12 @@ _MODULES = {
     "IndexReport": "reports",
     "MergedTables": "merging",
     "Progress": "progress",
+    "StorageReport": "benching",
     "TableDifferences": "comparing",
     "TableSummary": "summarizing",
     "Verification": "verifying",
     "apply_removals": "pruning",
+    "bench_storage": "benching",
     "compare_tables": "comparing",
     "full_path": "parts",
     "index_archive": "indexing",
@@ -59,11 +62,13 @@ __all__ = [
     "IndexReport",
     "MergedTables",
     "Progress",
+    "StorageReport",
     "TableDifferences",
     "TableSummary",
     "Verification",
     "__version__",
     "apply_removals",
+    "bench_storage",
     "compare_tables",
     "full_path",
     "index_archive",

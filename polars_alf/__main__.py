@@ -1,6 +1,17 @@
-"""Run the command line with ``python -m polars_alf``."""
+"""The command, also as ``python -m polars_alf``."""
 
-from polars_alf.cli import main
+import sys
+
+
+def main() -> None:
+    """Load the command line, which takes half a second, and run it."""
+    try:
+        from polars_alf import cli
+    except KeyboardInterrupt:
+        print("interrupted; nothing was begun", file=sys.stderr)
+        sys.exit(130)
+    cli.main()
+
 
 if __name__ == "__main__":
     main()

@@ -110,7 +110,12 @@ def _check_root(root: str | os.PathLike[str]) -> Path:
     return path
 
 
-def check_folder(folder: str | os.PathLike[str], *, to_write: bool = True) -> Path:
+def check_folder(
+    folder: str | os.PathLike[str],
+    *,
+    to_write: bool = True,
+    what: str = "the folder for the tables",
+) -> Path:
     """Return the absolute path of the folder for the tables, if it can be written to, or is there.
 
     Raises
@@ -118,14 +123,12 @@ def check_folder(folder: str | os.PathLike[str], *, to_write: bool = True) -> Pa
     ArchiveNotFoundError, ArchiveNotADirectoryError, ArchivePermissionError
         It cannot.
     """
-    path = _resolve(folder, "the folder for the tables")
+    path = _resolve(folder, what)
     if not path.exists():
         cure = "make it, or give another" if to_write else "give another"
-        raise ArchiveNotFoundError(f"the folder for the tables {path} does not exist; {cure}")
+        raise ArchiveNotFoundError(f"{what} {path} does not exist; {cure}")
     if not path.is_dir():
-        raise ArchiveNotADirectoryError(
-            f"the folder for the tables {path} is a file; give a folder"
-        )
+        raise ArchiveNotADirectoryError(f"{what} {path} is a file; give a folder")
     if not to_write:
         return path
     try:
@@ -135,8 +138,7 @@ def check_folder(folder: str | os.PathLike[str], *, to_write: bool = True) -> Pa
     except OSError as error:
         raise ArchivePermissionError(
             error.errno,
-            f"the folder for the tables {path} cannot be written to: {error.strerror}; give "
-            "another one",
+            f"{what} {path} cannot be written to: {error.strerror}; give another one",
         ) from error
 
 

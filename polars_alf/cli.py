@@ -18,13 +18,16 @@ import typer
 
 import polars_alf
 from polars_alf import rendering, store
-from polars_alf.commands import tables
+from polars_alf.commands import bench, tables
+from polars_alf.commands.bench import take_advice
 from polars_alf.commands.shared import (
+    AUTO,
     EXIT_FAILED,
     EXIT_INCOMPLETE,
     EXIT_USAGE,
     Folder,
     Jobs,
+    JobsOrAuto,
     Lines,
     ProgressKind,
     Quiet,
@@ -48,6 +51,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(tables.app)
+app.add_typer(bench.app, name="bench")
 
 
 def main() -> None:
@@ -109,7 +113,7 @@ def index(
             show_default=False,
         ),
     ] = None,
-    jobs: Jobs = None,
+    jobs: JobsOrAuto = None,
     executor: Annotated[
         str | None,
         typer.Option(metavar="|".join(EXECUTORS), help="Where workers run.", show_default=False),
@@ -195,6 +199,8 @@ def index(
     """
     if cluster and executor:
         raise OptionError("--executor is for this machine; give either that or --cluster")
+    if jobs == AUTO:
+        jobs, threads = (None, threads) if cluster else take_advice(root, threads, quiet=quiet)
     again = "the tables are whole; the same command goes on from here"
     showing = showing_progress(quiet, progress)
     with saying_warnings(), interruptible(again), showing as callback:

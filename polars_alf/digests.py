@@ -13,6 +13,8 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import xxhash
 
+from polars_alf.waiting import wait_for
+
 Algorithm = Literal["md5", "xxh3_128"]
 ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
 
@@ -102,7 +104,7 @@ def digest_files(
         return [*map(digest, paths)]
     pool = ThreadPoolExecutor(threads)
     try:
-        return [*pool.map(digest, paths)]
+        return [wait_for(future) for future in [pool.submit(digest, path) for path in paths]]
     finally:
         # After an interrupt, files that are being read end with their next piece.
         is_stopped.set()

@@ -102,6 +102,18 @@ class MissingExtraError(PolarsAlfError, ImportError):
     """A feature needs a package of an extra that is not installed."""
 
 
+class BenchError(PolarsAlfError, OSError):
+    """A storage system cannot be measured, or what that made cannot be removed."""
+
+
+class StorageFullError(BenchError):
+    """A storage system has too little room to be measured."""
+
+
+class ResultError(PolarsAlfError, ValueError):
+    """A saved result of measuring cannot be read."""
+
+
 class ScanError(PolarsAlfError, RuntimeError):
     """The run failed as a whole: the archive went away, or a worker was killed."""
 

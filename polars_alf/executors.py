@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import queue
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor as Pool
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, get_args
 
 from polars_alf.errors import OptionError, ScanError
+from polars_alf.waiting import take_from, wait_for
 
 # joblib takes a tenth of a second to load, and few tasks need none of it.
 if TYPE_CHECKING:
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 Executor = Literal["serial", "threads", "processes"]
 EXECUTORS: tuple[Executor, ...] = get_args(Executor)
 Workers: TypeAlias = "Executor | Cluster"
+
+_WATCH_SECONDS = 1
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -145,7 +150,7 @@ def run_tasks(
         )
         yield from parallel(joblib.delayed(function)(task) for task in tasks)
     else:
-        with _open_processes(n_jobs - 1) as pool:
+        with open_processes(n_jobs - 1) as pool:
             results = _run_here_and_there(function, tasks, pool, 2 * (n_jobs - 1))
             yield from _in_order(results) if ordered else (result for _, result in results)
 
@@ -154,19 +159,27 @@ def one_ahead(items: Iterator[Item]) -> Iterator[Item]:
     """Yield items while a thread has the following one made; None ends them."""
     with ThreadPoolExecutor(1) as pool:
         following = pool.submit(next, items, None)
-        while (item := following.result()) is not None:
+        while (item := wait_for(following)) is not None:
             following = pool.submit(next, items, None)
             yield item
 
 
 @contextmanager
-def _open_processes(n_processes: int) -> Iterator[Pool]:
+def open_processes(n_processes: int) -> Iterator[Pool]:
+    """Yield a pool of processes, which start as they are needed; at the end they are killed.
+
+    Raises
+    ------
+    ScanError
+        One of them was killed.
+    """
     from joblib.externals.loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 
     pool = ProcessPoolExecutor(
         n_processes,
-        # Should this process be killed, the others must not outlive it for long.
         timeout=20,
+        initializer=_end_with,
+        initargs=(os.getpid(),),
         # There is a worker for each processor already.
         env=None if "POLARS_MAX_THREADS" in os.environ else {"POLARS_MAX_THREADS": "1"},
     )
@@ -179,6 +192,18 @@ def _open_processes(n_processes: int) -> Iterator[Pool]:
         ) from error
     finally:
         pool.shutdown(wait=True, kill_workers=True)
+
+
+def _end_with(caller: int) -> None:
+    """Have this process end when the one that started it is killed, whatever it is at."""
+
+    def watch() -> None:
+        while os.getppid() == caller:
+            time.sleep(_WATCH_SECONDS)
+        os._exit(1)
+
+    if sys.platform != "win32":  # where it stays the child of what is gone
+        threading.Thread(target=watch, daemon=True).start()
 
 
 def _run_here_and_there(
@@ -218,7 +243,7 @@ def _run_here_and_there(
             yield position, function(task)
             n_left -= 1
         while n_left and (taken is None or not done.empty()):
-            position, future = done.get()
+            position, future = take_from(done)
             yield position, future.result()
             n_left -= 1
 

@@ -2,6 +2,9 @@
  *
  * SLOW_PREFIX    path of the directory at and below which calls are slow
  * SLOW_US        microseconds that each call takes longer
+ * SLOW_AT_A_TIME how many slow calls are served at a time, those of all processes together, while
+ *                the others wait; by default all are
+ * SLOW_GATE      name of the semaphore for that, which begins with a slash
  * SLOW_READDIR   "call": each readdir() is slow, which C libraries call once an entry (default);
  *                "buffer": only the first of a directory and each 500th, about as often as the
  *                system is asked for a buffer of entries
@@ -15,6 +18,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <semaphore.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +36,7 @@ enum { MOST_DESCRIPTORS = 65536, ENTRIES_IN_BUFFER = 500 };
 static const char *prefix, *hang, *hang_in;
 static long slow_us, hang_s = 3600;
 static int by_buffer;
+static sem_t *gate;
 /* What directories are open, by descriptor: 1 slow, 2 hangs; and how many entries were read. */
 static unsigned char kinds[MOST_DESCRIPTORS];
 static unsigned entries[MOST_DESCRIPTORS];
@@ -43,6 +48,8 @@ __attribute__((constructor)) static void read_settings(void)
     hang_in = getenv("SLOW_HANG_IN");
     if (getenv("SLOW_US")) slow_us = atol(getenv("SLOW_US"));
     if (getenv("SLOW_HANG_S")) hang_s = atol(getenv("SLOW_HANG_S"));
+    if (getenv("SLOW_AT_A_TIME"))
+        gate = sem_open(getenv("SLOW_GATE"), O_CREAT, 0600, atoi(getenv("SLOW_AT_A_TIME")));
     by_buffer = getenv("SLOW_READDIR") && !strcmp(getenv("SLOW_READDIR"), "buffer");
 }
 
@@ -65,8 +72,11 @@ static void delay(int kind, const char *call)
     if (kind == 2 && (!hang_in || !strcmp(hang_in, call))) {
         struct timespec longer = {hang_s, 0};
         nanosleep(&longer, NULL);
-    } else if (kind && slow_us)
+    } else if (kind && slow_us) {
+        if (gate) sem_wait(gate);
         nanosleep(&time, NULL);
+        if (gate) sem_post(gate);
+    }
 }
 
 static void delay_path(const char *path, const char *call)

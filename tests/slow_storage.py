@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import sys
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +26,8 @@ def find_obstacle() -> str | None:
 def build_library(folder: Path) -> Path:
     """Compile the library into a folder."""
     library = folder / "slow_storage.so"
-    command = ["cc", "-O2", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, SOURCE, "-ldl"]
+    command = ["cc", "-O2", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, SOURCE]
+    command += ["-ldl", "-lpthread"]
     subprocess.run(command, check=True)
     return library
 
@@ -45,6 +49,16 @@ def slow_down(
         "SLOW_US": str(round(milliseconds * 1000)),
         "SLOW_READDIR": readdir,
     }
+
+
+@contextlib.contextmanager
+def serve_at_a_time(n_calls: int) -> Iterator[dict[str, str]]:
+    """Yield the environment, beside that of `slow_down`, which has so many calls served."""
+    name = f"polars_alf_test_{uuid.uuid4().hex}"
+    try:
+        yield {"SLOW_AT_A_TIME": str(n_calls), "SLOW_GATE": f"/{name}"}
+    finally:
+        Path(f"/dev/shm/sem.{name}").unlink(missing_ok=True)
 
 
 def hang(

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "polars_alf"
 LAYERS = [
     {"errors", "_version"},
     {"spec"},
-    {"schema", "progress", "paths", "cluster", "seals"},
+    {"schema", "progress", "paths", "cluster", "seals", "waiting"},
     {"sources", "ids", "digests", "layout", "shards", "executors", "tablefiles"},
     {"tables", "store", "checks", "parts"},
     {"spool"},
@@ -26,7 +26,7 @@ LAYERS = [
     {"indexing", "walking"},
     {"pruning", "comparing", "summarizing", "querying"},
     {"merging", "verifying"},
-    {"rendering", "cache"},
+    {"rendering", "cache", "benching"},
     {"one", "commands"},
     {"cli"},
     {"__main__"},
@@ -71,8 +71,8 @@ def test_imports_point_to_lower_layers(path: Path) -> None:
 def test_import_loads_no_pandas_one_or_dask() -> None:
     code = (
         "import polars_alf, sys; "
-        "print([m for m in ('pandas', 'one', 'dask', 'distributed', 'typer', 'rich') "
-        "if m in sys.modules])"
+        "print([m for m in ('pandas', 'one', 'dask', 'distributed', 'typer', 'rich', "
+        "'scipy', 'altair') if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.strip() == "[]", result.stderr

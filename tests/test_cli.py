@@ -328,3 +328,18 @@ def test_interrupt_leaves_the_old_tables(archive: Path, stop: signal.Signals) ->
     assert "interrupted" in stderr
     assert "Traceback" not in stderr
     assert (archive / "datasets.pqt").read_bytes() == before
+
+
+def test_an_interrupt_while_loading_is_told_in_a_line() -> None:
+    code = """
+import sys
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "polars": raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupting())
+from polars_alf.__main__ import main
+main()
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (130, "")
+    assert result.stderr == "interrupted; nothing was begun\n"

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
+import time
+from pathlib import Path
 
+import psutil
 import pytest
 
 from polars_alf.errors import ScanError
@@ -22,6 +26,16 @@ def fail(number: int) -> int:
 
 def name_process(number: int) -> int:
     return os.getpid()
+
+
+def note_process(task: tuple[str, int]) -> int:
+    """Leave this process's number in a folder, and stay; the caller is killed when three have."""
+    folder, caller = task
+    Path(folder, str(os.getpid())).touch()
+    while os.getpid() != caller or len(os.listdir(folder)) < 3:
+        time.sleep(0.1)
+    os.kill(caller, signal.SIGKILL)
+    return caller
 
 
 def end_unless(caller: int) -> int:
@@ -50,6 +64,32 @@ def test_errors_come_through(executor: Executor) -> None:
 def test_a_killed_worker_is_an_error_with_a_cure() -> None:
     with pytest.raises(ScanError, match="fewer jobs"):
         list(run_tasks(end_unless, [os.getpid()] * 4, executor="processes", n_jobs=2))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals there")
+def test_workers_end_with_a_caller_that_is_killed(tmp_path: Path) -> None:
+    code = f"""
+import os, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from polars_alf.executors import run_tasks
+from test_executors import note_process
+tasks = [({str(tmp_path)!r}, os.getpid())] * 8
+list(run_tasks(note_process, tasks, executor="processes", n_jobs=3))
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
+    noted = [int(path.name) for path in tmp_path.iterdir()]
+    assert len(noted) == 3
+    deadline = time.monotonic() + 30
+    while any(_is_running(process) for process in noted) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(_is_running(process) for process in noted)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_the_caller_is_the_first_of_its_workers() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -32,6 +32,30 @@ Root = Annotated[
 Jobs = Annotated[
     int | None,
     typer.Option(min=1, help="Workers; one a processor by default.", show_default=False),
+]
+AUTO = "auto"
+
+
+def parse_jobs(text: str) -> int | str:
+    """Return a number of workers, or `AUTO`."""
+    if text == AUTO:
+        return text
+    try:
+        if int(text) >= 1:
+            return int(text)
+    except ValueError:
+        pass
+    raise typer.BadParameter(f"{text!r} is neither a number from 1 on nor {AUTO!r}")
+
+
+JobsOrAuto = Annotated[
+    Any,
+    typer.Option(
+        metavar=f"N|{AUTO}",
+        parser=parse_jobs,
+        help="Workers; one a processor by default; auto takes what bench has found best.",
+        show_default=False,
+    ),
 ]
 Folder = Annotated[
     Path, typer.Argument(metavar="FOLDER", help="Folder of the tables.", show_default=False)

@@ -127,7 +127,7 @@ class Meter:
     def _restart(self) -> None:
         self._start = time.perf_counter()
         # Of the whole process: a thread that waits for Python's lock does not wait for storage.
-        self._work = time.process_time() + _read_delay()
+        self._work = time.process_time() + read_delay()
         self.n_calls = 0
 
     def count(self, n_calls: int) -> bool:
@@ -143,7 +143,7 @@ class Meter:
         return (self._work - work) / seconds, n_calls / seconds
 
 
-def _read_delay() -> float:
+def read_delay() -> float:
     """Return the seconds that this thread waited for a processor; 0 where the system is silent.
 
     Other processes may take the processor away. That is nothing that threads would help against.

@@ -1,0 +1,110 @@
+"""The file system that a path lies on, and the machine that looks at it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from polars_alf.executors import count_workers
+
+_MOUNTS = Path("/proc/self/mountinfo")
+_OCTAL = re.compile(r"\\([0-7]{3})")
+_UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A file system, and where it is mounted.
+
+    Parameters
+    ----------
+    point
+        The folder that it is mounted on.
+    file_system
+        Its type, such as ``ext4``, ``nfs4`` or ``lustre``.
+    source
+        What is mounted: a device, or the server and what it exports.
+    options
+        Of the mount, and of the file system, as the system spells them.
+    """
+
+    point: str
+    file_system: str
+    source: str
+    options: str
+
+
+def find_mount(path: Path) -> Mount:
+    """Return the mount that a path, absolute and without links, lies on.
+
+    Where the system does not tell (it does on Linux), only the mount's folder is known.
+    """
+    try:
+        lines = _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        lines = []
+    above = {str(path), *map(str, path.parents)}
+    mount = choose_mount(lines, above)
+    if mount:
+        return mount
+    point = next((folder for folder in (path, *path.parents) if folder.is_mount()), path)
+    return Mount(str(point), _UNKNOWN, _UNKNOWN, "")
+
+
+def choose_mount(lines: Iterable[str], above: set[str]) -> Mount | None:
+    """Return the innermost mount among folders, from the lines of Linux's ``mountinfo``.
+
+    Parameters
+    ----------
+    lines
+        ``id parent device root point options [tag...] - type source options`` each.
+    above
+        A path and all folders above it.
+    """
+    found = None
+    for line in lines:
+        fields, _, rest = line.partition(" - ")
+        point = _unescape(fields.split(" ")[4])
+        # The later of two on the same folder hides the earlier.
+        if point in above and (found is None or len(point) >= len(found.point)):
+            file_system, source, options = rest.split(" ", 2)
+            every = ",".join(dict.fromkeys([*fields.split(" ")[5].split(","), *options.split(",")]))
+            found = Mount(point, file_system, _unescape(source), every)
+    return found
+
+
+def describe_machine() -> dict[str, str | int | float]:
+    """Return what is known of this machine: system, kernel, processors, memory (bytes)."""
+    return {
+        "host": platform.node(),
+        "system": platform.system(),
+        "kernel": platform.release(),
+        "cpu": _name_processor(),
+        "n_cpus": count_workers(None),
+        "memory_bytes": _count_memory(),
+        "python": platform.python_version(),
+    }
+
+
+def _unescape(text: str) -> str:
+    return _OCTAL.sub(lambda match: chr(int(match[1], 8)), text)
+
+
+def _name_processor() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    match = re.search(r"^(?:model name|Model|cpu model)\s*:\s*(.+)$", text, re.MULTILINE)
+    return match[1].strip() if match else platform.processor() or platform.machine()
+
+
+def _count_memory() -> int:
+    if sys.platform == "win32":
+        return 0
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
