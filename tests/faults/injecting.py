@@ -135,6 +135,7 @@ def run_worker(
     *,
     more: bool = False,
     uid: int | None = None,
+    is_rehearsed: bool = True,
 ) -> Ended:
     """Run a command within limits.
 
@@ -148,8 +149,10 @@ def run_worker(
         Whether limits are beyond what is in use when the command begins.
     uid
         The user to be.
+    is_rehearsed
+        Whether all is loaded before.
     """
-    with start_worker(arguments) as worker:
+    with start_worker(arguments, is_rehearsed=is_rehearsed) as worker:
         n_used = 1 + max(int(n) for n in os.listdir(f"/proc/{worker.pid}/fd")) if more else 0
         for limit, value in (limits or {}).items():
             resource.prlimit(worker.pid, limit, (value + n_used, value + n_used))
