@@ -52,8 +52,11 @@ SHARED = "tests/hostile/test_shared_machine.py"
 
 CALLS = "tests/faults/test_calls.py::test_a_call_fails"
 STORAGE = "tests/faults/test_storage.py"
+PART = f"{STORAGE}::test_a_part_of_the_archive_fails"
 KILLS = "tests/faults/test_kills.py"
+STEP = f"{KILLS}::test_a_run_is_killed_at_a_step"
 TOGETHER = "tests/faults/test_together.py"
+READERS = f"{TOGETHER}::test_readers_see_one_generation_and_whole_files"
 MOVING = "tests/faults/test_moving.py"
 
 MUTATIONS = [
@@ -249,28 +252,31 @@ MUTATIONS = [
         "polars_alf/sources/listing.py",
         "        into.report(path, IssueKind.UNREADABLE_FILE, message, error.errno)\n",
         "        str(message)\n",
-        (f"{STORAGE}::test_a_part_of_the_archive_fails",),
+        (
+            f"{PART}[serial-stat-ESTALE-a/Subjects/S2/2020-01-02]",
+            f"{PART}[threads-stat-ELOOP-b/Subjects/S1]",
+        ),
     ),
     Mutation(
         "what could not be listed counts as removed",
         "polars_alf/snapshots.py",
         "kinds = [str(kind) for kind in HIDING]",
         "kinds = []",
-        (f"{STORAGE}::test_a_part_of_the_archive_fails",),
+        (f"{PART}[serial-open-EIO-a/Subjects/S1/2020-01-01/001]",),
     ),
     Mutation(
         "ids are new where the old ones cannot be read",
         "polars_alf/store.py",
         "    if unread and not found:\n",
         "    if False:\n",
-        (f"{STORAGE}::test_ids_are_kept_though_what_names_them_cannot_be_read",),
+        (f"{STORAGE}::test_ids_are_kept_though_what_names_them_cannot_be_read[EIO-open]",),
     ),
     Mutation(
         "a full disk is no error of ours",
         "polars_alf/indexing.py",
         "    except OSError as error:\n        raise OutputError(",
         "    except PermissionError as error:\n        raise OutputError(",
-        (f"{STORAGE}::test_a_disk_that_fills_up",),
+        (f"{STORAGE}::test_a_disk_that_fills_up[serial-36]",),
     ),
     Mutation(
         "what could not be replaced stays in the state",
@@ -284,7 +290,7 @@ MUTATIONS = [
         "polars_alf/merging/flow.py",
         "        runs.discard_all(folder)\n",
         "",
-        (f"{KILLS}::test_a_run_is_killed_at_a_step",),
+        (f"{STEP}[1-merge]", f"{STEP}[2-merge]"),
     ),
     Mutation(
         "tables are put in place without a journal",
@@ -292,28 +298,28 @@ MUTATIONS = [
         "            _write_durably(self._state / _JOURNAL, json.dumps(journal))\n"
         "            recover(self.folder)\n",
         "            _put_in_place(self.folder, self.path)\n",
-        (f"{KILLS}::test_a_run_is_killed_at_a_step",),
+        (f"{STEP}[0-refresh]", f"{STEP}[0-merge]"),
     ),
     Mutation(
         "removals are not announced",
         "polars_alf/pruning/applying.py",
         '    log.write({"event": _ANNOUNCEMENT, **row} for row in batch)\n',
         "",
-        (f"{KILLS}::test_a_prune_is_killed", f"{KILLS}::test_a_run_is_killed_at_a_step"),
+        (f"{KILLS}::test_a_prune_is_killed", f"{STEP}[1-prune]"),
     ),
     Mutation(
         "tables are written where they are read",
         "polars_alf/commits.py",
         "            staged.replace(final)\n",
         "            final.write_bytes(staged.read_bytes())\n            staged.unlink()\n",
-        (f"{TOGETHER}::test_readers_see_one_generation_and_whole_files",),
+        (f"{READERS}[bytes-index]",),
     ),
     Mutation(
         "tables may be of two generations",
         "polars_alf/store.py",
         "    if len(ours) > 1:\n",
         "    if False:\n",
-        (f"{TOGETHER}::test_readers_see_one_generation_and_whole_files",),
+        (f"{READERS}[cache-index]", f"{READERS}[cache-quick]"),
     ),
     Mutation(
         "readers do not wait for ONE",
