@@ -252,10 +252,7 @@ MUTATIONS = [
         "polars_alf/sources/listing.py",
         "        into.report(path, IssueKind.UNREADABLE_FILE, message, error.errno)\n",
         "        str(message)\n",
-        (
-            f"{PART}[serial-stat-ESTALE-a/Subjects/S2/2020-01-02]",
-            f"{PART}[threads-stat-ELOOP-b/Subjects/S1]",
-        ),
+        (f"{PART}[ahead-stat-ENAMETOOLONG-a/Subjects/S1/2020-01-01/001]",),
     ),
     Mutation(
         "what could not be listed counts as removed",
@@ -270,13 +267,6 @@ MUTATIONS = [
         "    if unread and not found:\n",
         "    if False:\n",
         (f"{STORAGE}::test_ids_are_kept_though_what_names_them_cannot_be_read[EIO-open]",),
-    ),
-    Mutation(
-        "a full disk is no error of ours",
-        "polars_alf/indexing.py",
-        "    except OSError as error:\n        raise OutputError(",
-        "    except PermissionError as error:\n        raise OutputError(",
-        (f"{STORAGE}::test_a_disk_that_fills_up[serial-36]",),
     ),
     Mutation(
         "what could not be replaced stays in the state",

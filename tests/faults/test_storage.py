@@ -54,8 +54,9 @@ def list_parts() -> list[tuple[str, str, str, str]]:
         for i, workers in enumerate(WORKERS)
         for j, operation in enumerate(("open", "readdir", "stat"))
         for k, error in enumerate(errors)
-        for n, place in enumerate(PLACES)
-        if IS_FULL or (k == (i + 4 * j) % 6 and n == (i + j) % 5)
+        # Of folders nobody asks for more than their names.
+        for n, place in enumerate(PLACES[:2] if operation == "stat" else PLACES)
+        if IS_FULL or (k == (i + 4 * j) % 6 and n == (i + j) % (2 if operation == "stat" else 5))
     ]
 
 
@@ -71,9 +72,8 @@ def test_a_part_of_the_archive_fails(
     )
     assert ended.injected
     check_ended(scene, ended)
-    if operation != "stat":
-        assert ended.code == 0
-        assert '"issues": {}' not in ended.stdout
+    assert ended.code == 0
+    assert '"issues": {}' not in ended.stdout
 
 
 @needs_strace
