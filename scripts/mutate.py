@@ -309,7 +309,7 @@ MUTATIONS = [
         "polars_alf/store.py",
         "    if len(ours) > 1:\n",
         "    if False:\n",
-        (f"{READERS}[cache-index]", f"{READERS}[cache-quick]"),
+        ("tests/test_cache_loading.py::test_tables_of_two_generations",),
     ),
     Mutation(
         "readers do not wait for ONE",
