@@ -9,9 +9,11 @@ leaves the tables as they were.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
+import stat
 import tempfile
 import time
 import uuid
@@ -22,12 +24,12 @@ from pathlib import Path
 import filelock
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from polars_alf import spool
 from polars_alf.errors import ArchiveBusyError, ArchivePermissionError, CommitError, TableError
 from polars_alf.runs import RUN
 from polars_alf.schema import CHANGES, CONFLICTS
+from polars_alf.seals import sealed_writer
 from polars_alf.store import (
     STATE_DIR,
     TABLES,
@@ -115,18 +117,15 @@ class Staging:
         schema = table_schema(name, n_rows, self.origin, with_index=self._with_index, more=more)
         path = table_path(self.path, name)
         written = 0
-        with path.open("wb") as file:
-            with pq.ParquetWriter(
-                file,
-                schema,
-                use_dictionary=[c for c in schema.names if c not in _ALL_DIFFERENT],
-                compression="snappy",
-            ) as writer:
-                for frame in frames:
-                    writer.write_table(_to_arrow(frame, schema), row_group_size=len(frame) or 1)
-                    written += len(frame)
-            file.flush()
-            os.fsync(file.fileno())
+        with sealed_writer(
+            path,
+            schema,
+            use_dictionary=[c for c in schema.names if c not in _ALL_DIFFERENT],
+            compression="snappy",
+        ) as write:
+            for frame in frames:
+                write(_to_arrow(frame, schema))
+                written += len(frame)
         if n_rows is not None and written != n_rows:
             raise TableError(f"{written} rows came for the table {name} instead of {n_rows}")
         return written
@@ -364,6 +363,7 @@ def locked_state(folder: Path, *, patience: float = _STALE_SECONDS + 5) -> Itera
     lock = filelock.FileLock(state / "lock")
     try:
         state.mkdir(exist_ok=True)
+        _check_link(state)
         lock.acquire(blocking=False)
     except filelock.Timeout:
         raise ArchiveBusyError(
@@ -381,6 +381,20 @@ def locked_state(folder: Path, *, patience: float = _STALE_SECONDS + 5) -> Itera
         yield
     finally:
         lock.release()
+
+
+def _check_link(state: Path) -> None:
+    """Check that no other user has put a link in the place of the state.
+
+    Raises
+    ------
+    PermissionError
+        One has: what we write and remove there could be what that user wants written and removed.
+    """
+    status = state.lstat()
+    is_link = os.name == "posix" and stat.S_ISLNK(status.st_mode)
+    if is_link and status.st_uid not in (0, os.geteuid()):
+        raise PermissionError(errno.EPERM, f"it is a link of another user, {status.st_uid}")
 
 
 def sync_directory(path: Path) -> None:

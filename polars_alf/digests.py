@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -51,13 +53,15 @@ def digest_file(
     Raises
     ------
     OSError
-        The file cannot be read.
+        The file cannot be read, or is none: a FIFO, say, or a device without an end.
     """
     digests = [_NEW[algorithm]() for algorithm in algorithms]
     buffer = bytearray(_CHUNK)
     view = memoryview(buffer)
     descriptor = os.open(path, _FLAGS)
     with os.fdopen(descriptor, "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no file any more", path)
         while n_bytes := file.readinto(buffer):
             for digest in digests:
                 digest.update(view[:n_bytes])

@@ -14,6 +14,10 @@ from polars_alf.schema import ORIGIN
 
 Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
+# Absolute, or with a part that is no name, or one that would end the text for the system.
+_UNSAFE = r"(?:^|/)\.{0,2}(?:/|$)|\x00"
+_UNSAFE_NAME = r"/|\x00|^\.{1,2}$"
+
 
 def join_sessions(datasets: Frame, sessions: pl.DataFrame | pl.LazyFrame) -> Frame:
     """Give each dataset the columns of its session.
@@ -107,7 +111,7 @@ def full_path(root: str | os.PathLike[str] | pl.Expr, *, lab_folders: bool = Tru
     polars.Expr
         ``full_path``, String: ``root/[lab/Subjects/]subject/date/number/rel_path`` with numbers
         of three digits, to be used on datasets with their sessions (`join_sessions`). Null where
-        the session is not known.
+        the session is not known, and where the path would lead out of its session.
     """
     if isinstance(root, pl.Expr):
         start = root.str.strip_suffix("/") + "/"
@@ -117,8 +121,13 @@ def full_path(root: str | os.PathLike[str] | pl.Expr, *, lab_folders: bool = Tru
     else:
         raise OptionError(f"the root {root!r} is no path; give one, or an expression")
     lab = pl.col("lab").fill_null("")
+    is_safe = ~pl.any_horizontal(
+        expr_is_unsafe(pl.col("rel_path")),
+        lab.str.contains(_UNSAFE_NAME),
+        pl.col("subject").str.contains(_UNSAFE_NAME),
+    )
     folders = pl.when(lab != "").then(lab + "/Subjects/").otherwise(pl.lit(""))
-    return pl.concat_str(
+    path = pl.concat_str(
         start,
         folders if lab_folders else pl.lit(""),
         pl.concat_str(
@@ -128,7 +137,13 @@ def full_path(root: str | os.PathLike[str] | pl.Expr, *, lab_folders: bool = Tru
             pl.col("rel_path"),
             separator="/",
         ),
-    ).alias("full_path")
+    )
+    return pl.when(is_safe).then(path).alias("full_path")
+
+
+def expr_is_unsafe(rel_path: pl.Expr) -> pl.Expr:
+    """Tell whether a path could lead out of its session."""
+    return rel_path.is_null() | rel_path.str.contains(_UNSAFE)
 
 
 def _lazy(frame: pl.DataFrame | pl.LazyFrame, needed: Sequence[str]) -> pl.LazyFrame:

@@ -8,7 +8,7 @@ from itertools import accumulate
 
 import pathspec
 
-CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 """Characters that break a path over lines, or move a terminal's cursor."""
 
 

@@ -21,6 +21,8 @@ from polars_alf.errors import (
 )
 from polars_alf.formats import today_columns
 from polars_alf.schema import ORIGIN
+from polars_alf.seals import CURE
+from polars_alf.tablefiles import scan_table
 
 Tables: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
 
@@ -42,8 +44,9 @@ def scan_sessions(tables: Tables) -> pl.LazyFrame:
         ``origin``, the folder of the row's tables: absolute, links resolved. ``id`` is String,
         whatever the version of ONE that wrote the table. Rows are in the order of the folders
         (those of a pattern by name), and in each in the order of its file. Nothing but the
-        schema is read before the frame is collected, and only the columns and the row groups
-        that it needs then. A filter on ``origin`` spares no reading: give the folders instead.
+        schema is read before the frame is collected, and only the columns that it needs then and,
+        of tables that we wrote, the row groups. A filter on ``origin`` spares no reading: give
+        the folders instead.
 
     Raises
     ------
@@ -57,8 +60,8 @@ def scan_sessions(tables: Tables) -> pl.LazyFrame:
         A table lacks a column that it cannot do without.
     TableError
         A table cannot be read, or a column has a type that does not fit, or not that of the same
-        name in other tables. Damage among the rows shows when they are read, as an error of
-        Polars, and so does a value of ``qc`` that is no outcome.
+        name in other tables. Damage among the rows shows when they are read, and so does a
+        value of ``qc`` that is no outcome, as an error of Polars.
     TornPairError
         The two tables of a folder are of different runs.
     """
@@ -107,13 +110,11 @@ def _scan_table(folder: Path, name: str) -> pl.LazyFrame:
             "index an archive into it"
         )
     header = headers[name]
-    frame = pl.scan_parquet(header.path, glob=False, hive_partitioning=False)
+    frame = scan_table(header.path)
     try:
         columns = today_columns(name, frame.collect_schema(), header.index)
-    except pl.exceptions.PolarsError as error:
-        raise TableError(f"{header.path} is no readable table: {error}; {store.CURE}") from error
     except TableError as error:
-        raise type(error)(f"{header.path} is no table of {name}: {error}; {store.CURE}") from error
+        raise type(error)(f"{header.path} is no table of {name}: {error}; {CURE}") from error
     return frame.select(**columns)
 
 

@@ -7,6 +7,7 @@ of modification and inode of its file are the same.
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 from collections.abc import Sequence
@@ -322,5 +323,8 @@ def _write(path: Path, table: pa.Table) -> None:
 
 
 def _read(path: Path) -> pl.DataFrame:
+    # Damage to a file of Arrow can end the process that uses its rows.
+    if not spool.is_whole(path):
+        raise OSError(errno.EIO, "it is not what was written", str(path))
     with path.open("rb") as file:
         return pl.DataFrame(pa.ipc.open_stream(file).read_all())

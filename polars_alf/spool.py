@@ -165,6 +165,12 @@ def read_units(spool: Path) -> Iterator[tuple[str, list[str]]]:
             yield folder.name, found[1]
 
 
+def is_whole(file: Path) -> bool:
+    """Tell whether a file of a shard is as it was when the receipt was written."""
+    found = _read_receipt(file.parent)
+    return found is not None and _has_all(file.parent, {file.name: found[2].get(file.name, "")})
+
+
 def _has_all(folder: Path, digests: Mapping[str, str]) -> bool:
     try:
         return all(_digest(folder / name) == digest for name, digest in digests.items())
@@ -184,5 +190,5 @@ def _read_receipt(folder: Path) -> tuple[Receipt, list[str], dict[str, str]] | N
         values = json.loads((folder / _RECEIPT).read_text(encoding="utf-8"))
         receipt = Receipt(**values["receipt"] | {"path": str(folder)})
         return receipt, [str(unit) for unit in values["units"]], dict(values["digests"])
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
+from polars.io.plugins import register_io_source
 
 from polars_alf.errors import (
     ArchiveNotFoundError,
@@ -23,7 +23,9 @@ from polars_alf.errors import (
     TornPairError,
 )
 from polars_alf.schema import DATASETS, SESSIONS
+from polars_alf.seals import CURE
 from polars_alf.spec import QC_NAMES
+from polars_alf.tablefiles import open_table
 
 STATE_DIR = ".polars_alf"
 """Folder of our own state, beside the tables. ONE loads every ``*.pqt`` beside them, so nothing
@@ -31,9 +33,6 @@ of ours may lie there."""
 
 TABLES = {"sessions": SESSIONS, "datasets": DATASETS}
 INDEX = {"sessions": ["id"], "datasets": ["eid", "id"]}
-
-CURE = "restore the file, remove it, or index the archive again"
-"""What helps against a table that cannot be read."""
 
 _KEY = b"polars_alf"
 _ISSUES = "issues.arrow"
@@ -152,12 +151,40 @@ def _scan_state(path: Path, what: str) -> pl.LazyFrame:
             f"{path.parent.parent} has no {what} of an index; give the folder of tables that "
             "polars-alf made"
         )
+    schema = next(_read_batches(path)).schema
+
+    def read(
+        columns: list[str] | None,
+        predicate: pl.Expr | None,
+        n_rows: int | None,
+        batch_size: int | None,
+    ) -> Iterator[pl.DataFrame]:
+        for batch in _read_batches(path):
+            frame = batch if n_rows is None else batch.head(n_rows)
+            n_rows = None if n_rows is None else n_rows - len(frame)
+            found = frame if predicate is None else frame.filter(predicate)
+            yield found if columns is None else found.select(columns)
+
+    return register_io_source(read, schema=schema, is_pure=True)
+
+
+def _read_batches(path: Path) -> Iterator[pl.DataFrame]:
+    """Yield the rows of a file of Arrow, none first.
+
+    Raises
+    ------
+    TableError
+        It cannot be read. Polars itself can crash over a damaged one.
+    """
     try:
-        with pa.ipc.open_file(str(path)):
-            pass
-    except (OSError, pa.ArrowException) as error:
+        with pa.ipc.open_file(str(path)) as reader:
+            yield pl.DataFrame(reader.schema.empty_table())
+            for number in range(reader.num_record_batches):
+                batch = reader.get_batch(number)
+                batch.validate(full=True)
+                yield pl.DataFrame(batch)
+    except (Exception, pl.exceptions.PanicException) as error:
         raise TableError(f"{path} cannot be read: {error}; index again") from error
-    return pl.scan_ipc(path, glob=False)
 
 
 def table_schema(
@@ -290,12 +317,8 @@ def read_header(path: Path) -> TableHeader:
     TableError
         It cannot be read, or is no table.
     """
-    try:
-        return parse_header(path, pq.read_schema(path))
-    except FileNotFoundError as error:
-        raise TableNotFoundError(f"there is no table {path}; index an archive first") from error
-    except (OSError, pa.ArrowException) as error:
-        raise TableError(f"{path} is no readable table: {error}; {CURE}") from error
+    with open_table(path) as table:
+        return parse_header(path, table.parquet.schema_arrow)
 
 
 def parse_header(path: Path, schema: pa.Schema) -> TableHeader:
@@ -361,7 +384,7 @@ def _parse_json(path: Path, schema: pa.Schema, key: bytes) -> dict[str, Any]:
     name = key.decode()
     try:
         parsed = json.loads((schema.metadata or {}).get(key, b"{}"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TableError(f"{path}: its metadata {name} is not JSON ({error}); {CURE}") from error
     if not isinstance(parsed, dict):
         raise TableError(f"{path}: its metadata {name} is {parsed!r}, not an object; {CURE}")

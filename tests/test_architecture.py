@@ -14,8 +14,8 @@ PACKAGE = Path(__file__).parents[1] / "polars_alf"
 LAYERS = [
     {"errors", "_version"},
     {"spec"},
-    {"schema", "progress", "paths", "cluster", "waiting"},
-    {"sources", "ids", "digests", "layout", "shards", "executors"},
+    {"schema", "progress", "paths", "cluster", "waiting", "seals"},
+    {"sources", "ids", "digests", "layout", "shards", "executors", "tablefiles"},
     {"tables", "store", "checks", "parts"},
     {"spool"},
     {"snapshots", "runs", "rows"},

@@ -239,11 +239,11 @@ MIXED = pd.concat([ONE_SESSION, ONE_SESSION.rename(index={str(EIDS[0]): "lab/a/2
 @pytest.mark.parametrize(
     ("write", "cause"),
     [
-        (write_bytes(b""), "not a table"),
-        (write_bytes(b"id,lab\n1,a\n" * 9), "not a table"),
-        (write_half, "not a table"),
+        (write_bytes(b""), "no readable table"),
+        (write_bytes(b"id,lab\n1,a\n" * 9), "no readable table"),
+        (write_half, "no readable table"),
         (write_with_damaged_pages, "damaged"),
-        (Path.mkdir, "not a table"),
+        (Path.mkdir, "no readable table"),
         (write_metadata("{"), "not JSON"),
         (write_metadata("[1]"), "not an object"),
         (write_metadata('{"date_created": "yesterday"}'), "'yesterday', not a date"),

@@ -13,7 +13,6 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from polars_alf import commits
 from polars_alf.cache.frames import (
@@ -26,17 +25,19 @@ from polars_alf.cache.frames import (
 )
 from polars_alf.cache.indexes import cast_index_object, holds_uuid_strings, make_uuid_index
 from polars_alf.errors import MissingIdsError, TableError, TornPairError
-from polars_alf.store import CURE, TableHeader, check_generations, parse_header
+from polars_alf.seals import CURE
+from polars_alf.store import TableHeader, check_generations, parse_header
+from polars_alf.tablefiles import TableFile, open_table
 
 # Callers of `one.alf.cache` watch this logger.
 _logger = logging.getLogger("one.alf.cache")
 
 
 @dataclass
-class _TableFile:
+class _File:
     """A table that is not read yet, but for its header."""
 
-    parquet: pq.ParquetFile
+    table: TableFile
     header: TableHeader
 
     @property
@@ -132,20 +133,15 @@ def remove_table_files(
     return removed
 
 
-def _open_tables(
-    folder: Path, glob_pattern: str, stack: contextlib.ExitStack
-) -> Iterator[_TableFile]:
+def _open_tables(folder: Path, glob_pattern: str, stack: contextlib.ExitStack) -> Iterator[_File]:
     for path in sorted(folder.glob(glob_pattern)):
         if path.is_dir() and path.stem not in INDEX_NAMES:
             _logger.warning("%s is a folder: skipped", path)
             continue
-        try:
-            parquet = stack.enter_context(pq.ParquetFile(path))
-        except (pa.ArrowException, OSError) as error:
-            raise TableError(f"{path} is not a table ({error}); {CURE}") from error
-        header = parse_header(path, parquet.schema_arrow)
+        table = stack.enter_context(open_table(path))
+        header = parse_header(path, table.parquet.schema_arrow)
         _check_date(header)
-        yield _TableFile(parquet, header)
+        yield _File(table, header)
 
 
 def _check_date(header: TableHeader) -> None:
@@ -163,14 +159,11 @@ def _as_origins(value: str | Iterable[str] | None) -> set[str]:
     return set(filter(None, origins))
 
 
-def _read_table(file: _TableFile) -> pd.DataFrame:
-    try:
-        table = file.parquet.read()
-    except (pa.ArrowException, OSError) as error:
-        raise TableError(f"{file.path} is damaged ({error}); {CURE}") from error
+def _read_table(file: _File) -> pd.DataFrame:
+    table = file.table.read()
     try:
         frame = _make_frame(table, file.name, file.header.one.get("min_api_version"))
-    except (pa.ArrowException, TypeError, ValueError) as error:
+    except Exception as error:  # pandas' metadata may say anything, and Arrow believes it
         kind = type(error) if isinstance(error, TableError) else TableError
         raise kind(f"{file.path} is not as it should be ({error}); {CURE}") from error
     if frame.index.has_duplicates:

@@ -26,6 +26,16 @@ from polars_alf.sources.listing import stamp
 ROWS_PER_NOTE = 512
 """How many removals are noted in the log at a time: each note waits for the disk."""
 
+# Where others can write, a link could lead what is appended into any file of ours.
+_APPEND = (
+    os.O_RDWR
+    | os.O_APPEND
+    | os.O_CREAT
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+
 _ANNOUNCEMENT = "removing"
 _REPORTED = ("time", "event", "root", "path", "message")
 _ANNOUNCED = (*_REPORTED[:-1], "kind", "file_size", "mtime_ns", "inode", "reason")
@@ -195,7 +205,7 @@ class _Log:
 
     def __init__(self, path: Path, root: Path) -> None:
         self._root = str(root)
-        self._file = path.open("ab+")
+        self._file = os.fdopen(os.open(path, _APPEND, 0o666), "ab+")
         # A line that was cut off must not spoil the next one.
         if self._file.tell():
             self._file.seek(-1, os.SEEK_END)

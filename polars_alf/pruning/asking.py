@@ -11,6 +11,7 @@ import polars as pl
 from polars_alf import commits, store
 from polars_alf.errors import OptionError, TableError
 from polars_alf.schema import IssueKind
+from polars_alf.tablefiles import scan_table
 
 _COLUMNS = {
     "sessions": ("id", "lab", "subject", "date", "number"),
@@ -111,7 +112,7 @@ def _read_table(folder: Path, name: str) -> pl.DataFrame:
     path = store.table_path(folder, name)
     if not path.exists():
         return pl.DataFrame(schema=dict.fromkeys(_COLUMNS[name], pl.String))
-    return _read_columns(pl.scan_parquet(path, glob=False), name, str(path))
+    return _read_columns(scan_table(path), name, str(path))
 
 
 def _read_columns(frame: pl.DataFrame | pl.LazyFrame, name: str, place: str) -> pl.DataFrame:

@@ -95,22 +95,24 @@ def _parent(path: str) -> str:
 
 def _list_emptied(root: Path, directory: str, going: set[str]) -> list[tuple[str, int]]:
     """List a folder and those in it, inner ones first; none if anything in them is to stay."""
-    try:
-        with open_folder(root, directory) as folder:
-            entries, inode = folder.scan(), folder.inode
-    except (OSError, ValueError):
-        return []
     emptied: list[tuple[str, int]] = []
-    for name, is_folder in entries.items():
-        path = join(directory, name)
-        if is_folder:
-            inner = _list_emptied(root, path, going)
-            if not inner:
-                return []
-            emptied += inner
-        elif path not in going:
+    # Not by recursion: folders may be thousands deep.
+    pending = [directory]
+    while pending:
+        path = pending.pop()
+        try:
+            with open_folder(root, path) as folder:
+                entries, inode = folder.scan(), folder.inode
+        except (OSError, ValueError):
             return []
-    return [*emptied, (directory, inode)]
+        emptied.append((path, inode))
+        for name, is_folder in entries.items():
+            inner = join(path, name)
+            if is_folder:
+                pending.append(inner)
+            elif inner not in going:
+                return []
+    return emptied[::-1]
 
 
 def _inode_if_emptied(root: Path, directory: str, going: set[str]) -> int | None:

@@ -19,6 +19,7 @@ from polars_alf.errors import ForeignTablesError, OptionError, TableError
 from polars_alf.executors import Executor, check_executor, count_workers
 from polars_alf.layout import count_places
 from polars_alf.pairs import scan_pair
+from polars_alf.parts import expr_is_unsafe
 from polars_alf.paths import is_excluded
 from polars_alf.progress import Monitor, Progress
 from polars_alf.schema import FindingKind
@@ -37,7 +38,6 @@ from polars_alf.verifying.comparing import (
 from polars_alf.verifying.listing import Listing, digest_files, list_shards
 from polars_alf.verifying.placing import (
     expect_paths,
-    expr_is_unsafe,
     place_sessions,
     sample_rows,
 )

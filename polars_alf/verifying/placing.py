@@ -16,14 +16,6 @@ from polars_alf.tables import assemble_sessions, drop_duplicate_sessions
 
 _KEYS = ["subject", "date", "number"]
 
-# Absolute, or with a part that is no name, or one that would end the text for the system.
-_UNSAFE = r"(?:^|/)\.{0,2}(?:/|$)|\x00"
-
-
-def expr_is_unsafe(rel_path: pl.Expr) -> pl.Expr:
-    """Tell whether a path could lead out of its session."""
-    return rel_path.is_null() | rel_path.str.contains(_UNSAFE)
-
 
 def place_sessions(
     directories: pl.DataFrame, above: str, sessions: pl.DataFrame, namespace: UUID | None

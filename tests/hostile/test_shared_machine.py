@@ -1,0 +1,196 @@
+"""What other users of a machine can rely on: modes, names of temporary files, no side effects."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+from test_paths_out import WATCHED
+from trees import SESSION, make_tree
+
+from polars_alf import apply_removals, index_archive, plan_removals, query_tables
+from polars_alf.commits import locked_state
+from polars_alf.errors import ArchivePermissionError, QueryError
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="modes and links as on POSIX")
+
+NEW = {"cortexlab/Subjects/KS001/2020-01-01/001/alf/new.x.npy": 1}
+EVERYTHING = (
+    "import polars_alf as p, json; a, out = {archive!r}, {out!r}; "
+    "p.index_archive(a, hash_files=True, n_jobs=1); p.index_archive(a, n_jobs=1); "
+    "p.merge_tables([a], out); p.verify_archive(a, digest=True, n_jobs=1); "
+    "p.apply_removals(a, p.plan_removals(a, n_jobs=1)); p.compare_tables(a, out); "
+    "p.summarize_tables(a); p.query_tables(a, 'SELECT * FROM datasets').collect(); "
+    "p.scan_archive(a, n_jobs=1).collect(); p.cache.load_tables(a)"
+)
+
+
+@pytest.mark.parametrize(
+    "mask", [0o027, *(pytest.param(mask, marks=pytest.mark.slow) for mask in (0o022, 0o002, 0o077))]
+)
+def test_modes_are_those_of_the_umask(archive: Path, out_dir: Path, mask: int) -> None:
+    before = {*archive.rglob("*")}
+
+    def run(*arguments: object) -> None:
+        command = [sys.executable, "-m", "polars_alf", *map(str, arguments)]
+        subprocess.run(command, check=True, umask=mask, stdout=subprocess.DEVNULL)
+
+    run("index", archive, "--hash-files", "--executor", "processes", "--jobs", 2)
+    run("merge", archive, "--out-dir", out_dir)
+    make_tree(archive, NEW)
+    run("prune", archive, "--apply", "--yes")
+    run("sql", archive, "SHOW TABLES", "--output", out_dir / "answer.csv")
+    made = {*archive.rglob("*"), *out_dir.rglob("*")} - before
+    names = {path.name for path in made}
+    assert {"sessions.pqt", "datasets.pqt", "lock", "removals.jsonl", "answer.csv"} <= names
+    assert {"issues.arrow", "namespace", "report.json", "entries.arrow", "receipt.json"} <= names
+    for path in made:
+        full = 0o777 if path.is_dir() else 0o666
+        assert stat.S_IMODE(path.stat().st_mode) == full & ~mask, path
+
+
+# Temporary files
+
+_SECRET = r"[0-9a-f]{32}"
+_GUESSABLE = re.compile(rf"{_SECRET}|tmp[a-z0-9_]{{8}}|/[a-z0-9_]{{8}}$|sem\.\w+|joblib")
+"""What stands in names that nobody can guess, as uuid4, tempfile and glibc make them."""
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
+@pytest.mark.slow
+def test_nothing_is_made_at_names_that_others_can_guess(archive: Path, out_dir: Path) -> None:
+    trace = out_dir.with_name("trace")
+    script = EVERYTHING.format(archive=str(archive), out=str(out_dir))
+    log = str(out_dir.with_name("log"))
+    subprocess.run(
+        ["strace", "-f", "-qq", "-s", "4096", "-e", "trace=openat,open,creat,mkdir,mkdirat",
+         "-o", str(trace), sys.executable, str(WATCHED), log, "-c", script],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    made: set[str] = set()
+    opened = []
+    for line in trace.read_text(errors="replace").splitlines():
+        call = re.search(r'(\w+)\((?:AT_FDCWD, )?"([^"]+)", ?(.*?)(?:\) *= *(-?\d+)|$)', line)
+        if not call or call[4] == "-1":
+            continue
+        name, path, flags, _ = call.groups()
+        if name.startswith("mkdir"):
+            made.add(path)
+        elif "O_CREAT" in flags and path != log:
+            opened.append((path, flags))
+    shared = (str(archive), str(out_dir), "/tmp", "/dev/shm")
+    places = [(path, flags) for path, flags in opened if path.startswith(shared)]
+    assert len(places) > 20
+    for path, flags in places:
+        if str(Path(path).parent) in made and _GUESSABLE.search(str(Path(path).parent)):
+            continue  # in a folder that this run has made, under a name that nobody could know
+        assert "O_EXCL" in flags or "O_NOFOLLOW" in flags, path
+        assert _GUESSABLE.search(path) or Path(path).name in FIXED, path
+
+
+FIXED = {"lock", "removals.jsonl", ".ONE.lock"}
+"""Names that have to be known; links there are not followed."""
+
+
+@pytest.mark.parametrize("name", [".polars_alf/lock", ".polars_alf/removals.jsonl", ".ONE.lock"])
+def test_links_at_names_that_are_known_are_not_followed(
+    archive: Path, tmp_path: Path, name: str
+) -> None:
+    index_archive(archive)
+    make_tree(archive, NEW)
+    victim = make_tree(tmp_path, {"victim": "precious"}) / "victim"
+    (archive / name).unlink(missing_ok=True)
+    (archive / name).symlink_to(victim)
+    os.utime(victim, (1, 1))
+    plan = plan_removals(archive)
+    for act in (lambda: apply_removals(archive, plan), lambda: index_archive(archive)):
+        with contextlib.suppress(OSError):
+            act()
+    assert victim.read_text() == "precious"
+    assert victim.stat().st_mtime == 1
+
+
+@pytest.mark.parametrize("name", ["sessions.pqt", "datasets.pqt", ".polars_alf/report.json"])
+def test_links_in_the_place_of_results_are_replaced(
+    archive: Path, tmp_path: Path, name: str
+) -> None:
+    index_archive(archive)
+    victim = make_tree(tmp_path, {"victim": "precious"}) / "victim"
+    (archive / name).unlink()
+    (archive / name).symlink_to(victim)
+    if name.endswith("pqt"):
+        with pytest.warns(UserWarning, match="no readable table"):
+            index_archive(archive)
+    else:
+        index_archive(archive)
+    assert victim.read_text() == "precious"
+    assert not (archive / name).is_symlink()
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root makes such links")
+def test_a_state_that_another_user_has_linked_is_refused(archive: Path, tmp_path: Path) -> None:
+    victim = make_tree(tmp_path / "victim", {f"run-{'0' * 32}": {"precious": 1}})
+    state = archive / ".polars_alf"
+    state.symlink_to(victim)
+    os.chown(state, 12345, 12345, follow_symlinks=False)
+    with pytest.raises(ArchivePermissionError, match="a link of another user, 12345"):
+        index_archive(archive)
+    assert [path.name for path in victim.rglob("*")] == [f"run-{'0' * 32}", "precious"]
+    os.chown(state, 0, 0, follow_symlinks=False)
+    with locked_state(archive):
+        pass
+
+
+# Side effects
+
+
+def test_nothing_is_run_unpickled_or_fetched(archive: Path, out_dir: Path) -> None:
+    log = out_dir.with_name("log")
+    script = EVERYTHING.format(archive=str(archive), out=str(out_dir))
+    subprocess.run([sys.executable, str(WATCHED), str(log), "-c", script], check=True)
+    notes = log.read_text().splitlines()
+    assert len(notes) > 50
+    harmless = ("open", "os.scandir", "os.listdir", "os.remove", "os.rmdir", "os.rename",
+                "os.mkdir", "shutil.rmtree", "os.chmod", "os.utime", "marshal.loads",
+                "ctypes.dlopen")  # fmt: skip
+    others = {note for note in notes if note.partition(" ")[0] not in harmless}
+    assert not others
+
+
+@pytest.mark.slow
+def test_workers_are_all_that_is_run(archive: Path, out_dir: Path) -> None:
+    # joblib starts workers of this very Python, and speaks with them through pipes.
+    many = {f"lab/Subjects/S{n}/2020-01-01/001": SESSION for n in range(20)}
+    make_tree(archive, many)
+    log = out_dir.with_name("log")
+    script = (
+        f"import polars_alf as p; p.index_archive({str(archive)!r}, executor='processes', n_jobs=2)"
+    )
+    subprocess.run([sys.executable, str(WATCHED), str(log), "-c", script], check=True)
+    notes = log.read_text().splitlines()
+    assert not [note for note in notes if note.startswith(("socket.", "urllib.", "os.system"))]
+    run = [note for note in notes if note.startswith(("subprocess.", "os.posix_spawn", "os.exec"))]
+    assert all(sys.executable in note for note in run)
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["SELECT * FROM read_csv('{victim}')", "SELECT * FROM '{victim}'", 'SELECT * FROM "{victim}"',
+     "WITH x AS (SELECT * FROM read_parquet('{victim}')) SELECT * FROM x",
+     "SELECT * FROM datasets WHERE id IN (SELECT a FROM read_csv('{victim}'))",
+     "SELECT * FROM scan_csv('{victim}')", "SELECT * FROM/**/read_csv/**/('{victim}')"],
+)  # fmt: skip
+def test_a_query_opens_nothing_but_the_tables(archive: Path, tmp_path: Path, query: str) -> None:
+    index_archive(archive)
+    victim = tmp_path / "victim.csv"
+    pl.DataFrame({"a": ["precious"]}).write_csv(victim)
+    with pytest.raises(QueryError):
+        query_tables(archive, query.format(victim=victim)).collect()
