@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "polars_alf"
 LAYERS = [
     {"errors", "_version"},
     {"spec"},
-    {"schema", "progress", "paths", "cluster", "seals", "waiting"},
+    {"schema", "progress", "paths", "cluster", "waiting", "seals"},
     {"sources", "ids", "digests", "layout", "shards", "executors", "tablefiles"},
     {"tables", "store", "checks", "parts"},
     {"spool"},
