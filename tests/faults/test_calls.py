@@ -63,7 +63,9 @@ def test_a_call_fails(
     error: str,
     times: str,
 ) -> None:
-    undisturbed = _find_calls(scene, tmp_path_factory.getbasetemp() / f"undisturbed-{scene}")
+    # As deep as what is compared with it: each folder above is asked for as well.
+    # As deep as what it is compared with: each folder above is asked for as well.
+    undisturbed = _find_calls(scene, tmp_path_factory.getbasetemp() / "undisturbed" / scene)
     calls = [call for call in undisturbed if call.name in OPERATIONS[operation]]
     call = random.Random(f"{scene} {operation} {error} {times}").choice(calls)
     fault = f"error={error}:when={call.n}{TIMES[times]}"
