@@ -266,8 +266,8 @@ def prune_scene(base: Path, strays: list[str] = STRAYS) -> Scene:
         gone = before.keys() - list_files(archive).keys()
         assert gone <= plan
         # A new plan does not know folders above a session that is gone already.
-        assert not [path for path in plan - gone if list_files(archive / path)]
-        assert not [path for path in plan - gone if (archive / path).is_file()]
+        assert all((archive / path).is_dir() for path in plan - gone)
+        assert all(path in plan for path in list_files(archive).keys() - clean.keys())
         check_log(tables, gone)
 
     arguments = ["prune", str(archive), "--tables-dir", str(tables), "--apply", "--yes", "--json"]
