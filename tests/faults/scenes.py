@@ -267,7 +267,8 @@ def prune_scene(base: Path, strays: list[str] = STRAYS) -> Scene:
         assert gone <= plan
         # A new plan does not know folders above a session that is gone already.
         assert all((archive / path).is_dir() for path in plan - gone)
-        assert all(path in plan for path in list_files(archive).keys() - clean.keys())
+        left = {path: size for path, size in list_files(archive).items() if path not in clean}
+        assert set(left.values()) <= {-1}, "only folders are left"
         check_log(tables, gone)
 
     arguments = ["prune", str(archive), "--tables-dir", str(tables), "--apply", "--yes", "--json"]
