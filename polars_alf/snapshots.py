@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +30,6 @@ from polars_alf.schema import (
     polars_schema,
 )
 from polars_alf.shards import Shard
-from polars_alf.sources.listing import read_stamp
 from polars_alf.store import STATE_DIR
 
 _logger = logging.getLogger(__name__)
@@ -287,11 +287,20 @@ def _is_unchanged(root: str, file: Path) -> bool:
         return False
     if listings["mtime_ns"].null_count():
         return False
-    stamps = listings.select("directory", "mtime_ns", "ctime_ns", "inode").iter_rows()
-    return all(
-        read_stamp(f"{root}/{directory}") == (mtime_ns, ctime_ns, inode)
-        for directory, mtime_ns, ctime_ns, inode in stamps
-    )
+    columns = ("directory", "mtime_ns", "ctime_ns", "inode")
+    stamps = zip(*(listings[column].to_list() for column in columns), strict=True)
+    # As `read_stamp` has them but for values beyond 64 bits, which count as changed: this is all
+    # that a quick index of an unchanged archive does for each of its directories.
+    look, prefix = os.stat, f"{root}/"
+    try:
+        return all(
+            (status := look(prefix + directory)).st_mtime_ns == mtime_ns
+            and status.st_ctime_ns == ctime_ns
+            and status.st_ino == inode
+            for directory, mtime_ns, ctime_ns, inode in stamps
+        )
+    except OSError:
+        return False
 
 
 def _within(directories: pl.DataFrame, units: Sequence[str]) -> pl.DataFrame:
