@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,14 +26,14 @@ class Survey:
     Parameters
     ----------
     units
-        Directories relative to the root.
+        Directories relative to the root; emptied when the shards are walked.
     issues
         ISSUES met above them.
     n_other_files
         Files above them.
     """
 
-    units: Sequence[str]
+    units: list[str]
     issues: pa.Table
     n_other_files: int
 

@@ -313,6 +313,8 @@ def _index(
         source=Walker,
     )
     receipts, n_workers = scan_shards(task, run, snapshot, survey.units, workers, n_jobs, monitor)
+    gone = snapshot.list_gone(survey.units, survey.issues) if snapshot else _NO_CHANGES
+    survey.units.clear()  # some hundred bytes for each
     monitor.stage = "write"
     # If it does not answer now, what was scanned before is worth keeping.
     check_root(root, request.options.op_timeout)
@@ -323,7 +325,6 @@ def _index(
     origin = store.Origin(str(root), run.namespace, run.generation, datetime.now())
     staging = commits.Staging(folder, run.path, origin, with_index=request.hash_ids)
     n_datasets, n_bytes = _write_tables(staging, rows, order, known, columns)
-    gone = snapshot.list_gone(survey.units, survey.issues) if snapshot else _NO_CHANGES
     staging.write_rows("issues", [issues], ISSUES)
     staging.write_rows("changes", chain(rows.read("changes"), [gone.to_arrow()]), CHANGES)
     n_other_files = survey.n_other_files + sum(receipt.n_other_files for receipt in receipts)

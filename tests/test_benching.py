@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import json
 import math
 import os
@@ -22,7 +23,7 @@ from hypothesis import strategies as st
 from trees import TWO_LABS, make_tree
 
 from polars_alf import bench_storage, index_archive
-from polars_alf.benching import Operation, StorageReport, find_advice, read_report
+from polars_alf.benching import Operation, StorageReport, extras, find_advice, read_report
 from polars_alf.benching.comparing import compare_reports, name_apart
 from polars_alf.benching.latencies import count_latencies, find_percentiles, merge_histograms
 from polars_alf.benching.models import choose_concurrency, describe_scalability, predict_index
@@ -363,6 +364,8 @@ def test_a_path_that_is_none(tmp_path: Path) -> None:
 def test_a_folder_that_may_not_be_written(tmp_path: Path, unprivileged: Callable[[], None]) -> None:
     folder = tmp_path / "theirs"
     folder.mkdir(mode=0o555)
+    for name in extras.NEEDED:
+        importlib.import_module(name)  # from a folder that may be root's alone
     unprivileged()
     with pytest.raises(ArchivePermissionError, match="cannot be written to: Permission denied"):
         bench(folder)
