@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, get_args
 from polars_alf.errors import OptionError, ScanError
 from polars_alf.waiting import take_from, wait_for
 
-# joblib takes a tenth of a second to load, and few tasks need none of it.
+# joblib takes a tenth of a second to load, and a small archive needs nothing of it.
 if TYPE_CHECKING:
     from polars_alf.cluster import Cluster
 

@@ -151,7 +151,9 @@ def scan_shards(
     n_jobs = 1 if workers == "serial" else n_jobs
     if n_wanted > 1:
         # Two, as one reads while the other computes, and the last shard may have the most to read.
-        task = replace(task, digest_threads=max(2, -(-n_wanted // n_jobs)))
+        # Processors that have no shard help here; those of a cluster are elsewhere.
+        n_each = -(-n_wanted // n_jobs) if isinstance(workers, str) else 1
+        task = replace(task, digest_threads=max(2, n_each))
     counters = CounterFile.create(run.path / "counters", len(shards))
     # Machines that write to the same page of a shared file system undo each other's figures.
     is_far = not isinstance(workers, str)
