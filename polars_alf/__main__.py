@@ -1,15 +1,23 @@
 """The command, also as ``python -m polars_alf``."""
 
+import gc
+import os
 import sys
 
 
 def main() -> None:
-    """Load the command line, which takes half a second, and run it."""
+    """Load the command line, which takes a third of a second, and run it."""
+    # NumPy comes with pyarrow; nothing here needs the threads that it starts.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # What is loaded stays: to look for garbage in it takes a sixth of the time.
+    gc.disable()
     try:
         from polars_alf import cli
     except KeyboardInterrupt:
         print("interrupted; nothing was begun", file=sys.stderr)
         sys.exit(130)
+    gc.freeze()
+    gc.enable()
     cli.main()
 
 

@@ -28,7 +28,7 @@ import pyarrow as pa
 from polars_alf import spool
 from polars_alf.errors import ArchiveBusyError, ArchivePermissionError, CommitError, TableError
 from polars_alf.runs import RUN
-from polars_alf.schema import CHANGES, CONFLICTS
+from polars_alf.schema import CHANGES, CONFLICTS, to_arrow
 from polars_alf.seals import sealed_writer
 from polars_alf.store import (
     STATE_DIR,
@@ -126,7 +126,7 @@ class Staging:
             compression="snappy",
         ) as write:
             for frame in frames:
-                write(_to_arrow(frame, schema))
+                write(to_arrow(frame, schema))
                 written += len(frame)
         if n_rows is not None and written != n_rows:
             raise TableError(f"{written} rows came for the table {name} instead of {n_rows}")
@@ -136,13 +136,13 @@ class Staging:
         """Write ``issues`` or ``changes`` of the generation."""
         with self._open_arrow(name, schema) as writer:
             for table in tables:
-                writer.write_table(table.cast(schema))
+                writer.write_table(to_arrow(pl.DataFrame(table), schema))
 
     @contextlib.contextmanager
     def open_conflicts(self) -> Iterator[Callable[[pl.DataFrame], None]]:
         """Yield a function that writes CONFLICTS, while the tables that have them are written."""
         with self._open_arrow("conflicts", CONFLICTS) as writer:
-            yield lambda conflicts: writer.write_table(_to_arrow(conflicts, CONFLICTS))
+            yield lambda conflicts: writer.write_table(to_arrow(conflicts, CONFLICTS))
 
     @contextlib.contextmanager
     def _open_arrow(self, name: str, schema: pa.Schema) -> Iterator[pa.ipc.RecordBatchFileWriter]:
@@ -441,7 +441,3 @@ def _replaced(path: Path) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             beside.unlink()
         raise
-
-
-def _to_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
-    return frame.select(schema.names).to_arrow().cast(schema)

@@ -36,9 +36,14 @@ class Counter:
 
     def add(self, files: int = 0, sessions: int = 0, n_bytes: int = 0) -> None:
         """Add to the figures."""
-        self._view[0] += files
-        self._view[1] += sessions
-        self._view[2] += n_bytes
+        # Called for every directory, mostly with one figure of the three.
+        view = self._view
+        if files:
+            view[0] += files
+        if sessions:
+            view[1] += sessions
+        if n_bytes:
+            view[2] += n_bytes
 
     def total(self) -> tuple[int, int, int]:
         """Return files, sessions and bytes."""

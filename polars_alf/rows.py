@@ -104,7 +104,7 @@ class Rows:
         """Yield the ``session`` directories of each shard, without those dropped of an order."""
         gone = dict(dropped.group_by("shard").agg("row").iter_rows())
         for shard, file in enumerate(self._sessions):
-            folders = pl.Series(file.rows.column("session"))
+            folders = pl.DataFrame(file.rows.select(["session"])).to_series()
             if shard in gone:
                 folders = folders.filter(~pl.int_range(len(folders), eager=True).is_in(gone[shard]))
             yield folders

@@ -28,6 +28,7 @@ from polars_alf.schema import (
     LISTINGS,
     ChangeKind,
     polars_schema,
+    to_arrow_array,
 )
 from polars_alf.shards import Shard
 from polars_alf.store import STATE_DIR
@@ -157,10 +158,10 @@ def write_entries(
     """
     sure = begun_ns - GRAIN_NS
     table = pa.Table.from_batches(entries, schema=ENTRIES)
-    is_sure = pl.Series(table.column("mtime_ns")) < sure
+    is_sure = pl.DataFrame(table.select(["mtime_ns"])).to_series() < sure
     proven = digests.select(pl.when(is_sure).then(pl.all()).otherwise(pl.lit("")))
     for column in proven:
-        table = table.append_column(column.name, column.to_arrow().cast(pa.string()))
+        table = table.append_column(column.name, to_arrow_array(column, pa.string()))
     _write(shard / _ENTRIES, table)
     is_settled = pl.max_horizontal("mtime_ns", "ctime_ns") < sure
     stamps = pl.when(is_settled).then(pl.col("mtime_ns", "ctime_ns", "inode"))

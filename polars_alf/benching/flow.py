@@ -224,7 +224,7 @@ def _open_target(
     if read_only:
         with (
             tempfile.TemporaryDirectory(prefix="polars_alf_bench_") as tables,
-            open_processes(settings.jobs) as pool,
+            open_processes(settings.jobs, "polars_alf.benching.sweep") as pool,
         ):
             tell(0, 0, "looking at the archive")
             yield *find_archive(root, settings.n_files, Path(tables)), pool
@@ -237,7 +237,7 @@ def _open_target(
     with open_folder(root, plan, n_threads=n_threads, warn=left.append) as folder:
         # No process may make another file when the folder is removed.
         try:
-            with open_processes(settings.jobs) as pool:
+            with open_processes(settings.jobs, "polars_alf.benching.sweep") as pool:
                 tell(0, 0, f"writing {len(plan.files):,} files")
                 yield write_archive(folder, plan, pool, level), MEAN_BYTES, pool
         finally:

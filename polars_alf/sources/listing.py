@@ -280,7 +280,7 @@ class Lister:
         """
         if self._known is None or directory not in self._known:
             return False
-        stamp = read_stamp(self._path(directory))
+        stamp = read_stamp(self._prefix + directory if directory else self.root)
         if stamp is None or not self._known.fill(directory, stamp, into):
             return False
         into.stamp = stamp
@@ -288,13 +288,10 @@ class Lister:
 
     def open(self, directory: str, into: Listing) -> int | str:
         """Return what `os.scandir` takes, to be given to `close` when no entry is used any more."""
-        path = self._path(directory)
+        path = self._prefix + directory if directory else self.root
         target = os.open(path, _OPEN_DIRECTORY) if LIST_BY_DESCRIPTOR else path
         into.stamp = read_stamp(target)
         return target
-
-    def _path(self, directory: str) -> str:
-        return self._prefix + directory if directory else self.root
 
     def take(
         self,
@@ -436,8 +433,11 @@ def read_stamp(directory: str | int) -> Stamp | None:
         status = os.stat(directory)  # noqa: PTH116  may be a descriptor
     except OSError:
         return None
+    exact = status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+    if max(exact) <= _MOST_NS and min(exact) >= -_MOST_NS:
+        return exact
     mtime_ns, inode = stamp(status)
-    return mtime_ns, max(min(status.st_ctime_ns, _MOST_NS), -_MOST_NS), inode
+    return mtime_ns, max(min(exact[1], _MOST_NS), -_MOST_NS), inode
 
 
 def _report_entry(entry: os.DirEntry[str], directory: str, error: OSError, into: Listing) -> None:

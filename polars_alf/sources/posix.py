@@ -24,7 +24,18 @@ from polars_alf import spec
 from polars_alf.errors import ScanError
 from polars_alf.paths import join, printable
 from polars_alf.progress import Counter
-from polars_alf.schema import DIRECTORIES, ENTRIES, ISSUES, LISTINGS, IssueKind, make_table
+from polars_alf.schema import (
+    DIRECTORIES,
+    ENTRIES,
+    ISSUES,
+    LISTINGS,
+    IssueKind,
+    make_columns_table,
+    make_table,
+    polars_schema,
+    to_arrow,
+    to_arrow_array,
+)
 from polars_alf.sources.ahead import Ahead, Below
 from polars_alf.sources.listing import Issue, Known, Lister, Listing, Names, Options
 from polars_alf.sources.pace import CALLS_PER_DIRECTORY, Meter, Pace, find_pace
@@ -49,10 +60,6 @@ class Walker:
     known
         What an earlier walk met: directories that have not changed since are not listed again.
 
-    Attributes
-    ----------
-    n_other_files : int
-        Files that are not ALF datasets, or lie outside every session.
     """
 
     def __init__(
@@ -65,14 +72,12 @@ class Walker:
         self.root = root
         self.options = options
         self.counter = counter or Counter()
-        self.n_other_files = 0
         self._above = tuple(part for part in root.replace(os.sep, "/").split("/") if part)
         self._lister = Lister(
             root, options, lambda path: self._is_session(self._parts(path)), known
         )
-        self._listings: list[tuple[object, ...]] = []
         self._issues: list[Issue] = []
-        self._directories: list[tuple[str, str]] = []
+        self._met = _Directories()
         self._usual: set[str] = set()  # ends of directories that are collections as ALF has them
         self._start_batch()
 
@@ -118,11 +123,16 @@ class Walker:
 
     def directories(self) -> pa.Table:
         """Return DIRECTORIES: those inside sessions, each before what lies below it."""
-        return make_table(self._directories, DIRECTORIES)
+        return self._met.in_sessions()
 
     def listings(self) -> pa.Table:
         """Return LISTINGS of all directories that were walked."""
-        return make_table(self._listings, LISTINGS)
+        return self._met.listings()
+
+    @property
+    def n_other_files(self) -> int:
+        """Files that are not ALF datasets, or lie outside every session."""
+        return sum(self._met.n_others)
 
     def issues(self) -> pa.Table:
         """Return ISSUES found up to now, in the order in which they were met."""
@@ -171,7 +181,6 @@ class Walker:
 
     def _enter(self, directory: str, session: str, names: Sequence[str]) -> None:
         """Take note of a directory in a session, or of the session itself."""
-        self._directories.append((directory, session))
         for name in names:
             if name.isdigit():
                 self._check_nested(join(directory, name), session)
@@ -330,14 +339,18 @@ class Walker:
             self._batch_lengths.append(n_datasets)
             if directory[len(session) :] not in self._usual:
                 self._check_collection(directory, session)
+        stamp = listing.stamp
         below = "/".join(names) if names else ""
-        stamp = listing.stamp or _NO_STAMP
         if listing.issues or listing.linked or listing.n_strays:
-            stamp = _NO_STAMP
+            stamp = None
             self._note_odd(directory, listing)
             names += listing.linked
-        self._listings.append((directory, *stamp, n_others, below))
-        self.n_other_files += n_others
+        met = self._met
+        met.paths.append(directory)
+        met.sessions.append(session)
+        met.stamps.append(stamp or _NO_STAMP)
+        met.n_others.append(n_others)
+        met.below.append(below)
         self.counter.add(n_datasets + n_others)
         return names
 
@@ -374,6 +387,28 @@ class Walker:
         return pa.RecordBatch.from_arrays(columns, schema=ENTRIES)
 
 
+class _Directories:
+    """Directories that were met, as columns."""
+
+    def __init__(self) -> None:
+        self.paths: list[str] = []
+        self.sessions: list[str | None] = []
+        self.stamps: list[tuple[int | None, int | None, int | None]] = []
+        self.n_others = array("Q")
+        self.below: list[str] = []
+
+    def in_sessions(self) -> pa.Table:
+        """Return DIRECTORIES."""
+        columns = {"directory": self.paths, "session": self.sessions}
+        met = pl.DataFrame(columns, polars_schema(DIRECTORIES))
+        return to_arrow(met.drop_nulls("session"), DIRECTORIES)
+
+    def listings(self) -> pa.Table:
+        """Return LISTINGS."""
+        stamps = zip(*self.stamps, strict=True) if self.stamps else ([], [], [])
+        return make_columns_table([self.paths, *stamps, self.n_others, self.below], LISTINGS)
+
+
 def _column(values: array[int], dtype: pa.DataType) -> pa.Array:
     return pa.Array.from_buffers(dtype, len(values), [None, pa.py_buffer(values)])
 
@@ -386,5 +421,5 @@ def _repeat_codes(lengths: Sequence[int]) -> pa.Array:
 
 
 def _names(codes: pa.Array, names: Sequence[str]) -> pa.DictionaryArray:
-    strings = pl.Series(names, dtype=pl.String).to_arrow().cast(pa.string())
+    strings = to_arrow_array(pl.Series(names, dtype=pl.String), pa.string())
     return pa.DictionaryArray.from_arrays(codes, strings)
