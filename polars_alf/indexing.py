@@ -7,23 +7,20 @@ shards     ids, digests        a shard   of ids    datasets.pqt, together
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
-from typing import TypeAlias
 
 import polars as pl
 
 from polars_alf import commits, runs, store
-from polars_alf._version import __version__
 from polars_alf.assembling import Survey, gather, list_subjects
 from polars_alf.checks import (
     check_digests,
@@ -39,10 +36,8 @@ from polars_alf.checks import (
 from polars_alf.digests import Algorithm
 from polars_alf.errors import (
     NoSessionsWarning,
-    OptionError,
     OutputError,
     PolarsAlfError,
-    ScanError,
     TableWarning,
 )
 from polars_alf.executors import Executor, Workers, check_jobs, one_ahead, open_workers
@@ -59,26 +54,28 @@ from polars_alf.reports import (
     read_settings,
     repeat_report,
 )
+from polars_alf.requests import (
+    Folder,
+    Request,
+    check_ids_from,
+    identify,
+    lists_the_same,
+    makes_the_same,
+)
 from polars_alf.rows import Rows, group_sessions
 from polars_alf.scanning import ShardTask, scan_shards
-from polars_alf.schema import CHANGES, DATASETS, DIGEST_COLUMNS, ISSUES, PASSING, polars_schema
+from polars_alf.schema import CHANGES, ISSUES, PASSING, polars_schema
 from polars_alf.snapshots import Snapshot
 from polars_alf.sources.listing import Options
 from polars_alf.sources.posix import Walker
 from polars_alf.store import TABLES
 
-Folder: TypeAlias = str | os.PathLike[str]
-
-_OF_LISTINGS = ("root", "inode", "follow_links", "exclude")
-_OF_ROWS = ("version", "lab", "hash_ids", "digests", "columns")
-"""Settings that decide about what is listed, and about what is made of it."""
-
 _NO_CHANGES = polars_schema(CHANGES).to_frame()
 
 
 def index_archive(
-    root: str | os.PathLike[str],
-    out_dir: str | os.PathLike[str] | None = None,
+    root: Folder,
+    out_dir: Folder | None = None,
     *,
     hash_ids: bool = True,
     hash_files: bool = False,
@@ -201,15 +198,15 @@ def index_archive(
     check_jobs(n_jobs)
     given = parse_namespace(namespace)
     check_namespace(given, store.read_namespace(folder, root)[0], folder)
-    request = _Request(
+    request = Request(
         root=root,
-        identity=_identify(root),
+        identity=identify(root),
         folder=folder,
         options=options,
         namespace=given,
         hash_ids=hash_ids,
         digests=check_digests(digest, hash_files=hash_files),
-        ids_from=_check_ids_from(ids_from, hash_ids=hash_ids),
+        ids_from=check_ids_from(ids_from, hash_ids=hash_ids),
         quick=quick,
         restart=restart,
     )
@@ -227,58 +224,8 @@ def index_archive(
     return replace(report, seconds=time.perf_counter() - start)
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """What an index is to do, every value checked; the fields are named as the arguments are."""
-
-    root: Path
-    identity: tuple[int, int]
-    folder: Path
-    options: Options
-    namespace: uuid.UUID | None
-    hash_ids: bool
-    digests: tuple[Algorithm, ...]
-    ids_from: Sequence[Path]
-    quick: bool
-    restart: bool
-    lab: str = ""
-
-    def list_columns(self, before: runs.Settings) -> list[str]:
-        """Return the columns of datasets beside DATASETS: those wanted, and those of before."""
-        known = before.get("columns")
-        wanted = {DIGEST_COLUMNS[algorithm] for algorithm in self.digests}
-        wanted.update(known if isinstance(known, list) else [])
-        return [c for c in DIGEST_COLUMNS.values() if c in wanted - {*DATASETS.names}]
-
-    def describe(
-        self, namespace: uuid.UUID | None, snapshot: Snapshot | None, columns: Sequence[str]
-    ) -> runs.Settings:
-        """Return all that decides about the rows of a shard but its files, in JSON's values."""
-        return {
-            "version": __version__,
-            "root": str(self.root),
-            # Not the device: its number may be another after the machine was started again.
-            "inode": self.identity[1],
-            "follow_links": self.options.follow_links,
-            "exclude": [*self.options.exclude],
-            "lab": self.lab,
-            "namespace": str(namespace or ""),
-            "hash_ids": self.hash_ids,
-            "digests": [*self.digests],
-            "columns": [*columns],
-            "snapshot": snapshot.path.name if snapshot else None,
-        }
-
-
-def _check_ids_from(folders: Folder | Sequence[Folder], *, hash_ids: bool) -> Sequence[Path]:
-    given = [folders] if isinstance(folders, str | os.PathLike) else folders
-    if given and not hash_ids:
-        raise OptionError("ids are taken from tables or are paths; leave one of both out")
-    return [check_folder(folder, to_write=False) for folder in given]
-
-
 def _index(
-    request: _Request,
+    request: Request,
     survey: Survey,
     workers: Workers | None,
     n_jobs: int | None,
@@ -291,8 +238,8 @@ def _index(
     snapshot = Snapshot.find(folder) if before.get("root") == str(root) else None
     columns = request.list_columns(before if snapshot else {})
     settings = request.describe(namespace, snapshot, columns)
-    quick = request.quick and snapshot is not None and _are_same(before, settings, _OF_LISTINGS)
-    if quick and snapshot and not request.ids_from and _are_same(before, settings, _OF_ROWS):
+    quick = request.quick and snapshot is not None and lists_the_same(before, settings)
+    if quick and snapshot and not request.ids_from and makes_the_same(before, settings):
         report = _repeat(request, snapshot, survey)
         if report:
             return report
@@ -319,7 +266,7 @@ def _index(
     # If it does not answer now, what was scanned before is worth keeping.
     check_root(root, request.options.op_timeout)
     with runs.discarded_on_error(run):
-        _check_identity(request)
+        request.check_identity()
         rows = Rows(receipts, by_id=request.hash_ids)
         order, base, issues = gather(root, request.lab, survey.issues, rows)
     origin = store.Origin(str(root), run.namespace, run.generation, datetime.now())
@@ -356,7 +303,7 @@ def _index(
     return report
 
 
-def _repeat(request: _Request, snapshot: Snapshot, survey: Survey) -> IndexReport | None:
+def _repeat(request: Request, snapshot: Snapshot, survey: Survey) -> IndexReport | None:
     """Return the report of the last index, if all that can be seen quickly is as it was then."""
     folder = request.folder
     if (
@@ -371,10 +318,6 @@ def _repeat(request: _Request, snapshot: Snapshot, survey: Survey) -> IndexRepor
         commits.clear_changes(folder)
         return repeat_report(report)
     return None
-
-
-def _are_same(before: runs.Settings, settings: runs.Settings, names: Sequence[str]) -> bool:
-    return all(before.get(name) == settings[name] for name in names)
 
 
 def _find_known_ids(folder: Path, given: Sequence[Path]) -> KnownIds | None:
@@ -433,26 +376,6 @@ def _writing(folder: Path) -> Iterator[None]:
             f"the tables in {folder} cannot be written: {error.strerror or error}; make room "
             "there, or give another folder for them; tables that were there are as they were",
         ) from error
-
-
-def _identify(root: Path) -> tuple[int, int]:
-    status = root.stat()
-    return status.st_dev, status.st_ino
-
-
-def _check_identity(request: _Request) -> None:
-    """Check that the archive was not unmounted, or replaced, while it was scanned.
-
-    Raises
-    ------
-    ScanError
-        It was.
-    """
-    if _identify(request.root) != request.identity:
-        raise ScanError(
-            f"{request.root} is not the folder that it was when the run began; tables that were "
-            "there are as they were; see to its mount, and run again"
-        )
 
 
 def _find_namespace(folder: Path, root: Path, given: uuid.UUID | None) -> uuid.UUID | None:

@@ -36,12 +36,17 @@ from polars_alf.shards import (
     path_key,
     plan_shards,
 )
-from polars_alf.snapshots import Snapshot, compare_entries, list_changes, read_known, write_entries
+from polars_alf.snapshots import (
+    DIGESTS,
+    Snapshot,
+    compare_entries,
+    list_changes,
+    read_known,
+    write_entries,
+)
 from polars_alf.sources.known import KnownListings
 from polars_alf.sources.listing import Options
 from polars_alf.sources.posix import Walker
-
-_DIGESTS = [*DIGEST_COLUMNS.values()]
 
 FEW_SHARDS = 8
 """Up to so many shards a run stays in one process: starting others takes longer."""
@@ -221,7 +226,7 @@ def index_shard(task: ShardTask) -> spool.Receipt:
         spool.write_rows(
             folder,
             sessions=_count_datasets(sessions, datasets),
-            datasets=datasets.select("id", "rel_path", "file_size", *_DIGESTS),
+            datasets=datasets.select("id", "rel_path", "file_size", *DIGESTS),
             issues=issues,
             changes=changes,
         )
@@ -235,7 +240,7 @@ def _compare(
     """Return the entries with the digests that still hold, and CHANGES since the last index."""
     if known is None:
         no_changes = polars_schema(CHANGES).to_frame()
-        return entries.with_columns(pl.lit("").alias(column) for column in _DIGESTS), no_changes
+        return entries.with_columns(pl.lit("").alias(column) for column in DIGESTS), no_changes
     compared = compare_entries(known, entries)
     return compared, list_changes(known, compared, walker.issues())
 
@@ -249,13 +254,13 @@ def _count_datasets(sessions: pl.DataFrame, datasets: pl.DataFrame) -> pl.DataFr
 
 def _order_digests(entries: pl.DataFrame, datasets: pl.DataFrame) -> pl.DataFrame:
     """Return the digests of each entry, '' where there is none."""
-    if all((datasets[column] == "").all() for column in _DIGESTS):
-        return entries.select(_DIGESTS)
-    digests = datasets.select("directory", "name", *_DIGESTS)
-    joined = entries.drop(_DIGESTS).join(
+    if all((datasets[column] == "").all() for column in DIGESTS):
+        return entries.select(DIGESTS)
+    digests = datasets.select("directory", "name", *DIGESTS)
+    joined = entries.drop(DIGESTS).join(
         digests, on=["directory", "name"], how="left", maintain_order="left"
     )
-    return joined.select(pl.col(_DIGESTS).fill_null(""))
+    return joined.select(pl.col(DIGESTS).fill_null(""))
 
 
 def join_batches(batches: Iterable[pa.RecordBatch]) -> pl.DataFrame:

@@ -337,7 +337,7 @@ def to_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
 
 def to_arrow_array(series: pl.Series, dtype: pa.DataType) -> pa.Array:
     """Return a column as an Arrow array of a type that a schema of this module has."""
-    if pa.types.is_dictionary(dtype):
+    if isinstance(series.dtype, pl.Enum):
         codes = series.to_physical().to_arrow().view(dtype.index_type)
         names = to_arrow_array(series.dtype.categories, dtype.value_type)
         return pa.DictionaryArray.from_arrays(codes, names, ordered=dtype.ordered)
@@ -348,4 +348,6 @@ def to_arrow_array(series: pl.Series, dtype: pa.DataType) -> pa.Array:
     validity, _, text = array.buffers()
     ends = series.str.len_bytes().fill_null(0).cast(pl.Int64).cum_sum()
     offsets = pl.concat([pl.Series(ends.name, [0], pl.Int64), ends]).cast(pl.Int32)
-    return pa.Array.from_buffers(dtype, len(array), [validity, offsets.to_arrow().buffers()[1], text])
+    return pa.Array.from_buffers(
+        dtype, len(array), [validity, offsets.to_arrow().buffers()[1], text]
+    )

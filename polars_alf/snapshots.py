@@ -44,8 +44,10 @@ _ENTRIES = "entries.arrow"
 _LISTINGS = "listings.arrow"
 _KEY = ["directory", "name"]
 _STAMP = ["file_size", "mtime_ns", "inode"]
-_DIGESTS = [*DIGEST_COLUMNS.values()]
-_KNOWN = pl.Schema(polars_schema(ENTRIES) | dict.fromkeys(_DIGESTS, pl.String()))
+DIGESTS = [*DIGEST_COLUMNS.values()]
+"""Columns of digests beside those of ENTRIES."""
+
+_KNOWN = pl.Schema(polars_schema(ENTRIES) | dict.fromkeys(DIGESTS, pl.String()))
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd")
 
 
@@ -228,7 +230,7 @@ def compare_entries(known: pl.DataFrame, entries: pl.DataFrame) -> pl.DataFrame:
         .when(~is_same)
         .then(pl.lit(str(ChangeKind.CHANGED))),
         previous_size="file_size_known",
-        **{name: pl.when(is_same).then(name).otherwise(pl.lit("")) for name in _DIGESTS},
+        **{name: pl.when(is_same).then(name).otherwise(pl.lit("")) for name in DIGESTS},
     )
 
 

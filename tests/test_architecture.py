@@ -21,7 +21,7 @@ LAYERS = [
     {"snapshots", "runs", "rows"},
     {"commits", "reports", "assembling", "formats"},
     {"settling"},
-    {"scanning", "reading"},
+    {"scanning", "reading", "requests"},
     {"known_ids", "pairs"},
     {"indexing", "walking"},
     {"pruning", "comparing", "summarizing", "querying"},
