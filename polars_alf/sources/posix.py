@@ -14,33 +14,19 @@ becomes a row of ISSUES; what was read of the same directory before is kept.
 from __future__ import annotations
 
 import os
-from array import array
 from collections.abc import Iterator, Sequence
 
-import polars as pl
 import pyarrow as pa
 
 from polars_alf import spec
 from polars_alf.errors import ScanError
 from polars_alf.paths import join, printable
 from polars_alf.progress import Counter
-from polars_alf.schema import (
-    DIRECTORIES,
-    ENTRIES,
-    ISSUES,
-    LISTINGS,
-    IssueKind,
-    make_columns_table,
-    make_table,
-    polars_schema,
-    to_arrow,
-    to_arrow_array,
-)
+from polars_alf.schema import ISSUES, IssueKind, make_table
 from polars_alf.sources.ahead import Ahead, Below
+from polars_alf.sources.columns import Batch, Directories
 from polars_alf.sources.listing import Issue, Known, Lister, Listing, Names, Options
 from polars_alf.sources.pace import CALLS_PER_DIRECTORY, Meter, Pace, find_pace
-
-_NO_STAMP = (None, None, None)
 
 ROWS_PER_BATCH = 65_536
 """Least number of rows after which a batch is handed on, at the end of a directory."""
@@ -77,9 +63,9 @@ class Walker:
             root, options, lambda path: self._is_session(self._parts(path)), known
         )
         self._issues: list[Issue] = []
-        self._met = _Directories()
+        self._met = Directories()
         self._usual: set[str] = set()  # ends of directories that are collections as ALF has them
-        self._start_batch()
+        self._batch = Batch(self._lister.names)
 
     def survey(self) -> list[str]:
         """List everything above the dates.
@@ -335,8 +321,8 @@ class Walker:
         n_datasets = len(listing.sizes) - n_before
         n_others, names = listing.n_others, listing.subdirectories
         if n_datasets and session is not None:
-            self._batch_directories.append(directory)
-            self._batch_lengths.append(n_datasets)
+            listing.directories.append(directory)
+            listing.lengths.append(n_datasets)
             if directory[len(session) :] not in self._usual:
                 self._check_collection(directory, session)
         stamp = listing.stamp
@@ -345,12 +331,7 @@ class Walker:
             stamp = None
             self._note_odd(directory, listing)
             names += listing.linked
-        met = self._met
-        met.paths.append(directory)
-        met.sessions.append(session)
-        met.stamps.append(stamp or _NO_STAMP)
-        met.n_others.append(n_others)
-        met.below.append(below)
+        self._met.add(directory, session, stamp, n_others, below)
         self.counter.add(n_datasets + n_others)
         return names
 
@@ -365,61 +346,9 @@ class Walker:
                 "into one, [lab/Subjects/]subject/yyyy-mm-dd/number, or exclude them",
             )
 
-    # The batch under way, as columns
-
-    def _start_batch(self) -> None:
-        self._batch_directories: list[str] = []
-        self._batch_lengths: list[int] = []
-        self._batch = Listing(self._lister.names)
-
     def _take_batch(self) -> pa.RecordBatch:
-        batch = self._batch
-        columns = [
-            _names(_repeat_codes(self._batch_lengths), self._batch_directories),
-            _names(_column(batch.name_codes, pa.int32()), batch.names.datasets),
-            _column(batch.sizes, pa.uint64()),
-            _column(batch.times, pa.int64()),
-            _column(batch.inodes, pa.uint64()),
-        ]
-        if len(batch.names.datasets) > ROWS_PER_BATCH:  # names that never repeat must not pile up
-            self._lister.names = Names()
-        self._start_batch()
-        return pa.RecordBatch.from_arrays(columns, schema=ENTRIES)
-
-
-class _Directories:
-    """Directories that were met, as columns."""
-
-    def __init__(self) -> None:
-        self.paths: list[str] = []
-        self.sessions: list[str | None] = []
-        self.stamps: list[tuple[int | None, int | None, int | None]] = []
-        self.n_others = array("Q")
-        self.below: list[str] = []
-
-    def in_sessions(self) -> pa.Table:
-        """Return DIRECTORIES."""
-        columns = {"directory": self.paths, "session": self.sessions}
-        met = pl.DataFrame(columns, polars_schema(DIRECTORIES))
-        return to_arrow(met.drop_nulls("session"), DIRECTORIES)
-
-    def listings(self) -> pa.Table:
-        """Return LISTINGS."""
-        stamps = zip(*self.stamps, strict=True) if self.stamps else ([], [], [])
-        return make_columns_table([self.paths, *stamps, self.n_others, self.below], LISTINGS)
-
-
-def _column(values: array[int], dtype: pa.DataType) -> pa.Array:
-    return pa.Array.from_buffers(dtype, len(values), [None, pa.py_buffer(values)])
-
-
-def _repeat_codes(lengths: Sequence[int]) -> pa.Array:
-    """Return 0 as many times as the first length tells, 1 as the second does, and so on."""
-    counts = pl.Series(lengths, dtype=pl.Int64)
-    codes = pl.int_range(len(counts), dtype=pl.Int32, eager=True).repeat_by(counts).explode()
-    return codes.to_arrow()
-
-
-def _names(codes: pa.Array, names: Sequence[str]) -> pa.DictionaryArray:
-    strings = to_arrow_array(pl.Series(names, dtype=pl.String), pa.string())
-    return pa.DictionaryArray.from_arrays(codes, strings)
+        entries = self._batch.entries()
+        if len(self._batch.names.datasets) > ROWS_PER_BATCH:
+            self._lister.names = Names()  # those that never repeat must not pile up
+        self._batch = Batch(self._lister.names)
+        return entries
