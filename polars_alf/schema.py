@@ -309,7 +309,9 @@ def polars_schema(schema: pa.Schema) -> pl.Schema:
 
 def make_table(rows: Sequence[tuple[object, ...]], schema: pa.Schema) -> pa.Table:
     """Return rows, as tuples in the order of the schema, as a table of that schema."""
-    return make_columns_table([*zip(*rows, strict=True)], schema) if rows else schema.empty_table()
+    # Not Schema.empty_table, which loads pandas, as pa.array does.
+    columns = [*zip(*rows, strict=True)]
+    return make_columns_table(columns, schema) if rows else pa.Table.from_batches([], schema)
 
 
 def make_columns_table(columns: Sequence[Sequence[object]], schema: pa.Schema) -> pa.Table:

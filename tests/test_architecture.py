@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from trees import make_tree
 
 PACKAGE = Path(__file__).parents[1] / "polars_alf"
 
@@ -73,6 +74,18 @@ def test_import_loads_no_pandas_one_or_dask() -> None:
         "import polars_alf, sys; "
         "print([m for m in ('pandas', 'one', 'dask', 'distributed', 'typer', 'rich', "
         "'scipy', 'altair') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.strip() == "[]", result.stderr
+
+
+def test_an_index_loads_only_what_it_needs(tmp_path: Path) -> None:
+    datasets = {"alf/spikes.times.npy": "", "notes.txt": ""}
+    root = make_tree(tmp_path / "archive", {"subject/2020-01-01/001": datasets})
+    code = (
+        "import polars_alf, sys; "
+        f"polars_alf.index_archive({str(root)!r}); "
+        "print([m for m in ('pandas', 'pyarrow.compute', 'joblib', 'rich') if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.strip() == "[]", result.stderr
