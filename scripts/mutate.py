@@ -8,9 +8,11 @@ not with it. Exits with 1 if some stay green, or if a mutation does not fit the 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +42,17 @@ class Mutation:
     old: str
     new: str
     tests: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What tests say: ``red``, ``green``, ``stale`` or ``endless``, and the first that failed."""
+
+    outcome: str
+    failed: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.outcome} {self.failed}".rstrip()
 
 
 TABLES = "tests/hostile/test_tables.py"
@@ -348,52 +361,62 @@ def main(names: list[str]) -> int:
         print(__doc__)
         return 0
     chosen = [mutation for mutation in MUTATIONS if not names or mutation.name in names]
+    outcomes = []
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder, "clone")
         subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), str(clone)], check=True)
-        if not passes(clone, {test for mutation in chosen for test in mutation.tests}):
-            print("tests fail before anything is mutated", file=sys.stderr)
+        whole = run_tests(clone, {test for mutation in chosen for test in mutation.tests})
+        if whole.outcome != "green":
+            print(f"before anything is mutated, tests are {whole}", file=sys.stderr)
             return 1
-        n_green = 0
         for mutation in chosen:
-            outcome = judge(clone, mutation)
-            n_green += outcome != "red"
-            print(f"{outcome:8} {mutation.name}", flush=True)
-    print(f"{len(chosen) - n_green} of {len(chosen)} mutations were noticed")
-    return 1 if n_green or not chosen else 0
+            started = time.monotonic()
+            outcomes.append(judge(clone, mutation))
+            seconds = time.monotonic() - started
+            print(f"{seconds:4.0f} s  {mutation.name}: {outcomes[-1]}", flush=True)
+    n_red = sum(found.outcome == "red" for found in outcomes)
+    print(f"{n_red} of {len(chosen)} mutations were noticed")
+    return 0 if chosen and n_red == len(chosen) else 1
 
 
-def judge(clone: Path, mutation: Mutation) -> str:
-    """Return ``red`` where tests notice it, ``green`` where not, ``stale`` if it does not fit."""
+def judge(clone: Path, mutation: Mutation) -> Outcome:
+    """Return what tests say of it; ``stale`` if it does not fit."""
     path = clone / mutation.file
     whole = path.read_text(encoding="utf-8")
     if whole.count(mutation.old) != 1:
-        return "stale"
+        return Outcome("stale")
     path.write_text(whole.replace(mutation.old, mutation.new), encoding="utf-8")
     try:
-        return "green" if passes(clone, mutation.tests) else "red"
+        # One that fails is enough.
+        return run_tests(clone, mutation.tests, "--exitfirst", seconds=SECONDS)
     finally:
         path.write_text(whole, encoding="utf-8")
 
 
-def passes(clone: Path, tests: Iterable[str]) -> bool:
-    """Tell whether tests pass; those that never end do not."""
-    command = [sys.executable, "-m", "pytest", "-q", "--numprocesses", "auto"]
+def run_tests(
+    clone: Path, tests: Iterable[str], *options: str, seconds: float | None = None
+) -> Outcome:
+    """Run tests; they are ``endless`` after some seconds, which tells nothing of what they saw."""
+    command = [sys.executable, "-m", "pytest", "-q", "--numprocesses", "auto", *options]
     environment = {**os.environ, "PYTHONPATH": str(clone), "PYTHONDONTWRITEBYTECODE": "1"}
-    try:
-        ended = subprocess.run(
-            [*command, *sorted(tests)],
-            cwd=clone,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        return False
-    if ended.returncode and " failed" not in ended.stdout:
-        raise SystemExit(f"pytest could not run: {ended.stdout}{ended.stderr}")
-    return ended.returncode == 0
+    with subprocess.Popen(
+        [*command, *sorted(tests)],
+        cwd=clone,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as running:
+        try:
+            said, _ = running.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(running.pid, signal.SIGKILL)
+            return Outcome("endless")
+    failed = [line for line in said.splitlines() if line.startswith("FAILED ")]
+    if running.returncode and not failed:
+        raise SystemExit(f"pytest could not run: {said}")
+    return Outcome("red", failed[0]) if failed else Outcome("green")
 
 
 if __name__ == "__main__":
