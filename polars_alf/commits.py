@@ -167,7 +167,8 @@ class Staging:
         """
         _write_durably(namespace_path(self.folder), f"{self.origin.namespace}\n")
         sync_directory(self.path)
-        journal = {"staging": self.path.name}
+        has_conflicts = (self.path / conflicts_path(self.folder).name).exists()
+        journal = {"staging": self.path.name, "has_conflicts": has_conflicts}
         try:
             _write_durably(self._state / _JOURNAL, json.dumps(journal))
             recover(self.folder)
@@ -297,7 +298,8 @@ def recover(folder: Path, *, patience: float = _STALE_SECONDS + 5) -> bool:
     state = folder / STATE_DIR
     journal = state / _JOURNAL
     try:
-        name = json.loads(journal.read_text(encoding="utf-8"))["staging"]
+        values = json.loads(journal.read_text(encoding="utf-8"))
+        name, has_conflicts = values["staging"], values.get("has_conflicts", True)
         # Below, this folder is removed: it has to be one of ours, whatever the file says.
         if not RUN.fullmatch(name):
             raise ValueError(f"{name!r} is no run's folder")
@@ -310,6 +312,8 @@ def recover(folder: Path, *, patience: float = _STALE_SECONDS + 5) -> bool:
         ) from error
     with _one_waits(folder, patience):
         _put_in_place(folder, state / name)
+    if not has_conflicts:  # those of a merge whose tables were replaced
+        conflicts_path(folder).unlink(missing_ok=True)
     _keep_snapshot(state, state / name)
     sync_directory(state)
     journal.unlink(missing_ok=True)

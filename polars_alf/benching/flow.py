@@ -25,7 +25,7 @@ from polars_alf.benching.figures import (
     predict,
     recommend,
 )
-from polars_alf.benching.folder import check_room, open_folder
+from polars_alf.benching.folder import check_room, find_others, open_folder
 from polars_alf.benching.latencies import SCHEMA
 from polars_alf.benching.mounts import describe_machine, find_mount
 from polars_alf.benching.operations import CHANGING, Operation
@@ -120,7 +120,8 @@ def bench_storage(
     Warns
     -----
     KeptWarning
-        Something that the run did not make lay in its folder, and is still there.
+        Something that the run did not make lay in its folder, and is still there; or `path` has the
+        folder of another run, which was killed or is under way.
     """
     check_extra()
     _check_options(files, threads, duration, repeats, name)
@@ -140,6 +141,10 @@ def bench_storage(
     )
     begun, start = datetime.now(), time.perf_counter()
     root = check_root(path) if read_only else check_folder(path, what="the folder to measure in")
+    for folder in find_others(root):
+        # Who made it may be on another machine: only a person can tell whether it is in use.
+        message = f"{folder} is of another bench; if none is under way here, remove it"
+        warnings.warn(message, KeptWarning, stacklevel=2)
     mount = find_mount(root)
     tell: Tell = progress or (lambda *_: None)
     with _open_target(root, settings, tell, read_only=read_only) as (target, mean_bytes, pool):
