@@ -312,8 +312,8 @@ def recover(folder: Path, *, patience: float = _STALE_SECONDS + 5) -> bool:
         ) from error
     with _one_waits(folder, patience):
         _put_in_place(folder, state / name)
-    if not has_conflicts:  # those of a merge whose tables were replaced
-        conflicts_path(folder).unlink(missing_ok=True)
+        if not has_conflicts:
+            _remove_conflicts(folder)
     _keep_snapshot(state, state / name)
     sync_directory(state)
     journal.unlink(missing_ok=True)
@@ -339,6 +339,18 @@ def _put_in_place(folder: Path, staging: Path) -> None:
                 f"again: the new tables wait in {staging}",
             ) from error
     sync_directory(folder)
+
+
+def _remove_conflicts(folder: Path) -> None:
+    """Remove the conflicts of a merge whose tables were replaced."""
+    path = conflicts_path(folder)
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise CommitError(
+            error.errno,
+            f"{path} cannot be removed: {error.strerror}; see to its permissions and run again",
+        ) from error
 
 
 def _keep_snapshot(state: Path, staging: Path) -> None:

@@ -301,6 +301,27 @@ def test_merging_into_one_of_the_inputs_is_right(archive: Path, tmp_path: Path) 
         assert merge_tables([witten], cortex).n_sessions == 1
 
 
+def test_conflicts_go_with_the_tables_that_had_them(archive: Path, tmp_path: Path) -> None:
+    first, second = (index(archive, tmp_path / name) for name in ("first", "second"))
+    merge_tables([first, second], first)
+    assert store.conflicts_path(first).exists()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(commits, "_remove_conflicts", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            index(archive, first)
+    assert store.conflicts_path(first).exists()
+    with commits.locked_state(first):
+        assert not store.conflicts_path(first).exists(), "the commit was finished"
+    merge_tables([first, second], first)
+    assert store.conflicts_path(first).exists()
+    index(archive, first)
+    assert not store.conflicts_path(first).exists()
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_issues_come_along(archive: Path, tmp_path: Path) -> None:
     make_tree(archive, {"cortexlab/Subjects/KS001/2021-13-45/001": {}})
     parts = [index(archive / lab, tmp_path / lab) for lab in ("cortexlab", "wittenlab")]
