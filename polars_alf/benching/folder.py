@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -113,7 +114,8 @@ def make_folders(folders: Sequence[Path], n_threads: int) -> None:
 
 def _remove(folder: Path, plan: Plan, n_threads: int, warn: Warn) -> None:
     until = time.monotonic() + _PATIENCE_SECONDS
-    while folder.exists():
+    is_filled = True
+    while is_filled:
         try:
             with ThreadPoolExecutor(n_threads) as pool:
                 left, is_filled = _remove_once(folder, plan, pool)
@@ -180,12 +182,14 @@ def _scan(folder: Path) -> tuple[list[str], list[str]]:
 
 
 def _remove_folder(folder: Path) -> bool:
-    """Remove an empty folder; tell whether it is gone."""
+    """Remove a folder; tell whether it was empty."""
     try:
         folder.rmdir()
     except FileNotFoundError:
         return True
-    except OSError:
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
         return False
     return True
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -118,9 +119,8 @@ def run(
     if hasattr(signal, "SIGHUP"):
         # The end of a terminal must not leave an archive behind.
         signal.signal(signal.SIGHUP, signal.default_int_handler)
-    folder = _make_folder(out, name)
     state = "nothing was written" if read_only else "what was written was removed"
-    with _removed_if_empty(folder), saying_warnings(), interruptible(state):
+    with _open_folder(out, name) as folder, saying_warnings(), interruptible(state):
         with _showing_steps(quiet) as progress:
             report = bench_storage(
                 path,
@@ -168,8 +168,7 @@ def compare(
 
     reports = comparing.name_apart([read_report(path) for path in results])
     ratios = comparing.compare_reports(reports)
-    folder = _make_folder(out, "compared")
-    with _removed_if_empty(folder), interruptible("nothing was changed"):
+    with _open_folder(out, "compared") as folder, interruptible("nothing was changed"):
         values = {"labels": [report.label for report in reports], "ratios": ratios.to_dicts()}
         write_json(folder / "comparison.json", values)
         write_frame(folder / "comparison.parquet", ratios)
@@ -222,27 +221,25 @@ def _parse_threads(text: str) -> list[int]:
         ) from None
 
 
-def _make_folder(out: Path | None, name: str | None) -> Path:
+@contextmanager
+def _open_folder(out: Path | None, name: str | None) -> Iterator[Path]:
+    """Yield the folder for a report; one that was made for none is removed again."""
     if out is None:
         label = re.sub(r"\W+", "-", name or "storage").strip("-").lower()
         out = Path(f"polars_alf_bench-{label}-{datetime.now():%Y%m%d-%H%M%S}")
+    is_new = not os.path.lexists(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(
             error.errno, f"{out} cannot be made: {error.strerror}; give another --out"
         ) from error
-    return out
-
-
-@contextmanager
-def _removed_if_empty(folder: Path) -> Iterator[None]:
-    """Remove the folder for a report again that did not come about."""
     try:
-        yield
+        yield out
     finally:
-        if not any(folder.iterdir()):
-            folder.rmdir()
+        if is_new:
+            with suppress(OSError):  # it has the report
+                out.rmdir()
 
 
 @contextmanager

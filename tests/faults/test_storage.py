@@ -16,6 +16,7 @@ from scenes import IS_FULL, SCENES, Scene, bench_scene, index_scene, make_scene,
 
 import polars_alf
 from polars_alf import store
+from polars_alf.errors import BenchError, KeptWarning
 
 pytestmark = [
     pytest.mark.slow,
@@ -294,3 +295,23 @@ def test_no_room_for_a_report(tmp_path: Path, n_pages: int) -> None:
         scene.check(1)
         grow()
         check_ended(scene, run_worker(scene.arguments))
+
+
+@needs_root
+def test_what_bench_cannot_remove_is_named(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    with mounted(target, 64 << 20):
+
+        def spoil(done: int, total: int, text: str) -> None:
+            if text.startswith("removing"):
+                subprocess.run(["mount", "-o", "remount,ro", str(target)], check=True)
+
+        options = {"files": 40, "threads": [1], "duration": 0.01, "repeats": 1}
+        with pytest.raises(BenchError, match="cannot be removed: Read-only file system; remove it"):
+            polars_alf.bench_storage(target, **options, operations=["stat"], progress=spoil)
+        subprocess.run(["mount", "-o", "remount,rw", str(target)], check=True)
+        (left,) = target.iterdir()
+        with pytest.warns(KeptWarning, match=left.name):
+            polars_alf.bench_storage(target, **options, operations=["stat"])
+        assert [*target.iterdir()] == [left]
