@@ -30,6 +30,7 @@ from polars_alf.errors import (
 )
 from polars_alf.merging import flow
 from polars_alf.merging.buckets import plan_buckets
+from polars_alf.pairs import scan_pair
 from polars_alf.schema import DATASETS, SESSIONS, polars_schema
 
 Row = tuple[object, ...]
@@ -320,6 +321,25 @@ def test_conflicts_go_with_the_tables_that_had_them(archive: Path, tmp_path: Pat
 
 def interrupt(*_: object) -> None:
     raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("command", ["merging.sources", "verifying.flow"])
+def test_a_table_that_goes_meanwhile_is_named(archive: Path, tmp_path: Path, command: str) -> None:
+    tables = index(archive, tmp_path / "tables")
+    commands = {
+        "merging.sources": lambda: merge_tables(tables),
+        "verifying.flow": lambda: polars_alf.verify_archive(archive, tables),
+    }
+
+    def scan_and_remove(*arguments: object) -> object:
+        found = scan_pair(*arguments)  # type: ignore[arg-type]
+        store.table_path(tables, "datasets").unlink()
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"polars_alf.{command}.scan_pair", scan_and_remove)
+        with pytest.raises(TableNotFoundError, match=r"tables has no datasets\.pqt"):
+            commands[command]()
 
 
 def test_issues_come_along(archive: Path, tmp_path: Path) -> None:
