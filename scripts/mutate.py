@@ -2,7 +2,8 @@
 
 Names of mutations, as arguments, choose some. Each is made in a clone of HEAD, by itself, and its
 tests are run there by this Python, which needs what the tests need. They pass without it, and must
-not with it. Exits with 1 if some stay green, or if a mutation does not fit the code any more.
+not with it. Exits with 1 if some stay green or do not end, or if a mutation does not fit the code
+any more. PYTEST_XDIST_AUTO_NUM_WORKERS tells how many tests to run at a time.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ STEP = f"{KILLS}::test_a_run_is_killed_at_a_step"
 TOGETHER = "tests/faults/test_together.py"
 READERS = f"{TOGETHER}::test_readers_see_one_generation_and_whole_files"
 MOVING = "tests/faults/test_moving.py"
+BENCH_LEFT = "tests/test_benching.py::test_what_another_run_has_left_is_named_and_is_no_session"
 
 MUTATIONS = [
     Mutation(
@@ -106,7 +108,7 @@ MUTATIONS = [
         "polars_alf/cache/loading.py",
         "    except Exception as error:",
         "    except ValueError as error:",
-        FOREIGN,
+        ("tests/test_cache_loading.py::test_metadata_of_pandas_that_makes_no_sense",),
     ),
     Mutation(
         "what a snapshot has is trusted",
@@ -352,6 +354,79 @@ MUTATIONS = [
         "        change = None\n",
         ("tests/test_pruning.py::test_what_has_changed_is_kept",),
     ),
+    Mutation(
+        "conflicts stay where their tables do not",
+        "polars_alf/commits.py",
+        "        if not has_conflicts:\n",
+        "        if False:\n",
+        ("tests/test_merging.py::test_conflicts_go_with_the_tables_that_had_them",),
+    ),
+    Mutation(
+        "a run that cannot be taken up stays",
+        "polars_alf/runs.py",
+        "        shutil.rmtree(path, ignore_errors=True)  # by its new name",
+        "        str(path)  # by its new name",
+        ("tests/test_resuming.py::test_a_run_that_could_not_be_removed_goes_with_the_next",),
+    ),
+    Mutation(
+        "tables that go while they are opened are not expected",
+        "polars_alf/reading.py",
+        "    if name not in headers:\n",
+        "    if False:\n",
+        ("tests/test_merging.py::test_a_table_that_goes_meanwhile_is_named",),
+    ),
+    Mutation(
+        "names may steer a terminal",
+        "polars_alf/rendering.py",
+        "visible(text) if stream.isatty() else text",
+        "text",
+        (
+            "tests/test_cli.py::test_names_do_not_steer_a_terminal",
+            "tests/test_cli.py::test_errors_do_not_steer_a_terminal",
+        ),
+    ),
+    Mutation(
+        "names are spelt out for machines, too",
+        "polars_alf/rendering.py",
+        "visible(text) if stream.isatty() else text",
+        "visible(text)",
+        ("tests/test_cli.py::test_names_do_not_steer_a_terminal",),
+    ),
+    Mutation(
+        "a bench leaves what it wrote",
+        "polars_alf/benching/folder.py",
+        "            _remove(folder, plan, n_threads, warn)\n",
+        "            pass\n",
+        (f"{STORAGE}::test_bench_on_a_full_disk[4]",),
+    ),
+    Mutation(
+        "what cannot be removed fills",
+        "polars_alf/benching/folder.py",
+        "        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):\n            raise\n",
+        "",
+        (f"{STORAGE}::test_what_bench_cannot_remove_is_named",),
+    ),
+    Mutation(
+        "reports are written through links",
+        "polars_alf/benching/results.py",
+        '.{uuid.uuid4().hex}.tmp")\n    try:\n        with beside.open("xb")',
+        '.tmp")\n    try:\n        with beside.open("wb")',
+        ("tests/test_benching.py::test_a_report_is_written_through_no_link",),
+    ),
+    Mutation(
+        "what a bench has left is taken for an archive",
+        "polars_alf/sources/listing.py",
+        "if session is None and BENCH_FOLDER.fullmatch(name):",
+        "if False:",
+        (BENCH_LEFT,),
+    ),
+    Mutation(
+        "what a bench has left is not named",
+        "polars_alf/benching/flow.py",
+        "    for folder in find_others(root):\n",
+        "    for folder in []:\n",
+        (BENCH_LEFT,),
+    ),
 ]
 """Add to it: what a suite is there for should be in here."""
 
@@ -385,7 +460,9 @@ def judge(clone: Path, mutation: Mutation) -> Outcome:
     whole = path.read_text(encoding="utf-8")
     if whole.count(mutation.old) != 1:
         return Outcome("stale")
-    path.write_text(whole.replace(mutation.old, mutation.new), encoding="utf-8")
+    mutated = whole.replace(mutation.old, mutation.new)
+    compile(mutated, path, "exec")  # what is no Python fails any test
+    path.write_text(mutated, encoding="utf-8")
     try:
         # One that fails is enough.
         return run_tests(clone, mutation.tests, "--exitfirst", seconds=SECONDS)
