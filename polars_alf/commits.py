@@ -83,6 +83,7 @@ class Staging:
         self.origin = origin
         self._with_index = with_index
         self._state = folder / STATE_DIR
+        self._has_conflicts = False
 
     def write_table(
         self,
@@ -141,6 +142,7 @@ class Staging:
     @contextlib.contextmanager
     def open_conflicts(self) -> Iterator[Callable[[pl.DataFrame], None]]:
         """Yield a function that writes CONFLICTS, while the tables that have them are written."""
+        self._has_conflicts = True
         with self._open_arrow("conflicts", CONFLICTS) as writer:
             yield lambda conflicts: writer.write_table(_to_arrow(conflicts, CONFLICTS))
 
@@ -167,8 +169,7 @@ class Staging:
         """
         _write_durably(namespace_path(self.folder), f"{self.origin.namespace}\n")
         sync_directory(self.path)
-        has_conflicts = (self.path / conflicts_path(self.folder).name).exists()
-        journal = {"staging": self.path.name, "has_conflicts": has_conflicts}
+        journal = {"staging": self.path.name, "has_conflicts": self._has_conflicts}
         try:
             _write_durably(self._state / _JOURNAL, json.dumps(journal))
             recover(self.folder)
@@ -324,21 +325,32 @@ def recover(folder: Path, *, patience: float = _STALE_SECONDS + 5) -> bool:
 def _put_in_place(folder: Path, staging: Path) -> None:
     # A session without datasets is less wrong than datasets without a session, should ONE read
     # between the two.
-    for staged, final in (
-        *((table_path(staging, name), table_path(folder, name)) for name in TABLES),
-        *((staging / path.name, path) for path in (find(folder) for find in _OF_GENERATION)),
-    ):
-        try:
-            staged.replace(final)
-        except FileNotFoundError:
-            pass  # in its place since before the commit was cut off
-        except OSError as error:
-            raise CommitError(
-                error.errno,
-                f"{final} cannot be replaced: {error.strerror}; see to its permissions and run "
-                f"again: the new tables wait in {staging}",
-            ) from error
+    finals = [table_path(folder, name) for name in TABLES]
+    finals += [find(folder) for find in _OF_GENERATION]
+    final = folder
+    try:
+        # What is not there is in its place since before the commit was cut off. The error of a
+        # rename would not tell: a server that fails can say the same of a file that is there.
+        waiting = _list_waiting(staging)
+        for final in finals:
+            if final.name in waiting:
+                (staging / final.name).replace(final)
+    except OSError as error:
+        raise CommitError(
+            error.errno,
+            f"{final} cannot be replaced: {error.strerror}; see to its permissions and run "
+            f"again: the new tables wait in {staging}",
+        ) from error
     sync_directory(folder)
+
+
+def _list_waiting(staging: Path) -> list[str]:
+    try:
+        return os.listdir(staging)
+    except FileNotFoundError:
+        if staging.exists():
+            raise
+        return []  # where the power failed, the journal may outlive it
 
 
 def _remove_conflicts(folder: Path) -> None:

@@ -315,8 +315,9 @@ MUTATIONS = [
     Mutation(
         "tables are written where they are read",
         "polars_alf/commits.py",
-        "            staged.replace(final)\n",
-        "            final.write_bytes(staged.read_bytes())\n            staged.unlink()\n",
+        "                (staging / final.name).replace(final)\n",
+        "                final.write_bytes((staging / final.name).read_bytes())\n"
+        "                (staging / final.name).unlink()\n",
         (f"{READERS}[bytes-index]",),
     ),
     Mutation(
@@ -353,6 +354,14 @@ MUTATIONS = [
         "        change = describe_change(row, folder.status(name))\n",
         "        change = None\n",
         ("tests/test_pruning.py::test_what_has_changed_is_kept",),
+    ),
+    Mutation(
+        "what cannot be put in place is taken for what is there",
+        "polars_alf/commits.py",
+        "                (staging / final.name).replace(final)\n",
+        "                with contextlib.suppress(FileNotFoundError):\n"
+        "                    (staging / final.name).replace(final)\n",
+        ("tests/test_store.py::test_a_commit_that_fails_halfway_is_finished_later",),
     ),
     Mutation(
         "conflicts stay where their tables do not",
