@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -45,6 +44,7 @@ from polars_alf.benching.targets import find_archive, write_archive
 from polars_alf.checks import check_folder, check_root
 from polars_alf.errors import BenchError, KeptWarning, OptionError
 from polars_alf.executors import count_workers, open_processes
+from polars_alf.temporary import temporary_folder
 
 THREADS = (1, 2, 4, 8, 16, 32)
 MOST_THREADS = 4096
@@ -228,11 +228,11 @@ def _open_target(
     """Yield what to measure on, the mean size of its files, and the processes to do it."""
     if read_only:
         with (
-            tempfile.TemporaryDirectory(prefix="polars_alf_bench_") as tables,
+            temporary_folder() as tables,
             open_processes(settings.jobs) as pool,
         ):
             tell(0, 0, "looking at the archive")
-            yield *find_archive(root, settings.n_files, Path(tables)), pool
+            yield *find_archive(root, settings.n_files, tables), pool
         return
     plan = Plan(settings.n_files)
     check_room(root, plan)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from polars_alf.schema import FindingKind
 from polars_alf.shards import plan_shards
 from polars_alf.sources.listing import Options
 from polars_alf.sources.posix import Walker
+from polars_alf.temporary import temporary_folder
 from polars_alf.verifying.comparing import (
     Disk,
     find_changed,
@@ -162,7 +162,7 @@ def verify_archive(
     unsafe, wanted = datasets.filter(is_unsafe), datasets.filter(~is_unsafe)
     walker = Walker(str(root), options)
     with (
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary,
+        temporary_folder() as temporary,
         Monitor(progress, walker.counter) as monitor,
     ):
         units = walker.survey()
@@ -171,7 +171,7 @@ def verify_archive(
         listing = list_shards(
             walker,
             plan_shards(units),
-            Path(temporary),
+            temporary,
             monitor,
             executor=executor,
             n_jobs=n_jobs,
@@ -193,7 +193,7 @@ def verify_archive(
             digests = digest_files(
                 root,
                 to_read.select("path", "file_size").unique("path", maintain_order=True),
-                Path(temporary),
+                temporary,
                 monitor,
                 executor=executor,
                 n_jobs=n_jobs,
