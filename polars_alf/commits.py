@@ -14,11 +14,9 @@ import json
 import os
 import shutil
 import stat
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import filelock
@@ -27,6 +25,7 @@ import pyarrow as pa
 
 from polars_alf import spool
 from polars_alf.errors import ArchiveBusyError, ArchivePermissionError, CommitError, TableError
+from polars_alf.one_lock import STALE_SECONDS, one_waits
 from polars_alf.runs import RUN
 from polars_alf.schema import CHANGES, CONFLICTS
 from polars_alf.seals import sealed_writer
@@ -55,11 +54,6 @@ _ALL_DIFFERENT = {"id", "file_size", "xxh3_128"}
 # A commit puts both tables in place within milliseconds.
 _PATIENCE = 10
 _PATIENCE_SECONDS = 0.05
-
-_ONE_LOCK = ".ONE.lock"
-_OURS = "polars_alf"
-_STALE_SECONDS = 60
-"""Age of a lock of ONE's that cannot be in use any more: it is held while two files are written."""
 
 
 class Staging:
@@ -203,60 +197,6 @@ def staged(folder: Path, origin: Origin, *, with_index: bool) -> Iterator[Stagin
             shutil.rmtree(path, ignore_errors=True)
 
 
-@contextlib.contextmanager
-def _one_waits(folder: Path, seconds: float) -> Iterator[None]:
-    """Hold the file by which ``One.save_cache`` knows that another is writing.
-
-    Raises
-    ------
-    ArchiveBusyError
-        ONE is writing, and did not end within so many seconds.
-    """
-    path = folder / _ONE_LOCK
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            with path.open("x", encoding="utf-8") as file:
-                json.dump({"datetime": datetime.now(UTC).isoformat(), "by": _OURS}, file)
-            break
-        except FileExistsError:
-            pass
-        with contextlib.suppress(FileNotFoundError):
-            if _is_stale(path, folder / STATE_DIR):
-                path.unlink()
-                continue
-        if time.monotonic() > deadline:
-            raise ArchiveBusyError(
-                f"ONE is writing the tables of {folder}: {path} is there; run again when it has "
-                "ended, or remove that file if nothing is running"
-            )
-        time.sleep(_PATIENCE_SECONDS)
-    try:
-        yield
-    finally:
-        # ONE removes it by itself where it has waited for long.
-        path.unlink(missing_ok=True)
-
-
-def _is_stale(path: Path, state: Path) -> bool:
-    """Tell whether who made a lock is gone. Only for who holds `locked_state`."""
-    with contextlib.suppress(ValueError, LookupError, TypeError):
-        # Who else made one of ours held the state as well, and does not hold it any more.
-        if json.loads(path.read_text(encoding="utf-8"))["by"] == _OURS:
-            return True
-    # By the clock of the file system, which need not be that of this machine.
-    with tempfile.TemporaryFile(dir=state) as now:
-        return os.fstat(now.fileno()).st_mtime - path.stat().st_mtime > _STALE_SECONDS
-
-
-def is_one_writing(folder: Path) -> bool:
-    """Tell whether ONE, or a commit of ours, is writing tables. For readers."""
-    try:
-        return time.time() - (folder / _ONE_LOCK).stat().st_mtime < _STALE_SECONDS
-    except OSError:
-        return False
-
-
 def settle(folder: Path) -> None:
     """Wait for a commit that is under way, or finish one that was cut off.
 
@@ -274,7 +214,7 @@ def settle(folder: Path) -> None:
         time.sleep(_PATIENCE_SECONDS)
 
 
-def recover(folder: Path, *, patience: float = _STALE_SECONDS + 5) -> bool:
+def recover(folder: Path, *, patience: float = STALE_SECONDS + 5) -> bool:
     """Finish a commit that was cut off. Only for who holds `locked_state`.
 
     Parameters
@@ -311,7 +251,7 @@ def recover(folder: Path, *, patience: float = _STALE_SECONDS + 5) -> bool:
             f"the journal {journal} of a commit that was cut off cannot be read ({error}); "
             "remove it, and index again"
         ) from error
-    with _one_waits(folder, patience):
+    with one_waits(folder, patience):
         _put_in_place(folder, state / name)
         if not has_conflicts:
             _remove_conflicts(folder)
@@ -379,7 +319,7 @@ def _keep_snapshot(state: Path, staging: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked_state(folder: Path, *, patience: float = _STALE_SECONDS + 5) -> Iterator[None]:
+def locked_state(folder: Path, *, patience: float = STALE_SECONDS + 5) -> Iterator[None]:
     """Hold the state of a folder of tables against other runs; a commit cut off is finished.
 
     Parameters

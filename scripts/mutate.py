@@ -330,7 +330,7 @@ MUTATIONS = [
     Mutation(
         "readers do not wait for ONE",
         "polars_alf/settling.py",
-        "            is_writing = commits.is_one_writing(folder) or _look_at(folder) != before\n",
+        "            is_writing = one_lock.is_one_writing(folder) or _look_at(folder) != before\n",
         "            is_writing = False\n",
         (f"{TOGETHER}::test_our_loader_waits_for_one",),
     ),

@@ -18,7 +18,7 @@ LAYERS = [
     {"sources", "ids", "digests", "layout", "shards", "executors", "tablefiles"},
     {"tables", "store", "checks", "parts"},
     {"spool"},
-    {"snapshots", "runs", "rows"},
+    {"snapshots", "runs", "rows", "one_lock"},
     {"commits", "reports", "assembling", "formats"},
     {"settling"},
     {"scanning", "reading"},
