@@ -297,6 +297,19 @@ def test_no_room_for_a_report(tmp_path: Path, n_pages: int) -> None:
         check_ended(scene, run_worker(scene.arguments))
 
 
+@needs_strace
+@pytest.mark.parametrize("error", ["EIO", "EACCES", "ENOSPC"] if IS_FULL else ["EIO"])
+@pytest.mark.parametrize("operation", ["open", "stat", "write", "unlink"])
+def test_bench_of_storage_that_fails_in_all_threads(
+    tmp_path: Path, operation: str, error: str
+) -> None:
+    scene = bench_scene(tmp_path)
+    scene.arguments += ["--threads", "1,2"]
+    calls, paths = OPERATIONS[operation], [tmp_path / "target", tmp_path / "report/result.json"]
+    ended = run_traced(scene.arguments, tmp_path / "logs", calls, f"error={error}", paths)
+    check_ended(scene, ended)
+
+
 @needs_root
 def test_what_bench_cannot_remove_is_named(tmp_path: Path) -> None:
     target = tmp_path / "target"
