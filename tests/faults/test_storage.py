@@ -7,8 +7,9 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from injecting import OPERATIONS, Ended, needs_strace, run_traced, run_worker
@@ -311,18 +312,27 @@ def test_bench_of_storage_that_fails_in_all_threads(
 
 
 @needs_root
-def test_what_bench_cannot_remove_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("is_busy", "cause"), [(False, "Read-only file system"), (True, "Device or resource busy")]
+)
+def test_what_bench_cannot_remove_is_named(tmp_path: Path, is_busy: bool, cause: str) -> None:
     target = tmp_path / "target"
     target.mkdir()
-    with mounted(target, 64 << 20):
+    options: dict[str, Any] = {"files": 40, "threads": [1], "duration": 0.01, "repeats": 1}
+    with mounted(target, 64 << 20), ExitStack() as spoilt:
 
         def spoil(done: int, total: int, text: str) -> None:
-            if text.startswith("removing"):
+            if not text.startswith("removing"):
+                return
+            if is_busy:
+                (folder,) = target.iterdir()
+                spoilt.enter_context(mounted(folder / "scratch", 1 << 20))
+            else:
                 subprocess.run(["mount", "-o", "remount,ro", str(target)], check=True)
 
-        options = {"files": 40, "threads": [1], "duration": 0.01, "repeats": 1}
-        with pytest.raises(BenchError, match="cannot be removed: Read-only file system; remove it"):
+        with pytest.raises(BenchError, match=f"cannot be removed: {cause}; remove it yourself"):
             polars_alf.bench_storage(target, **options, operations=["stat"], progress=spoil)
+        spoilt.close()
         subprocess.run(["mount", "-o", "remount,rw", str(target)], check=True)
         (left,) = target.iterdir()
         with pytest.warns(KeptWarning, match=left.name):
