@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +22,12 @@ NOT_MADE = {("merge", "readdir"), ("prune", "rename")}
 
 ATTEMPTS = 5
 """Calls that look at the clock of a thread come when they come, and the others' numbers shift."""
+
+SEMAPHORE = re.compile(
+    r"Exception ignored in: <Finalize object, dead>\nTraceback[^\n]*\n(?:  [^\n]*\n)*"
+    r"  [^\n]*loky/backend/synchronize[^\n]*\n(?:  [^\n]*\n)*OSError: [^\n]*\n"
+)
+"""What joblib says where it cannot remove a semaphore of its own."""
 
 UNSEEN = {("readdir", "ENOENT")}
 """The C library takes it for the end of a directory: the kernel says so of one that is removed."""
@@ -75,7 +82,7 @@ def test_a_call_fails(
         fault = f"error={error}:when={call.n}{TIMES[times]}"
         made = make_scene(scene, tmp_path / f"{attempt}")
         ended = run_traced(made.arguments, tmp_path / "logs", [call.name], fault)
-        assert "Traceback" not in ended.stderr, ended
+        assert "Traceback" not in SEMAPHORE.sub("", ended.stderr), ended
         assert "panicked" not in ended.stderr, ended
         # A bench cannot remove what it cannot list, and says so.
         is_told = scene == "bench" and "remove it yourself" in ended.stderr
