@@ -276,7 +276,9 @@ def _print_rows(frame: pl.LazyFrame, columns: list[str], *, as_json: bool) -> No
     if as_json:
         print(rows.write_ndjson(), end="")
     else:
-        print(rows.select(columns).write_csv(separator="\t", include_header=False), end="")
+        lines = rows.select(columns).write_csv(separator="\t", include_header=False)
+        if lines:
+            rendering.print_visibly(lines.removesuffix("\n"))
 
 
 @app.command()

@@ -14,11 +14,9 @@ import json
 import os
 import shutil
 import stat
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import filelock
@@ -27,6 +25,7 @@ import pyarrow as pa
 
 from polars_alf import spool
 from polars_alf.errors import ArchiveBusyError, ArchivePermissionError, CommitError, TableError
+from polars_alf.one_lock import STALE_SECONDS, one_waits
 from polars_alf.runs import RUN
 from polars_alf.schema import CHANGES, CONFLICTS, to_arrow
 from polars_alf.seals import sealed_writer
@@ -56,11 +55,6 @@ _ALL_DIFFERENT = {"id", "file_size", "xxh3_128"}
 _PATIENCE = 10
 _PATIENCE_SECONDS = 0.05
 
-_ONE_LOCK = ".ONE.lock"
-_OURS = "polars_alf"
-_STALE_SECONDS = 60
-"""Age of a lock of ONE's that cannot be in use any more: it is held while two files are written."""
-
 
 class Staging:
     """Both tables of one generation, from their first row to their commit.
@@ -83,6 +77,7 @@ class Staging:
         self.origin = origin
         self._with_index = with_index
         self._state = folder / STATE_DIR
+        self._has_conflicts = False
 
     def write_table(
         self,
@@ -141,6 +136,7 @@ class Staging:
     @contextlib.contextmanager
     def open_conflicts(self) -> Iterator[Callable[[pl.DataFrame], None]]:
         """Yield a function that writes CONFLICTS, while the tables that have them are written."""
+        self._has_conflicts = True
         with self._open_arrow("conflicts", CONFLICTS) as writer:
             yield lambda conflicts: writer.write_table(to_arrow(conflicts, CONFLICTS))
 
@@ -167,7 +163,7 @@ class Staging:
         """
         _write_durably(namespace_path(self.folder), f"{self.origin.namespace}\n")
         sync_directory(self.path)
-        journal = {"staging": self.path.name}
+        journal = {"staging": self.path.name, "has_conflicts": self._has_conflicts}
         try:
             _write_durably(self._state / _JOURNAL, json.dumps(journal))
             recover(self.folder)
@@ -201,60 +197,6 @@ def staged(folder: Path, origin: Origin, *, with_index: bool) -> Iterator[Stagin
             shutil.rmtree(path, ignore_errors=True)
 
 
-@contextlib.contextmanager
-def _one_waits(folder: Path, seconds: float) -> Iterator[None]:
-    """Hold the file by which ``One.save_cache`` knows that another is writing.
-
-    Raises
-    ------
-    ArchiveBusyError
-        ONE is writing, and did not end within so many seconds.
-    """
-    path = folder / _ONE_LOCK
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            with path.open("x", encoding="utf-8") as file:
-                json.dump({"datetime": datetime.now(UTC).isoformat(), "by": _OURS}, file)
-            break
-        except FileExistsError:
-            pass
-        with contextlib.suppress(FileNotFoundError):
-            if _is_stale(path, folder / STATE_DIR):
-                path.unlink()
-                continue
-        if time.monotonic() > deadline:
-            raise ArchiveBusyError(
-                f"ONE is writing the tables of {folder}: {path} is there; run again when it has "
-                "ended, or remove that file if nothing is running"
-            )
-        time.sleep(_PATIENCE_SECONDS)
-    try:
-        yield
-    finally:
-        # ONE removes it by itself where it has waited for long.
-        path.unlink(missing_ok=True)
-
-
-def _is_stale(path: Path, state: Path) -> bool:
-    """Tell whether who made a lock is gone. Only for who holds `locked_state`."""
-    with contextlib.suppress(ValueError, LookupError, TypeError):
-        # Who else made one of ours held the state as well, and does not hold it any more.
-        if json.loads(path.read_text(encoding="utf-8"))["by"] == _OURS:
-            return True
-    # By the clock of the file system, which need not be that of this machine.
-    with tempfile.TemporaryFile(dir=state) as now:
-        return os.fstat(now.fileno()).st_mtime - path.stat().st_mtime > _STALE_SECONDS
-
-
-def is_one_writing(folder: Path) -> bool:
-    """Tell whether ONE, or a commit of ours, is writing tables. For readers."""
-    try:
-        return time.time() - (folder / _ONE_LOCK).stat().st_mtime < _STALE_SECONDS
-    except OSError:
-        return False
-
-
 def settle(folder: Path) -> None:
     """Wait for a commit that is under way, or finish one that was cut off.
 
@@ -272,7 +214,7 @@ def settle(folder: Path) -> None:
         time.sleep(_PATIENCE_SECONDS)
 
 
-def recover(folder: Path, *, patience: float = _STALE_SECONDS + 5) -> bool:
+def recover(folder: Path, *, patience: float = STALE_SECONDS + 5) -> bool:
     """Finish a commit that was cut off. Only for who holds `locked_state`.
 
     Parameters
@@ -297,7 +239,8 @@ def recover(folder: Path, *, patience: float = _STALE_SECONDS + 5) -> bool:
     state = folder / STATE_DIR
     journal = state / _JOURNAL
     try:
-        name = json.loads(journal.read_text(encoding="utf-8"))["staging"]
+        values = json.loads(journal.read_text(encoding="utf-8"))
+        name, has_conflicts = values["staging"], values.get("has_conflicts", True)
         # Below, this folder is removed: it has to be one of ours, whatever the file says.
         if not RUN.fullmatch(name):
             raise ValueError(f"{name!r} is no run's folder")
@@ -308,8 +251,10 @@ def recover(folder: Path, *, patience: float = _STALE_SECONDS + 5) -> bool:
             f"the journal {journal} of a commit that was cut off cannot be read ({error}); "
             "remove it, and index again"
         ) from error
-    with _one_waits(folder, patience):
+    with one_waits(folder, patience):
         _put_in_place(folder, state / name)
+        if not has_conflicts:
+            _remove_conflicts(folder)
     _keep_snapshot(state, state / name)
     sync_directory(state)
     journal.unlink(missing_ok=True)
@@ -320,21 +265,44 @@ def recover(folder: Path, *, patience: float = _STALE_SECONDS + 5) -> bool:
 def _put_in_place(folder: Path, staging: Path) -> None:
     # A session without datasets is less wrong than datasets without a session, should ONE read
     # between the two.
-    for staged, final in (
-        *((table_path(staging, name), table_path(folder, name)) for name in TABLES),
-        *((staging / path.name, path) for path in (find(folder) for find in _OF_GENERATION)),
-    ):
-        try:
-            staged.replace(final)
-        except FileNotFoundError:
-            pass  # in its place since before the commit was cut off
-        except OSError as error:
-            raise CommitError(
-                error.errno,
-                f"{final} cannot be replaced: {error.strerror}; see to its permissions and run "
-                f"again: the new tables wait in {staging}",
-            ) from error
+    finals = [table_path(folder, name) for name in TABLES]
+    finals += [find(folder) for find in _OF_GENERATION]
+    final = folder
+    try:
+        # What is not there is in its place since before the commit was cut off. The error of a
+        # rename would not tell: a server that fails can say the same of a file that is there.
+        waiting = _list_waiting(staging)
+        for final in finals:
+            if final.name in waiting:
+                (staging / final.name).replace(final)
+    except OSError as error:
+        raise CommitError(
+            error.errno,
+            f"{final} cannot be replaced: {error.strerror}; see to its permissions and run "
+            f"again: the new tables wait in {staging}",
+        ) from error
     sync_directory(folder)
+
+
+def _list_waiting(staging: Path) -> list[str]:
+    try:
+        return os.listdir(staging)
+    except FileNotFoundError:
+        if staging.exists():
+            raise
+        return []  # where the power failed, the journal may outlive it
+
+
+def _remove_conflicts(folder: Path) -> None:
+    """Remove the conflicts of a merge whose tables were replaced."""
+    path = conflicts_path(folder)
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise CommitError(
+            error.errno,
+            f"{path} cannot be removed: {error.strerror}; see to its permissions and run again",
+        ) from error
 
 
 def _keep_snapshot(state: Path, staging: Path) -> None:
@@ -351,7 +319,7 @@ def _keep_snapshot(state: Path, staging: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked_state(folder: Path, *, patience: float = _STALE_SECONDS + 5) -> Iterator[None]:
+def locked_state(folder: Path, *, patience: float = STALE_SECONDS + 5) -> Iterator[None]:
     """Hold the state of a folder of tables against other runs; a commit cut off is finished.
 
     Parameters

@@ -104,18 +104,31 @@ def _scan(tables: Tables, name: str) -> pl.LazyFrame:
 
 def _scan_table(folder: Path, name: str) -> pl.LazyFrame:
     headers = read_settled(folder, lambda: store.read_headers(folder))
-    if name not in headers:
-        raise TableNotFoundError(
-            f"{folder} has no {store.table_path(folder, name).name}; give a folder of tables, or "
-            "index an archive into it"
-        )
-    header = headers[name]
+    header = choose_header(folder, headers, name)
     frame = scan_table(header.path)
     try:
         columns = today_columns(name, frame.collect_schema(), header.index)
     except TableError as error:
         raise type(error)(f"{header.path} is no table of {name}: {error}; {CURE}") from error
     return frame.select(**columns)
+
+
+def choose_header(
+    folder: Path, headers: Mapping[str, store.TableHeader], name: str
+) -> store.TableHeader:
+    """Return the header of one of a folder's tables.
+
+    Raises
+    ------
+    TableNotFoundError
+        The folder does not have it, or not any more.
+    """
+    if name not in headers:
+        raise TableNotFoundError(
+            f"{folder} has no {store.table_path(folder, name).name}; give a folder of tables, or "
+            "index an archive into it"
+        )
+    return headers[name]
 
 
 def find_folders(tables: Tables) -> list[Path]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeAlias
+from typing import TextIO, TypeAlias
 
 import polars as pl
 from rich.console import Console
@@ -26,7 +27,7 @@ from rich.progress import (
     Progress as Bar,
 )
 
-from polars_alf.paths import printable
+from polars_alf.paths import printable, visible
 from polars_alf.progress import Progress
 from polars_alf.reports import IndexReport
 from polars_alf.schema import RemovalKind, RemovalResult
@@ -40,6 +41,20 @@ _STAGES = {"survey": "Listing subjects", "scan": "Scanning", "write": "Writing t
 WIDE = 120
 """Columns of a terminal from which on there is room for a bar beside the figures."""
 _PATHS_SHOWN = 10
+
+
+def print_visibly(text: str = "", file: TextIO | None = None) -> None:
+    """Print for a person: to a terminal, with all that could steer it spelt out.
+
+    Parameters
+    ----------
+    text
+        Lines, perhaps with names that others have chosen.
+    file
+        Where to; by default stdout.
+    """
+    stream = file or sys.stdout
+    print(visible(text) if stream.isatty() else text, file=stream)
 
 
 @contextmanager
@@ -120,7 +135,7 @@ def print_fields(*fields: tuple[str, str]) -> None:
     """Print labels and values, one pair a line."""
     # Plain lines, whatever the width: they may be piped, and paths copied.
     for label, value in fields:
-        print(f"{label:<12} {value}")
+        print_visibly(f"{label:<12} {value}")
 
 
 def _print_issues(report: IndexReport) -> None:
@@ -129,8 +144,10 @@ def _print_issues(report: IndexReport) -> None:
     shown = {row["kind"]: row for row in examples.iter_rows(named=True)}
     for kind, count in report.issues.items():
         row = shown[kind]
-        print(f"\n{count:>6,} {kind}, for example {row['path']}\n       {row['message']}")
-    print(f"\nAll of them: polars-alf issues {shlex.quote(str(report.sessions_path.parent))}")
+        print_visibly(f"\n{count:>6,} {kind}, for example {row['path']}\n       {row['message']}")
+    print_visibly(
+        f"\nAll of them: polars-alf issues {shlex.quote(str(report.sessions_path.parent))}"
+    )
 
 
 def print_plan(plan: pl.DataFrame, root: Path) -> None:
@@ -147,20 +164,20 @@ def print_plan(plan: pl.DataFrame, root: Path) -> None:
     )
     for rows in (datasets, folders):
         for path in rows["path"].head(_PATHS_SHOWN):
-            print(f"  {printable(path)}")
+            print_visibly(f"  {printable(path)}")
         if len(rows) > _PATHS_SHOWN:
-            print(f"  … and {len(rows) - _PATHS_SHOWN:,} more")
+            print_visibly(f"  … and {len(rows) - _PATHS_SHOWN:,} more")
 
 
 def print_outcomes(outcomes: pl.DataFrame, log: Path) -> None:
     """Print what became of a plan (OUTCOMES), and each path that was not removed with its cause."""
     removed = outcomes.filter(result=RemovalResult.REMOVED)
     size = decimal(int(removed["file_size"].sum()))
-    print(f"Removed {len(removed):,} of {len(outcomes):,} ({size}).")
+    print_visibly(f"Removed {len(removed):,} of {len(outcomes):,} ({size}).")
     left = outcomes.filter(pl.col("result") != RemovalResult.REMOVED)
     for path, result, message in left.select("path", "result", "message").iter_rows():
-        print(f"  {result}: {printable(path)}: {message}")
-    print(f"Log: {log}")
+        print_visibly(f"  {result}: {printable(path)}: {message}")
+    print_visibly(f"Log: {log}")
 
 
 def _opening_line(report: IndexReport) -> str:

@@ -135,6 +135,7 @@ def _resume(path: Path, settings: Settings, units: frozenset[str]) -> Run | None
         shards = spool.find_finished(path / "shards")
     except (OSError, ValueError, LookupError, TypeError) as error:
         _logger.info("the run in %s cannot be taken up: %s", path, error)
+        shutil.rmtree(path, ignore_errors=True)  # by its new name, which the caller does not know
         return None
     # A shard whose folders are not all there any more is walked again.
     kept = [(receipt, own) for receipt, own in shards if units.issuperset(own)]

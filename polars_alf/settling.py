@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from polars_alf import commits, store
+from polars_alf import commits, one_lock, store
 from polars_alf.errors import TableError
 
 Result = TypeVar("Result")
@@ -51,11 +51,11 @@ def read_settled(folder: Path, read: Callable[[], Result]) -> Result:
             result = read()
         except TableError:
             # First ONE's lock: it is released after the last table is written.
-            is_writing = commits.is_one_writing(folder) or _look_at(folder) != before
+            is_writing = one_lock.is_one_writing(folder) or _look_at(folder) != before
             if not is_writing or time.monotonic() > deadline:
                 raise
         else:
-            is_writing = commits.is_one_writing(folder) or _are_rewritten(before, _look_at(folder))
+            is_writing = one_lock.is_one_writing(folder) or _are_rewritten(before, _look_at(folder))
             if not is_writing or time.monotonic() > deadline:
                 return result
         time.sleep(_PAUSE_SECONDS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from polars_alf.schema import FILES, polars_schema
 from polars_alf.shards import path_key, plan_shards
 from polars_alf.sources.listing import Options
 from polars_alf.sources.posix import Walker
+from polars_alf.temporary import temporary_folder
 
 _SCHEMA = polars_schema(FILES)
 _OF_UNIT = frozenset({"lab", "subject", "date"})
@@ -140,8 +140,8 @@ def _walk_shards(
 ) -> Iterator[pl.DataFrame]:
     shards = plan_shards(units)
     executor = executor or choose_executor(len(shards), n_jobs)
-    with tempfile.TemporaryDirectory() as folder:
-        tasks = [_Task(walk, shard.units, Path(folder, f"{shard.index}.arrow")) for shard in shards]
+    with temporary_folder() as folder:
+        tasks = [_Task(walk, shard.units, folder / f"{shard.index}.arrow") for shard in shards]
         for file in run_tasks(_write_files, tasks, executor=executor, n_jobs=n_jobs, ordered=True):
             yield pl.scan_ipc(file, glob=False).collect()
             file.unlink()

@@ -2,15 +2,18 @@
 
 Names of mutations, as arguments, choose some. Each is made in a clone of HEAD, by itself, and its
 tests are run there by this Python, which needs what the tests need. They pass without it, and must
-not with it. Exits with 1 if some stay green, or if a mutation does not fit the code any more.
+not with it. Exits with 1 if some stay green or do not end, or if a mutation does not fit the code
+any more. PYTEST_XDIST_AUTO_NUM_WORKERS tells how many tests to run at a time.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +45,17 @@ class Mutation:
     tests: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What tests say: ``red``, ``green``, ``stale`` or ``endless``, and the first that failed."""
+
+    outcome: str
+    failed: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.outcome} {self.failed}".rstrip()
+
+
 TABLES = "tests/hostile/test_tables.py"
 OURS = (f"{TABLES}::test_damage_to_our_tables_is_told[0]",)
 FOREIGN = (f"{TABLES}::test_damage_to_tables_of_other_programs_harms_nobody[0]",)
@@ -58,6 +72,7 @@ STEP = f"{KILLS}::test_a_run_is_killed_at_a_step"
 TOGETHER = "tests/faults/test_together.py"
 READERS = f"{TOGETHER}::test_readers_see_one_generation_and_whole_files"
 MOVING = "tests/faults/test_moving.py"
+BENCH_LEFT = "tests/test_benching.py::test_what_another_run_has_left_is_named_and_is_no_session"
 
 MUTATIONS = [
     Mutation(
@@ -93,7 +108,7 @@ MUTATIONS = [
         "polars_alf/cache/loading.py",
         "    except Exception as error:",
         "    except ValueError as error:",
-        FOREIGN,
+        ("tests/test_cache_loading.py::test_metadata_of_pandas_that_makes_no_sense",),
     ),
     Mutation(
         "what a snapshot has is trusted",
@@ -300,8 +315,9 @@ MUTATIONS = [
     Mutation(
         "tables are written where they are read",
         "polars_alf/commits.py",
-        "            staged.replace(final)\n",
-        "            final.write_bytes(staged.read_bytes())\n            staged.unlink()\n",
+        "                (staging / final.name).replace(final)\n",
+        "                final.write_bytes((staging / final.name).read_bytes())\n"
+        "                (staging / final.name).unlink()\n",
         (f"{READERS}[bytes-index]",),
     ),
     Mutation(
@@ -314,7 +330,7 @@ MUTATIONS = [
     Mutation(
         "readers do not wait for ONE",
         "polars_alf/settling.py",
-        "            is_writing = commits.is_one_writing(folder) or _look_at(folder) != before\n",
+        "            is_writing = one_lock.is_one_writing(folder) or _look_at(folder) != before\n",
         "            is_writing = False\n",
         (f"{TOGETHER}::test_our_loader_waits_for_one",),
     ),
@@ -339,6 +355,87 @@ MUTATIONS = [
         "        change = None\n",
         ("tests/test_pruning.py::test_what_has_changed_is_kept",),
     ),
+    Mutation(
+        "what cannot be put in place is taken for what is there",
+        "polars_alf/commits.py",
+        "                (staging / final.name).replace(final)\n",
+        "                with contextlib.suppress(FileNotFoundError):\n"
+        "                    (staging / final.name).replace(final)\n",
+        ("tests/test_store.py::test_a_commit_that_fails_halfway_is_finished_later",),
+    ),
+    Mutation(
+        "conflicts stay where their tables do not",
+        "polars_alf/commits.py",
+        "        if not has_conflicts:\n",
+        "        if False:\n",
+        ("tests/test_merging.py::test_conflicts_go_with_the_tables_that_had_them",),
+    ),
+    Mutation(
+        "a run that cannot be taken up stays",
+        "polars_alf/runs.py",
+        "        shutil.rmtree(path, ignore_errors=True)  # by its new name",
+        "        str(path)  # by its new name",
+        ("tests/test_resuming.py::test_a_run_that_could_not_be_removed_goes_with_the_next",),
+    ),
+    Mutation(
+        "tables that go while they are opened are not expected",
+        "polars_alf/reading.py",
+        "    if name not in headers:\n",
+        "    if False:\n",
+        ("tests/test_merging.py::test_a_table_that_goes_meanwhile_is_named",),
+    ),
+    Mutation(
+        "names may steer a terminal",
+        "polars_alf/rendering.py",
+        "visible(text) if stream.isatty() else text",
+        "text",
+        (
+            "tests/test_cli.py::test_names_do_not_steer_a_terminal",
+            "tests/test_cli.py::test_errors_do_not_steer_a_terminal",
+        ),
+    ),
+    Mutation(
+        "names are spelt out for machines, too",
+        "polars_alf/rendering.py",
+        "visible(text) if stream.isatty() else text",
+        "visible(text)",
+        ("tests/test_cli.py::test_names_do_not_steer_a_terminal",),
+    ),
+    Mutation(
+        "a bench leaves what it wrote",
+        "polars_alf/benching/folder.py",
+        "            _remove(folder, plan, n_threads, warn)\n",
+        "            pass\n",
+        (f"{STORAGE}::test_bench_on_a_full_disk[4]",),
+    ),
+    Mutation(
+        "what cannot be removed fills",
+        "polars_alf/benching/folder.py",
+        "        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):\n            raise\n",
+        "",
+        (f"{STORAGE}::test_what_bench_cannot_remove_is_named",),
+    ),
+    Mutation(
+        "reports are written through links",
+        "polars_alf/benching/results.py",
+        '.{uuid.uuid4().hex}.tmp")\n    try:\n        with beside.open("xb")',
+        '.tmp")\n    try:\n        with beside.open("wb")',
+        ("tests/test_benching.py::test_a_report_is_written_through_no_link",),
+    ),
+    Mutation(
+        "what a bench has left is taken for an archive",
+        "polars_alf/sources/listing.py",
+        "if session is None and BENCH_FOLDER.fullmatch(name):",
+        "if False:",
+        (BENCH_LEFT,),
+    ),
+    Mutation(
+        "what a bench has left is not named",
+        "polars_alf/benching/flow.py",
+        "    for folder in find_others(root):\n",
+        "    for folder in []:\n",
+        (BENCH_LEFT,),
+    ),
 ]
 """Add to it: what a suite is there for should be in here."""
 
@@ -348,52 +445,64 @@ def main(names: list[str]) -> int:
         print(__doc__)
         return 0
     chosen = [mutation for mutation in MUTATIONS if not names or mutation.name in names]
+    outcomes = []
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder, "clone")
         subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), str(clone)], check=True)
-        if not passes(clone, {test for mutation in chosen for test in mutation.tests}):
-            print("tests fail before anything is mutated", file=sys.stderr)
+        whole = run_tests(clone, {test for mutation in chosen for test in mutation.tests})
+        if whole.outcome != "green":
+            print(f"before anything is mutated, tests are {whole}", file=sys.stderr)
             return 1
-        n_green = 0
         for mutation in chosen:
-            outcome = judge(clone, mutation)
-            n_green += outcome != "red"
-            print(f"{outcome:8} {mutation.name}", flush=True)
-    print(f"{len(chosen) - n_green} of {len(chosen)} mutations were noticed")
-    return 1 if n_green or not chosen else 0
+            started = time.monotonic()
+            outcomes.append(judge(clone, mutation))
+            seconds = time.monotonic() - started
+            print(f"{seconds:4.0f} s  {mutation.name}: {outcomes[-1]}", flush=True)
+    n_red = sum(found.outcome == "red" for found in outcomes)
+    print(f"{n_red} of {len(chosen)} mutations were noticed")
+    return 0 if chosen and n_red == len(chosen) else 1
 
 
-def judge(clone: Path, mutation: Mutation) -> str:
-    """Return ``red`` where tests notice it, ``green`` where not, ``stale`` if it does not fit."""
+def judge(clone: Path, mutation: Mutation) -> Outcome:
+    """Return what tests say of it; ``stale`` if it does not fit."""
     path = clone / mutation.file
     whole = path.read_text(encoding="utf-8")
     if whole.count(mutation.old) != 1:
-        return "stale"
-    path.write_text(whole.replace(mutation.old, mutation.new), encoding="utf-8")
+        return Outcome("stale")
+    mutated = whole.replace(mutation.old, mutation.new)
+    compile(mutated, path, "exec")  # what is no Python fails any test
+    path.write_text(mutated, encoding="utf-8")
     try:
-        return "green" if passes(clone, mutation.tests) else "red"
+        # One that fails is enough.
+        return run_tests(clone, mutation.tests, "--exitfirst", seconds=SECONDS)
     finally:
         path.write_text(whole, encoding="utf-8")
 
 
-def passes(clone: Path, tests: Iterable[str]) -> bool:
-    """Tell whether tests pass; those that never end do not."""
-    command = [sys.executable, "-m", "pytest", "-q", "--numprocesses", "auto"]
+def run_tests(
+    clone: Path, tests: Iterable[str], *options: str, seconds: float | None = None
+) -> Outcome:
+    """Run tests; they are ``endless`` after some seconds, which tells nothing of what they saw."""
+    command = [sys.executable, "-m", "pytest", "-q", "--numprocesses", "auto", *options]
     environment = {**os.environ, "PYTHONPATH": str(clone), "PYTHONDONTWRITEBYTECODE": "1"}
-    try:
-        ended = subprocess.run(
-            [*command, *sorted(tests)],
-            cwd=clone,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        return False
-    if ended.returncode and " failed" not in ended.stdout:
-        raise SystemExit(f"pytest could not run: {ended.stdout}{ended.stderr}")
-    return ended.returncode == 0
+    with subprocess.Popen(
+        [*command, *sorted(tests)],
+        cwd=clone,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as running:
+        try:
+            said, _ = running.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(running.pid, signal.SIGKILL)
+            return Outcome("endless")
+    failed = [line for line in said.splitlines() if line.startswith("FAILED ")]
+    if running.returncode and not failed:
+        raise SystemExit(f"pytest could not run: {said}")
+    return Outcome("red", failed[0]) if failed else Outcome("green")
 
 
 if __name__ == "__main__":

@@ -15,11 +15,11 @@ PACKAGE = Path(__file__).parents[1] / "polars_alf"
 LAYERS = [
     {"errors", "_version"},
     {"spec"},
-    {"schema", "progress", "paths", "cluster", "waiting", "seals"},
+    {"schema", "progress", "paths", "cluster", "waiting", "temporary", "seals"},
     {"sources", "ids", "digests", "layout", "shards", "executors", "tablefiles"},
     {"tables", "store", "checks", "parts"},
     {"spool"},
-    {"snapshots", "runs", "rows"},
+    {"snapshots", "runs", "rows", "one_lock"},
     {"commits", "reports", "assembling", "formats"},
     {"settling"},
     {"scanning", "reading", "requests"},

@@ -20,10 +20,10 @@ import pytest
 import storage
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trees import TWO_LABS, make_tree
+from trees import SESSION, TWO_LABS, make_tree
 
-from polars_alf import bench_storage, index_archive
-from polars_alf.benching import Operation, StorageReport, extras, find_advice, read_report
+from polars_alf import bench_storage, index_archive, plan_removals, verify_archive
+from polars_alf.benching import Operation, StorageReport, extras, find_advice, pages, read_report
 from polars_alf.benching.comparing import compare_reports, name_apart
 from polars_alf.benching.latencies import count_latencies, find_percentiles, merge_histograms
 from polars_alf.benching.models import choose_concurrency, describe_scalability, predict_index
@@ -329,6 +329,41 @@ def test_the_mount_of_a_path_is_the_innermost(path: str, point: str, kind: str) 
 
 
 # What is left behind
+
+
+def test_what_another_run_has_left_is_named_and_is_no_session(tmp_path: Path) -> None:
+    left = "polars_alf_bench_0123456789ab"
+    tree = {"lab/Subjects/S/2020-01-01/001": SESSION}
+    root = make_tree(tmp_path / "target", tree | {f"{left}/archive": tree})
+    with pytest.warns(KeptWarning, match=rf"target/{left} is of another bench"):
+        bench(root, operations=["stat"])
+    with pytest.warns(KeptWarning, match=left):
+        bench(root, operations=["stat"], read_only=True)
+    assert (root / left / "archive/lab").is_dir()
+    tables = make_tree(tmp_path / "tables", {})
+    report = index_archive(root, tables)
+    assert (report.n_sessions, report.issues) == (1, {})
+    assert verify_archive(root, tables).findings.is_empty()
+    assert plan_removals(root, tables).is_empty()
+    alone = make_tree(tmp_path / "alone", {})
+    assert index_archive(root / left / "archive", alone).n_sessions == 1
+
+
+def test_a_report_is_written_through_no_link(tmp_path: Path) -> None:
+    victim = make_tree(tmp_path, {"victim": "precious"}) / "victim"
+    target, out = make_tree(tmp_path / "target", {}), make_tree(tmp_path / "out", {})
+    report = bench(target)
+    report.write(out)
+    names = [path.name for path in (*out.iterdir(), *pages.write_pages(out, [report]))]
+    for name in names:
+        (out / name).unlink()
+        for planted in (name, f".{name}.tmp"):
+            (out / planted).symlink_to(victim)
+    report.write(out)
+    pages.write_pages(out, [report])
+    assert victim.read_text() == "precious"
+    assert not any((out / name).is_symlink() for name in names)
+    assert read_report(out).label == report.label
 
 
 @pytest.mark.parametrize(

@@ -263,6 +263,36 @@ def test_bad_tables(tmp_path, write, cause):
     assert "index the archive again" in str(caught.value)
 
 
+def describe_columns(**values):
+    return {"columns": [{"name": "id", "field_name": "id"} | values], "column_indexes": []}
+
+
+@pytest.mark.parametrize(
+    "noted",
+    [
+        {},
+        {"columns": None},
+        {"columns": [1]},
+        {"columns": [{}], "column_indexes": []},
+        describe_columns(pandas_type=7, numpy_type={}),
+        describe_columns(pandas_type="unicode", numpy_type="no such type"),
+        describe_columns() | {"index_columns": [{"kind": "range"}]},
+        describe_columns() | {"index_columns": [{"kind": "range", "name": [], "step": 1}]},
+        describe_columns() | {"index_columns": [["id"]]},
+        describe_columns() | {"index_columns": ["missing"]},
+    ],
+    ids=str,
+)
+def test_metadata_of_pandas_that_makes_no_sense(tmp_path, noted):
+    path = tmp_path / "sessions.pqt"
+    write_table(path, ONE_SESSION)
+    table = pq.read_table(path)
+    metadata = table.schema.metadata | {b"pandas": json.dumps({"index_columns": ["id"]} | noted)}
+    pq.write_table(table.replace_schema_metadata(metadata), path)
+    with pytest.raises(TableError, match=r"sessions\.pqt is not as it should be"):
+        ours.load_tables(tmp_path)
+
+
 def test_no_ids_is_a_key_error_as_in_the_original(tmp_path):
     write_table(tmp_path / "sessions.pqt", ONE_SESSION.reset_index(drop=True))
     for module in (theirs, ours):

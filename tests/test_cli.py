@@ -15,6 +15,8 @@ import polars as pl
 import pytest
 from trees import SESSION, make_tree
 
+from polars_alf import index_archive
+
 BAD_DATE = {"cortexlab/Subjects/KS001/2021-13-45/001": SESSION}
 
 
@@ -288,6 +290,74 @@ def test_help_and_version() -> None:
     assert "index" in run("--help").stdout
     assert "--hash-files" in run("index", "--help").stdout
     assert run("--version").stdout.startswith("polars-alf ")
+
+
+STEERING = "\u202eypn\u2066.a\u200f"
+"""Marks that turn the direction of what is shown."""
+
+
+@pytest.fixture(scope="module")
+def steering(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make an archive with names that change how a terminal shows them."""
+    folder = tmp_path_factory.mktemp("steering")
+    root = make_tree(folder / f"archive {STEERING}", {"S/2020-01-01/001": SESSION})
+    index_archive(root)
+    make_tree(root, {f"S/2020-01-01/001/{STEERING}/x.y.npy": 1})
+    index_archive(root)
+    make_tree(root, {f"S/2020-01-01/001/{STEERING}/new.y.npy": 1})
+    return root
+
+
+def run_on_terminal(*arguments: object, stream: str = "stdout") -> tuple[int, str]:
+    """Run a command with one of its streams on a terminal; return what that shows."""
+    ours, theirs = os.openpty()
+    streams = dict.fromkeys(("stdout", "stderr"), subprocess.DEVNULL) | {stream: theirs}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "polars_alf", *map(str, arguments)],
+        env=os.environ | {"COLUMNS": "200"},
+        **streams,  # type: ignore[call-overload]
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while part := os.read(ours, 65536):
+            shown += part
+    except OSError:  # how Linux tells that nobody has the other end
+        pass
+    os.close(ours)
+    return process.wait(), shown.decode()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals there")
+def test_names_do_not_steer_a_terminal(steering: Path) -> None:
+    query = "SELECT rel_path FROM datasets"
+    commands = ("issues", "changes", "verify", "prune", "info", "sql")
+    for command in commands:
+        arguments = (command, steering, *([query] if command == "sql" else []))
+        assert STEERING in run(*arguments).stdout, "a pipe gets names as they are"
+        code, shown = run_on_terminal(*arguments)
+        assert code in (0, 3)
+        assert "\\u202eypn\\u2066.a\\u200f" in shown, command
+        assert not {"\u202e", "\u2066", "\u200f"}.intersection(shown), command
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals there")
+def test_machines_get_names_as_they_are(steering: Path) -> None:
+    query = "SELECT rel_path FROM datasets"
+    for arguments in (
+        ("changes", steering, "--json"),
+        ("sql", steering, query, "--format", "csv"),
+        ("sql", steering, query, "--format", "jsonl"),
+    ):
+        assert STEERING in run_on_terminal(*arguments)[1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals there")
+def test_errors_do_not_steer_a_terminal(tmp_path: Path) -> None:
+    code, shown = run_on_terminal("index", tmp_path / f"no\x9b2J{STEERING}", stream="stderr")
+    assert code == 1
+    assert "no\\u009b2J\\u202eypn\\u2066.a\\u200f" in shown
+    assert not {"\x9b", "\u202e", "\u2066", "\u200f"}.intersection(shown)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such name there")

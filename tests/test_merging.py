@@ -30,6 +30,7 @@ from polars_alf.errors import (
 )
 from polars_alf.merging import flow
 from polars_alf.merging.buckets import plan_buckets
+from polars_alf.pairs import scan_pair
 from polars_alf.schema import DATASETS, SESSIONS, polars_schema
 
 Row = tuple[object, ...]
@@ -299,6 +300,46 @@ def test_merging_into_one_of_the_inputs_is_right(archive: Path, tmp_path: Path) 
     assert (again.n_sessions, again.n_datasets, again.n_duplicates) == (4, 12, 4)
     with pytest.warns(TableWarning, match=r"cortexlab, .*wittenlab; they will be replaced"):
         assert merge_tables([witten], cortex).n_sessions == 1
+
+
+def test_conflicts_go_with_the_tables_that_had_them(archive: Path, tmp_path: Path) -> None:
+    first, second = (index(archive, tmp_path / name) for name in ("first", "second"))
+    merge_tables([first, second], first)
+    assert store.conflicts_path(first).exists()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(commits, "_remove_conflicts", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            index(archive, first)
+    assert store.conflicts_path(first).exists()
+    with commits.locked_state(first):
+        assert not store.conflicts_path(first).exists(), "the commit was finished"
+    merge_tables([first, second], first)
+    assert store.conflicts_path(first).exists()
+    index(archive, first)
+    assert not store.conflicts_path(first).exists()
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("command", ["merging.sources", "verifying.flow"])
+def test_a_table_that_goes_meanwhile_is_named(archive: Path, tmp_path: Path, command: str) -> None:
+    tables = index(archive, tmp_path / "tables")
+    commands = {
+        "merging.sources": lambda: merge_tables(tables),
+        "verifying.flow": lambda: polars_alf.verify_archive(archive, tables),
+    }
+
+    def scan_and_remove(*arguments: object) -> object:
+        found = scan_pair(*arguments)  # type: ignore[arg-type]
+        store.table_path(tables, "datasets").unlink()
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"polars_alf.{command}.scan_pair", scan_and_remove)
+        with pytest.raises(TableNotFoundError, match=r"tables has no datasets\.pqt"):
+            commands[command]()
 
 
 def test_issues_come_along(archive: Path, tmp_path: Path) -> None:

@@ -222,6 +222,17 @@ def test_a_run_that_cannot_be_understood_starts_afresh(many: Path, text: str) ->
     check_state(many)
 
 
+def test_a_run_that_could_not_be_removed_goes_with_the_next(archive: Path) -> None:
+    index_archive(archive)
+    with pytest.MonkeyPatch.context() as patch:
+        # As on NFS, where a file that is open somewhere stays.
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)
+        index_archive(archive)
+    assert list((archive / store.STATE_DIR).glob("run-*"))
+    assert index_archive(archive).n_datasets == 12
+    check_state(archive)
+
+
 @posix_only
 def test_sigkill_at_random_moments(many: Path, tmp_path: Path) -> None:
     expected = _expected(many, tmp_path)

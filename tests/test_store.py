@@ -152,7 +152,7 @@ def test_the_next_run_clears_up(archive: Path, stage: str) -> None:
     check_state(archive)
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, PermissionError])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, PermissionError, FileNotFoundError])
 @pytest.mark.parametrize("table", ["sessions", "datasets"])
 def test_a_commit_that_fails_halfway_is_finished_later(
     archive: Path, monkeypatch: pytest.MonkeyPatch, table: str, error: type[BaseException]
@@ -165,7 +165,7 @@ def test_a_commit_that_fails_halfway_is_finished_later(
     def fail_once(path: Path, target: Path) -> Path:
         if path.suffix == ".pqt" and path.stem in failures:
             failures.remove(path.stem)
-            raise error(13, "refused") if error is PermissionError else error
+            raise error if error is KeyboardInterrupt else error(5, "refused")
         return replace(path, target)
 
     monkeypatch.setattr(Path, "replace", fail_once)

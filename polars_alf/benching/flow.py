@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +24,7 @@ from polars_alf.benching.figures import (
     predict,
     recommend,
 )
-from polars_alf.benching.folder import check_room, open_folder
+from polars_alf.benching.folder import check_room, find_others, open_folder
 from polars_alf.benching.latencies import SCHEMA
 from polars_alf.benching.mounts import describe_machine, find_mount
 from polars_alf.benching.operations import CHANGING, Operation
@@ -45,6 +44,7 @@ from polars_alf.benching.targets import find_archive, write_archive
 from polars_alf.checks import check_folder, check_root
 from polars_alf.errors import BenchError, KeptWarning, OptionError
 from polars_alf.executors import count_workers, open_processes
+from polars_alf.temporary import temporary_folder
 
 THREADS = (1, 2, 4, 8, 16, 32)
 MOST_THREADS = 4096
@@ -120,7 +120,8 @@ def bench_storage(
     Warns
     -----
     KeptWarning
-        Something that the run did not make lay in its folder, and is still there.
+        Something that the run did not make lay in its folder, and is still there; or `path` has the
+        folder of another run, which was killed or is under way.
     """
     check_extra()
     _check_options(files, threads, duration, repeats, name)
@@ -140,6 +141,10 @@ def bench_storage(
     )
     begun, start = datetime.now(), time.perf_counter()
     root = check_root(path) if read_only else check_folder(path, what="the folder to measure in")
+    for folder in find_others(root):
+        # Who made it may be on another machine: only a person can tell whether it is in use.
+        message = f"{folder} is of another bench; if none is under way here, remove it"
+        warnings.warn(message, KeptWarning, stacklevel=2)
     mount = find_mount(root)
     tell: Tell = progress or (lambda *_: None)
     with _open_target(root, settings, tell, read_only=read_only) as (target, mean_bytes, pool):
@@ -223,11 +228,11 @@ def _open_target(
     """Yield what to measure on, the mean size of its files, and the processes to do it."""
     if read_only:
         with (
-            tempfile.TemporaryDirectory(prefix="polars_alf_bench_") as tables,
+            temporary_folder() as tables,
             open_processes(settings.jobs, "polars_alf.benching.sweep") as pool,
         ):
             tell(0, 0, "looking at the archive")
-            yield *find_archive(root, settings.n_files, Path(tables)), pool
+            yield *find_archive(root, settings.n_files, tables), pool
         return
     plan = Plan(settings.n_files)
     check_room(root, plan)

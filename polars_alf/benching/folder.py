@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -16,8 +17,8 @@ from pathlib import Path
 
 from polars_alf.benching.plan import ARCHIVE, SCRATCH, TABLES, Plan
 from polars_alf.errors import BenchError, StorageFullError
+from polars_alf.paths import BENCH_FOLDER, BENCH_PREFIX
 
-PREFIX = "polars_alf_bench_"
 _SPARE = 1.05
 _PATIENCE_SECONDS = 10.0
 """How long to wait for workers that were stopped to make no more files."""
@@ -54,6 +55,14 @@ def check_room(path: Path, plan: Plan) -> None:
         )
 
 
+def find_others(path: Path) -> list[Path]:
+    """Return the folders in a folder that other runs have made: under way, or killed."""
+    try:
+        return sorted(entry for entry in path.iterdir() if BENCH_FOLDER.fullmatch(entry.name))
+    except OSError:  # what can be measured without being listed has nothing to tell
+        return []
+
+
 @contextlib.contextmanager
 def open_folder(path: Path, plan: Plan, *, n_threads: int, warn: Warn) -> Iterator[Path]:
     """Yield a new folder in another; at the end, remove what the run made in it.
@@ -74,7 +83,7 @@ def open_folder(path: Path, plan: Plan, *, n_threads: int, warn: Warn) -> Iterat
     BenchError
         It cannot be made, or not be removed.
     """
-    folder = path / f"{PREFIX}{uuid.uuid4().hex[:12]}"
+    folder = path / f"{BENCH_PREFIX}{uuid.uuid4().hex[:12]}"
     try:
         try:
             folder.mkdir(mode=0o700)
@@ -105,7 +114,8 @@ def make_folders(folders: Sequence[Path], n_threads: int) -> None:
 
 def _remove(folder: Path, plan: Plan, n_threads: int, warn: Warn) -> None:
     until = time.monotonic() + _PATIENCE_SECONDS
-    while folder.exists():
+    is_filled = True
+    while is_filled:
         try:
             with ThreadPoolExecutor(n_threads) as pool:
                 left, is_filled = _remove_once(folder, plan, pool)
@@ -172,12 +182,14 @@ def _scan(folder: Path) -> tuple[list[str], list[str]]:
 
 
 def _remove_folder(folder: Path) -> bool:
-    """Remove an empty folder; tell whether it is gone."""
+    """Remove a folder; tell whether it was empty."""
     try:
         folder.rmdir()
     except FileNotFoundError:
         return True
-    except OSError:
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
         return False
     return True
 

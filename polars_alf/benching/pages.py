@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,7 @@ from rich.filesize import decimal
 
 from polars_alf.benching import charts
 from polars_alf.benching.operations import DESCRIPTIONS, Operation
-from polars_alf.benching.results import StorageReport
-from polars_alf.errors import OutputError
+from polars_alf.benching.results import StorageReport, write_file
 
 PAGE = "report.html"
 _PIXELS_PER_INCH = 110
@@ -39,16 +39,12 @@ def write_pages(
         They cannot be written.
     """
     drawn = charts.draw_charts([(report.label, report) for report in reports])
-    try:
-        paths = [_save(chart, folder / f"{name}.png") for name, chart in drawn.items()]
-        pictures = {name: _to_svg(chart) for name, chart in drawn.items()}
-        page = folder / PAGE
-        page.write_text(_render(reports, pictures, ratios), encoding="utf-8")
-    except OSError as error:
-        raise OutputError(
-            error.errno, f"{folder} cannot be written to: {error.strerror}; give another --out"
-        ) from error
-    return [page, *paths]
+    pictures = {name: _to_svg(chart) for name, chart in drawn.items()}
+    written = {PAGE: _render(reports, pictures, ratios).encode()}
+    written |= {f"{name}.png": _to_png(chart) for name, chart in drawn.items()}
+    for name, content in written.items():
+        write_file(folder / name, content)
+    return [folder / name for name in written]
 
 
 def describe_seconds(seconds: float) -> str:
@@ -77,9 +73,10 @@ def describe_rate(figure: dict[str, Any]) -> str:
     return f"{figure['rate']:,.0f}/s"
 
 
-def _save(chart: Any, path: Path) -> Path:
-    chart.save(path, ppi=_PIXELS_PER_INCH)
-    return path
+def _to_png(chart: Any) -> bytes:
+    content = io.BytesIO()
+    chart.save(content, format="png", ppi=_PIXELS_PER_INCH)
+    return content.getvalue()
 
 
 def _to_svg(chart: Any) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
+import uuid
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -90,8 +93,8 @@ class StorageReport:
     def write(self, folder: Path) -> None:
         """Write ``result.json``, ``measurements.parquet`` and ``latencies.parquet``."""
         write_json(folder / RESULT, self.to_dict())
-        self.measurements.write_parquet(folder / MEASUREMENTS_FILE)
-        self.latencies.write_parquet(folder / LATENCIES_FILE)
+        write_frame(folder / MEASUREMENTS_FILE, self.measurements)
+        write_frame(folder / LATENCIES_FILE, self.latencies)
 
 
 def read_report(path: str | os.PathLike[str]) -> StorageReport:
@@ -119,17 +122,37 @@ def read_report(path: str | os.PathLike[str]) -> StorageReport:
 
 
 def write_json(path: Path, values: object) -> None:
-    """Write JSON, whole or not at all."""
-    beside = path.with_name(f".{path.name}.tmp")
+    """Write JSON, as `write_file` does."""
+    write_file(path, json.dumps(values, indent=1, allow_nan=False).encode())
+
+
+def write_frame(path: Path, frame: pl.DataFrame) -> None:
+    """Write a frame to Parquet, as `write_file` does."""
+    content = io.BytesIO()
+    frame.write_parquet(content)
+    write_file(path, content.getvalue())
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all, and through no link that lies in its place.
+
+    Raises
+    ------
+    OutputError
+        It cannot be written.
+    """
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        beside.write_text(json.dumps(values, indent=1, allow_nan=False), encoding="utf-8")
+        with beside.open("xb") as file:
+            file.write(content)
         beside.replace(path)
     except OSError as error:
         raise OutputError(
             error.errno, f"{path} cannot be written: {error.strerror}; give another --out"
         ) from error
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
 
 
 # What is known of a mount, for later indexes

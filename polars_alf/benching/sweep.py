@@ -7,7 +7,6 @@ few calls waiting as can be.
 
 from __future__ import annotations
 
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -31,6 +30,7 @@ from polars_alf.benching.operations import (
 from polars_alf.executors import count_workers
 from polars_alf.indexing import index_archive
 from polars_alf.progress import CounterFile
+from polars_alf.temporary import temporary_folder
 
 MEASUREMENTS = pl.Schema(
     {
@@ -199,8 +199,8 @@ def run_level(
     """
     if level.jobs == 1:
         return [perform(Task(operation, str(root), shares[0], seconds, once))]
-    with tempfile.TemporaryDirectory(prefix="polars_alf-") as folder:
-        path = Path(folder, "counters")
+    with temporary_folder() as folder:
+        path = folder / "counters"
         CounterFile.create(path, level.jobs)
         tasks = [
             Task(operation, str(root), share, seconds, once, place, level.jobs, str(path))
@@ -374,7 +374,7 @@ class Sweep:
         return Sample(row, SCHEMA.to_frame())
 
     def _index(self, root: Path, level: Level) -> float:
-        with tempfile.TemporaryDirectory(dir=self._target.tables) as folder:
+        with temporary_folder(self._target.tables) as folder:
             begin = time.perf_counter()
             index_archive(
                 root,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pandas as pd
 from polars_alf import index_archive
 from polars_alf.cache.frames import DATASETS_COLUMNS, SESSIONS_COLUMNS
 from polars_alf.errors import NoSessionsWarning
+from polars_alf.temporary import temporary_folder
 
 
 def make_parquet_db(
@@ -79,7 +79,7 @@ def _make_datasets_df(root_dir: str | os.PathLike[str], hash_files: bool = False
 def _index_in_passing(
     root: str | os.PathLike[str], name: str, columns: dict[str, Any], hash_files: bool = False
 ) -> pd.DataFrame:
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+    with temporary_folder() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", NoSessionsWarning)
         index_archive(root, folder, hash_ids=False, hash_files=hash_files)
-        return pd.read_parquet(Path(folder, f"{name}.pqt")).astype(columns)
+        return pd.read_parquet(folder / f"{name}.pqt").astype(columns)

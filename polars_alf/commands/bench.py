@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,7 +20,7 @@ from typer.core import TyperGroup
 
 from polars_alf.commands.shared import Quiet, interruptible, say, saying_warnings
 from polars_alf.errors import OptionError, OutputError
-from polars_alf.rendering import SECONDS_PER_LINE, print_fields
+from polars_alf.rendering import SECONDS_PER_LINE, print_fields, print_visibly
 
 if TYPE_CHECKING:
     from polars_alf.benching import StorageReport
@@ -118,9 +119,8 @@ def run(
     if hasattr(signal, "SIGHUP"):
         # The end of a terminal must not leave an archive behind.
         signal.signal(signal.SIGHUP, signal.default_int_handler)
-    folder = _make_folder(out, name)
     state = "nothing was written" if read_only else "what was written was removed"
-    with _removed_if_empty(folder), saying_warnings(), interruptible(state):
+    with _open_folder(out, name) as folder, saying_warnings(), interruptible(state):
         with _showing_steps(quiet) as progress:
             report = bench_storage(
                 path,
@@ -164,15 +164,14 @@ def compare(
 
     check_extra()
     from polars_alf.benching import comparing, pages, read_report
-    from polars_alf.benching.results import write_json
+    from polars_alf.benching.results import write_frame, write_json
 
     reports = comparing.name_apart([read_report(path) for path in results])
     ratios = comparing.compare_reports(reports)
-    folder = _make_folder(out, "compared")
-    with _removed_if_empty(folder), interruptible("nothing was changed"):
+    with _open_folder(out, "compared") as folder, interruptible("nothing was changed"):
         values = {"labels": [report.label for report in reports], "ratios": ratios.to_dicts()}
         write_json(folder / "comparison.json", values)
-        ratios.write_parquet(folder / "comparison.parquet")
+        write_frame(folder / "comparison.parquet", ratios)
         written = pages.write_pages(folder, reports, ratios)
     if as_json:
         print(json.dumps(values))
@@ -180,7 +179,9 @@ def compare(
         for row in ratios.filter(~ratios["is_noise"]).iter_rows(named=True):
             at_once = f", {row['concurrency']} at once" if row["concurrency"] else ""
             what = f"{row['what']}{at_once}, {row['cache']}"
-            print(f"{what:<40} {row['ratio']:>8.2f} times {reports[0].label}: {row['label']}")
+            print_visibly(
+                f"{what:<40} {row['ratio']:>8.2f} times {reports[0].label}: {row['label']}"
+            )
         print_fields(("Report", str(written[0])))
 
 
@@ -220,27 +221,25 @@ def _parse_threads(text: str) -> list[int]:
         ) from None
 
 
-def _make_folder(out: Path | None, name: str | None) -> Path:
+@contextmanager
+def _open_folder(out: Path | None, name: str | None) -> Iterator[Path]:
+    """Yield the folder for a report; one that was made for none is removed again."""
     if out is None:
         label = re.sub(r"\W+", "-", name or "storage").strip("-").lower()
         out = Path(f"polars_alf_bench-{label}-{datetime.now():%Y%m%d-%H%M%S}")
+    is_new = not os.path.lexists(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(
             error.errno, f"{out} cannot be made: {error.strerror}; give another --out"
         ) from error
-    return out
-
-
-@contextmanager
-def _removed_if_empty(folder: Path) -> Iterator[None]:
-    """Remove the folder for a report again that did not come about."""
     try:
-        yield
+        yield out
     finally:
-        if not any(folder.iterdir()):
-            folder.rmdir()
+        if is_new:
+            with suppress(OSError):  # it has the report
+                out.rmdir()
 
 
 @contextmanager
@@ -283,7 +282,9 @@ def _print_report(report: StorageReport, page: Path) -> None:
         ("Storage", f"{report.label} ({mount['file_system']} on {mount['point']})"),
         ("Machine", f"{machine['cpu']}, {machine['n_cpus']} to use, {machine['kernel']}"),
     )
-    print(f"\n{'':<8} {'':<5} {'one at a time':>18} {'best':>18} {'saturates at':>14} {'50 %':>9}")
+    print_visibly(
+        f"\n{'':<8} {'':<5} {'one at a time':>18} {'best':>18} {'saturates at':>14} {'50 %':>9}"
+    )
     best = {(law["operation"], law["cache"]): law for law in report.models}
     first = report.figures.group_by("operation", "cache", maintain_order=True).first()
     for figure in first.iter_rows(named=True):
@@ -292,18 +293,18 @@ def _print_report(report: StorageReport, page: Path) -> None:
         top = describe_rate({"byte_rate": None, unit: law["best_rate"]})
         knee = f"{'' if law['is_saturated'] else '> '}{law['saturation']:.1f}"
         mark = " noise" if figure["is_noise"] else ""
-        print(
+        print_visibly(
             f"{figure['operation']:<8} {figure['cache']:<5} {describe_rate(figure):>18} {top:>18} "
             f"{knee:>14} {describe_latency(figure['p50_ns']):>9}{mark}"
         )
-    print()
+    print_visibly()
     for row in report.predictions:
         times = [describe_seconds(row[key]) for key in ("seconds", "least_seconds", "most_seconds")]
         text = f"{row['n_files']:,} files in {times[0]} ({times[1]} to {times[2]}), {row['cache']}"
         print_fields((row["task"].capitalize(), text))
-    print()
+    print_visibly()
     for note in report.notes:
-        print(f"Note: {note}")
+        print_visibly(f"Note: {note}")
     advice = report.advice
     if "jobs" in advice:
         text = f"index --jobs {advice['jobs']} --threads {advice['threads']}"

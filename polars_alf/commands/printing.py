@@ -18,7 +18,7 @@ from rich.text import Text
 
 from polars_alf.errors import OutputError
 from polars_alf.paths import printable
-from polars_alf.rendering import print_fields
+from polars_alf.rendering import print_fields, print_visibly
 from polars_alf.schema import FindingKind
 
 if TYPE_CHECKING:  # each is loaded by the command that needs it
@@ -54,7 +54,7 @@ def print_json(head: dict[str, object], rows_name: str, rows: pl.DataFrame) -> N
 def print_frame(frame: pl.DataFrame, title: str = "") -> None:
     """Print a frame as a table, as wide as its values."""
     if title:
-        print(f"\n{title}")
+        print_visibly(f"\n{title}")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name, dtype in frame.schema.items():
         is_size = name in _BYTES
@@ -68,7 +68,7 @@ def print_frame(frame: pl.DataFrame, title: str = "") -> None:
     console = Console(file=sys.stdout, width=100_000, color_system=None, highlight=False)
     with console.capture() as capture:
         console.print(table)
-    print("\n".join(line.rstrip() for line in capture.get().splitlines()))
+    print_visibly("\n".join(line.rstrip() for line in capture.get().rstrip("\n").split("\n")))
 
 
 def _spell(name: str, value: Any) -> str:
@@ -79,7 +79,7 @@ def _spell(name: str, value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool) and name != "year":
         return f"{value:,}"
     if isinstance(value, list):
-        return ", ".join(map(str, value))
+        return ", ".join(printable(str(item)) for item in value)
     return printable(str(value))
 
 
@@ -88,7 +88,7 @@ def _print_first(frame: pl.DataFrame, title: str, rows: int = ROWS_SHOWN) -> Non
         return
     print_frame(frame.head(rows), title)
     if len(frame) > rows:
-        print(f"… and {len(frame) - rows:,} more")
+        print_visibly(f"… and {len(frame) - rows:,} more")
 
 
 def print_merge(merged: MergedTables) -> None:
@@ -107,7 +107,7 @@ def print_merge(merged: MergedTables) -> None:
         first = merged.conflicts.head(ROWS_SHOWN + 1).collect()
         shown = first.select("differs", "kept_path", "dropped_path", "kept_size", "dropped_size")
         print_frame(shown.head(ROWS_SHOWN), "Conflicts")
-        print(f"\nAll of them: {merged.to_dict()['conflicts_path']} (Arrow IPC)")
+        print_visibly(f"\nAll of them: {merged.to_dict()['conflicts_path']} (Arrow IPC)")
 
 
 def print_differences(found: TableDifferences) -> None:
@@ -165,7 +165,7 @@ def print_run(run: dict[str, Any]) -> None:
     shards = [
         (shard["first_unit"], shard["n_units"], shard["seconds"]) for shard in run["slowest_shards"]
     ]
-    print()
+    print_visibly()
     print_fields(
         ("Index", f"{run['begun']} to {run['ended']}, polars-alf {run['version']}"),
         ("Time", f"{report['seconds']:.2f} s, {report['n_jobs']} workers"),
@@ -175,7 +175,7 @@ def print_run(run: dict[str, Any]) -> None:
     )
     for kind, count in report["issues"].items():
         for example in run["examples"].get(kind, [])[:1]:
-            print(f"{count:>6,} {kind}, for example {example['path']}")
+            print_visibly(f"{count:>6,} {kind}, for example {example['path']}")
     columns = {"first unit": pl.String, "units": pl.Int64, "seconds": pl.Float64}
     _print_first(pl.DataFrame(shards, schema=columns, orient="row"), "Slowest shards")
 
@@ -187,7 +187,7 @@ def write_answer(answer: pl.LazyFrame, form: str, output: Path | None) -> None:
         print_frame(rows.head(ANSWER_ROWS_SHOWN))
         if len(rows) > ANSWER_ROWS_SHOWN:
             more = len(rows) - ANSWER_ROWS_SHOWN
-            print(f"… and {more:,} more; --format csv, jsonl or parquet has all")
+            print_visibly(f"… and {more:,} more; --format csv, jsonl or parquet has all")
         return
     if output is None:
         rows = answer.collect()

@@ -66,7 +66,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and war
 
 def say(message: str) -> None:
     """Print a message to stderr."""
-    print(message, file=sys.stderr)
+    rendering.print_visibly(message, sys.stderr)
 
 
 @contextmanager

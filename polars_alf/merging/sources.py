@@ -18,7 +18,7 @@ from polars_alf.checks import KEEPS
 from polars_alf.errors import OptionError, TableError, TableWarning
 from polars_alf.pairs import Pair, is_pair, scan_pair
 from polars_alf.pruning.asking import stamp_tables
-from polars_alf.reading import find_folders
+from polars_alf.reading import choose_header, find_folders
 from polars_alf.schema import polars_schema
 
 Mergeable: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str] | Pair]"
@@ -115,7 +115,7 @@ def _open(folder: Path) -> Source:
     stamp = stamp_tables(folder)
     sessions, datasets = scan_pair(folder)
     headers = store.read_headers(folder)
-    header = headers["datasets"]
+    header = choose_header(folder, headers, "datasets")
     try:
         made = datetime.fromisoformat(header.one.get("date_created", ""))
     except (TypeError, ValueError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,6 +29,7 @@ from polars_alf.schema import DIRECTORIES, ENTRIES, REMOVALS, IssueKind, polars_
 from polars_alf.shards import Shard, path_key, plan_shards
 from polars_alf.sources.listing import Options
 from polars_alf.sources.posix import Walker
+from polars_alf.temporary import temporary_folder
 
 WITHOUT_ROW = "not in the datasets table"
 WITHOUT_SESSION = "its session is not in the tables"
@@ -169,12 +169,11 @@ def _list_archive(
 ) -> _Listing:
     walker = Walker(str(root), options)
     with (
-        # Windows removes no file that is mapped, as the counters are until the end.
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary,
+        temporary_folder() as temporary,
         Monitor(progress, walker.counter) as monitor,
     ):
         shards = plan_shards(walker.survey())
-        counters = Path(temporary, "counters")
+        counters = temporary / "counters"
         monitor.begin_scan(CounterFile.create(counters, len(shards)), len(shards))
         entries: list[pl.DataFrame] = []
         directories: list[pl.DataFrame] = []

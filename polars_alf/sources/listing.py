@@ -21,7 +21,7 @@ import pathspec
 
 from polars_alf import spec
 from polars_alf.errors import ScanError
-from polars_alf.paths import CONTROL, join, printable
+from polars_alf.paths import BENCH_FOLDER, CONTROL, join, printable
 from polars_alf.schema import IssueKind
 
 LIST_BY_DESCRIPTOR = os.scandir in os.supports_fd
@@ -347,6 +347,8 @@ class Lister:
         """Take an entry that is not simply a dataset."""
         name = entry.name
         if name in self._ignored.get(directory, ()):
+            return
+        if session is None and BENCH_FOLDER.fullmatch(name):
             return
         path = join(directory, name)
         is_directory = entry.is_dir(follow_symlinks=False)

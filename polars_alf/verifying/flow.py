@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,10 +21,12 @@ from polars_alf.pairs import scan_pair
 from polars_alf.parts import expr_is_unsafe
 from polars_alf.paths import is_excluded
 from polars_alf.progress import Monitor, Progress
+from polars_alf.reading import choose_header
 from polars_alf.schema import FindingKind
 from polars_alf.shards import plan_shards
 from polars_alf.sources.listing import Options
 from polars_alf.sources.posix import Walker
+from polars_alf.temporary import temporary_folder
 from polars_alf.verifying.comparing import (
     Disk,
     find_changed,
@@ -161,7 +162,7 @@ def verify_archive(
     unsafe, wanted = datasets.filter(is_unsafe), datasets.filter(~is_unsafe)
     walker = Walker(str(root), options)
     with (
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary,
+        temporary_folder() as temporary,
         Monitor(progress, walker.counter) as monitor,
     ):
         units = walker.survey()
@@ -170,7 +171,7 @@ def verify_archive(
         listing = list_shards(
             walker,
             plan_shards(units),
-            Path(temporary),
+            temporary,
             monitor,
             executor=executor,
             n_jobs=n_jobs,
@@ -192,7 +193,7 @@ def verify_archive(
             digests = digest_files(
                 root,
                 to_read.select("path", "file_size").unique("path", maintain_order=True),
-                Path(temporary),
+                temporary,
                 monitor,
                 executor=executor,
                 n_jobs=n_jobs,
@@ -227,6 +228,7 @@ def _read_tables(root: Path, folder: Path) -> tuple[pl.DataFrame, pl.DataFrame, 
     """
     lazy_sessions, lazy_datasets = scan_pair(folder)
     headers = store.read_headers(folder)
+    header = choose_header(folder, headers, "datasets")
     columns = ["eid", "id", "rel_path", "file_size", "hash", "exists"]
     try:
         sessions, datasets = pl.collect_all([lazy_sessions, lazy_datasets.select(columns)])
@@ -240,7 +242,7 @@ def _read_tables(root: Path, folder: Path) -> tuple[pl.DataFrame, pl.DataFrame, 
                 f"the tables in {folder} are of {foreign[0]} too, so that it cannot be told what "
                 f"should be in {root}; give tables of that alone"
             )
-        return sessions, datasets, headers["datasets"]
+        return sessions, datasets, header
     above = [origin for origin in origins if root.is_relative_to(origin)]
     if above:
         # Only what would lie below the root.
@@ -253,7 +255,7 @@ def _read_tables(root: Path, folder: Path) -> tuple[pl.DataFrame, pl.DataFrame, 
         ]
         sessions = sessions.filter(pl.col("id").is_in(inside))
         datasets = datasets.filter(pl.col("eid").is_in(inside))
-    return sessions, datasets, headers["datasets"]
+    return sessions, datasets, header
 
 
 def _choose_units(

@@ -14,6 +14,7 @@ from trees import SESSION, Tree, make_tree
 
 import polars_alf
 from polars_alf import commits, store
+from polars_alf.benching import read_report
 
 NAMESPACE = "test"
 
@@ -288,12 +289,47 @@ def check_log(tables: Path, gone: set[str]) -> None:
     assert {record["path"] for record in records if record["event"] == "removed"} <= gone
 
 
+BENCH_FOLDER = "polars_alf_bench_"
+REPORT = {"result.json", "measurements.parquet", "latencies.parquet", "report.html"}
+
+
+def bench_scene(base: Path) -> Scene:
+    """Measure the storage of a folder that has something in it."""
+    target, report = base / "target", base / "report"
+    for folder in (target, report):
+        folder.mkdir(exist_ok=True)
+    make_tree(target, {"precious": 7})
+
+    def check(code: int, *, is_litter_kept: bool = False) -> None:
+        assert code in (0, 1)
+        names = {path.name for path in target.iterdir()}
+        left = {name for name in names if name.startswith(BENCH_FOLDER)}
+        assert names - left == {"precious"}
+        assert is_litter_kept or not left, "what was measured is still there"
+        # Who keeps result.json relies on it.
+        written = {path.name for path in report.iterdir() if path.suffix != ".png"}
+        assert written == REPORT if code == 0 else is_litter_kept or written <= REPORT, written
+        if "result.json" in written:
+            assert read_report(report).label
+
+    def again() -> None:
+        names = {path.name for path in target.iterdir()}
+        found = polars_alf.bench_storage(target, files=40, threads=[1], duration=0.01, repeats=1)
+        found.write(report)
+        assert {path.name for path in target.iterdir()} == names
+
+    sizes = ["--files", "40", "--threads", "1", "--repeats", "1", "--duration", "0.01"]
+    arguments = ["bench", str(target), "--out", str(report), "--json", "--quiet", *sizes]
+    return Scene(base, arguments, check, again)
+
+
 SCENES: dict[str, Callable[[Path], Scene]] = {
     "index": lambda base: index_scene(base, "--executor", "serial"),
     "refresh": lambda base: index_scene(base, "--executor", "serial", old=True),
     "hash": lambda base: index_scene(base, "--executor", "serial", "--hash-files", old=True),
     "merge": merge_scene,
     "prune": prune_scene,
+    "bench": bench_scene,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from functools import cache
 from pathlib import Path
 
@@ -22,6 +23,12 @@ NOT_MADE = {("merge", "readdir"), ("prune", "rename")}
 ATTEMPTS = 5
 """Calls that look at the clock of a thread come when they come, and the others' numbers shift."""
 
+SEMAPHORE = re.compile(
+    r"Exception ignored in: <Finalize object, dead>\nTraceback[^\n]*\n(?:  [^\n]*\n)*"
+    r"  [^\n]*loky/backend/synchronize[^\n]*\n(?:  [^\n]*\n)*OSError: [^\n]*\n"
+)
+"""What joblib says where it cannot remove a semaphore of its own."""
+
 UNSEEN = {("readdir", "ENOENT")}
 """The C library takes it for the end of a directory: the kernel says so of one that is removed."""
 
@@ -38,6 +45,8 @@ def list_cases() -> list[tuple[str, str, str, str]]:
                     if (operation, error) in UNSEEN or (operation == "write" and times != "once"):
                         continue
                     is_turn = (i + j + k) % 4 == 0 and (i + j + k // 4) % 3 == n
+                    if scene == "bench":  # which loads and draws for seconds
+                        is_turn = j == k and j % 3 == n
                     if IS_FULL or (is_turn or (operation == "write" and (i + j + k) % 4 == 0)):
                         cases.append((scene, operation, error, times))
     return cases
@@ -63,18 +72,21 @@ def test_a_call_fails(
     error: str,
     times: str,
 ) -> None:
-    # As deep as what is compared with it: each folder above is asked for as well.
     # As deep as what it is compared with: each folder above is asked for as well.
     undisturbed = _find_calls(scene, tmp_path_factory.getbasetemp() / "undisturbed" / scene)
     calls = [call for call in undisturbed if call.name in OPERATIONS[operation]]
-    call = random.Random(f"{scene} {operation} {error} {times}").choice(calls)
-    fault = f"error={error}:when={call.n}{TIMES[times]}"
+    chance = random.Random(f"{scene} {operation} {error} {times}")
     for attempt in range(ATTEMPTS):
+        # What is measured for a time is not measured as often each time.
+        call = chance.choice(calls)
+        fault = f"error={error}:when={call.n}{TIMES[times]}"
         made = make_scene(scene, tmp_path / f"{attempt}")
         ended = run_traced(made.arguments, tmp_path / "logs", [call.name], fault)
-        assert "Traceback" not in ended.stderr, ended
+        assert "Traceback" not in SEMAPHORE.sub("", ended.stderr), ended
         assert "panicked" not in ended.stderr, ended
-        made.check(ended.code, is_litter_kept=operation == "unlink")
+        # A bench cannot remove what it cannot list, and says so.
+        is_told = scene == "bench" and "remove it yourself" in ended.stderr
+        made.check(ended.code, is_litter_kept=operation == "unlink" or is_told)
         made.again()
         if any(str(made.base) in injected.line for injected in ended.injected):
             return

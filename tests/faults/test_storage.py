@@ -7,15 +7,17 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from injecting import OPERATIONS, Ended, needs_strace, run_traced, run_worker
-from scenes import IS_FULL, SCENES, Scene, index_scene, make_scene, merge_scene
+from scenes import IS_FULL, SCENES, Scene, bench_scene, index_scene, make_scene, merge_scene
 
 import polars_alf
 from polars_alf import store
+from polars_alf.errors import BenchError, KeptWarning
 
 pytestmark = [
     pytest.mark.slow,
@@ -268,59 +270,71 @@ def test_content_of_another_user(tmp_path: Path, unprivileged: Callable[[], None
 
 # What measures storage
 
-BENCH_LIMITS: dict[str, dict[str, int]] = {
-    "no room in files": {"RLIMIT_FSIZE": 0},
-    "little room in files": {"RLIMIT_FSIZE": 3_000},
-    "no open files": {"RLIMIT_NOFILE": 0},
-    "few open files": {"RLIMIT_NOFILE": 6},
-}
-
-
-def list_bench(base: Path) -> list[str]:
-    """Return the arguments of a short measurement."""
-    target, report = base / "target", base / "report"
-    for folder in (target, report):
-        folder.mkdir(parents=True, exist_ok=True)
-    sizes = ["--files", "60", "--threads", "1,2", "--repeats", "1", "--duration", "0.02"]
-    where = [str(target), "--out", str(report), "--operations", "stat,list"]
-    return ["bench", *where, *sizes, "--json", "--quiet"]
-
-
-def check_bench(ended: Ended, arguments: list[str], *, again: bool = True) -> None:
-    assert "Traceback" not in ended.stderr, ended
-    assert "panicked" not in ended.stderr, ended
-    assert ended.code in (0, 1), ended
-    assert not list(Path(arguments[1]).iterdir()), "nothing is left of what it measured"
-    if again:
-        ended = run_worker(arguments, is_rehearsed=False)
-        assert ended.code == 0, ended
-        check_bench(ended, arguments, again=False)
-
-
-@pytest.mark.parametrize("limit", BENCH_LIMITS)
-def test_bench_within_limits(tmp_path: Path, limit: str) -> None:
-    arguments = list_bench(tmp_path)
-    limits = {getattr(resource, name): value for name, value in BENCH_LIMITS[limit].items()}
-    ended = run_worker(arguments, limits, more="RLIMIT_NOFILE" in BENCH_LIMITS[limit])
-    check_bench(ended, arguments)
-
 
 @needs_root
 @pytest.mark.parametrize("n_pages", [4, 40])
 def test_bench_on_a_full_disk(tmp_path: Path, n_pages: int) -> None:
-    arguments = list_bench(tmp_path)
+    (tmp_path / "target").mkdir()
     with mounted(tmp_path / "target", n_pages * 4096) as grow:
-        ended = run_worker(arguments)
+        scene = bench_scene(tmp_path)
+        ended = run_worker(scene.arguments)
         assert ended.code == 1, ended
+        scene.check(1)
         grow()
-        check_bench(ended, arguments)
+        check_ended(scene, run_worker(scene.arguments))
+
+
+@needs_root
+@pytest.mark.parametrize("n_pages", [2, 6, 20] if IS_FULL else [6])
+def test_no_room_for_a_report(tmp_path: Path, n_pages: int) -> None:
+    (tmp_path / "report").mkdir()
+    with mounted(tmp_path / "report", n_pages * 4096) as grow:
+        scene = bench_scene(tmp_path)
+        ended = run_worker(scene.arguments)
+        assert ended.code == 1, ended
+        assert "No space" in ended.stderr
+        scene.check(1)
+        grow()
+        check_ended(scene, run_worker(scene.arguments))
 
 
 @needs_strace
 @pytest.mark.parametrize("error", ["EIO", "EACCES", "ENOSPC"] if IS_FULL else ["EIO"])
 @pytest.mark.parametrize("operation", ["open", "stat", "write", "unlink"])
-def test_bench_of_storage_that_fails(tmp_path: Path, operation: str, error: str) -> None:
-    arguments = list_bench(tmp_path)
+def test_bench_of_storage_that_fails_in_all_threads(
+    tmp_path: Path, operation: str, error: str
+) -> None:
+    scene = bench_scene(tmp_path)
+    scene.arguments += ["--threads", "1,2"]
     calls, paths = OPERATIONS[operation], [tmp_path / "target", tmp_path / "report/result.json"]
-    ended = run_traced(arguments, tmp_path / "logs", calls, f"error={error}", paths)
-    check_bench(ended, arguments)
+    ended = run_traced(scene.arguments, tmp_path / "logs", calls, f"error={error}", paths)
+    check_ended(scene, ended)
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("is_busy", "cause"), [(False, "Read-only file system"), (True, "Device or resource busy")]
+)
+def test_what_bench_cannot_remove_is_named(tmp_path: Path, is_busy: bool, cause: str) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    options: dict[str, Any] = {"files": 40, "threads": [1], "duration": 0.01, "repeats": 1}
+    with mounted(target, 64 << 20), ExitStack() as spoilt:
+
+        def spoil(done: int, total: int, text: str) -> None:
+            if not text.startswith("removing"):
+                return
+            if is_busy:
+                (folder,) = target.iterdir()
+                spoilt.enter_context(mounted(folder / "scratch", 1 << 20))
+            else:
+                subprocess.run(["mount", "-o", "remount,ro", str(target)], check=True)
+
+        with pytest.raises(BenchError, match=f"cannot be removed: {cause}; remove it yourself"):
+            polars_alf.bench_storage(target, **options, operations=["stat"], progress=spoil)
+        spoilt.close()
+        subprocess.run(["mount", "-o", "remount,rw", str(target)], check=True)
+        (left,) = target.iterdir()
+        with pytest.warns(KeptWarning, match=left.name):
+            polars_alf.bench_storage(target, **options, operations=["stat"])
+        assert [*target.iterdir()] == [left]

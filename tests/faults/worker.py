@@ -18,7 +18,10 @@ import polars_alf
 import polars_alf.cli
 
 
-def rehearse(folder: Path) -> None:
+def rehearse(folder: Path, command: str) -> None:
+    if command == "bench":
+        rehearse_bench(folder)
+        return
     archive, merged = folder / "archive", folder / "merged"
     session = archive / "lab/Subjects/S/2020-01-01/001"
     for made in (session / "alf", merged):
@@ -40,10 +43,17 @@ def rehearse(folder: Path) -> None:
         polars_alf.index_archive(folder / "missing")
 
 
+def rehearse_bench(folder: Path) -> None:
+    options = ["--files", "20", "--threads", "1", "--duration", "0.01", "--repeats", "1", "--json"]
+    command = ["bench", str(folder), "--out", str(folder / "report"), "--quiet", *options]
+    with contextlib.redirect_stdout(io.StringIO()):
+        polars_alf.cli.app(command, standalone_mode=False)
+
+
 def main() -> None:
     if sys.argv.pop(1) == "rehearsed":
         with tempfile.TemporaryDirectory() as folder:
-            rehearse(Path(folder))
+            rehearse(Path(folder), sys.argv[1])
     with contextlib.suppress(OSError, AttributeError):
         # Where only parents may trace: anyone may.
         ctypes.CDLL(None).prctl(0x59616D61, -1)

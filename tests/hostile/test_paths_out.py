@@ -22,6 +22,7 @@ WATCHED = Path(__file__).with_name("watched.py")
 SECRET = "victim/secret.a.npy"
 PYTHON = "from polars_alf import *; from polars_alf import cache; import polars as pl; "
 
+BENCH = ("--out", "{out}", "--files", "20", "--threads", "1", "--duration", "0.01")
 COMMANDS = (
     ("index", "{archive}", "--hash-files", "--jobs", "1"),
     ("index", "{archive}", "--quick", "--jobs", "1"),
@@ -35,6 +36,8 @@ COMMANDS = (
     ("diff", "{archive}", "{clean}"),
     ("diff", "{clean}", "{archive}"),
     ("info", "{archive}"),
+    ("bench", "{archive}", "--read-only", *BENCH),
+    ("bench", "{archive}", *BENCH),
     ("sql", "{archive}", "SELECT * FROM datasets"),
     ("issues", "{archive}"),
     ("changes", "{archive}"),

@@ -57,6 +57,27 @@ def test_modes_are_those_of_the_umask(archive: Path, out_dir: Path, mask: int) -
         assert stat.S_IMODE(path.stat().st_mode) == full & ~mask, path
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("mask", [0o027, 0o077])
+def test_modes_of_a_report_are_those_of_the_umask(tmp_path: Path, mask: int) -> None:
+    target = make_tree(tmp_path / "target", {})
+    bench(target, tmp_path / "report", umask=mask)
+    for path in ((tmp_path / "report"), *(tmp_path / "report").iterdir()):
+        full = 0o777 if path.is_dir() else 0o666
+        assert stat.S_IMODE(path.stat().st_mode) == full & ~mask, path
+
+
+def bench(target: Path, out: Path, *before: str, umask: int = -1) -> None:
+    sizes = ("--files", "40", "--threads", "1", "--repeats", "1", "--duration", "0.01")
+    command = (sys.executable, str(WATCHED), str(out.with_name("log")), "bench", str(target))
+    subprocess.run(
+        [*before, *command, "--out", str(out), "--quiet", *sizes],
+        check=True,
+        umask=umask,
+        env=os.environ | {"XDG_STATE_HOME": str(out.with_name("state"))},
+    )
+
+
 # Temporary files
 
 _SECRET = r"[0-9a-f]{32}"
@@ -165,6 +186,29 @@ def test_nothing_is_run_unpickled_or_fetched(archive: Path, out_dir: Path) -> No
     assert not others
 
 
+@pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
+@pytest.mark.slow
+def test_a_bench_speaks_with_nobody_and_makes_nothing_that_others_can_guess(tmp_path: Path) -> None:
+    target, out = make_tree(tmp_path / "target", {}), make_tree(tmp_path / "out", {})
+    trace = tmp_path / "trace"
+    calls = "trace=%network,execve,openat,creat,mkdir"
+    bench(target, out, "strace", "-f", "-qq", "-y", "-s", "4096", "-e", calls, "-o", str(trace))
+    lines = trace.read_text(errors="replace").splitlines()
+    assert not [line for line in lines if re.search(r" (connect|sendto|sendmsg)\(.*AF_INET", line)]
+    run = [line for line in lines if " execve(" in line]
+    assert all(f' execve("{sys.executable}"' in line for line in run), "joblib's, and no other"
+    notes = (tmp_path / "log").read_text().splitlines()
+    assert not [note for note in notes if note.startswith(("subprocess.", "pickle.", "os.system"))]
+    made = [line for line in lines if "O_CREAT" in line and f'"{out}/' in line]
+    assert len(made) > 5
+    assert all("O_EXCL" in line and re.search(_SECRET, line) for line in made)
+    inside = [line for line in lines if "O_CREAT" in line and f'"{target}/' in line]
+    assert len(inside) > 40
+    (folder,) = {line.partition(f'"{target}/')[2].partition("/")[0] for line in inside}
+    assert re.fullmatch(r"polars_alf_bench_[0-9a-f]{12}", folder)
+    assert any(re.search(rf'mkdir\("{target}/{folder}", 0700\) += 0', line) for line in lines)
+
+
 @pytest.mark.slow
 def test_workers_are_all_that_is_run(archive: Path, out_dir: Path) -> None:
     # joblib starts workers of this very Python, and speaks with them through pipes.
@@ -186,11 +230,31 @@ def test_workers_are_all_that_is_run(archive: Path, out_dir: Path) -> None:
     ["SELECT * FROM read_csv('{victim}')", "SELECT * FROM '{victim}'", 'SELECT * FROM "{victim}"',
      "WITH x AS (SELECT * FROM read_parquet('{victim}')) SELECT * FROM x",
      "SELECT * FROM datasets WHERE id IN (SELECT a FROM read_csv('{victim}'))",
-     "SELECT * FROM scan_csv('{victim}')", "SELECT * FROM/**/read_csv/**/('{victim}')"],
+     "SELECT * FROM scan_csv('{victim}')", "SELECT * FROM/**/read_csv/**/('{victim}')",
+     "SELECT * FROM READ_csv('{victim}')", "SELECT * FROM\nread_csv\n('{victim}')",
+     "SELECT * FROM \"read_csv\"('{victim}')", "SELECT * FROM `read_csv`('{victim}')",
+     "SELECT * FROM datasets JOIN read_csv('{victim}') v ON true", "FROM '{victim}'",
+     "SELECT (SELECT a FROM read_csv('{victim}'))", "TABLE '{victim}'", "SELECT * FROM victim",
+     "SELECT 1; SELECT * FROM read_csv('{victim}')", "COPY datasets TO '{victim}'",
+     "CREATE TABLE x AS SELECT * FROM '{victim}'", "SELECT * INTO '{victim}' FROM datasets",
+     "DROP TABLE datasets", "DELETE FROM datasets", "INSERT INTO datasets VALUES (1)",
+     "TRUNCATE datasets", "WITH x AS (DELETE FROM datasets) SELECT * FROM x",
+     "SELECT * FROM 'file://{victim}'", "SELECT * FROM 'http://127.0.0.1:9/x.parquet'",
+     "EXPLAIN SELECT * FROM datasets", "SET x = 1", "LOAD '{victim}'"],
 )  # fmt: skip
 def test_a_query_opens_nothing_but_the_tables(archive: Path, tmp_path: Path, query: str) -> None:
     index_archive(archive)
     victim = tmp_path / "victim.csv"
     pl.DataFrame({"a": ["precious"]}).write_csv(victim)
+    before = {path: path.read_bytes() for path in (victim, *archive.glob("*.pqt"))}
     with pytest.raises(QueryError):
         query_tables(archive, query.format(victim=victim)).collect()
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_query_knows_nothing_of_what_the_caller_has(archive: Path) -> None:
+    index_archive(archive)
+    secret = pl.DataFrame({"a": ["precious"]})
+    with pytest.raises(QueryError, match="secret"):
+        query_tables(archive, "SELECT * FROM secret").collect()
+    assert len(secret)

@@ -24,13 +24,17 @@ from trees import Fifo, Link, Tree, make_tree
 
 from polars_alf import (
     IndexReport,
+    compare_tables,
     full_path,
     index_archive,
     join_sessions,
+    merge_tables,
     plan_removals,
+    query_tables,
     scan_archive,
     scan_datasets,
     scan_sessions,
+    summarize_tables,
     verify_archive,
 )
 from polars_alf.cache import load_tables
@@ -59,43 +63,54 @@ NAMES = [
     *(b"sessions.pqt", b"datasets.pqt", b"commit.json", b"run-" + b"0" * 32, b"NULL", b"nan.a.b"),
 ]
 FOLDERS = [*NAMES, b"Subjects", b"001", b"2020-01-01", b"KS001", b"lab"]
-SUBJECTS = [b"KS001", b"ks001", "Å".encode(), "Å".encode(), "A\u030a".encode(), b"..KS", b"-"]
+# Some differ in case, in normal form, or only where both are ignored.
+SUBJECTS = [
+    *(b"KS001", b"ks001", "\u00c5".encode(), "\u212b".encode(), "A\u030a".encode()),
+    *("\u00e5".encode(), "stra\u00dfe".encode(), b"STRASSE", "\ufb01".encode(), b"fi"),
+    *(b"..KS", b"-"),
+]
 DATES = [
-    *(b"2020-01-01", b"0001-01-01", b"9999-12-31", b"0000-01-01", b"2000-02-29", b"1900-02-29"),
-    *(
-        b"2020-02-30",
-        b"2020-1-01",
-        b"10000-01-01",
-        "\uff12\uff10\uff12\uff10-01-01".encode(),
-        b"2020-01-01\n",
-    ),
+    *(b"2020-01-01", b"0001-01-01", b"9999-12-31", b"0000-01-01", b"0000-12-31", b"10000-01-01"),
+    *(b"2000-02-29", b"1900-02-29", b"2020-02-29", b"2021-02-29", b"2020-02-30", b"2020-04-31"),
+    *(b"2020-00-10", b"2020-13-01", b"2020-01-00", b"2020-01-32", b"1582-10-10", b"1970-01-01"),
+    *(b"2020-1-01", b"20200101", b"2020-W01-1", b"-001-01-01", b"2020-01-01\n", b"2020-01-01 "),
+    "\uff12\uff10\uff12\uff10-01-01".encode(),
 ]
 NUMBERS = [
-    b"001",
-    b"1",
-    b"000",
-    b"999",
-    b"1000",
-    b"-01",
-    "\u0660\u0660\u0661".encode(),
-    b"00a",
-    b"01 ",
+    *(b"001", b"1", b"000", b"999", b"1000", b"-01", b"00a", b"01 ", b"+1", b"1_0", b"\xb2"),
+    *("\u0660\u0660\u0661".encode(), "\u00b2".encode(), "\u2460".encode()),
 ]
 
+
+def encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
 leaves = st.integers(0, 3) | st.just(Fifo()) | st.just(Link("nowhere")) | st.just(2**40)
+# Any bytes that a file system takes, bare or at the end of what could be a dataset.
+anything = (st.binary(min_size=1, max_size=40) | st.text(min_size=1, max_size=20).map(encode)).map(
+    lambda name: name.translate(None, b"/\0")[:240]
+)
+odd = (
+    st.sampled_from(NAMES) | anything | anything.map(lambda name: b"a." + name + b".npy")
+).filter(lambda name: name not in (b"", b".", b".."))
 inner = st.recursive(
-    st.dictionaries(st.sampled_from(NAMES), leaves, max_size=4),
-    lambda tree: st.dictionaries(st.sampled_from(FOLDERS), tree | leaves, max_size=4),
+    st.dictionaries(odd, leaves, max_size=4),
+    lambda tree: st.dictionaries(st.sampled_from(FOLDERS) | odd, tree | leaves, max_size=4),
     max_leaves=6,
 )
 
 
-def level(names: list[bytes], below: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
-    odd = st.sampled_from(NAMES)
-    return st.dictionaries(st.sampled_from(names) | odd, below, max_size=3)
+def level(
+    names: st.SearchStrategy[bytes], below: st.SearchStrategy[object]
+) -> st.SearchStrategy[object]:
+    return st.dictionaries(names | odd, below | leaves, max_size=3)
 
 
-subjects = level(SUBJECTS, level(DATES, level(NUMBERS, inner | leaves) | leaves) | leaves)
+dates = st.dates().map(lambda date: date.isoformat().encode())
+numbers = st.integers(0, 1200).map(lambda number: b"%03d" % number)
+sessions = level(st.sampled_from(NUMBERS) | numbers, inner)
+subjects = level(st.sampled_from(SUBJECTS), level(st.sampled_from(DATES) | dates, sessions))
 archives = st.fixed_dictionaries(
     {b"lab": st.fixed_dictionaries({b"Subjects": subjects})}, optional={b"free": subjects}
 )
@@ -159,6 +174,57 @@ def test_many_trees(tree: Tree) -> None:
 def check_tree(tree: Tree) -> None:
     with tempfile.TemporaryDirectory() as folder:
         check(make_tree(Path(folder, "archive"), tree))
+
+
+@pytest.mark.parametrize(
+    "subjects",
+    [("KS001", "ks001", "Ks001"), ("\u00c5", "\u212b", "\u00e5"), ("\ufb01", "fi", "FI")],
+    ids=ascii,
+)
+def test_subjects_that_some_systems_take_for_the_same(
+    tmp_path: Path, subjects: tuple[str, ...]
+) -> None:
+    tree: Tree = {f"lab/Subjects/{subject}/2020-01-01/001/a.b.npy": 1 for subject in subjects}
+    root = make_tree(tmp_path / "archive", tree)
+    if len(os.listdir(root / "lab/Subjects")) < len(subjects):
+        pytest.skip("this file system is one of them")
+    assert len(check(root).sessions) == len(subjects)
+    copy = make_tree(tmp_path / "copy", {})
+    for tables in (root, copy):
+        index_archive(root, tables, namespace="test")
+    assert set(scan_sessions(root).collect()["subject"]) == set(subjects)
+    merged = merge_tables([root, copy])
+    assert (merged.n_sessions, merged.n_conflicts) == (len(subjects), 0)
+    assert compare_tables(root, copy).differences.is_empty()
+    shutil.rmtree(root / "lab/Subjects" / subjects[0])
+    changes = index_archive(root).scan_changes().collect()
+    assert changes["path"].to_list() == [f"lab/Subjects/{subjects[0]}/2020-01-01/001/a.b.npy"]
+
+
+@pytest.mark.parametrize(
+    ("date", "is_one"),
+    [
+        *((text, True) for text in ("0001-01-01", "9999-12-31", "2000-02-29", "1969-12-31")),
+        *((text, True) for text in ("1582-10-10", "1677-09-20", "2262-04-12", "2038-01-20")),
+        *((text, False) for text in ("0000-01-01", "1900-02-29", "2100-02-29", "10000-01-01")),
+    ],
+)
+def test_dates_at_the_edges_of_the_calendar(tmp_path: Path, date: str, is_one: bool) -> None:
+    tree: Tree = {f"lab/Subjects/S/{date}/001/a.b.npy": 1, f"{SESSION}/a.b.npy": 1}
+    root = make_tree(tmp_path / "archive", tree)
+    assert len(check(root).sessions) == 1 + is_one
+    index_archive(root)
+    sessions = scan_sessions(root).filter(subject="S").collect()
+    assert [found.isoformat() for found in sessions["date"]] == [date] * is_one
+    # Nanoseconds do not reach so far, which pandas once took for granted.
+    loaded = load_tables(root)["sessions"]
+    assert [str(found) for found in loaded[loaded["subject"] == "S"]["date"]] == [date] * is_one
+    query = f"SELECT id FROM sessions WHERE date = DATE '{date}'"
+    if is_one:
+        assert len(query_tables(root, query).collect()) == 1
+    summary = summarize_tables(root)
+    assert summary.n_sessions == 1 + is_one
+    assert merge_tables([root]).sessions.collect()["date"].n_unique() == 1 + is_one
 
 
 def test_every_name_in_every_place(tmp_path: Path) -> None:
