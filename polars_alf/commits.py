@@ -130,7 +130,7 @@ class Staging:
     def write_rows(self, name: str, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
         """Write ``issues`` or ``changes`` of the generation."""
         with self._open_arrow(name, schema) as writer:
-            for table in tables:
+            for table in filter(len, tables):
                 writer.write_table(to_arrow(pl.DataFrame(table), schema))
 
     @contextlib.contextmanager

@@ -9,16 +9,18 @@ import queue
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor as Pool
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, get_args
 
 from polars_alf.errors import OptionError, ScanError
 from polars_alf.waiting import take_from, wait_for
 
-# joblib takes a tenth of a second to load, and a small archive needs nothing of it.
+# joblib and loky take their time to load, and a small archive needs nothing of them.
 if TYPE_CHECKING:
     from polars_alf.cluster import Cluster
 
@@ -69,9 +71,9 @@ def count_workers(n_jobs: int | None, workers: Workers | None = None) -> int:
         return n_jobs
     if workers is not None and not isinstance(workers, str):
         return workers.n_threads
-    import joblib
+    import loky
 
-    return int(joblib.cpu_count())
+    return int(loky.cpu_count())
 
 
 def check_executor(executor: str | None) -> Executor | None:
@@ -156,7 +158,7 @@ def run_tasks(
         yield from parallel(joblib.delayed(function)(task) for task in tasks)
     else:
         with open_processes(n_jobs - 1, function.__module__) as pool:
-            results = _run_here_and_there(function, tasks, pool, 2 * (n_jobs - 1))
+            results = _run_here_and_there(function, tasks, pool, n_jobs - 1)
             yield from _in_order(results) if ordered else (result for _, result in results)
 
 
@@ -185,7 +187,8 @@ def open_processes(n_processes: int, module: str) -> Iterator[Pool]:
     ScanError
         One of them was killed.
     """
-    from joblib.externals.loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
+    # joblib has a copy of this, which loads all of joblib into each process before it begins.
+    from loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 
     pool = ProcessPoolExecutor(
         n_processes,
@@ -227,35 +230,49 @@ def _end_with(caller: int) -> None:
 
 
 def _run_here_and_there(
-    function: Callable[[Task], Result], tasks: Sequence[Task], pool: Pool, n_ahead: int
+    function: Callable[[Task], Result], tasks: Sequence[Task], pool: Pool, n_processes: int
 ) -> Iterator[tuple[int, Result]]:
     """Run tasks in this thread and in a pool, and yield each result with its task's position."""
-    left = iter(enumerate(tasks))
+    left = deque(enumerate(tasks))
     lock = threading.Lock()
+    n_given = 0
     done: queue.SimpleQueue[tuple[int, Future[Result]]] = queue.SimpleQueue()
 
     def take() -> tuple[int, Task] | None:
         with lock:
-            return next(left, None)
+            return left.popleft() if left else None
+
+    def take_for_pool() -> tuple[int, Task] | None:
+        nonlocal n_given
+        with lock:
+            # One ahead, so that no process waits for this one; but none that waits for a process
+            # at the end, when this one has nothing to do.
+            n_each = 2 if len(left) > 2 * n_processes + 1 else 1
+            if not left or n_given >= n_each * n_processes:
+                return None
+            n_given += 1
+            return left.popleft()
 
     def feed() -> None:
-        if (taken := take()) is None:
-            return
-        position, task = taken
-        try:
-            future = pool.submit(function, task)
-        except Exception as error:  # the pool's own thread calls this, which nobody would learn of
-            future = Future()
-            future.set_exception(error)
-        future.add_done_callback(lambda future: finish(position, future))
+        has_failed = False
+        while not has_failed and (taken := take_for_pool()) is not None:
+            position, task = taken
+            try:
+                future = pool.submit(function, task)
+            except Exception as error:  # the pool's own thread calls this; nobody would learn of it
+                future, has_failed = Future(), True
+                future.set_exception(error)
+            future.add_done_callback(partial(finish, position))
 
     def finish(position: int, future: Future[Result]) -> None:
+        nonlocal n_given
+        with lock:
+            n_given -= 1
         done.put((position, future))
         if not future.cancelled() and future.exception() is None:
             feed()
 
-    for _ in range(n_ahead):
-        feed()
+    feed()
     n_left = len(tasks)
     while n_left:
         if (taken := take()) is not None:

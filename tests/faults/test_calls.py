@@ -27,7 +27,7 @@ SEMAPHORE = re.compile(
     r"Exception ignored in: <Finalize object, dead>\nTraceback[^\n]*\n(?:  [^\n]*\n)*"
     r"  [^\n]*loky/backend/synchronize[^\n]*\n(?:  [^\n]*\n)*OSError: [^\n]*\n"
 )
-"""What joblib says where it cannot remove a semaphore of its own."""
+"""What loky says where it cannot remove a semaphore of its own."""
 
 UNSEEN = {("readdir", "ENOENT")}
 """The C library takes it for the end of a directory: the kernel says so of one that is removed."""

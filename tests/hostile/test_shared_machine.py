@@ -196,7 +196,7 @@ def test_a_bench_speaks_with_nobody_and_makes_nothing_that_others_can_guess(tmp_
     lines = trace.read_text(errors="replace").splitlines()
     assert not [line for line in lines if re.search(r" (connect|sendto|sendmsg)\(.*AF_INET", line)]
     run = [line for line in lines if " execve(" in line]
-    assert all(f' execve("{sys.executable}"' in line for line in run), "joblib's, and no other"
+    assert all(f' execve("{sys.executable}"' in line for line in run), "loky's, and no other"
     notes = (tmp_path / "log").read_text().splitlines()
     assert not [note for note in notes if note.startswith(("subprocess.", "pickle.", "os.system"))]
     made = [line for line in lines if "O_CREAT" in line and f'"{out}/' in line]
@@ -211,7 +211,7 @@ def test_a_bench_speaks_with_nobody_and_makes_nothing_that_others_can_guess(tmp_
 
 @pytest.mark.slow
 def test_workers_are_all_that_is_run(archive: Path, out_dir: Path) -> None:
-    # joblib starts workers of this very Python, and speaks with them through pipes.
+    # loky starts workers of this very Python, and speaks with them through pipes.
     many = {f"lab/Subjects/S{n}/2020-01-01/001": SESSION for n in range(20)}
     make_tree(archive, many)
     log = out_dir.with_name("log")
