@@ -25,6 +25,7 @@ import pyarrow as pa
 
 from polars_alf import spool
 from polars_alf.errors import ArchiveBusyError, ArchivePermissionError, CommitError, TableError
+from polars_alf.executors import one_ahead
 from polars_alf.one_lock import STALE_SECONDS, one_waits
 from polars_alf.runs import RUN
 from polars_alf.schema import CHANGES, CONFLICTS, to_arrow
@@ -93,7 +94,7 @@ class Staging:
         name
             ``sessions`` or ``datasets``.
         frames
-            Its rows in order, each frame one row group.
+            Its rows in order, each frame one row group; the next one is made while one is written.
         n_rows
             How many they are in all; None where that shows only at their end.
         more
@@ -120,9 +121,9 @@ class Staging:
             use_dictionary=[c for c in schema.names if c not in _ALL_DIFFERENT],
             compression="snappy",
         ) as write:
-            for frame in frames:
-                write(to_arrow(frame, schema))
-                written += len(frame)
+            for table in one_ahead(to_arrow(frame, schema) for frame in frames):
+                write(table)
+                written += len(table)
         if n_rows is not None and written != n_rows:
             raise TableError(f"{written} rows came for the table {name} instead of {n_rows}")
         return written

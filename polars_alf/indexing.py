@@ -40,7 +40,7 @@ from polars_alf.errors import (
     PolarsAlfError,
     TableWarning,
 )
-from polars_alf.executors import Executor, Workers, check_jobs, one_ahead, open_workers
+from polars_alf.executors import Executor, Workers, check_jobs, open_workers
 from polars_alf.ids import make_namespace
 from polars_alf.known_ids import KnownIds
 from polars_alf.layout import count_places
@@ -359,7 +359,7 @@ def _write_tables(
             n_bytes += int(frame["file_size"].sum())
             yield known.take_datasets(group, frame) if known else frame
 
-    staging.write_table("datasets", one_ahead(frames()), n_datasets, columns)
+    staging.write_table("datasets", frames(), n_datasets, columns)
     return n_datasets, n_bytes
 
 

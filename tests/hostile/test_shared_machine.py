@@ -81,7 +81,7 @@ def bench(target: Path, out: Path, *before: str, umask: int = -1) -> None:
 # Temporary files
 
 _SECRET = r"[0-9a-f]{32}"
-_GUESSABLE = re.compile(rf"{_SECRET}|tmp[a-z0-9_]{{8}}|/[a-z0-9_]{{8}}$|sem\.\w+|joblib")
+_GUESSABLE = re.compile(rf"{_SECRET}|tmp[a-z0-9_]{{8}}|/[a-z0-9_]{{8}}$|sem\.\w+")
 """What stands in names that nobody can guess, as uuid4, tempfile and glibc make them."""
 
 
