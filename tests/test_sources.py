@@ -16,7 +16,7 @@ from trees import SESSION, TWO_LABS, Fifo, Link, Socket, Tree, make_tree
 
 from polars_alf.errors import ScanError
 from polars_alf.schema import DIRECTORIES, ENTRIES, ISSUES
-from polars_alf.sources import listing, posix
+from polars_alf.sources import listing, posix, stamps
 from polars_alf.sources.listing import Options
 from polars_alf.sources.posix import Walker
 
@@ -445,7 +445,7 @@ def test_times_far_off_are_kept_as_far_as_they_fit(
         st_ino = 2**64 + 5
 
     expected = (2**63 - 1) * (1 if seconds > 0 else -1)
-    assert listing.stamp(Status()) == (expected, 5)  # type: ignore[arg-type]
+    assert stamps.stamp(Status()) == (expected, 5)  # type: ignore[arg-type]
     path = next(archive.rglob("spikes.times.npy"))
     with contextlib.suppress(OSError):
         os.utime(path, ns=(0, seconds * 10**9))

@@ -21,7 +21,7 @@ from polars_alf.errors import OptionError, StalePlanError
 from polars_alf.pruning.asking import stamp_tables
 from polars_alf.pruning.folders import LINK_ERRORS, Folder, open_folder, split_path
 from polars_alf.schema import OUTCOMES, REMOVALS, RemovalKind, RemovalResult, polars_schema
-from polars_alf.sources.listing import stamp
+from polars_alf.sources.stamps import stamp
 
 ROWS_PER_NOTE = 512
 """How many removals are noted in the log at a time: each note waits for the disk."""

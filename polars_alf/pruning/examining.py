@@ -12,7 +12,7 @@ import polars as pl
 from polars_alf.paths import join
 from polars_alf.pruning.folders import open_folder
 from polars_alf.schema import RemovalKind
-from polars_alf.sources.listing import stamp
+from polars_alf.sources.stamps import stamp
 
 
 class Removal(NamedTuple):

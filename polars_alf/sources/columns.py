@@ -17,7 +17,8 @@ from polars_alf.schema import (
     to_arrow,
     to_arrow_array,
 )
-from polars_alf.sources.listing import Listing, Names, Stamp
+from polars_alf.sources.listing import Listing, Names
+from polars_alf.sources.stamps import Stamp
 
 _NO_STAMP = (None, None, None)
 

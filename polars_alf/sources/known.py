@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import polars as pl
 
-from polars_alf.sources.listing import Listing, Names, Stamp
+from polars_alf.sources.listing import Listing, Names
+from polars_alf.sources.stamps import Stamp
 
 
 class _Directory(NamedTuple):

@@ -23,6 +23,7 @@ from polars_alf import spec
 from polars_alf.errors import ScanError
 from polars_alf.paths import BENCH_FOLDER, CONTROL, join, printable
 from polars_alf.schema import IssueKind
+from polars_alf.sources.stamps import Stamp, read_stamp, stamp
 
 LIST_BY_DESCRIPTOR = os.scandir in os.supports_fd
 """Whether `os.scandir` takes a directory descriptor, which spares the kernel the long path of
@@ -32,17 +33,12 @@ MOST_VERDICTS = 65_536
 """Names that are no datasets are remembered up to so many: they need not repeat."""
 
 _OPEN_DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
-_MOST_NS = 2**63 - 1
-_INODE_BITS = 2**64 - 1
 _NOT_A_DATASET = -1
 _INVALID = -2
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
 
 Issue = tuple[str, str, int | None, str]
 """A row of `polars_alf.schema.ISSUES`."""
-
-Stamp = tuple[int, int, int]
-"""``mtime_ns``, ``ctime_ns`` and ``inode`` of a directory, which change with its entries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -416,30 +412,6 @@ def close(target: int | str) -> None:
     """Close what `Lister.open` gave."""
     if isinstance(target, int):
         os.close(target)
-
-
-def stamp(status: os.stat_result) -> tuple[int, int]:
-    """Return what tells a changed file: mtime_ns and inode, as far as 64 bits hold them.
-
-    File systems have times beyond the year 2262, and inodes of 128 bits.
-    """
-    mtime_ns = status.st_mtime_ns
-    if not -_MOST_NS <= mtime_ns <= _MOST_NS:
-        mtime_ns = _MOST_NS if mtime_ns > 0 else -_MOST_NS
-    return mtime_ns, status.st_ino & _INODE_BITS
-
-
-def read_stamp(directory: str | int) -> Stamp | None:
-    """Return the stamp of a directory, None where the system does not tell."""
-    try:
-        status = os.stat(directory)  # noqa: PTH116  may be a descriptor
-    except OSError:
-        return None
-    exact = status.st_mtime_ns, status.st_ctime_ns, status.st_ino
-    if max(exact) <= _MOST_NS and min(exact) >= -_MOST_NS:
-        return exact
-    mtime_ns, inode = stamp(status)
-    return mtime_ns, max(min(exact[1], _MOST_NS), -_MOST_NS), inode
 
 
 def _report_entry(entry: os.DirEntry[str], directory: str, error: OSError, into: Listing) -> None:
