@@ -14,7 +14,7 @@ import joblib
 import psutil
 from measure import REPOSITORY
 
-PACKAGES = ("polars", "pyarrow", "joblib", "xxhash", "pandas", "ONE-api")
+PACKAGES = ("polars", "pyarrow", "joblib", "loky", "xxhash", "pandas", "ONE-api")
 
 
 def describe_machine() -> str:

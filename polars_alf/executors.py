@@ -254,14 +254,15 @@ def _run_here_and_there(
             return left.popleft()
 
     def feed() -> None:
-        has_failed = False
-        while not has_failed and (taken := take_for_pool()) is not None:
+        while (taken := take_for_pool()) is not None:
             position, task = taken
             try:
                 future = pool.submit(function, task)
             except Exception as error:  # the pool's own thread calls this; nobody would learn of it
-                future, has_failed = Future(), True
+                future = Future()
                 future.set_exception(error)
+                finish(position, future)
+                return
             future.add_done_callback(partial(finish, position))
 
     def finish(position: int, future: Future[Result]) -> None:
