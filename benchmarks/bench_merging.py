@@ -21,9 +21,9 @@ from machine import describe_machine
 from measure import Answer, Contender, run_in_turn
 from report import to_markdown
 
-from polars_alf import commits, store
-from polars_alf.ids import expr_uuid3
+from polars_alf.alf.ids import expr_uuid3
 from polars_alf.schema import DATASETS, polars_schema
+from polars_alf.tables import contract, transaction
 
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "benchmark")
 PER_SESSION = 20
@@ -75,8 +75,11 @@ def make_tables(folder: Path, number: int, n_rows: int) -> None:
         .sort("id")
     )
     created = datetime(2024, 1, 1 + number % 28, number // 28)
-    origin = store.Origin(f"/data/archive_{number:03}", NAMESPACE, uuid.uuid4().hex, created)
-    with commits.locked_state(folder), commits.staged(folder, origin, with_index=True) as staging:
+    origin = contract.Origin(f"/data/archive_{number:03}", NAMESPACE, uuid.uuid4().hex, created)
+    with (
+        transaction.locked_state(folder),
+        transaction.staged(folder, origin, with_index=True) as staging,
+    ):
         staging.write_table("sessions", [sessions], n_sessions)
         staging.write_table("datasets", make_datasets(sessions, number), n_sessions * PER_SESSION)
         staging.commit()

@@ -30,10 +30,10 @@ from machine import describe_machine
 from one.alf.path import rel_path_parts
 
 from polars_alf import join_sessions, scan_datasets, scan_sessions, with_alf_parts
-from polars_alf.commits import locked_state, staged
-from polars_alf.ids import expr_uuid3
-from polars_alf.store import Origin
-from polars_alf.tables import complete_datasets
+from polars_alf.alf.ids import expr_uuid3
+from polars_alf.tables.contract import Origin
+from polars_alf.tables.rows import complete_datasets
+from polars_alf.tables.transaction import locked_state, staged
 
 SAMPLE = 20_000
 DATASETS_PER_SESSION = 50

@@ -13,17 +13,18 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from polars_alf.progress import Counter
-from polars_alf.schema import DIRECTORIES, ENTRIES, ISSUES, LISTINGS, make_table
-from polars_alf.sources.listing import Options
-from polars_alf.sources.posix import ROWS_PER_BATCH
+from polars_alf.arrow import make_table
+from polars_alf.parallel.progress import Counter
+from polars_alf.schema import DIRECTORIES, ENTRIES, ISSUES, LISTINGS
+from polars_alf.walk.options import Options
+from polars_alf.walk.walker import ROWS_PER_BATCH
 
 DAYS = 100
 COLLECTIONS = ("", "/alf", "/alf/probe00", "/alf/probe01", "/raw_ephys_data", "/raw_video_data")
 
 
 class SyntheticWalker:
-    """Makes entries where a `polars_alf.sources.posix.Walker` would look for them."""
+    """Makes entries where a `polars_alf.walk.walker.Walker` would look for them."""
 
     def __init__(
         self, root: str, options: Options, counter: Counter | None = None, known: object = None

@@ -6,44 +6,46 @@ from typing import TYPE_CHECKING
 from polars_alf._version import __version__
 
 if TYPE_CHECKING:
-    from polars_alf.benching import StorageReport, bench_storage
-    from polars_alf.comparing import TableDifferences, compare_tables
-    from polars_alf.indexing import index_archive
-    from polars_alf.merging import MergedTables, merge_tables
-    from polars_alf.parts import full_path, join_sessions, with_alf_parts
-    from polars_alf.progress import Progress
-    from polars_alf.pruning import apply_removals, plan_removals
-    from polars_alf.querying import query_tables
-    from polars_alf.reading import scan_datasets, scan_sessions
-    from polars_alf.reports import IndexReport
-    from polars_alf.summarizing import TableSummary, summarize_tables
-    from polars_alf.verifying import Verification, verify_archive
-    from polars_alf.walking import scan_archive
+    from polars_alf.bench.api import bench_storage
+    from polars_alf.bench.results import StorageReport
+    from polars_alf.index.api import index_archive
+    from polars_alf.index.report import IndexReport
+    from polars_alf.merge.api import MergedTables, merge_tables
+    from polars_alf.parallel.progress import Progress
+    from polars_alf.prune.api import plan_removals
+    from polars_alf.prune.apply import apply_removals
+    from polars_alf.query.columns import full_path, join_sessions, with_alf_parts
+    from polars_alf.query.diff import TableDifferences, compare_tables
+    from polars_alf.query.scan import scan_datasets, scan_sessions
+    from polars_alf.query.sql import query_tables
+    from polars_alf.query.summary import TableSummary, summarize_tables
+    from polars_alf.verify.api import Verification, verify_archive
+    from polars_alf.walk.scan import scan_archive
 
 # What a program does not use is not loaded: half of the time that a small index takes.
 _MODULES = {
-    "IndexReport": "reports",
-    "MergedTables": "merging",
-    "Progress": "progress",
-    "StorageReport": "benching",
-    "TableDifferences": "comparing",
-    "TableSummary": "summarizing",
-    "Verification": "verifying",
-    "apply_removals": "pruning",
-    "bench_storage": "benching",
-    "compare_tables": "comparing",
-    "full_path": "parts",
-    "index_archive": "indexing",
-    "join_sessions": "parts",
-    "merge_tables": "merging",
-    "plan_removals": "pruning",
-    "query_tables": "querying",
-    "scan_archive": "walking",
-    "scan_datasets": "reading",
-    "scan_sessions": "reading",
-    "summarize_tables": "summarizing",
-    "verify_archive": "verifying",
-    "with_alf_parts": "parts",
+    "IndexReport": "index.report",
+    "MergedTables": "merge.api",
+    "Progress": "parallel.progress",
+    "StorageReport": "bench.results",
+    "TableDifferences": "query.diff",
+    "TableSummary": "query.summary",
+    "Verification": "verify.api",
+    "apply_removals": "prune.apply",
+    "bench_storage": "bench.api",
+    "compare_tables": "query.diff",
+    "full_path": "query.columns",
+    "index_archive": "index.api",
+    "join_sessions": "query.columns",
+    "merge_tables": "merge.api",
+    "plan_removals": "prune.api",
+    "query_tables": "query.sql",
+    "scan_archive": "walk.scan",
+    "scan_datasets": "query.scan",
+    "scan_sessions": "query.scan",
+    "summarize_tables": "query.summary",
+    "verify_archive": "verify.api",
+    "with_alf_parts": "query.columns",
 }
 
 

@@ -1,5 +1,7 @@
 """The command, also as ``python -m polars_alf``."""
 
+from __future__ import annotations
+
 import gc
 import os
 import sys
@@ -12,13 +14,13 @@ def main() -> None:
     # What is loaded stays: to look for garbage in it takes a sixth of the time.
     gc.disable()
     try:
-        from polars_alf import cli
+        from polars_alf.cli.app import main as run
     except KeyboardInterrupt:
         print("interrupted; nothing was begun", file=sys.stderr)
         sys.exit(130)
     gc.freeze()
     gc.enable()
-    cli.main()
+    run()
 
 
 if __name__ == "__main__":

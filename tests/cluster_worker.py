@@ -6,13 +6,13 @@ import os
 import time
 from pathlib import Path
 
-from polars_alf import scanning
-from polars_alf.spool import Receipt
+from polars_alf.index import shard
+from polars_alf.walk.shard_files import Receipt
 
 FOLDER = Path(os.environ["POLARS_ALF_TEST_FOLDER"])
 
 
-def mark(kind: str, task: scanning.ShardTask) -> None:
+def mark(kind: str, task: shard.ShardTask) -> None:
     (FOLDER / f"{kind}-{task.shard.name}-{os.getpid()}").touch()
 
 
@@ -25,7 +25,7 @@ def n_finished() -> int:
     return len([*FOLDER.glob("finished-*")])
 
 
-def controlled(task: scanning.ShardTask) -> Receipt:
+def controlled(task: shard.ShardTask) -> Receipt:
     mark("begun", task)
     if read("deadly") in task.shard.units:
         while not n_finished():
@@ -34,12 +34,12 @@ def controlled(task: scanning.ShardTask) -> Receipt:
     while (after := read("hold")) is not None and n_finished() >= int(after or 0):
         mark("held", task)
         time.sleep(0.01)
-    receipt: Receipt = scanning.undisturbed(task)  # type: ignore[attr-defined]
+    receipt: Receipt = shard.undisturbed(task)  # type: ignore[attr-defined]
     mark("finished", task)
     return receipt
 
 
 # Dask loads this twice, the second time over the first.
-if scanning.index_shard.__module__ == scanning.__name__:
-    scanning.undisturbed = scanning.index_shard  # type: ignore[attr-defined]
-    scanning.index_shard = controlled
+if shard.index_shard.__module__ == shard.__name__:
+    shard.undisturbed = shard.index_shard  # type: ignore[attr-defined]
+    shard.index_shard = controlled

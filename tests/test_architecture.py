@@ -2,71 +2,44 @@
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from house import PACKAGE, count_floors, list_imports, list_modules, room_of
 from trees import make_tree
 
-PACKAGE = Path(__file__).parents[1] / "polars_alf"
+ROOMS = (
+    *("_version", "errors", "alf", "schema", "arrow", "parallel", "walk", "tables", "query"),
+    *("index", "prune", "verify", "merge", "bench", "cache", "one", "cli", "__main__"),
+)
+"""From the first to the last: a room imports only rooms before it."""
 
-LAYERS = [
-    {"errors", "_version"},
-    {"spec"},
-    {"schema", "progress", "paths", "cluster", "waiting", "temporary", "seals"},
-    {"sources", "ids", "digests", "layout", "shards", "executors", "tablefiles"},
-    {"tables", "store", "checks", "parts"},
-    {"spool"},
-    {"snapshots", "runs", "rows", "one_lock"},
-    {"commits", "reports", "assembling", "formats"},
-    {"settling"},
-    {"scanning", "reading", "requests"},
-    {"known_ids", "pairs"},
-    {"indexing", "walking"},
-    {"pruning", "comparing", "summarizing", "querying"},
-    {"merging", "verifying"},
-    {"rendering", "cache", "benching"},
-    {"one", "commands"},
-    {"cli"},
-    {"__main__"},
-]
+FEATURES = {"index", "prune", "verify", "merge", "bench"}
+"""None of them imports another."""
+
+MODULES = sorted(list_modules(PACKAGE))
 
 
-def _module_name(path: Path) -> str:
-    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_to_rooms_above(module: str) -> None:
+    room = room_of(module)
+    assert room in ROOMS, f"{module} is in no room of the table; give it one"
+    for other in map(room_of, list_imports(PACKAGE, module)):
+        if other != room:
+            assert ROOMS.index(other) < ROOMS.index(room), f"{module} imports {other}"
+            assert not {other, room} <= FEATURES, f"the feature {module} imports another, {other}"
 
 
-def _imports(path: Path) -> set[str]:
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("polars_alf"):
-            inside = (node.module or "").removeprefix("polars_alf").lstrip(".")
-            names |= {inside} if inside else {alias.name for alias in node.names}
-    return names
+def test_modules_do_not_import_each_other_in_circles() -> None:
+    count_floors({name: list_imports(PACKAGE, name, lazy=False) for name in MODULES})
 
 
-def _layer(module: str) -> int | None:
-    for level, names in enumerate(LAYERS):
-        if module in names or module.split(".")[0] in names:
-            return level
-    return None
-
-
-MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
-
-
-@pytest.mark.parametrize("path", MODULES, ids=_module_name)
-def test_imports_point_to_lower_layers(path: Path) -> None:
-    module = _module_name(path)
-    level = _layer(module)
-    assert level is not None, f"{module} has no layer; give it one"
-    for name in _imports(path):
-        other = _layer(name)
-        if other is None or name.split(".")[0] == module.split(".")[0]:
-            continue
-        assert other < level, f"{module} imports {name}, which lies beside or above it"
+def test_only_the_shim_loads_pandas() -> None:
+    for module, path in list_modules(PACKAGE).items():
+        text = path.read_text(encoding="utf-8")
+        assert room_of(module) in {"cache", "one"} or "import pandas" not in text, module
 
 
 def test_import_loads_no_pandas_one_or_dask() -> None:

@@ -16,8 +16,9 @@ from one.api import One
 from pandas.testing import assert_frame_equal
 from trees import TWO_LABS, make_tree
 
-from polars_alf import cache, index_archive, spec
-from polars_alf.paths import printable
+from polars_alf import cache, index_archive
+from polars_alf.alf import grammar
+from polars_alf.alf.paths import printable
 
 pytestmark = [
     pytest.mark.pandas,
@@ -168,7 +169,7 @@ def test_no_dataset_is_passed_over_in_silence(tmp_path: Path, flat: bool) -> Non
     silent = []
     for path in root.rglob("*"):
         within = path.relative_to(root)
-        if within.parts[0] == ".polars_alf" or not spec.is_dataset_name(path.name):
+        if within.parts[0] == ".polars_alf" or not grammar.is_dataset_name(path.name):
             continue
         name = "/".join(part for part in within.parts if part != "Subjects")
         above = {printable(str(folder)) for folder in (within, *within.parents)} - {"."}

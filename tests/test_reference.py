@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from one.alf import spec as one_spec
 from trees import make_tree
 
-from polars_alf import index_archive, shards
+from polars_alf import index_archive
+from polars_alf.walk import shards
 
 LABS = st.sampled_from(["lab", "my-lab", "Subjects", "backup/lab"])
 SUBJECTS = st.sampled_from(["S1", "S-2.a", "no subject", "2020-01-01"])

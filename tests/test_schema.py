@@ -7,8 +7,10 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polars_alf.schema import CHANGES, DATASETS, ISSUES, make_table, polars_schema, to_arrow
-from polars_alf.spec import QC_NAMES
+from polars_alf.alf.grammar import QC_NAMES
+from polars_alf.arrow import make_table, to_arrow
+from polars_alf.index.snapshot import CHANGES
+from polars_alf.schema import DATASETS, ISSUES, polars_schema
 
 TEXTS = st.none() | st.text(max_size=20)
 ROWS = st.lists(

@@ -18,7 +18,12 @@ except ImportError as error:
         f'polars_alf.cache needs {error.name}: pip install "polars-alf[pandas]"', name=error.name
     ) from error
 
-from polars_alf.cache.building import _make_datasets_df, _make_sessions_df, make_parquet_db
+from polars_alf.cache.archive import (
+    _make_datasets_df,
+    _make_sessions_df,
+    make_parquet_db,
+    remove_missing_datasets,
+)
 from polars_alf.cache.frames import (
     DATASETS_COLUMNS,
     EMPTY_DATASETS_FRAME,
@@ -33,7 +38,6 @@ from polars_alf.cache.frames import (
 from polars_alf.cache.indexes import cast_index_object
 from polars_alf.cache.loading import load_tables, remove_table_files
 from polars_alf.cache.merging import merge_tables
-from polars_alf.cache.removing import remove_missing_datasets
 
 __all__ = [
     "DATASETS_COLUMNS",

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from packaging.version import Version
 
+from polars_alf.alf.grammar import QC, QC_NAMES, parse_session_path
 from polars_alf.errors import TableError
-from polars_alf.spec import QC, QC_NAMES, parse_session_path
 
 if TYPE_CHECKING:
 

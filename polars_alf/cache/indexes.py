@@ -18,9 +18,10 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from polars_alf.spec import is_uuid
+from polars_alf.alf.grammar import is_uuid
 
 Objects = npt.NDArray[np.object_]
+
 Codes = npt.NDArray[np.integer[Any]]
 
 

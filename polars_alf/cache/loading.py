@@ -24,10 +24,10 @@ from polars_alf.cache.frames import (
 )
 from polars_alf.cache.indexes import cast_index_object, holds_uuid_strings, make_uuid_index
 from polars_alf.errors import MissingIdsError, TableError
-from polars_alf.seals import CURE
-from polars_alf.settling import read_settled
-from polars_alf.store import TableHeader, check_generations, parse_header
-from polars_alf.tablefiles import TableFile, open_table
+from polars_alf.tables.checksums import CURE
+from polars_alf.tables.consistent_read import read_settled
+from polars_alf.tables.contract import TableHeader, check_generations, parse_header
+from polars_alf.tables.parquet import TableFile, open_table
 
 # Callers of `one.alf.cache` watch this logger.
 _logger = logging.getLogger("one.alf.cache")

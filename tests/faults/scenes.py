@@ -13,8 +13,8 @@ import polars as pl
 from trees import SESSION, Tree, make_tree
 
 import polars_alf
-from polars_alf import commits, store
-from polars_alf.benching import read_report
+from polars_alf.bench.results import read_report
+from polars_alf.tables import files, transaction
 
 NAMESPACE = "test"
 
@@ -50,9 +50,9 @@ Rows = dict[str, pl.DataFrame]
 
 def read_rows(folder: Path) -> Rows | None:
     """Return both tables as our readers find them, None where there are none."""
-    if not store.table_path(folder, "sessions").exists():
-        commits.settle(folder)
-        if not store.table_path(folder, "sessions").exists():
+    if not files.table_path(folder, "sessions").exists():
+        transaction.settle(folder)
+        if not files.table_path(folder, "sessions").exists():
             return None
     sessions = polars_alf.scan_sessions(folder).drop("origin").collect()
     return {
@@ -162,7 +162,7 @@ def _check_index(rows: Rows | None, expected: Rows, tables: Path) -> None:
     assert ids.n_unique() == len(ids)
     assert set(rows["datasets"]["eid"]) <= set(rows["sessions"]["id"])
     assert set(ids) <= set(expected["datasets"]["id"])
-    reported = set(store.scan_issues(tables).collect()["path"])
+    reported = set(files.scan_issues(tables).collect()["path"])
     found = paths_of(rows)
     missing = paths_of(expected).join(found, on=["path", "size", "hash"], how="anti")
     for path in missing["path"]:
@@ -171,9 +171,9 @@ def _check_index(rows: Rows | None, expected: Rows, tables: Path) -> None:
     for lab, subject, date, number in sessions["lab", "subject", "date", "number"].iter_rows():
         path = f"{lab}/Subjects/{subject}/{date}/{number:03}"
         assert is_below(path, reported), f"{path} is lost without a word"
-    changes = store.scan_changes(tables).collect()
+    changes = files.scan_changes(tables).collect()
     removed = changes.filter(change="removed")["path"].to_list()
-    vanished = set(store.scan_issues(tables).filter(kind="vanished").collect()["path"])
+    vanished = set(files.scan_issues(tables).filter(kind="vanished").collect()["path"])
     wrong = [p for p in removed if not p.startswith(GONE) and not is_below(p, vanished)]
     assert not wrong, "removed, although it stood still"
 
@@ -188,8 +188,8 @@ def check_folder(tables: Path, *, is_settled: bool = False, is_litter_kept: bool
     names = {path.name for path in tables.iterdir()}
     if is_litter_kept:
         names.discard(".ONE.lock")
-    assert names <= {"sessions.pqt", "datasets.pqt", store.STATE_DIR}, names
-    state = tables / store.STATE_DIR
+    assert names <= {"sessions.pqt", "datasets.pqt", files.STATE_DIR}, names
+    state = tables / files.STATE_DIR
     inside = sorted(path.name for path in state.iterdir()) if state.is_dir() else []
     more = [name for name in inside if name not in STATE]
     runs = [name for name in more if name.startswith("run-")]
@@ -278,7 +278,7 @@ def prune_scene(base: Path, strays: list[str] = STRAYS) -> Scene:
 
 def check_log(tables: Path, gone: set[str]) -> None:
     """Check that the log announces all that is gone, and says of nothing else that it is."""
-    log = store.removals_path(tables)
+    log = files.removals_path(tables)
     records = []
     for line in log.read_text().splitlines() if log.exists() else []:
         try:

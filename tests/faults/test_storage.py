@@ -16,8 +16,9 @@ from injecting import OPERATIONS, Ended, needs_strace, run_traced, run_worker
 from scenes import IS_FULL, SCENES, Scene, bench_scene, index_scene, make_scene, merge_scene
 
 import polars_alf
-from polars_alf import store
+from polars_alf import schema
 from polars_alf.errors import BenchError, KeptWarning
+from polars_alf.tables import files
 
 pytestmark = [
     pytest.mark.slow,
@@ -99,7 +100,7 @@ def test_contents_that_cannot_be_read(tmp_path: Path, workers: str, operation: s
 @pytest.mark.parametrize("name", ["sessions", "datasets"])
 def test_tables_that_cannot_be_read(tmp_path: Path, operation: str, error: str, name: str) -> None:
     scene = merge_scene(tmp_path)
-    paths = [store.table_path(tmp_path / "b", name)]
+    paths = [files.table_path(tmp_path / "b", name)]
     calls = OPERATIONS[operation]
     ended = run_traced(scene.arguments, tmp_path / "logs", calls, f"error={error}", paths)
     assert ended.injected
@@ -116,8 +117,8 @@ def test_ids_are_kept_though_what_names_them_cannot_be_read(
 ) -> None:
     scene = index_scene(tmp_path, *WORKERS["serial"], old=True)
     tables = tmp_path / "tables"
-    names = (*(store.table_path(tables, name) for name in store.TABLES),)
-    paths = [*names, store.namespace_path(tables)]
+    names = (*(files.table_path(tables, name) for name in schema.TABLES),)
+    paths = [*names, files.namespace_path(tables)]
     calls = OPERATIONS[operation]
     ended = run_traced(scene.arguments, tmp_path / "logs", calls, f"error={error}", paths)
     assert ended.injected

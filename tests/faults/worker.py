@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 import polars_alf
-import polars_alf.cli
+import polars_alf.cli.app
 
 
 def rehearse(folder: Path, command: str) -> None:
@@ -38,7 +38,7 @@ def rehearse(folder: Path, command: str) -> None:
             (session / "alf/stray.times.npy").touch()
         for more in ([], ["--json"]):
             with contextlib.redirect_stdout(io.StringIO()):
-                polars_alf.cli.app([*arguments, *more], standalone_mode=False)
+                polars_alf.cli.app.app([*arguments, *more], standalone_mode=False)
     with contextlib.suppress(polars_alf.errors.ArchiveNotFoundError):
         polars_alf.index_archive(folder / "missing")
 
@@ -47,7 +47,7 @@ def rehearse_bench(folder: Path) -> None:
     options = ["--files", "20", "--threads", "1", "--duration", "0.01", "--repeats", "1", "--json"]
     command = ["bench", str(folder), "--out", str(folder / "report"), "--quiet", *options]
     with contextlib.redirect_stdout(io.StringIO()):
-        polars_alf.cli.app(command, standalone_mode=False)
+        polars_alf.cli.app.app(command, standalone_mode=False)
 
 
 def main() -> None:
@@ -61,7 +61,7 @@ def main() -> None:
     uid = sys.stdin.readline()
     if uid.strip():
         os.seteuid(int(uid))
-    polars_alf.cli.main()
+    polars_alf.cli.app.main()
 
 
 if __name__ == "__main__":

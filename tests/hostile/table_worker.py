@@ -36,9 +36,10 @@ from damage import (
 )
 
 import polars_alf
-from polars_alf import cache, store
+from polars_alf import cache, schema
 from polars_alf.errors import PolarsAlfError, TableError
-from polars_alf.reports import read_run
+from polars_alf.index.report import read_run
+from polars_alf.tables import files
 
 ROOM = 1 << 30
 """Bytes that a process may take beyond what it has when all is loaded."""
@@ -53,14 +54,14 @@ def main(folder: Path, job: str) -> None:
         _, seed, count = job.split()
         damage_state(archive, random.Random(int(seed)), int(count))
         return
-    tables = {name: store.table_path(archive, name).read_bytes() for name in store.TABLES}
+    tables = {name: files.table_path(archive, name).read_bytes() for name in schema.TABLES}
     commands = list_commands(folder)
     truth = {name: command() for name, command in commands.items()}
     limit_memory()
     for what, damaged in list_damages(job, tables):
         print(what, end="\t", flush=True)
         for name, content in damaged.items():
-            store.table_path(archive, name).write_bytes(content)
+            files.table_path(archive, name).write_bytes(content)
         outcomes = {name: judge(command, truth[name]) for name, command in commands.items()}
         print(json.dumps(outcomes), flush=True)
 
@@ -68,8 +69,8 @@ def main(folder: Path, job: str) -> None:
 def damage_state(archive: Path, rng: random.Random, count: int) -> None:
     """Damage one file of the state at a time, and do what reads it."""
     commands: dict[str, Callable[[], Any]] = {
-        "issues": lambda: rows(store.scan_issues(archive)),
-        "changes": lambda: rows(store.scan_changes(archive)),
+        "issues": lambda: rows(files.scan_issues(archive)),
+        "changes": lambda: rows(files.scan_changes(archive)),
         "plan": lambda: rows(polars_alf.plan_removals(archive).drop("tables")),
         "info": lambda: bool(read_run(archive)),
         "quick": lambda: polars_alf.index_archive(archive, quick=True, n_jobs=1).n_datasets,
@@ -77,13 +78,13 @@ def damage_state(archive: Path, rng: random.Random, count: int) -> None:
     }
     truth = {name: command() for name, command in commands.items()}
     limit_memory()
-    state = archive / store.STATE_DIR
+    state = archive / files.STATE_DIR
     whole = shutil.copytree(state, archive.with_name("state"))
     for number in range(count):
         shutil.rmtree(state)
         shutil.copytree(whole, state)
-        files = sorted(f for f in state.rglob("*") if f.is_file() and f.stat().st_size > 32)
-        file = rng.choice(files)
+        paths = sorted(f for f in state.rglob("*") if f.is_file() and f.stat().st_size > 32)
+        file = rng.choice(paths)
         damage = rng.choice((flip_bits, zero, truncate, cut_out, put_huge))
         file.write_bytes(damage(rng, file.read_bytes()))
         print(f"{number} {damage.__name__} {file.name}", end="\t", flush=True)
@@ -140,7 +141,7 @@ def rows(frame: pl.DataFrame | pl.LazyFrame) -> str:
 
 
 def rows_of_cache(tables: Any) -> str:
-    frames = (tables[name].reset_index().to_string() for name in store.TABLES)
+    frames = (tables[name].reset_index().to_string() for name in schema.TABLES)
     return "\n".join(frames)
 
 

@@ -17,8 +17,8 @@ from test_paths_out import WATCHED
 from trees import SESSION, make_tree
 
 from polars_alf import apply_removals, index_archive, plan_removals, query_tables
-from polars_alf.commits import locked_state
 from polars_alf.errors import ArchivePermissionError, QueryError
+from polars_alf.tables.transaction import locked_state
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="modes and links as on POSIX")
 

@@ -38,8 +38,8 @@ from polars_alf import (
     verify_archive,
 )
 from polars_alf.cache import load_tables
-from polars_alf.digests import digest_file
-from polars_alf.pruning import apply_removals
+from polars_alf.prune.apply import apply_removals
+from polars_alf.walk.digests import digest_file
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes, as on Linux"),

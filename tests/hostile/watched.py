@@ -23,7 +23,7 @@ def main(log: str, arguments: list[str]) -> None:
     import one.api  # noqa: F401
 
     import polars_alf.cache
-    import polars_alf.cli
+    import polars_alf.cli.app
     import polars_alf.one
 
     notes = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -37,7 +37,7 @@ def main(log: str, arguments: list[str]) -> None:
         exec(arguments[1])
     else:
         sys.argv = ["polars-alf", *arguments]
-        polars_alf.cli.main()
+        polars_alf.cli.app.main()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""The grammar and layout of ALF archives: names, paths, ids, labs."""

@@ -1,0 +1,350 @@
+"""The grammar of ALF names and paths, and the QC outcomes.
+
+The language is that of `one.alf.spec`: the same names are datasets', with the same parts. Each
+pattern is written once, without look-around, for two engines: Python's `re`, for one text at a
+time, and the Rust crate `regex`, in Polars expressions.
+
+The differences from ONE are deliberate. The whole text has to match: ONE lets a final line feed
+pass, and searches a path for a session, so that `my subject` becomes `subject`. A date is a real
+day in ASCII digits, a number is in ASCII digits, and a lab is the whole name of its folder.
+
+Paths are POSIX. What ALF does not allow is None from a `parse_` function and a null Struct from its
+expression, as is null; nothing raises.
+<https://int-brain-lab.github.io/ONE/alf_intro.html> explains the parts.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Callable
+from enum import IntEnum
+from typing import NamedTuple
+
+import polars as pl
+
+# Rust's own \w adds marks, connectors and joiners: names that ONE does not see as datasets. This
+# class is Python's \w, but for characters newer than Python's Unicode.
+_RUST_WORD = r"[\p{L}\p{N}_]"
+
+
+class _Pattern:
+    """A pattern that has to match a whole text, for Python and for Polars."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.fullmatch = re.compile(source).fullmatch
+        self._rust = f"^(?:{source})$".replace(r"\w", _RUST_WORD)
+
+    def expr_matches(self, text: pl.Expr) -> pl.Expr:
+        return text.str.contains(self._rust)
+
+    def expr_groups(self, text: pl.Expr) -> pl.Expr:
+        # Alone, extract_groups gives the same for no match as for a match of no group.
+        return pl.when(self.expr_matches(text)).then(text.str.extract_groups(self._rust))
+
+
+_STEM = _Pattern(
+    # An object that would be empty takes its last character from the namespace, as in ONE:
+    # `_trials.x.y` is the object `s` of the namespace `trial`.
+    r"(?:_(?P<namespace>[a-zA-Z0-9]+)?_?)?(?P<object>\w+)"
+    # The prefix is an attribute's own namespace, deprecated but in use: `channels._phy_ids.csv`.
+    r"\.(?P<attribute>(?:_[a-z]+_)?[a-zA-Z0-9]+(?:_times|_intervals)?)(?:_(?P<timescale>\w+))?"
+)
+
+# One group for all the extra parts: repeated, it would backtrack exponentially.
+_TAIL = _Pattern(r"(?:(?P<extra>[.\w-]+)\.)?(?P<extension>\w+)")
+
+_FILE = _Pattern(rf"{_STEM.source}\.{_TAIL.source}")
+
+_COLLECTION = _Pattern(r"(?:(?P<collection>[\w./-]+)/)?(?:#(?P<revision>[\w.-]+)#/)?")
+
+_REL_STEM = _Pattern(_COLLECTION.source + _STEM.source)
+
+_REL_PATH = _Pattern(_COLLECTION.source + _FILE.source)
+
+_USUAL_LAB = _Pattern(r"\w+")
+
+_SUBJECT = _Pattern(r"[\w.-]+")
+
+_DATE = _Pattern(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+_NUMBER = _Pattern(r"[0-9]{1,3}")
+
+_SESSION = _Pattern(
+    # Whatever lies above, line feeds included; lazily, to leave the lab to its group.
+    r"(?s:.*?/)??(?:(?P<lab>[^/]+)/Subjects/)?"
+    rf"(?P<subject>{_SUBJECT.source})/(?P<date>{_DATE.source})/(?P<number>{_NUMBER.source})"
+)
+
+_UUID = _Pattern("[0-9a-f]{8}-[0-9a-f]{4}-[345][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+
+
+class FileParts(NamedTuple):
+    """The parts of a dataset's name, as `one.alf.path.filename_parts` names them."""
+
+    namespace: str | None
+    object: str
+    attribute: str
+    timescale: str | None
+    extra: str | None
+    extension: str
+
+
+class CollectionParts(NamedTuple):
+    """A folder in a session: `collection/#revision#`, both optional."""
+
+    collection: str | None
+    revision: str | None
+
+
+class RelPathParts(NamedTuple):
+    """The parts of a dataset's path in its session, as `one.alf.path.rel_path_parts` has them."""
+
+    collection: str | None
+    revision: str | None
+    namespace: str | None
+    object: str
+    attribute: str
+    timescale: str | None
+    extra: str | None
+    extension: str
+
+
+class SessionParts(NamedTuple):
+    """The parts of a session's path, as spelt on disk: together they rebuild it."""
+
+    lab: str | None
+    subject: str
+    date: str
+    number: str
+
+    @property
+    def date_value(self) -> datetime.date:
+        """The day of the session."""
+        return datetime.date.fromisoformat(self.date)
+
+    @property
+    def number_value(self) -> int:
+        """The number of the session in its day: 1 for `1` and for `001`."""
+        return int(self.number)
+
+
+def is_dataset_name(name: str) -> bool:
+    """Whether the whole of a file's name follows ALF (`one.alf.spec.FILE_SPEC`)."""
+    return _FILE.fullmatch(name) is not None
+
+
+def parse_file_name(name: str) -> FileParts | None:
+    """Split a file's name into its ALF parts; absent ones are None."""
+    match = _FILE.fullmatch(name)
+    return FileParts(*match.groups()) if match else None
+
+
+def parse_collection(directory: str) -> CollectionParts | None:
+    """Split a folder into collection and revision (`one.alf.spec.COLLECTION_SPEC`).
+
+    Parameters
+    ----------
+    directory : str
+        Relative to the session, without a final slash; "" is the session's own folder.
+    """
+    match = _COLLECTION.fullmatch(f"{directory}/" if directory else "")
+    return CollectionParts(*match.groups()) if match else None
+
+
+def parse_rel_path(rel_path: str) -> RelPathParts | None:
+    """Split a dataset's path in its session into its ALF parts (`one.alf.spec.REL_PATH_SPEC`)."""
+    match = _REL_PATH.fullmatch(rel_path)
+    return RelPathParts(*match.groups()) if match else None
+
+
+def parse_session_path(path: str) -> SessionParts | None:
+    """Split the end of a path, `[lab/Subjects/]subject/date/number` (`one.alf.spec.SESSION_SPEC`).
+
+    Parameters
+    ----------
+    path : str
+        Without a final slash. Folders above these components are ignored.
+    """
+    match = _SESSION.fullmatch(path)
+    return SessionParts(*match.groups()) if match and is_date(match["date"]) else None
+
+
+def is_usual_lab(name: str) -> bool:
+    """Whether ONE recognises the whole of a lab's name; others it cuts, or does not see."""
+    return _USUAL_LAB.fullmatch(name) is not None
+
+
+def is_subject(name: str) -> bool:
+    """Whether a folder's name can be a subject's."""
+    return _SUBJECT.fullmatch(name) is not None
+
+
+def looks_like_date(name: str) -> bool:
+    """Whether a folder's name has the shape of a date, even if there is no such day."""
+    return _DATE.fullmatch(name) is not None
+
+
+def is_date(name: str) -> bool:
+    """Whether a folder's name is a calendar date, from 0001-01-01 to 9999-12-31."""
+    if not looks_like_date(name):
+        return False
+    try:
+        datetime.date.fromisoformat(name)
+    except ValueError:
+        return False
+    return True
+
+
+def is_number(name: str) -> bool:
+    """Whether a folder's name is a session's number: one to three digits."""
+    return _NUMBER.fullmatch(name) is not None
+
+
+def is_uuid(value: str) -> bool:
+    """Whether a text is a UUID of version 3, 4 or 5, lower-case and hyphenated.
+
+    The rule of `one.alf.spec.is_uuid_string`.
+    """
+    return _UUID.fullmatch(value) is not None
+
+
+def expr_is_dataset_name(name: pl.Expr) -> pl.Expr:
+    """`is_dataset_name` of a String column, as Boolean."""
+    return _FILE.expr_matches(name)
+
+
+def expr_file_parts(name: pl.Expr) -> pl.Expr:
+    """`parse_file_name` of a String column, as Struct with the fields of `FileParts`."""
+    return _FILE.expr_groups(name)
+
+
+def expr_collection_parts(directory: pl.Expr) -> pl.Expr:
+    """`parse_collection` of a String column, as Struct with the fields of `CollectionParts`."""
+    folder = pl.when(directory != "").then(directory + "/").otherwise(directory)
+    return _COLLECTION.expr_groups(folder)
+
+
+def expr_rel_path_parts(rel_path: pl.Expr) -> pl.Expr:
+    """`parse_rel_path` of a String column, as Struct with the fields of `RelPathParts`."""
+    dtype = pl.Struct(dict.fromkeys(RelPathParts._fields, pl.String))
+    return rel_path.map_batches(
+        lambda paths: _map_distinct(paths, _split_rel_paths),
+        return_dtype=dtype,
+        is_elementwise=True,
+    )
+
+
+_SAMPLE = 10_000
+"""Values that tell whether they repeat: to look for it in all takes a sixth of reading them."""
+
+
+def _map_distinct(values: pl.Series, function: Callable[[pl.Series], pl.Series]) -> pl.Series:
+    """Apply an elementwise function, once to values that are equal if these are frequent."""
+    sample = values.head(_SAMPLE)
+    if sample.n_unique() > len(sample) // 2:
+        return function(values)
+    given = values.to_frame("value")
+    distinct = given.unique()
+    positions = given.join(
+        distinct.with_row_index("position"),
+        on="value",
+        how="left",
+        nulls_equal=True,
+        maintain_order="left",
+    )
+    return function(distinct["value"]).gather(positions["position"])
+
+
+def _split_rel_paths(paths: pl.Series) -> pl.Series:
+    # The pattern of the whole path takes three times as long where names are all different, as they
+    # are with UUIDs in them. Neither object nor attribute has a full stop, so the name's second
+    # one cuts the path into a stem, of which there are few, and a tail that is easily read.
+    name, pieces = pl.col("name"), pl.col("pieces").struct
+    stem = pl.concat_str(
+        pl.col("path").str.strip_suffix(name),
+        pieces.field("field_0"),
+        pl.lit("."),
+        pieces.field("field_1"),
+    )
+    tail, extension = pl.col("tail"), pl.col("extension")
+    extra = tail.str.strip_suffix(extension).str.strip_suffix(".")
+    return (
+        pl.DataFrame({"path": paths})
+        .select("path", name=pl.col("path").str.split("/").list.last())
+        .select("path", "name", pieces=name.str.splitn(".", 3))
+        .select(stem=stem, tail=pieces.field("field_2"))
+        .select(
+            "tail",
+            parts=pl.col("stem").map_batches(lambda stems: _map_distinct(stems, _match_stems)),
+            extension=tail.str.split(".").list.last(),
+        )
+        .select(
+            pl.when(pl.col("parts").is_not_null() & _TAIL.expr_matches(tail)).then(
+                pl.col("parts").struct.with_fields(
+                    extra=pl.when(extra != "").then(extra), extension=extension
+                )
+            )
+        )
+        .to_series()
+    )
+
+
+def _match_stems(stems: pl.Series) -> pl.Series:
+    return stems.to_frame("stem").select(_REL_STEM.expr_groups(pl.col("stem"))).to_series()
+
+
+def expr_session_parts(path: pl.Expr) -> pl.Expr:
+    """`parse_session_path` of a String column, as Struct of values.
+
+    Returns
+    -------
+    pl.Expr
+        Struct with the fields of `SessionParts`: lab and subject String, date Date, number UInt16.
+    """
+    parts = _SESSION.expr_groups(path).struct.with_fields(
+        pl.field("date").str.to_date("%Y-%m-%d", strict=False),
+        pl.field("number").cast(pl.UInt16),
+    )
+    # Polars, unlike Python, has a year 0.
+    return pl.when(parts.struct.field("date").dt.year() > 0).then(parts)
+
+
+def expr_is_uuid(value: pl.Expr) -> pl.Expr:
+    """`is_uuid` of a String column, as Boolean."""
+    return _UUID.expr_matches(value)
+
+
+class QC(IntEnum):
+    """Outcomes of quality control, with the values that Alyx and `one.alf.spec.QC` use."""
+
+    NOT_SET = 0
+    PASS = 10
+    WARNING = 30
+    FAIL = 40
+    CRITICAL = 50
+
+    @classmethod
+    def parse(cls, value: int | str | QC) -> QC:
+        """Read an outcome from its value, or from its name in any case.
+
+        Raises
+        ------
+        ValueError
+            There is no such outcome.
+        """
+        try:
+            if isinstance(value, str):
+                return cls(int(value)) if value.isdecimal() else cls[value.upper()]
+            return cls(value)
+        except (KeyError, ValueError):
+            outcomes = ", ".join(f"{outcome.name} ({outcome.value})" for outcome in cls)
+            raise ValueError(f"{value!r} is not a QC outcome; use one of {outcomes}") from None
+
+
+QC_NAMES = tuple(outcome.name for outcome in QC)
+"""Names of the outcomes, in ascending order of value."""
+
+QC_DTYPE = pl.Enum(QC_NAMES)
+"""The `qc` column: sorts and compares by value, not by name."""

@@ -1,1 +1,0 @@
-"""Commands, a module for each group of them."""

@@ -1,0 +1,1 @@
+"""The index of one archive: two tables, a report, and a snapshot for the next index."""

@@ -1,0 +1,348 @@
+"""Read the shards' rows back, in the order of the tables.
+
+All that is in memory for all sessions at once is a few numbers of each: the *order*. The rows
+themselves are mapped, and come into memory group by group.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+
+from polars_alf.alf import grammar
+from polars_alf.alf.layout import Place, check_lab, choose_base, count_places
+from polars_alf.arrow import make_table
+from polars_alf.errors import ScanError
+from polars_alf.schema import HIDING, ISSUES, SESSIONS, IssueKind
+from polars_alf.tables.rows import ROWS_PER_GROUP, complete_datasets, drop_duplicate_sessions
+from polars_alf.walk.shard_files import Receipt
+
+_FILES_AT_ONCE = 64
+"""How many files may be in memory: of each, the system brings in more than was asked for."""
+
+_ORDER = pl.Schema(
+    {
+        "high": pl.UInt64,
+        "low": pl.UInt64,
+        "shard": pl.UInt32,
+        "row": pl.UInt32,
+        "offset": pl.UInt32,
+        "n_datasets": pl.UInt32,
+    }
+)
+
+
+class Rows:
+    """The rows of all shards.
+
+    Parameters
+    ----------
+    receipts
+        Of the shards; the position of one in here is what ``shard`` means below.
+    by_id
+        Whether sessions are in the order of their ids, or else of their paths.
+    """
+
+    def __init__(self, receipts: Sequence[Receipt], *, by_id: bool) -> None:
+        self._receipts = receipts
+        self._by_id = by_id
+        self._sessions = [_Mapped(Path(receipt.path) / "sessions.arrow") for receipt in receipts]
+        self._datasets = [_Mapped(Path(receipt.path) / "datasets.arrow") for receipt in receipts]
+
+    def read_order(self) -> pl.DataFrame:
+        """Return where each session is, in the order of the table.
+
+        Returns
+        -------
+        polars.DataFrame
+            ``high`` and ``low``, which are the same where ids are: halves of a UUID, or a hash;
+            ``shard`` and ``row`` of the session; ``offset`` and ``n_datasets`` of its datasets in
+            the shard.
+        """
+        orders = [_ORDER.to_frame()]
+        keys = [pl.Series("key", dtype=pl.String)]
+        columns = {
+            "row": pl.int_range(pl.len(), dtype=pl.UInt32),
+            "offset": (pl.col("n_datasets").cum_sum() - pl.col("n_datasets")).cast(pl.UInt32),
+            "n_datasets": pl.col("n_datasets").cast(pl.UInt32),
+        }
+        columns |= _expr_halves(pl.col("id")) if self._by_id else _expr_hash(pl.col("id"))
+        for shard, file in enumerate(self._sessions):
+            rows = pl.DataFrame(file.rows)
+            if not self._by_id:
+                keys.append(rows["key"])
+            own = {**columns, "shard": pl.lit(shard, pl.UInt32)}
+            orders.append(rows.select(own[name].alias(name) for name in _ORDER))
+            file.release()
+        order = pl.concat(orders)
+        return order.sort("high", "low") if self._by_id else order.sort(pl.concat(keys))
+
+    def pick_sessions(self, order: pl.DataFrame) -> pl.DataFrame:
+        """Return the sessions of an order, or of a part of one, in that order.
+
+        Returns
+        -------
+        polars.DataFrame
+            As `tables.assemble_sessions` made them, but with the ids of the order where it has
+            ``id``.
+        """
+        placed = order.with_row_index("rank").sort("shard", "row")
+        rows = self._take_sessions(placed).with_columns(placed["rank"])
+        picked = rows.sort("rank").drop("rank")
+        return picked.with_columns(order["id"]) if "id" in order.columns else picked
+
+    def _take_sessions(self, placed: pl.DataFrame) -> pl.DataFrame:
+        """Return the sessions of an order that is sorted by shard and row."""
+        places = placed.select("shard", offset="row", n=pl.lit(1, pl.UInt32))
+        return _take(self._sessions, places)
+
+    def list_folders(self, dropped: pl.DataFrame) -> Iterator[pl.Series]:
+        """Yield the ``session`` directories of each shard, without those dropped of an order."""
+        gone = dict(dropped.group_by("shard").agg("row").iter_rows())
+        for shard, file in enumerate(self._sessions):
+            folders = pl.DataFrame(file.rows.select(["session"])).to_series()
+            if shard in gone:
+                folders = folders.filter(~pl.int_range(len(folders), eager=True).is_in(gone[shard]))
+            yield folders
+            file.release()
+
+    def merge_sessions(self, order: pl.DataFrame) -> Iterator[pl.DataFrame]:
+        """Yield SESSIONS, `ROWS_PER_GROUP` rows at a time."""
+        for part in order.iter_slices(ROWS_PER_GROUP):
+            yield self.pick_sessions(part).select(SESSIONS.names)
+
+    def merge_datasets(
+        self, order: pl.DataFrame, more: Sequence[str] = ()
+    ) -> Iterator[tuple[int, pl.DataFrame]]:
+        """Merge the datasets of all shards into the order of their sessions.
+
+        Parameters
+        ----------
+        order
+            Sessions wanted, in the order wanted, with ``group`` of `group_sessions`.
+        more
+            Columns beside those of DATASETS.
+
+        Yields
+        ------
+        group : int
+            The groups that have datasets, in their order.
+        datasets : polars.DataFrame
+            DATASETS of the group, and more.
+        """
+        start = 0
+        for n_sessions, group in order["group"].rle().struct.unnest().iter_rows():
+            part = order.slice(start, n_sessions).filter(pl.col("n_datasets") > 0)
+            start += n_sessions
+            if part.is_empty():
+                continue
+            placed = part.with_row_index("rank").sort("shard", "offset")
+            ids = placed["id"] if "id" in placed.columns else self._take_sessions(placed)["id"]
+            rows = placed.select("rank", "n_datasets", eid=ids).select(
+                pl.col("rank", "eid").repeat_by("n_datasets").explode()
+            )
+            taken = _take(self._datasets, placed.select("shard", "offset", n="n_datasets"))
+            datasets = pl.concat([taken, rows], how="horizontal")
+            ordered = datasets.lazy().sort("rank", maintain_order=True)
+            yield group, complete_datasets(ordered, more).collect()
+
+    def read(self, name: str) -> Iterator[pa.Table]:
+        """Yield ``issues`` or ``changes`` of each shard in turn."""
+        for receipt in self._receipts:
+            with pa.memory_map(str(Path(receipt.path) / f"{name}.arrow")) as file:
+                yield pa.ipc.open_file(file).read_all()
+
+
+def group_sessions(order: pl.DataFrame) -> pl.DataFrame:
+    """Add ``group``: sessions whose datasets are in memory, and in a row group, together.
+
+    Parameters
+    ----------
+    order
+        Sessions in the order of the table. None is divided, however many datasets it has.
+    """
+    n_datasets = pl.col("n_datasets").cast(pl.UInt64)
+    before = n_datasets.cum_sum() - n_datasets
+    return order.with_columns(group=(before // ROWS_PER_GROUP).cast(pl.UInt32))
+
+
+class _Mapped:
+    """The rows of a file, of which only what is asked for comes into memory."""
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.rows = pa.ipc.open_file(pa.py_buffer(self._map)).read_all()
+
+    def release(self) -> None:
+        """Give back the memory; the rows stay readable."""
+        if hasattr(self._map, "madvise"):
+            self._map.madvise(mmap.MADV_DONTNEED)
+
+
+def _take(files: Sequence[_Mapped], places: pl.DataFrame) -> pl.DataFrame:
+    """Take ``n`` rows from each ``offset`` of each ``shard``, in that order."""
+    tables = []
+    runs = _find_runs(places).select("shard", "offset", "n").iter_rows()
+    while some := list(islice(runs, _FILES_AT_ONCE)):
+        slices = [files[shard].rows.slice(offset, n) for shard, offset, n in some]
+        tables.append(pa.concat_tables(slices).combine_chunks())
+        for shard, _, _ in some:
+            files[shard].release()
+    return pl.DataFrame(pa.concat_tables(tables))
+
+
+def _find_runs(places: pl.DataFrame) -> pl.DataFrame:
+    """Return places with neighbours taken together."""
+    end = pl.col("offset") + pl.col("n")
+    goes_on = (pl.col("shard") == pl.col("shard").shift(1)) & (pl.col("offset") == end.shift(1))
+    return (
+        places.with_columns(run=(~goes_on).fill_null(value=True).cum_sum())
+        .group_by("run", maintain_order=True)
+        .agg(pl.col("shard", "offset").first(), pl.col("n").sum())
+        .drop("run")
+    )
+
+
+def _expr_halves(ids: pl.Expr) -> dict[str, pl.Expr]:
+    """Return UUIDs as two numbers each, which sort as their texts do."""
+    digits = ids.str.replace_all("-", "", literal=True)
+    halves = {"high": digits.str.slice(0, 16), "low": digits.str.slice(16, 16)}
+    return {name: half.str.to_integer(base=16, dtype=pl.UInt64) for name, half in halves.items()}
+
+
+def _expr_hash(ids: pl.Expr) -> dict[str, pl.Expr]:
+    return {"high": ids.hash(), "low": pl.lit(0, pl.UInt64)}
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What is known of an archive before its shards are walked.
+
+    Parameters
+    ----------
+    units
+        Directories relative to the root; emptied when the shards are walked.
+    issues
+        ISSUES met above them.
+    n_other_files
+        Files above them.
+    """
+
+    units: list[str]
+    issues: pa.Table
+    n_other_files: int
+
+
+def gather(
+    root: Path, lab: str, issues: pa.Table, rows: Rows
+) -> tuple[pl.DataFrame, Path, pa.Table]:
+    """Put together what the shards found.
+
+    Parameters
+    ----------
+    issues
+        Those of the survey.
+    rows
+        Of all shards.
+
+    Returns
+    -------
+    order : polars.DataFrame
+        Of the sessions, as `Rows.read_order` gives it, without duplicates.
+    base : pathlib.Path
+        The folder that ONE starts from.
+    issues : pyarrow.Table
+        All of them.
+    """
+    order, dropped, duplicates = _drop_duplicates(rows)
+    places = _find_places(root, rows.list_folders(dropped))
+    check_lab(lab, places)
+    base = Path(*choose_base(root.parts, places))
+    misplaced = _find_misplaced(places, root, base, lab)
+    issues = pa.concat_tables([issues, misplaced, *rows.read("issues"), duplicates])
+    _check_found(root, order, issues)
+    return order, base, issues
+
+
+def list_subjects(root: Path, units: Iterable[str]) -> Iterator[tuple[str, ...]]:
+    """Yield the components of the subject that each unit seems to be of, before it is walked."""
+    for unit in units:
+        parts = (*root.parts, *filter(None, unit.split("/")))
+        if grammar.is_date(parts[-1]):
+            yield parts[:-1]
+        elif grammar.is_number(parts[-1]):
+            yield parts[:-2]
+
+
+def _find_places(root: Path, folders: Iterable[pl.Series]) -> Counter[Place]:
+    path = pl.concat_str(pl.lit(f"{root.as_posix()}/"), pl.col("session")).str.strip_suffix("/")
+    subject = path.str.replace(r"/[^/]*/[^/]*$", "")
+    found = (sessions.to_frame("session").select(subject.unique()) for sessions in folders)
+    subjects = {path for frame in found for path in frame.to_series()}
+    return count_places(Path(subject).parts for subject in subjects)
+
+
+def _check_found(root: Path, order: pl.DataFrame, issues: pa.Table) -> None:
+    """Check that an index without sessions is of an archive without sessions.
+
+    Raises
+    ------
+    ScanError
+        There may be sessions that could not be reached: storage that is gone, say.
+    """
+    lost = pl.DataFrame(issues).filter(pl.col("kind").is_in([*HIDING, IssueKind.VANISHED]))
+    if order.is_empty() and len(lost):
+        raise ScanError(
+            f"no session of {root} could be read, and {len(lost)} folders could not be listed, "
+            f"{lost['path'][0]} for one ({lost['message'][0]}); tables that were there are as "
+            "they were; see to the storage and its permissions"
+        )
+
+
+def _drop_duplicates(rows: Rows) -> tuple[pl.DataFrame, pl.DataFrame, pa.Table]:
+    """Return the sessions that are kept and those that are not, as orders, and their issues."""
+    order = rows.read_order()
+    doubles = order.filter(pl.struct("high", "low").is_duplicated())
+    order = order.drop("high", "low")
+    if doubles.is_empty():
+        return order, doubles, make_table([], ISSUES)
+    sessions = rows.pick_sessions(doubles).with_columns(doubles.select("shard", "row"))
+    _, dropped = pl.collect_all(drop_duplicate_sessions(sessions.lazy()))
+    issues = [
+        (
+            row["session"],
+            IssueKind.DUPLICATE_SESSION.value,
+            None,
+            f"the session {row['name']} is also in {row['kept']}, which was taken; move one of "
+            "them away, or index them apart",
+        )
+        for row in dropped.iter_rows(named=True)
+    ]
+    kept = order.join(dropped, on=["shard", "row"], how="anti", maintain_order="left")
+    return kept, dropped, make_table(issues, ISSUES)
+
+
+def _find_misplaced(places: Iterable[Place], root: Path, base: Path, lab: str) -> pa.Table:
+    """Return an issue for each folder whose sessions ONE would look for elsewhere."""
+    issues = []
+    for place in sorted(places, key=lambda place: place.base):
+        folder = Path(*place.base)
+        if folder != base:
+            message = f"ONE opens the sessions in {folder} only with that as its cache_dir; index "
+            message += "it by itself, or move its subjects to the others"
+        elif lab and place.lab is None:
+            message = f"ONE looks for the sessions of the lab {lab!r} in {lab}/Subjects; move "
+            message += "the folders of the subjects there"
+        else:
+            continue
+        path = folder.relative_to(root).as_posix() if folder.is_relative_to(root) else "."
+        issues.append((path, IssueKind.MISPLACED_SESSION.value, None, message))
+    return make_table(issues, ISSUES)

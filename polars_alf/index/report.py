@@ -1,0 +1,230 @@
+"""What an index tells of itself: to its caller, and later to whoever asks."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from polars_alf._version import __version__
+from polars_alf.errors import TableError
+from polars_alf.index.checkpoint import Run, Settings
+from polars_alf.index.snapshot import ChangeKind
+from polars_alf.tables.contract import read_headers
+from polars_alf.tables.files import report_path, scan_changes, scan_issues
+from polars_alf.walk.shard_files import Receipt
+
+_EXAMPLES = 3
+
+_SLOWEST = 10
+
+_PATHS = ("sessions_path", "datasets_path", "issues_path", "root", "cache_dir")
+
+
+@dataclass(frozen=True, slots=True)
+class IndexReport:
+    """What an index found, and where it is.
+
+    Parameters
+    ----------
+    sessions_path, datasets_path, issues_path
+        The tables, and the issues (ISSUES, an Arrow IPC file).
+    n_sessions, n_datasets
+        Rows of the tables.
+    n_bytes
+        Size of all datasets together, in bytes.
+    n_other_files
+        Files that are not ALF datasets, or lie outside every session.
+    issues
+        Number of issues by kind (`polars_alf.schema.IssueKind`), most frequent first.
+    changes
+        Number of datasets by `polars_alf.schema.ChangeKind`, and of those ``unchanged``, since
+        the last index of the same tables; None where there was none.
+    n_known_sessions, n_known_datasets
+        How many have their ids from the tables that were given for that.
+    n_shards, n_resumed
+        Pieces that the work was cut into, and how many of them an interrupted run had finished.
+    seconds
+        How long it took.
+    namespace
+        What UUIDs were made in.
+    root
+        The archive, links resolved.
+    cache_dir
+        What to give to ONE as ``cache_dir``: the folder that its paths start from.
+    n_jobs
+        Number of workers.
+    """
+
+    sessions_path: Path
+    datasets_path: Path
+    issues_path: Path
+    n_sessions: int
+    n_datasets: int
+    n_bytes: int
+    n_other_files: int
+    issues: dict[str, int]
+    changes: dict[str, int] | None
+    n_known_sessions: int
+    n_known_datasets: int
+    n_shards: int
+    n_resumed: int
+    seconds: float
+    namespace: uuid.UUID
+    root: Path
+    cache_dir: Path
+    n_jobs: int
+
+    def scan_issues(self) -> pl.LazyFrame:
+        """Return the issues, those of the whole archive first and then by their paths' shards."""
+        return scan_issues(self.sessions_path.parent)
+
+    def scan_changes(self) -> pl.LazyFrame:
+        """Return what changed since the last index (CHANGES); no rows where there was none."""
+        return scan_changes(self.sessions_path.parent)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the report in values that JSON has."""
+        values = asdict(self)
+        return {
+            name: str(value) if isinstance(value, Path | uuid.UUID) else value
+            for name, value in values.items()
+        }
+
+
+def count_issues(issues: pa.Table) -> dict[str, int]:
+    """Return the number of issues by kind, most frequent first."""
+    return dict(Counter(issues.column("kind").to_pylist()).most_common())
+
+
+def count_changes(
+    receipts: Sequence[Receipt], gone: pl.DataFrame, n_datasets: int
+) -> dict[str, int]:
+    """Return the number of datasets by change, and of those that did not.
+
+    Parameters
+    ----------
+    receipts
+        Of all shards.
+    gone
+        CHANGES that no shard has.
+    n_datasets
+        Number of datasets now.
+    """
+    counts = Counter(gone["change"].to_list())
+    for receipt in receipts:
+        counts.update(receipt.n_changes)
+    changes = {str(kind): counts[kind] for kind in ChangeKind}
+    there = changes[ChangeKind.ADDED] + changes[ChangeKind.CHANGED]
+    return changes | {"unchanged": n_datasets - there}
+
+
+def repeat_report(report: IndexReport) -> IndexReport:
+    """Return the report of an index that found everything as the last one left it."""
+    return replace(
+        report,
+        changes=count_changes([], pl.DataFrame({"change": []}), report.n_datasets),
+        n_known_sessions=0,
+        n_known_datasets=0,
+        n_shards=0,
+        n_resumed=0,
+        n_jobs=1,
+    )
+
+
+def describe_run(
+    report: IndexReport,
+    *,
+    run: Run,
+    settings: Settings,
+    issues: pa.Table,
+    receipts: Sequence[Receipt],
+) -> dict[str, object]:
+    """Describe a run for later: settings, counts, issues with examples, slowest shards.
+
+    Parameters
+    ----------
+    report
+        Of the run, just before its commit.
+    run
+        The run.
+    settings
+        What it was told.
+    issues
+        ISSUES.
+    receipts
+        Of all shards.
+    """
+    slowest = sorted(receipts, key=lambda receipt: receipt.seconds, reverse=True)[:_SLOWEST]
+    example = pl.struct("path", "message").head(_EXAMPLES)
+    examples = pl.DataFrame(issues).group_by("kind").agg(example)
+    return {
+        "version": __version__,
+        "generation": run.generation,
+        "begun": run.begun.isoformat(timespec="seconds"),
+        "ended": datetime.now().isoformat(timespec="seconds"),
+        "settings": dict(settings),
+        "report": report.to_dict(),
+        "examples": dict(examples.iter_rows()),
+        "slowest_shards": [
+            {
+                "first_unit": receipt.first_unit,
+                "n_units": receipt.n_units,
+                "seconds": round(receipt.seconds, 3),
+            }
+            for receipt in slowest
+        ],
+    }
+
+
+def read_run(folder: Path) -> dict[str, Any] | None:
+    """Return what `describe_run` told of the index that made a folder's tables.
+
+    Returns
+    -------
+    dict or None
+        None where no index did, or where tables of another hand have taken the place of its own.
+    """
+    values = _read(folder)
+    generation = values.get("generation")
+    try:
+        headers = read_headers(folder).values()
+    except TableError:
+        return None
+    is_theirs = generation and {header.generation for header in headers} == {generation}
+    return values if is_theirs else None
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Return what the last index of a folder's tables was told; nothing where that is lost."""
+    settings = _read(folder).get("settings")
+    return settings if isinstance(settings, dict) else {}
+
+
+def read_report(folder: Path) -> IndexReport | None:
+    """Return the report of the last index of a folder's tables, None where it is lost."""
+    values: Any = _read(folder).get("report")
+    try:
+        return IndexReport(
+            **values
+            | {name: Path(values[name]) for name in _PATHS}
+            | {"namespace": uuid.UUID(values["namespace"])}
+        )
+    except (TypeError, ValueError, LookupError):
+        return None
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    try:
+        values: Any = json.loads(report_path(folder).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}

@@ -1,0 +1,1 @@
+"""The merge of several pairs of tables into one."""

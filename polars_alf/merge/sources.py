@@ -1,0 +1,171 @@
+"""The tables that are to be merged: folders or frames, in the order of preference."""
+
+from __future__ import annotations
+
+import os
+import uuid
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal, TypeAlias, get_args
+
+import polars as pl
+
+from polars_alf.errors import (
+    OptionError,
+    TableError,
+    TableWarning,
+)
+from polars_alf.query.scan import Pair, choose_header, find_folders, is_pair, scan_pair
+from polars_alf.schema import TABLES, polars_schema
+from polars_alf.tables.consistent_read import stamp_tables
+from polars_alf.tables.contract import read_headers
+from polars_alf.tables.transaction import settle
+
+Keep = Literal["first", "newest"]
+"""Which of several rows to keep where tables are merged: see `polars_alf.merge_tables`."""
+
+KEEPS: tuple[Keep, ...] = get_args(Keep)
+
+Mergeable: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str] | Pair]"
+
+# What a table that does not know it would have after an index.
+_UNKNOWN = {
+    "lab": "",
+    "task_protocol": "",
+    "projects": "",
+    "hash": "",
+    "exists": True,
+    "qc": "NOT_SET",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One pair of tables.
+
+    Parameters
+    ----------
+    name
+        Their folder, or for frames their position.
+    sessions, datasets
+        SESSIONS and DATASETS; only numbers may be null.
+    created
+        When they were made, and last written should that be the same minute; None for frames.
+    origins
+        Roots of their archives, as ONE records them.
+    namespace
+        What their ids were made in, where we made them.
+    folder, stamp
+        Where they lie, and what tells that they were replaced since; None for frames.
+    """
+
+    name: str
+    sessions: pl.LazyFrame
+    datasets: pl.LazyFrame
+    created: tuple[datetime, int] | None = None
+    origins: tuple[str, ...] = ()
+    namespace: uuid.UUID | None = None
+    folder: Path | None = None
+    stamp: str | None = None
+
+
+def find_sources(tables: Mergeable, keep: str) -> list[Source]:
+    """Return the tables that a caller means, those to keep rows of first.
+
+    Raises
+    ------
+    OptionError
+        There are none, one of them is no tables at all, or frames are to be compared by age.
+    ArchiveNotFoundError, ArchiveNotADirectoryError, TableError
+        As of `scan_sessions`.
+    """
+    if keep not in KEEPS:
+        raise OptionError(f"{keep!r} is nothing to keep; give one of {', '.join(KEEPS)}")
+    items = [tables] if isinstance(tables, str | os.PathLike) or is_pair(tables) else list(tables)
+    sources: list[Source] = []
+    for item in items:
+        if isinstance(item, str | os.PathLike):
+            known = {source.folder for source in sources}
+            sources += [_open(folder) for folder in find_folders(item) if folder not in known]
+        else:
+            sources.append(_take(item, f"frames {len(sources) + 1}"))
+    if not sources:
+        raise OptionError("no tables to merge were given; give one folder at least")
+    if keep == "first":
+        return sources
+    dated = [(source.created, source) for source in sources if source.created]
+    if len(dated) < len(sources):
+        raise OptionError("frames do not say when they were made; keep the first of duplicates")
+    # The sort is stable also when reversed: of the same age, the first given.
+    return [source for _, source in sorted(dated, key=lambda pair: pair[0], reverse=True)]
+
+
+def check_unchanged(sources: Sequence[Source]) -> None:
+    """Check that no tables were replaced since they were opened.
+
+    Raises
+    ------
+    TableError
+        Some were.
+    """
+    for source in sources:
+        if source.folder and stamp_tables(source.folder) != source.stamp:
+            raise TableError(
+                f"the tables in {source.folder} were replaced while they were merged; merge again"
+            )
+
+
+def _open(folder: Path) -> Source:
+    settle(folder)
+    stamp = stamp_tables(folder)
+    sessions, datasets = scan_pair(folder)
+    headers = read_headers(folder)
+    header = choose_header(folder, headers, "datasets")
+    try:
+        made = datetime.fromisoformat(header.one.get("date_created", ""))
+    except (TypeError, ValueError):
+        made = datetime.min  # of no known age: everything else is newer
+    return Source(
+        name=str(folder),
+        sessions=_complete(sessions, "sessions", str(folder)),
+        datasets=_complete(datasets, "datasets", str(folder)),
+        created=(made.replace(tzinfo=None), header.path.stat().st_mtime_ns),
+        origins=tuple(dict.fromkeys(o for found in headers.values() for o in found.origins)),
+        namespace=header.namespace,
+        folder=folder,
+        stamp=stamp,
+    )
+
+
+def _take(pair: object, name: str) -> Source:
+    if not is_pair(pair):
+        raise OptionError(
+            f"{pair!r} is neither a folder nor a pair of frames, sessions and datasets"
+        )
+    sessions, datasets = scan_pair(pair, name)
+    return Source(
+        name=name,
+        sessions=_complete(sessions, "sessions", name),
+        datasets=_complete(datasets, "datasets", name),
+    )
+
+
+def _complete(frame: pl.LazyFrame, table: str, name: str) -> pl.LazyFrame:
+    wanted = TABLES[table].names
+    others = [column for column in frame.collect_schema().names() if column not in wanted]
+    if others:
+        warnings.warn(
+            f"{table} of {name}: the columns {', '.join(others)} are left out, as ONE's tables do "
+            "not have them",
+            TableWarning,
+            stacklevel=5,
+        )
+    schema = polars_schema(TABLES[table])
+    return frame.select(wanted).with_columns(
+        pl.col(column).fill_null(pl.lit(value, schema[column]))
+        for column, value in _UNKNOWN.items()
+        if column in wanted
+    )

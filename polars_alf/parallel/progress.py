@@ -1,0 +1,205 @@
+"""Count what is done, wherever it is done, and tell how far a run has come.
+
+Workers count into slots of one small memory-mapped file, one slot a shard, so that threads,
+processes and the caller see the same figures without a message between them.
+"""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+_logger = logging.getLogger(__name__)
+
+_FIELDS = 3
+
+_SLOT = _FIELDS * 8
+
+
+class Counter:
+    """Files, sessions and digested bytes of one shard.
+
+    Parameters
+    ----------
+    view
+        Three unsigned 64-bit integers to count in; by default its own.
+    """
+
+    def __init__(self, view: memoryview | None = None) -> None:
+        self._view = memoryview(bytearray(_SLOT)).cast("Q") if view is None else view
+
+    def add(self, files: int = 0, sessions: int = 0, n_bytes: int = 0) -> None:
+        """Add to the figures."""
+        # Called for every directory, mostly with one figure of the three.
+        view = self._view
+        if files:
+            view[0] += files
+        if sessions:
+            view[1] += sessions
+        if n_bytes:
+            view[2] += n_bytes
+
+    def total(self) -> tuple[int, int, int]:
+        """Return files, sessions and bytes."""
+        return self._view[0], self._view[1], self._view[2]
+
+
+class CounterFile:
+    """The counters of all shards of a run, in one file.
+
+    Parameters
+    ----------
+    path
+        The file. On a network file system another machine's figures may show late.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with path.open("r+b") as file:
+            self._map = mmap.mmap(file.fileno(), 0)
+        self._view = memoryview(self._map).cast("Q")
+
+    @classmethod
+    def create(cls, path: Path, n_slots: int) -> Self:
+        """Make the file, all figures zero, and open it."""
+        # No file of no bytes can be mapped.
+        path.write_bytes(bytes(max(n_slots, 1) * _SLOT))
+        return cls(path)
+
+    def slot(self, index: int) -> Counter:
+        """Return the counter of one shard, its figures set back to zero."""
+        view = self._view[index * _FIELDS : (index + 1) * _FIELDS]
+        view[0] = view[1] = view[2] = 0
+        return Counter(view)
+
+    def total(self) -> tuple[int, int, int]:
+        """Return files, sessions and bytes of all shards together."""
+        values = self._view.tolist()
+        return sum(values[0::3]), sum(values[1::3]), sum(values[2::3])
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run has come.
+
+    Parameters
+    ----------
+    stage
+        ``survey``, ``scan`` or ``write``.
+    files, sessions
+        Met up to now.
+    n_bytes
+        Digested up to now; 0 where no digests were asked for.
+    shards, n_shards
+        Finished up to now, and in all (0 before they are known).
+    n_resumed
+        Those that an interrupted run had finished, whose files are not counted here.
+    seconds
+        Since the start.
+    """
+
+    stage: str
+    files: int
+    sessions: int
+    n_bytes: int
+    shards: int
+    n_shards: int
+    n_resumed: int
+    seconds: float
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Time that the shards still need at the rate up to now, None where that is not known."""
+        done = self.shards - self.n_resumed
+        if self.stage != "scan" or not done:
+            return None
+        return self.seconds / done * (self.n_shards - self.shards)
+
+
+class Monitor:
+    """Call back with the `Progress` of a run, a few times a second, until it is closed.
+
+    Parameters
+    ----------
+    callback
+        What to call, from a thread of the monitor's own, and once more at the end. An error in
+        it is logged, and ends the calls, not the run.
+    survey
+        Counts in the first stage.
+    interval
+        Seconds between two calls.
+    """
+
+    def __init__(
+        self,
+        callback: Callable[[Progress], None] | None,
+        survey: Counter | None = None,
+        interval: float = 0.1,
+    ) -> None:
+        self.stage = "survey"
+        self._survey = survey or Counter()
+        self.shards = 0
+        self.n_shards = 0
+        self.n_resumed = 0
+        self._counters: CounterFile | None = None
+        self._callback = callback
+        self._interval = interval
+        self._start = time.perf_counter()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Self:
+        if self._callback:
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._thread.is_alive():
+            self._done.set()
+            self._thread.join()
+            self._call()
+
+    def begin_scan(self, counters: CounterFile, n_shards: int, n_resumed: int = 0) -> None:
+        """Begin the stage in which shards count; some of them may be finished already."""
+        self.stage, self._counters = "scan", counters
+        self.n_shards, self.shards, self.n_resumed = n_shards + n_resumed, n_resumed, n_resumed
+
+    def snapshot(self) -> Progress:
+        """Return how far the run has come."""
+        files, sessions, n_bytes = self._survey.total()
+        if self._counters:
+            shards = self._counters.total()
+            files, sessions, n_bytes = files + shards[0], sessions + shards[1], n_bytes + shards[2]
+        return Progress(
+            stage=self.stage,
+            files=files,
+            sessions=sessions,
+            n_bytes=n_bytes,
+            shards=self.shards,
+            n_shards=self.n_shards,
+            n_resumed=self.n_resumed,
+            seconds=time.perf_counter() - self._start,
+        )
+
+    def _run(self) -> None:
+        while not self._done.wait(self._interval):
+            self._call()
+
+    def _call(self) -> None:
+        try:
+            if self._callback:
+                self._callback(self.snapshot())
+        except Exception:
+            self._callback = None
+            _logger.exception("showing progress failed; the run goes on without")

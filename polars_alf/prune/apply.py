@@ -1,0 +1,235 @@
+"""Remove what a plan says, and note it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from polars_alf.alf.paths import check_folder, check_root
+from polars_alf.errors import OptionError, StalePlanError
+from polars_alf.prune.examine import OUTCOMES, REMOVALS, RemovalKind, RemovalResult
+from polars_alf.prune.folders import LINK_ERRORS, Folder, open_folder, split_path
+from polars_alf.schema import polars_schema
+from polars_alf.tables.consistent_read import stamp_tables
+from polars_alf.tables.files import removals_path, sync_directory
+from polars_alf.tables.transaction import locked_state
+from polars_alf.walk.batches import stamp
+
+ROWS_PER_NOTE = 512
+"""How many removals are noted in the log at a time: each note waits for the disk."""
+
+# Where others can write, a link could lead what is appended into any file of ours.
+_APPEND = (
+    os.O_RDWR
+    | os.O_APPEND
+    | os.O_CREAT
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+
+_ANNOUNCEMENT = "removing"
+
+_REPORTED = ("time", "event", "root", "path", "message")
+
+_ANNOUNCED = (*_REPORTED[:-1], "kind", "file_size", "mtime_ns", "inode", "reason")
+
+Row = Mapping[str, Any]
+"""A row of REMOVALS."""
+
+
+def apply_removals(
+    root: str | os.PathLike[str],
+    plan: pl.DataFrame,
+    tables_dir: str | os.PathLike[str] | None = None,
+) -> pl.DataFrame:
+    """Remove what a plan names, and nothing else.
+
+    Before a file is removed it is made sure that no link leads to it and that it is the one that
+    was planned, unchanged. Folders are removed only if they are empty. What is going to be
+    removed, and then what became of it, is appended to ``.polars_alf/removals.jsonl`` beside the
+    tables. A run that was cut off can be repeated, with the same plan or with a new one.
+
+    Parameters
+    ----------
+    root
+        The archive that was planned for.
+    plan
+        What `plan_removals` returned, or some rows of it, in any order.
+    tables_dir
+        Folder of the tables, as for the plan; by default the root.
+
+    Returns
+    -------
+    polars.DataFrame
+        `polars_alf.schema.OUTCOMES`: datasets in the order of the plan, then folders, each after
+        what is in it.
+
+    Raises
+    ------
+    ArchiveNotFoundError, ArchiveNotADirectoryError, ArchivePermissionError
+        About the root, or the folder of the tables; nothing was removed.
+    OptionError
+        The plan lacks a column, or a path; nothing was removed.
+    StalePlanError
+        The tables are not those of the plan; nothing was removed.
+    ArchiveBusyError
+        Another run is writing the tables; nothing was removed.
+    OSError
+        The log cannot be written. Nothing was removed that it does not announce.
+    """
+    root = check_root(root)
+    folder = check_folder(root if tables_dir is None else tables_dir)
+    missing = [name for name in REMOVALS.names if name not in plan.columns]
+    if missing:
+        raise OptionError(f"the plan lacks {missing}; give what plan_removals returned")
+    if plan["path"].has_nulls():
+        raise OptionError("a row of the plan has no path; give what plan_removals returned")
+    outcomes: list[dict[str, Any]] = []
+    with locked_state(folder):
+        _check_stamps(plan["tables"], folder)
+        with _Log(removals_path(folder), root) as log:
+            rows = _order_plan(plan).iter_rows(named=True)
+            while batch := list(islice(rows, ROWS_PER_NOTE)):
+                outcomes += _apply_batch(root, batch, log)
+    return pl.DataFrame(outcomes, polars_schema(OUTCOMES))
+
+
+def describe_change(row: Row, status: os.stat_result) -> str | None:
+    """Tell what of a file or folder is not as planned; None if it may be removed.
+
+    Parameters
+    ----------
+    row
+        A row of REMOVALS.
+    status
+        What its path is now, of a link itself where it is one.
+    """
+    if row["kind"] not in list(RemovalKind):
+        return f"{row['kind']!r} is no kind of removal"
+    mtime_ns, inode = stamp(status)
+    if row["kind"] == RemovalKind.DATASET:
+        is_kind = stat.S_ISREG(status.st_mode)
+        now = {"inode": inode, "file_size": status.st_size, "mtime_ns": mtime_ns}
+    else:
+        is_kind = stat.S_ISDIR(status.st_mode)
+        now = {"inode": inode}  # removing what is in it changes its time
+    if not is_kind:
+        return "something else has taken its place"
+    changed = [name for name, value in now.items() if row[name] != value]
+    return f"changed since it was planned ({', '.join(changed)})" if changed else None
+
+
+def _check_stamps(stamps: pl.Series, folder: Path) -> None:
+    now = stamp_tables(folder)
+    if any(stamp != now for stamp in stamps.drop_nulls().unique()):
+        raise StalePlanError(
+            f"the tables in {folder} are not those of the plan, and may have files that it "
+            "names; plan again, or give the folder of the tables that were planned with"
+        )
+
+
+def _order_plan(plan: pl.DataFrame) -> pl.DataFrame:
+    is_folder = pl.col("kind") != RemovalKind.DATASET
+    depth = pl.when(is_folder).then(pl.col("path").str.count_matches("/", literal=True))
+    return plan.sort(is_folder, depth, descending=[False, True], maintain_order=True)
+
+
+def _apply_batch(root: Path, batch: Sequence[Row], log: _Log) -> list[dict[str, Any]]:
+    log.write({"event": _ANNOUNCEMENT, **row} for row in batch)
+    outcomes = []
+    try:
+        for directory, rows in groupby(batch, lambda row: row["path"].rpartition("/")[0]):
+            for row, result, message in _remove_from(root, directory, list(rows)):
+                outcomes.append({**row, "result": result.value, "message": message})
+    finally:
+        log.write({"event": row["result"], **row} for row in outcomes)
+    return outcomes
+
+
+def _remove_from(
+    root: Path, directory: str, rows: Sequence[Row]
+) -> Iterator[tuple[Row, RemovalResult, str | None]]:
+    """Remove what lies in one folder, and yield what became of each row."""
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(open_folder(root, directory))
+        except (OSError, ValueError) as error:
+            yield from ((row, *_judge_error(error)) for row in rows)
+            return
+        for row in rows:
+            yield (row, *_remove(folder, row))
+
+
+def _remove(folder: Folder, row: Row) -> tuple[RemovalResult, str | None]:
+    try:
+        *_, name = split_path(row["path"])
+        change = describe_change(row, folder.status(name))
+        if change:
+            return RemovalResult.CHANGED, change
+        if row["kind"] == RemovalKind.DATASET:
+            folder.remove_file(name)
+        else:
+            folder.remove_folder(name)
+    except (OSError, ValueError) as error:
+        return _judge_error(error)
+    return RemovalResult.REMOVED, None
+
+
+def _judge_error(error: OSError | ValueError) -> tuple[RemovalResult, str]:
+    match error:
+        case FileNotFoundError():
+            return RemovalResult.GONE, "not there any more"
+        case OSError(errno=number) if number in LINK_ERRORS:
+            return RemovalResult.CHANGED, "on its path there is a link, or no folder, by now"
+        case OSError(errno=errno.ENOTEMPTY | errno.EEXIST):
+            return RemovalResult.CHANGED, "not empty"
+        case OSError():
+            return RemovalResult.FAILED, error.strerror or str(error)
+    return RemovalResult.FAILED, str(error)
+
+
+class _Log:
+    """A file of JSON lines that grows: on disk before `write` returns.
+
+    Each record has ``time`` (UTC), ``event``, ``root`` and ``path``. The event is ``removing``,
+    with what was known of the path, before anything is done; and a RemovalResult after. Where a
+    run was cut off the second is missing.
+    """
+
+    def __init__(self, path: Path, root: Path) -> None:
+        self._root = str(root)
+        self._file = os.fdopen(os.open(path, _APPEND, 0o666), "ab+")
+        # A line that was cut off must not spoil the next one.
+        if self._file.tell():
+            self._file.seek(-1, os.SEEK_END)
+            if self._file.read() != b"\n":
+                self._file.write(b"\n")
+        else:
+            sync_directory(path.parent)
+
+    def __enter__(self) -> _Log:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def write(self, records: Iterable[Row]) -> None:
+        time = datetime.now(UTC).isoformat(timespec="milliseconds")
+        for record in records:
+            fields = _ANNOUNCED if record["event"] == _ANNOUNCEMENT else _REPORTED
+            values = {"time": time, "root": self._root, **record}
+            line = {field: values[field] for field in fields if values[field] is not None}
+            self._file.write(json.dumps(line).encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())

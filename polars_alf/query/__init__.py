@@ -1,0 +1,1 @@
+"""Tables as lazy frames: scanned, joined, compared, summarised, asked in SQL."""

@@ -1,0 +1,257 @@
+"""The tables as lazy frames: of one folder or of many, of any age, in today's columns."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TypeAlias, TypeGuard, cast
+
+import polars as pl
+
+from polars_alf.alf.paths import check_folder
+from polars_alf.errors import ArchiveNotFoundError, OptionError, TableError, TableNotFoundError
+from polars_alf.schema import TABLES
+from polars_alf.tables.checksums import CURE
+from polars_alf.tables.consistent_read import read_settled
+from polars_alf.tables.contract import TableHeader, read_headers
+from polars_alf.tables.files import table_path
+from polars_alf.tables.parquet import scan_table
+from polars_alf.tables.upgrade import today_columns
+
+Folders: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
+Frame: TypeAlias = "pl.DataFrame | pl.LazyFrame"
+Pair: TypeAlias = "tuple[Frame, Frame]"
+Tables: TypeAlias = "Folders | Pair"
+
+
+def scan_sessions(tables: Folders) -> pl.LazyFrame:
+    """Scan the sessions of one or many folders of tables.
+
+    Parameters
+    ----------
+    tables
+        A folder, a pattern of folders such as ``"/data/*/tables"`` (``**`` stands for any number
+        of folders), or several of both. A folder counts once. Folders that match a pattern and
+        have no tables at all are left out.
+
+    Returns
+    -------
+    polars.LazyFrame
+        The columns of SESSIONS; then those that only some tables have, null in the others; then
+        ``origin``, the folder of the row's tables: absolute, links resolved. ``id`` is String,
+        whatever the version of ONE that wrote the table. Rows are in the order of the folders
+        (those of a pattern by name), and in each in the order of its file. Nothing but the
+        schema is read before the frame is collected, and only the columns that it needs then and,
+        of tables that we wrote, the row groups. A filter on ``origin`` spares no reading: give
+        the folders instead.
+
+    Raises
+    ------
+    OptionError
+        `tables` names no folder.
+    ArchiveNotFoundError, ArchiveNotADirectoryError
+        One of them is not there, or is a file.
+    TableNotFoundError
+        A folder has no such table.
+    MissingIdsError, ColumnsError
+        A table lacks a column that it cannot do without.
+    TableError
+        A table cannot be read, or a column has a type that does not fit, or not that of the same
+        name in other tables. Damage among the rows shows when they are read, and so does a
+        value of ``qc`` that is no outcome, as an error of Polars.
+    TornPairError
+        The two tables of a folder are of different runs.
+    """
+    return _scan(tables, "sessions")
+
+
+def scan_datasets(tables: Folders) -> pl.LazyFrame:
+    """Scan the datasets of one or many folders of tables.
+
+    Parameters
+    ----------
+    tables
+        As for `scan_sessions`.
+
+    Returns
+    -------
+    polars.LazyFrame
+        As of `scan_sessions`, with the columns of DATASETS. ``eid`` and ``id`` are String;
+        ``qc`` is an Enum that compares by value, `polars_alf.alf.grammar.QC_DTYPE`, and NOT_SET in
+        tables that are older than QC; ``file_size`` is in bytes, null where unknown.
+
+    Raises
+    ------
+    OptionError, ArchiveNotFoundError, ArchiveNotADirectoryError, TableError
+        As of `scan_sessions`.
+    """
+    return _scan(tables, "datasets")
+
+
+def _scan(tables: Folders, name: str) -> pl.LazyFrame:
+    frames = {folder: _scan_table(folder, name) for folder in find_folders(tables)}
+    _check_extras({folder: frame.collect_schema() for folder, frame in frames.items()}, name)
+    # Relaxed, as tables differ in the width of numbers that are not part of the contract.
+    frame = pl.concat(
+        [frame.with_columns(pl.lit(str(folder)).alias(ORIGIN)) for folder, frame in frames.items()],
+        how="diagonal_relaxed",
+    )
+    return frame.select(pl.exclude(ORIGIN), ORIGIN)
+
+
+def _scan_table(folder: Path, name: str) -> pl.LazyFrame:
+    headers = read_settled(folder, lambda: read_headers(folder))
+    header = choose_header(folder, headers, name)
+    frame = scan_table(header.path)
+    try:
+        columns = today_columns(name, frame.collect_schema(), header.index)
+    except TableError as error:
+        raise type(error)(f"{header.path} is no table of {name}: {error}; {CURE}") from error
+    return frame.select(**columns)
+
+
+def choose_header(folder: Path, headers: Mapping[str, TableHeader], name: str) -> TableHeader:
+    """Return the header of one of a folder's tables.
+
+    Raises
+    ------
+    TableNotFoundError
+        The folder does not have it, or not any more.
+    """
+    if name not in headers:
+        raise TableNotFoundError(
+            f"{folder} has no {table_path(folder, name).name}; give a folder of tables, or "
+            "index an archive into it"
+        )
+    return headers[name]
+
+
+def find_folders(tables: Folders) -> list[Path]:
+    """Return the folders of tables that a caller means, each once.
+
+    Raises
+    ------
+    OptionError
+        There is none.
+    ArchiveNotFoundError, ArchiveNotADirectoryError
+        One is not there, or is a file.
+    """
+    given = [tables] if isinstance(tables, str | os.PathLike) else tables
+    items = list(given) if isinstance(given, Iterable) else [given]
+    for item in items:
+        if not isinstance(item, str | os.PathLike):
+            raise OptionError(
+                f"{item!r} is no folder of tables; give a path, a pattern, or several of them"
+            )
+    folders = list(dict.fromkeys(folder for item in items for folder in _expand(item)))
+    if not folders:
+        raise OptionError("no folder of tables was given; give one at least")
+    return folders
+
+
+def _expand(item: str | os.PathLike[str]) -> Iterator[Path]:
+    text = os.fspath(item)
+    if not glob.has_magic(text) or Path(text).exists():
+        yield check_folder(item, to_write=False)
+        return
+    matches = [
+        Path(match).resolve()
+        for match in sorted(glob.glob(text, recursive=True))  # noqa: PTH207  Path's is relative
+        if any(table_path(Path(match), name).exists() for name in TABLES)
+    ]
+    if not matches:
+        raise ArchiveNotFoundError(
+            f"no folder with tables matches {text!r}; give a pattern of the folders themselves"
+        )
+    yield from matches
+
+
+def _check_extras(schemas: Mapping[Path, pl.Schema], name: str) -> None:
+    """Check that columns beyond the contract have types that go together in all tables."""
+    first: dict[str, tuple[Path, pl.DataType]] = {}
+    for folder, schema in schemas.items():
+        for column, dtype in schema.items():
+            if dtype == pl.Null:
+                continue
+            other, known = first.setdefault(column, (folder, dtype))
+            if dtype != known and not (dtype.is_numeric() and known.is_numeric()):
+                file = table_path(folder, name)
+                raise TableError(
+                    f"the column {column} is {dtype} in {file}, but {known} in "
+                    f"{table_path(other, name)}; read them apart"
+                )
+
+
+def is_pair(tables: object) -> TypeGuard[Pair]:
+    """Tell whether tables are a pair of frames, sessions and datasets."""
+    return (
+        isinstance(tables, tuple | list)
+        and len(tables) == 2
+        and all(isinstance(frame, pl.DataFrame | pl.LazyFrame) for frame in tables)
+    )
+
+
+def scan_pair(tables: Tables, name: str = "the frames") -> tuple[pl.LazyFrame, pl.LazyFrame]:
+    """Scan both tables.
+
+    Parameters
+    ----------
+    tables
+        As for `scan_sessions`, or a pair of frames ``(sessions, datasets)``.
+    name
+        What frames are called in messages.
+
+    Returns
+    -------
+    sessions, datasets : polars.LazyFrame
+        As of `scan_sessions` and `scan_datasets`, without ``origin``.
+
+    Raises
+    ------
+    OptionError, ArchiveNotFoundError, ArchiveNotADirectoryError, TableError
+        As of those.
+    """
+    if is_pair(tables):
+        sessions, datasets = tables
+        return _update("sessions", sessions, name), _update("datasets", datasets, name)
+    if isinstance(tables, pl.DataFrame | pl.LazyFrame):
+        raise OptionError("one frame was given; give a pair of them, (sessions, datasets)")
+    folders = cast("Folders", tables)
+    return scan_sessions(folders).drop(ORIGIN), scan_datasets(folders).drop(ORIGIN)
+
+
+def _update(table: str, frame: Frame, name: str) -> pl.LazyFrame:
+    lazy = frame.lazy().drop(ORIGIN, strict=False)
+    try:
+        return lazy.select(**today_columns(table, lazy.collect_schema()))
+    except TableError as error:
+        raise type(error)(f"{table} of {name}: {error}") from error
+    except pl.exceptions.PolarsError as error:
+        raise TableError(f"{table} of {name} cannot be read: {error}") from error
+
+
+def expr_session_path(suffix: str = "") -> pl.Expr:
+    """Return ``[lab/]subject/date/number`` of rows of SESSIONS, the number with three digits.
+
+    Parameters
+    ----------
+    suffix
+        Of the names of the columns.
+    """
+    lab, subject, date, number = (
+        pl.col(f"{column}{suffix}") for column in ("lab", "subject", "date", "number")
+    )
+    return pl.concat_str(
+        pl.when(lab != "").then(lab),
+        subject,
+        date.cast(pl.String),
+        number.cast(pl.String).str.zfill(3),
+        separator="/",
+        ignore_nulls=True,
+    )
+
+
+ORIGIN = "origin"
+"""The column that tells apart the rows of tables that come from several folders."""

@@ -1,0 +1,102 @@
+"""SQL over the tables, and over nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import polars as pl
+
+from polars_alf.errors import QueryError, TableError
+from polars_alf.query.scan import ORIGIN, Folders, find_folders, scan_datasets, scan_sessions
+
+# Functions of Polars' SQL that read files, in whatever quotes, and wherever they stand: a text
+# that looks like one is refused too, as only Polars' own parser could tell them apart.
+_READS_FILES = re.compile(r"\b(?:read|scan)_\w+", re.IGNORECASE)
+
+_COMMENT = re.compile(r"\s+|--[^\n]*(?:\n|$)|/\*.*?\*/|\(", re.DOTALL)
+
+_STATEMENT = re.compile(r"(?:select|with)\b|show\s+tables\b", re.IGNORECASE)
+
+
+def query_tables(tables: Folders, query: str) -> pl.LazyFrame:
+    """Ask the tables in SQL.
+
+    Parameters
+    ----------
+    tables
+        Folders of tables, as for `scan_sessions`.
+    query
+        One statement, SELECT, WITH or SHOW TABLES, in the SQL of Polars, about ``sessions`` and
+        ``datasets``: the columns of SESSIONS and DATASETS, and, of several folders, ``origin``.
+
+    Returns
+    -------
+    polars.LazyFrame
+        The answer. Only the columns and row groups that it needs are read, when it is collected.
+
+    Raises
+    ------
+    QueryError
+        The query is no such statement, names what is not there, or would read other files.
+    OptionError, ArchiveNotFoundError, ArchiveNotADirectoryError, TableError
+        As of `scan_sessions`.
+    """
+    _check_query(query)
+    frames = {"sessions": scan_sessions(tables), "datasets": scan_datasets(tables)}
+    if len(find_folders(tables)) == 1:
+        frames = {name: frame.drop(ORIGIN) for name, frame in frames.items()}
+    with explaining(query):
+        answer = pl.SQLContext(frames, register_globals=False).execute(query, eager=False)
+        answer.collect_schema()
+    return answer
+
+
+@contextmanager
+def explaining(query: str) -> Iterator[None]:
+    """Tell of what fails while a query is planned or answered.
+
+    Raises
+    ------
+    QueryError
+        The query is wrong, or cannot be done with what is in the tables.
+    TableError
+        A table cannot be read.
+    """
+    try:
+        yield
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).partition("\n")[0]
+        if isinstance(error, pl.exceptions.ComputeError) and "parquet" in str(error).lower():
+            raise TableError(f"the tables cannot be read: {reason}") from error
+        raise QueryError(f"the query {_shorten(query)} cannot be answered: {reason}") from error
+
+
+def _check_query(query: str) -> None:
+    """Check that a query is one that only looks, and only at the tables.
+
+    Raises
+    ------
+    QueryError
+        It is not.
+    """
+    found = _READS_FILES.search(query)
+    if found:
+        raise QueryError(
+            f"the query names {found[0]}, and only the tables may be read; if that is part of a "
+            "text, write it in two: 'read' || '_…'"
+        )
+    position = 0
+    while match := _COMMENT.match(query, position):
+        position = match.end()
+    if not _STATEMENT.match(query, position):
+        raise QueryError(
+            f"the query {_shorten(query)} does not ask for anything; give one statement that "
+            "begins with SELECT, WITH or SHOW TABLES"
+        )
+
+
+def _shorten(query: str) -> str:
+    text = " ".join(query.split())
+    return repr(text if len(text) <= 80 else f"{text[:80]}…")

@@ -1,0 +1,304 @@
+"""The two tables on disk: where they lie, and their Parquet contract with ONE."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from polars_alf.alf.grammar import QC_NAMES
+from polars_alf.errors import (
+    TableError,
+    TableNotFoundError,
+    TornPairError,
+)
+from polars_alf.schema import INDEX, TABLES
+from polars_alf.tables.checksums import CURE
+from polars_alf.tables.files import namespace_path, table_path
+from polars_alf.tables.parquet import open_table
+
+_KEY = b"polars_alf"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What tables say of where they come from.
+
+    Parameters
+    ----------
+    root
+        Path of the archive, as ONE records it; several for tables that were merged.
+    namespace
+        What the ids are made in; a later index over the same tables takes it from there.
+    generation
+        Names the run that wrote both tables.
+    created
+        Local time, without a zone, as ONE writes it.
+    """
+
+    root: str | list[str]
+    namespace: uuid.UUID
+    generation: str
+    created: datetime
+
+
+def table_schema(
+    name: str,
+    n_rows: int | None,
+    origin: Origin,
+    *,
+    with_index: bool,
+    more: Iterable[str] = (),
+) -> pa.Schema:
+    """Return the schema of a table's file, with the metadata that pandas and ONE go by.
+
+    Parameters
+    ----------
+    name
+        ``sessions`` or ``datasets``.
+    n_rows
+        Rows of the table; None where they are not known yet: pandas counts them itself then.
+    origin
+        Where it comes from.
+    with_index
+        Whether the ids are the index: they are where they are UUIDs, and come last then.
+    more
+        Columns of strings beside those that ONE knows.
+    """
+    index = INDEX[name] if with_index else []
+    fields = [field.remove_metadata() for field in TABLES[name]]
+    fields += [pa.field(column, pa.string()) for column in more]
+    fields.sort(key=lambda field: index.index(field.name) if field.name in index else -1)
+    rows: dict[str, Any] = {"kind": "range", "name": None, "start": 0, "stop": n_rows, "step": 1}
+    pandas: dict[str, Any] = {
+        "index_columns": [*index] if index or n_rows is None else [rows],
+        "column_indexes": [
+            _describe_column(None, "unicode", "object", {"encoding": "UTF-8"}),
+        ],
+        "columns": [_describe_field(field) for field in fields],
+        "attributes": {},
+        "creator": {"library": "pyarrow", "version": pa.__version__},
+        # The layout of this metadata, not what is installed: it needs no pandas.
+        "pandas_version": "2.3.3",
+    }
+    one = {
+        "date_created": origin.created.isoformat(sep=" ", timespec="minutes"),
+        "origin": origin.root,
+    }
+    ours = {"generation": origin.generation, "namespace": str(origin.namespace)}
+    return pa.schema(
+        fields,
+        {
+            b"one_metadata": json.dumps(one).encode(),
+            b"pandas": json.dumps(pandas).encode(),
+            _KEY: json.dumps(ours).encode(),
+        },
+    )
+
+
+def read_namespace(folder: Path, root: Path) -> tuple[uuid.UUID | None, list[str]]:
+    """Find the namespace that the tables of a folder were made with.
+
+    Parameters
+    ----------
+    folder
+        Folder of the tables.
+    root
+        The archive that they should be of.
+
+    Returns
+    -------
+    namespace : uuid.UUID or None
+        None where there are no tables, or none of ours.
+    problems : list of str
+        One for each table that cannot be read, is not ours, or is of another archive.
+
+    Raises
+    ------
+    TableError
+        What is there, and may have the namespace, cannot be read; damage is no such case.
+    """
+    problems = []
+    found: uuid.UUID | None = None
+    unread: OSError | None = None
+    for path in (table_path(folder, name) for name in TABLES):
+        try:
+            header = read_header(path)
+        except FileNotFoundError:
+            continue
+        except TableError as error:
+            problems.append(f"{path} is no readable table: {error.__cause__ or error}")
+            # What is damaged stays so; what the system does not let us read may have the ids.
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno:
+                unread = error.__cause__
+            continue
+        origin = ", ".join(header.origins) or None
+        if header.namespace is None:
+            problems.append(f"{path} was made by another program, of {origin}")
+            continue
+        if header.origins != (str(root),):
+            problems.append(f"{path} is of another archive, {origin}")
+        found = found or header.namespace
+    try:
+        text = namespace_path(folder).read_text(encoding="utf-8")
+        found = found or uuid.UUID(text.strip())
+    except (FileNotFoundError, ValueError):
+        pass
+    except OSError as error:
+        unread = error
+    if unread and not found:
+        raise TableError(
+            f"the tables in {folder}, and the namespace of their ids, cannot be read: "
+            f"{unread.strerror}; see to their permissions and to the storage, or every id would "
+            "be another"
+        ) from unread
+    return found, problems
+
+
+@dataclass(frozen=True, slots=True)
+class TableHeader:
+    """What the file of a table says of it, without its rows.
+
+    Parameters
+    ----------
+    path
+        The file.
+    index
+        Columns that pandas noted as the index; none where it is a range, or nothing was noted.
+    one
+        ``one_metadata``: empty where ONE, or we, did not write the table.
+    origins
+        Where the table comes from, as ONE records it: roots of archives, or names of databases.
+    namespace, generation
+        What the ids were made in, and the run that wrote the table; None where it is not ours.
+    """
+
+    path: Path
+    index: tuple[str, ...]
+    one: dict[str, Any]
+    origins: tuple[str, ...]
+    namespace: uuid.UUID | None
+    generation: str | None
+
+
+def read_header(path: Path) -> TableHeader:
+    """Read the header of a table's file.
+
+    Raises
+    ------
+    TableNotFoundError
+        There is no such file.
+    TableError
+        It cannot be read, or is no table.
+    """
+    with open_table(path) as table:
+        return parse_header(path, table.parquet.schema_arrow)
+
+
+def parse_header(path: Path, schema: pa.Schema) -> TableHeader:
+    """Make the header of a table from the Arrow schema of its file.
+
+    Raises
+    ------
+    TableError
+        Its metadata is not what it should be.
+    """
+    one, pandas, ours = (
+        _parse_json(path, schema, key) for key in (b"one_metadata", b"pandas", _KEY)
+    )
+    try:
+        namespace = uuid.UUID(ours["namespace"]) if ours else None
+    except (LookupError, ValueError, AttributeError) as error:
+        raise TableError(f"{path}: its namespace cannot be read ({error}); {CURE}") from error
+    return TableHeader(
+        path=path,
+        index=_list_strings(pandas.get("index_columns")),
+        one=one,
+        origins=_list_strings(one.get("origin")),
+        namespace=namespace,
+        generation=ours.get("generation"),
+    )
+
+
+def read_headers(folder: Path) -> dict[str, TableHeader]:
+    """Read the headers of the tables that a folder has, by their names.
+
+    Raises
+    ------
+    TableError
+        A table cannot be read.
+    TornPairError
+        The two are of different runs, so that their ids do not match.
+    """
+    headers = {}
+    for name in TABLES:
+        with contextlib.suppress(TableNotFoundError):
+            headers[name] = read_header(table_path(folder, name))
+    check_generations(headers.values())
+    return headers
+
+
+def check_generations(headers: Iterable[TableHeader]) -> None:
+    """Check that sessions and datasets are of one run, as otherwise their ids need not match.
+
+    Raises
+    ------
+    TornPairError
+        They are of two.
+    """
+    ours = {header.generation: header.path for header in headers if header.generation}
+    if len(ours) > 1:
+        paths = " and ".join(map(str, ours.values()))
+        raise TornPairError(
+            f"{paths} are of different runs, so their ids do not match; index the archive again"
+        )
+
+
+def _parse_json(path: Path, schema: pa.Schema, key: bytes) -> dict[str, Any]:
+    name = key.decode()
+    try:
+        parsed = json.loads((schema.metadata or {}).get(key, b"{}"))
+    except (ValueError, RecursionError) as error:
+        raise TableError(f"{path}: its metadata {name} is not JSON ({error}); {CURE}") from error
+    if not isinstance(parsed, dict):
+        raise TableError(f"{path}: its metadata {name} is {parsed!r}, not an object; {CURE}")
+    return parsed
+
+
+def _list_strings(value: Any) -> tuple[str, ...]:
+    """Return the texts among what JSON may hold in the place of one text or several."""
+    values = value if isinstance(value, list) else [value]
+    return tuple(item for item in values if isinstance(item, str) and item)
+
+
+def _describe_column(
+    name: str | None, pandas_type: str, numpy_type: str, metadata: dict[str, Any] | None
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "field_name": name,
+        "pandas_type": pandas_type,
+        "numpy_type": numpy_type,
+        "metadata": metadata,
+    }
+
+
+def _describe_field(field: pa.Field) -> dict[str, Any]:
+    dtype = field.type
+    if pa.types.is_dictionary(dtype):
+        categories = {"num_categories": len(QC_NAMES), "ordered": dtype.ordered}
+        return _describe_column(field.name, "categorical", "int8", categories)
+    if pa.types.is_string(dtype):
+        return _describe_column(field.name, "unicode", "object", None)
+    if pa.types.is_date(dtype):
+        return _describe_column(field.name, "date", "object", None)
+    # Nullable in pandas: a size may be unknown in tables that come from a database.
+    numpy = "UInt64" if field.name == "file_size" else str(dtype)
+    return _describe_column(field.name, str(dtype), numpy, None)

@@ -1,0 +1,79 @@
+"""The file by which ``One.save_cache`` and commits of ours know of each other."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from polars_alf.errors import ArchiveBusyError
+from polars_alf.tables.files import STATE_DIR
+
+_LOCK = ".ONE.lock"
+
+_OURS = "polars_alf"
+
+STALE_SECONDS = 60
+"""Age of a lock of ONE's that cannot be in use any more: it is held while two files are written."""
+
+_PAUSE_SECONDS = 0.05
+
+
+@contextlib.contextmanager
+def one_waits(folder: Path, seconds: float) -> Iterator[None]:
+    """Hold the file by which ``One.save_cache`` knows that another is writing.
+
+    Raises
+    ------
+    ArchiveBusyError
+        ONE is writing, and did not end within so many seconds.
+    """
+    path = folder / _LOCK
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            with path.open("x", encoding="utf-8") as file:
+                json.dump({"datetime": datetime.now(UTC).isoformat(), "by": _OURS}, file)
+            break
+        except FileExistsError:
+            pass
+        with contextlib.suppress(FileNotFoundError):
+            if _is_stale(path, folder / STATE_DIR):
+                path.unlink()
+                continue
+        if time.monotonic() > deadline:
+            raise ArchiveBusyError(
+                f"ONE is writing the tables of {folder}: {path} is there; run again when it has "
+                "ended, or remove that file if nothing is running"
+            )
+        time.sleep(_PAUSE_SECONDS)
+    try:
+        yield
+    finally:
+        # ONE may have removed it by itself. Where it stays, whoever comes next knows it for ours.
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _is_stale(path: Path, state: Path) -> bool:
+    """Tell whether who made a lock is gone. Only for who holds `locked_state`."""
+    with contextlib.suppress(ValueError, LookupError, TypeError):
+        # Who else made one of ours held the state as well, and does not hold it any more.
+        if json.loads(path.read_text(encoding="utf-8"))["by"] == _OURS:
+            return True
+    # By the clock of the file system, which need not be that of this machine.
+    with tempfile.TemporaryFile(dir=state) as now:
+        return os.fstat(now.fileno()).st_mtime - path.stat().st_mtime > STALE_SECONDS
+
+
+def is_one_writing(folder: Path) -> bool:
+    """Tell whether ONE, or a commit of ours, is writing tables. For readers."""
+    try:
+        return time.time() - (folder / _LOCK).stat().st_mtime < STALE_SECONDS
+    except OSError:
+        return False

@@ -1,0 +1,273 @@
+"""Parquet files from any hand, read so that damage is an error of ours and never a crash.
+
+Polars reads Parquet fastest, but there are damaged files that end its process: it asks for as much
+memory as a header says. So it gets what has a seal that holds, and Arrow's own reader, which takes
+damage better, reads all other files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import accumulate, groupby
+from pathlib import Path
+from typing import BinaryIO
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from polars.io.plugins import register_io_source
+
+from polars_alf.errors import TableError, TableNotFoundError
+from polars_alf.tables.checksums import CURE, Seal, check_columns, read_footer_size, read_seal
+
+MOST_FOOTER_BYTES = 1 << 24
+"""That of a table of 100 million datasets has a tenth of it."""
+
+_ROWS_PER_BATCH = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class TableFile:
+    """An open Parquet file of which only the footer was read.
+
+    Parameters
+    ----------
+    path
+        Where it was when it was opened.
+    file
+        What is read from here on, whatever is put in its place.
+    parquet
+        Arrow's reader of it.
+    seal
+        None where it has none: another program wrote it.
+    """
+
+    path: Path
+    file: BinaryIO
+    parquet: pq.ParquetFile
+    seal: Seal | None
+
+    @property
+    def groups(self) -> range:
+        """Positions of the row groups."""
+        return range(self.parquet.num_row_groups)
+
+    def check(self, groups: Sequence[int], columns: Sequence[str]) -> None:
+        """Check columns of row groups, if the table has a seal.
+
+        Raises
+        ------
+        TableError
+            One is damaged.
+        """
+        if self.seal is not None:
+            names = self.parquet.schema_arrow.names
+            positions = [position for position, name in enumerate(names) if name in columns]
+            with _explaining(self.path):
+                check_columns(self.file, self.path, self.seal, groups, positions)
+
+    def read(self) -> pa.Table:
+        """Read all of it.
+
+        Raises
+        ------
+        TableError
+            It is damaged.
+        """
+        self.check(self.groups, self.parquet.schema_arrow.names)
+        with _explaining(self.path):
+            table = self.parquet.read()
+            if self.seal is None:
+                table.validate(full=True)
+            return table
+
+
+@contextmanager
+def open_table(path: Path) -> Iterator[TableFile]:
+    """Open a Parquet file and read its footer.
+
+    Raises
+    ------
+    TableNotFoundError
+        There is no such file.
+    TableError
+        It is no Parquet file, cannot be read, or its footer is damaged.
+    """
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(path.open("rb"))
+        except FileNotFoundError as error:
+            raise TableNotFoundError(f"there is no table {path}; index an archive first") from error
+        except OSError as error:
+            raise TableError(f"{path} is no readable table: {error}; {CURE}") from error
+        with _explaining(path, "is no readable table"):
+            _check_footer_size(file)
+            parquet = pq.ParquetFile(file, page_checksum_verification=True)
+            table = TableFile(path, file, parquet, read_seal(file, path, parquet.metadata))
+        yield table
+
+
+def _check_footer_size(file: BinaryIO) -> None:
+    # Arrow makes several copies of it, and ends the process where there is no memory for one.
+    size = read_footer_size(file)
+    if size > MOST_FOOTER_BYTES:
+        raise ValueError(f"its footer has {size:,} bytes, and no table's has {MOST_FOOTER_BYTES:,}")
+    file.seek(0)
+
+
+@contextmanager
+def _explaining(path: Path, what: str = "is damaged") -> Iterator[None]:
+    try:
+        yield
+    except TableError:
+        raise
+    except _ANY_ERROR as error:
+        raise TableError(f"{path} {what}: {error}; {CURE}") from error
+
+
+# What readers of damaged files have been seen to raise is no short list.
+_ANY_ERROR = (Exception, pl.exceptions.PanicException)
+
+
+def scan_table(path: Path) -> pl.LazyFrame:
+    """Scan a Parquet file.
+
+    Returns
+    -------
+    polars.LazyFrame
+        Its columns as they are. Only the columns that a query needs are read and, where the table
+        has a seal, the row groups.
+
+    Raises
+    ------
+    TableNotFoundError, TableError
+        As of `open_table`. Damage among the rows is a `TableError` when they are read.
+    """
+    with open_table(path) as table:
+        schema = _find_schema(table)
+
+    def read(
+        columns: list[str] | None,
+        predicate: pl.Expr | None,
+        n_rows: int | None,
+        batch_size: int | None,
+    ) -> Iterator[pl.DataFrame]:
+        with open_table(path) as table:
+            if _find_schema(table) != schema:
+                raise TableError(f"{path} was replaced by another table; scan it again")
+            wanted = _name_columns(schema, columns, predicate)
+            if table.seal is None:
+                # Of all row groups: Arrow ends the process where a damaged footer is asked for
+                # its statistics.
+                frames = _read_foreign(table, wanted, n_rows)
+            else:
+                # The first rows of all are asked for, not of those that the predicate is true for.
+                groups = table.groups if n_rows else _choose_groups(table, schema, predicate)
+                frames = _read_sealed(table, groups, wanted, n_rows, batch_size, predicate)
+            for frame in frames:
+                found = frame if predicate is None or table.seal else frame.filter(predicate)
+                yield found if columns is None else found.select(columns)
+
+    return register_io_source(read, schema=schema, is_pure=True)
+
+
+def _find_schema(table: TableFile) -> pl.Schema:
+    if table.seal is not None:
+        return _scan_file(table).collect_schema()
+    with _explaining(table.path, "has types that no table has"):
+        return pl.DataFrame(table.parquet.schema_arrow.remove_metadata().empty_table()).schema
+
+
+def _scan_file(table: TableFile) -> pl.LazyFrame:
+    table.file.seek(0)
+    return pl.scan_parquet(table.file, glob=False, hive_partitioning=False)
+
+
+def _name_columns(
+    schema: pl.Schema, columns: Sequence[str] | None, predicate: pl.Expr | None
+) -> list[str]:
+    """Return the columns to read, in the order of the file."""
+    if columns is None:
+        return schema.names()
+    needed = {*columns, *(predicate.meta.root_names() if predicate is not None else ())}
+    # Without any column there would be no rows to count.
+    return [name for name in schema if name in needed] or schema.names()[:1]
+
+
+def _read_sealed(
+    table: TableFile,
+    groups: Sequence[int],
+    columns: Sequence[str],
+    n_rows: int | None,
+    batch_size: int | None,
+    predicate: pl.Expr | None,
+) -> Iterator[pl.DataFrame]:
+    table.check(groups, columns)
+    frame = _scan_file(table).select(columns)
+    if len(groups) < len(table.groups):
+        parts = [frame.slice(*rows) for rows in _list_rows(table, groups)]
+        frame = pl.concat(parts or [frame.head(0)])
+    if n_rows is not None:
+        frame = frame.head(n_rows)
+    if predicate is not None:
+        frame = frame.filter(predicate)
+    yield from frame.collect_batches(chunk_size=batch_size, maintain_order=True)
+
+
+def _read_foreign(
+    table: TableFile, columns: Sequence[str], n_rows: int | None
+) -> Iterator[pl.DataFrame]:
+    with _explaining(table.path):
+        for batch in table.parquet.iter_batches(_ROWS_PER_BATCH, columns=[*columns]):
+            # Texts that are not UTF-8, and codes of no category, would do harm later on.
+            batch.validate(full=True)
+            frame = pl.DataFrame(batch.replace_schema_metadata())
+            frame = frame if n_rows is None else frame.head(n_rows)
+            yield frame
+            if n_rows is not None:
+                n_rows -= len(frame)
+                if n_rows <= 0:
+                    return
+
+
+def _choose_groups(table: TableFile, schema: pl.Schema, predicate: pl.Expr | None) -> Sequence[int]:
+    """Return the row groups that may have rows for which a predicate is true."""
+    if predicate is None or len(table.groups) < 2:
+        return table.groups
+    try:
+        skips = predicate._skip_batch_predicate(schema)
+        if skips is None:
+            return table.groups
+        statistics = _read_statistics(table, schema, predicate.meta.root_names())
+        is_needless = statistics.select(skips.fill_null(value=False)).to_series()
+    except _ANY_ERROR:  # they only spare some reading
+        return table.groups
+    return [group for group, skipped in enumerate(is_needless) if not skipped]
+
+
+def _read_statistics(table: TableFile, schema: pl.Schema, columns: Sequence[str]) -> pl.DataFrame:
+    """Return ``len`` of row groups, and ``_min``, ``_max`` and ``_nc`` (nulls) of columns."""
+    metadata = table.parquet.metadata
+    groups = [metadata.row_group(group) for group in table.groups]
+    found = {"len": pl.Series([group.num_rows for group in groups], dtype=pl.UInt32)}
+    leaves = {metadata.schema.column(leaf).path: leaf for leaf in range(metadata.num_columns)}
+    for name in set(columns):
+        known = [group.column(leaves[name]).statistics for group in groups]
+        bounds = [(s.min, s.max) if s and s.has_min_max else (None, None) for s in known]
+        nulls = [s.null_count if s and s.has_null_count else None for s in known]
+        found[f"{name}_min"] = pl.Series([lowest for lowest, _ in bounds], dtype=schema[name])
+        found[f"{name}_max"] = pl.Series([highest for _, highest in bounds], dtype=schema[name])
+        found[f"{name}_nc"] = pl.Series(nulls, dtype=pl.UInt32)
+    return pl.DataFrame(found)
+
+
+def _list_rows(table: TableFile, groups: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield the first row and the number of rows of row groups, neighbours together."""
+    counts = [table.parquet.metadata.row_group(group).num_rows for group in table.groups]
+    starts = [0, *accumulate(counts)]
+    for _, run in groupby(enumerate(groups), lambda pair: pair[1] - pair[0]):
+        members = [group for _, group in run]
+        first, end = starts[members[0]], starts[members[-1] + 1]
+        yield first, end - first

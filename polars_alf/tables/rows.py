@@ -1,0 +1,154 @@
+"""Turn what a source found into rows of SESSIONS and DATASETS. Pure: frames in, frames out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import polars as pl
+
+from polars_alf.alf import grammar
+from polars_alf.alf.ids import expr_uuid3
+from polars_alf.schema import DATASETS, DIGEST_COLUMNS, SESSIONS, polars_schema
+
+ROWS_PER_GROUP = 131_072
+"""About how many rows are in memory at a time, and in one row group of a table."""
+
+
+def assemble_sessions(
+    directories: pl.LazyFrame, above: str, *, lab: str = "", namespace: UUID | None = None
+) -> pl.LazyFrame:
+    """Make the rows of sessions.
+
+    Parameters
+    ----------
+    directories
+        DIRECTORIES.
+    above
+        POSIX path of the root, whose components complete a session's where it lies inside them.
+    lab
+        Lab of the sessions that lie in no lab's folder.
+    namespace
+        What UUIDs are made in; None makes ids of paths.
+
+    Returns
+    -------
+    polars.LazyFrame
+        SESSIONS with three more columns: ``session``, the directory relative to the root, and
+        ``name``, which the ids are made from, and ``key``, which sorts in the order of ONE: by
+        id where ids are UUIDs, else by the components of the path.
+    """
+    path = pl.concat_str(pl.lit(f"{above}/"), "session").str.strip_suffix("/")
+    name = pl.concat_str(
+        "lab", "subject", "date", path.str.extract(r"([^/]+)$"), separator="/", ignore_nulls=True
+    )
+    return (
+        directories.filter(pl.col("directory") == pl.col("session"))
+        .select("session", parts=grammar.expr_session_parts(path))
+        .unnest("parts")
+        .with_columns(name=name)
+        .with_columns(
+            pl.col("lab").fill_null(lab),
+            id=expr_uuid3(pl.col("name"), namespace) if namespace else "name",
+            task_protocol=pl.lit(""),
+            projects=pl.lit(""),
+        )
+        .with_columns(key="id" if namespace else _expr_path_key(pl.col("session")))
+        .select(*SESSIONS.names, "session", "name", "key")
+        .sort("key")
+    )
+
+
+def assemble_datasets(
+    entries: pl.LazyFrame,
+    directories: pl.LazyFrame,
+    sessions: pl.LazyFrame,
+    *,
+    namespace: UUID | None = None,
+) -> pl.LazyFrame:
+    """Make the rows of datasets.
+
+    Parameters
+    ----------
+    entries, directories
+        ENTRIES with digests, and DIRECTORIES; names as strings.
+    sessions
+        What `assemble_sessions` made of the same directories.
+    namespace
+        As given there.
+
+    Returns
+    -------
+    polars.LazyFrame
+        ``session``, ``id``, ``rel_path``, and the columns of ``entries``: in the order of the
+        sessions, and of ONE within each (by id where ids are UUIDs, else by the components of the
+        path).
+    """
+    within = pl.col("directory").str.slice(pl.col("session").str.len_chars())
+    prefix = within.str.strip_prefix("/")
+    places = (
+        directories.join(sessions.with_row_index("rank"), on="session", how="inner")
+        .with_columns(prefix=pl.when(prefix == "").then(prefix).otherwise(prefix + "/"))
+        .select("directory", "session", "rank", "prefix", session_name="name")
+    )
+    datasets = entries.join(places, on="directory", how="inner").with_columns(
+        rel_path=pl.concat_str("prefix", pl.col("name"))
+    )
+    rel_path = pl.col("rel_path")
+    name = pl.concat_str("session_name", "rel_path", separator="/")
+    datasets = datasets.with_columns(id=expr_uuid3(name, namespace) if namespace else rel_path)
+    order = "id" if namespace else _expr_path_key(rel_path)
+    wanted = ("session", "id", "rel_path", "directory", "name", "file_size")
+    return datasets.sort("rank", order).select(*wanted, *DIGEST_COLUMNS.values())
+
+
+def complete_datasets(datasets: pl.LazyFrame, more: Sequence[str] = ()) -> pl.LazyFrame:
+    """Add the columns of DATASETS that are the same for every file on disk.
+
+    Parameters
+    ----------
+    datasets
+        With ``eid``, ``id``, ``rel_path``, ``file_size``, ``hash``.
+    more
+        Columns of it to keep beside those of DATASETS.
+
+    Returns
+    -------
+    polars.LazyFrame
+        DATASETS and more, order kept.
+    """
+    schema = polars_schema(DATASETS)
+    return datasets.with_columns(
+        exists=pl.lit(value=True), qc=pl.lit("NOT_SET", dtype=schema["qc"])
+    ).select(*schema.names(), *more)
+
+
+def drop_duplicate_sessions(sessions: pl.LazyFrame) -> tuple[pl.LazyFrame, pl.LazyFrame]:
+    """Keep one of the sessions that share an id.
+
+    Parameters
+    ----------
+    sessions
+        With ``id`` and ``session``.
+
+    Returns
+    -------
+    kept, dropped : polars.LazyFrame
+        Kept is the one with the fewest components above it, then the first by path: the copy in
+        ``backup/`` yields to the original. Order of the rows is kept. Dropped has one more
+        column, ``kept``: the session directory that took its place.
+    """
+    first = (
+        pl.col("session")
+        .sort_by(pl.col("session").str.count_matches("/"), "session")
+        .first()
+        .over("id")
+    )
+    marked = sessions.with_columns(kept=first)
+    is_kept = pl.col("kept") == pl.col("session")
+    return marked.filter(is_kept).drop("kept"), marked.filter(~is_kept)
+
+
+def _expr_path_key(path: pl.Expr) -> pl.Expr:
+    # NUL sorts before any other character, so that texts sort as their lists of components do.
+    return path.str.replace_all("/", "\0", literal=True)

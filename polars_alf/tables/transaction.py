@@ -1,0 +1,400 @@
+"""The commit of both tables as one generation.
+
+Both files are written and made durable in a hidden folder beside the tables. A journal then says
+that they are whole: from there on the generation counts, and whoever comes next finishes moving
+the files where a run was cut off between the two (`recover`). A run that is cut off before
+leaves the tables as they were.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import filelock
+import polars as pl
+import pyarrow as pa
+
+from polars_alf.arrow import to_arrow
+from polars_alf.errors import ArchiveBusyError, ArchivePermissionError, CommitError, TableError
+from polars_alf.parallel.executors import one_ahead
+from polars_alf.schema import TABLES
+from polars_alf.tables.checksums import sealed_writer
+from polars_alf.tables.contract import Origin, table_schema
+from polars_alf.tables.files import (
+    BESIDE,
+    RUN,
+    STATE_DIR,
+    namespace_path,
+    report_path,
+    sync_directory,
+    table_path,
+    write_durably,
+)
+from polars_alf.tables.one_lock import STALE_SECONDS, one_waits
+
+_JOURNAL = "commit.json"
+_NAME = re.compile(r"[a-z]+[\w.-]*")
+
+# Of columns whose values hardly repeat a dictionary is waste.
+_ALL_DIFFERENT = {"id", "file_size", "xxh3_128"}
+
+# A commit puts both tables in place within milliseconds.
+_PATIENCE = 10
+
+_PATIENCE_SECONDS = 0.05
+
+
+class Staging:
+    """Both tables of one generation, from their first row to their commit.
+
+    Parameters
+    ----------
+    folder
+        Folder of the tables, which exists.
+    path
+        Folder of the run, in the state of that folder. It stays until the commit.
+    origin
+        Where the tables come from.
+    with_index
+        Whether the ids are UUIDs.
+    """
+
+    def __init__(self, folder: Path, path: Path, origin: Origin, *, with_index: bool) -> None:
+        self.folder = folder
+        self.path = path
+        self.origin = origin
+        self._with_index = with_index
+        self._state = folder / STATE_DIR
+        self._files: list[str] = []
+
+    def write_table(
+        self,
+        name: str,
+        frames: Iterable[pl.DataFrame],
+        n_rows: int | None = None,
+        more: Sequence[str] = (),
+    ) -> int:
+        """Write a table.
+
+        Parameters
+        ----------
+        name
+            ``sessions`` or ``datasets``.
+        frames
+            Its rows in order, each frame one row group; the next one is made while one is written.
+        n_rows
+            How many they are in all; None where that shows only at their end.
+        more
+            Columns of strings beside those that ONE knows.
+
+        Returns
+        -------
+        int
+            How many they were.
+
+        Raises
+        ------
+        TableError
+            The number of rows is another one.
+        OSError
+            The disk is full, for one.
+        """
+        schema = table_schema(name, n_rows, self.origin, with_index=self._with_index, more=more)
+        path = table_path(self.path, name)
+        written = 0
+        with sealed_writer(
+            path,
+            schema,
+            use_dictionary=[c for c in schema.names if c not in _ALL_DIFFERENT],
+            compression="snappy",
+        ) as write:
+            for table in one_ahead(to_arrow(frame, schema) for frame in frames):
+                write(table)
+                written += len(table)
+        if n_rows is not None and written != n_rows:
+            raise TableError(f"{written} rows came for the table {name} instead of {n_rows}")
+        return written
+
+    def write_rows(self, name: str, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+        """Write a file of Arrow, such as ``issues``, that is committed with the tables."""
+        with self.open_rows(name, schema) as write:
+            for table in filter(len, tables):
+                write(pl.DataFrame(table))
+
+    @contextlib.contextmanager
+    def open_rows(self, name: str, schema: pa.Schema) -> Iterator[Callable[[pl.DataFrame], None]]:
+        """Yield a function that writes to such a file, while the tables are written."""
+        path = self.path / f"{name}.arrow"
+        self._files.append(path.name)
+        with path.open("wb") as file:
+            with pa.ipc.new_file(file, schema) as writer:
+                yield lambda frame: writer.write_table(to_arrow(frame, schema))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def write_report(self, report: Mapping[str, object]) -> None:
+        """Write what is to be said of the run later."""
+        text = json.dumps(report, indent=1)
+        path = self.path / report_path(self.folder).name
+        self._files.append(path.name)
+        write_durably(path, text)
+
+    def commit(self, *, keep: Mapping[str, str] | None = None, replace: Iterable[str] = ()) -> None:
+        """Make the tables visible, both of them; what was there before is replaced.
+
+        Parameters
+        ----------
+        keep
+            Folders of the run that move into the state, by their names there.
+        replace
+            Names in the state of what older generations left and this one does not have.
+
+        Raises
+        ------
+        CommitError
+            A table cannot be replaced. `recover` finishes the commit later.
+        """
+        write_durably(namespace_path(self.folder), f"{self.origin.namespace}\n")
+        sync_directory(self.path)
+        journal = {
+            "staging": self.path.name,
+            "files": self._files,
+            "folders": {**(keep or {})},
+            "removed": sorted({*replace} - {*self._files}),
+        }
+        try:
+            write_durably(self._state / _JOURNAL, json.dumps(journal))
+            recover(self.folder)
+        except KeyboardInterrupt:
+            recover(self.folder)
+            raise
+
+
+@contextlib.contextmanager
+def staged(folder: Path, origin: Origin, *, with_index: bool) -> Iterator[Staging]:
+    """Make a folder to stage tables in, and remove it with all that was not committed.
+
+    Parameters
+    ----------
+    folder, origin, with_index
+        As for `Staging`.
+    """
+    path = folder / STATE_DIR / f"run-{origin.generation}"
+    path.mkdir(parents=True)
+    try:
+        yield Staging(folder, path, origin, with_index=with_index)
+    finally:
+        # With the journal written, what is still here is the only copy of the new tables.
+        if not (folder / STATE_DIR / _JOURNAL).exists():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def discard_runs(folder: Path) -> None:
+    """Remove what interrupted runs have left. Only for who holds `locked_state`."""
+    for path in (folder / STATE_DIR).glob("run-*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def settle(folder: Path) -> None:
+    """Wait for a commit that is under way, or finish one that was cut off.
+
+    For readers. Where neither helps within half a second, as in a folder that is read-only, the
+    tables are left as they are.
+    """
+    for _ in range(_PATIENCE):
+        if not (folder / STATE_DIR / _JOURNAL).exists():
+            return
+        with (
+            contextlib.suppress(ArchiveBusyError, OSError),
+            locked_state(folder, patience=0),
+        ):
+            return
+        time.sleep(_PATIENCE_SECONDS)
+
+
+def recover(folder: Path, *, patience: float = STALE_SECONDS + 5) -> bool:
+    """Finish a commit that was cut off. Only for who holds `locked_state`.
+
+    Parameters
+    ----------
+    folder
+        Folder of the tables.
+    patience
+        Seconds to wait for ONE, should it be writing.
+
+    Returns
+    -------
+    bool
+        Whether there was one.
+
+    Raises
+    ------
+    CommitError
+        A file cannot be replaced. The journal stays, so that this can be called again.
+    ArchiveBusyError
+        ONE is writing. The same holds.
+    """
+    state = folder / STATE_DIR
+    journal = _read_journal(state / _JOURNAL)
+    if journal is None:
+        return False
+    staging = state / journal.staging
+    with one_waits(folder, patience):
+        _put_in_place(folder, staging, journal.files)
+        _remove_old(state, journal.removed)
+    for name, final in journal.folders.items():
+        with contextlib.suppress(OSError):
+            # Without it the next index takes longer, and has nothing to compare with.
+            (staging / name).rename(state / final)
+    sync_directory(state)
+    (state / _JOURNAL).unlink(missing_ok=True)
+    shutil.rmtree(staging, ignore_errors=True)
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Journal:
+    """A commit: names in a run's folder, and in the state."""
+
+    staging: str
+    files: tuple[str, ...]
+    folders: dict[str, str]
+    removed: tuple[str, ...]
+
+
+def _read_journal(path: Path) -> _Journal | None:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        journal = _Journal(
+            values["staging"],
+            tuple(values["files"]),
+            dict(values["folders"]),
+            tuple(values["removed"]),
+        )
+        # What it names is moved and removed: it has to be ours, whatever the file says.
+        if not RUN.fullmatch(journal.staging):
+            raise ValueError(f"{journal.staging!r} is no run's folder")
+        for name in (*journal.files, *journal.removed, *chain(*journal.folders.items())):
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is no name of a file of ours")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise CommitError(
+            f"the journal {path} of a commit that was cut off cannot be read ({error}); "
+            "remove it, and index again"
+        ) from error
+    return journal
+
+
+def _put_in_place(folder: Path, staging: Path, files: Sequence[str]) -> None:
+    # A session without datasets is less wrong than datasets without a session, should ONE read
+    # between the two.
+    finals = [table_path(folder, name) for name in TABLES]
+    finals += [folder / STATE_DIR / name for name in files]
+    final = folder
+    try:
+        # What is not there is in its place since before the commit was cut off. The error of a
+        # rename would not tell: a server that fails can say the same of a file that is there.
+        waiting = _list_waiting(staging)
+        for final in finals:
+            if final.name in waiting:
+                (staging / final.name).replace(final)
+    except OSError as error:
+        raise CommitError(
+            error.errno,
+            f"{final} cannot be replaced: {error.strerror}; see to its permissions and run "
+            f"again: the new tables wait in {staging}",
+        ) from error
+    sync_directory(folder)
+
+
+def _list_waiting(staging: Path) -> list[str]:
+    try:
+        return os.listdir(staging)
+    except FileNotFoundError:
+        if staging.exists():
+            raise
+        return []  # where the power failed, the journal may outlive it
+
+
+def _remove_old(state: Path, names: Sequence[str]) -> None:
+    for path in (state / name for name in names):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+            continue
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise CommitError(
+                error.errno,
+                f"{path} cannot be removed: {error.strerror}; see to its permissions and run again",
+            ) from error
+
+
+@contextlib.contextmanager
+def locked_state(folder: Path, *, patience: float = STALE_SECONDS + 5) -> Iterator[None]:
+    """Hold the state of a folder of tables against other runs; a commit cut off is finished.
+
+    Parameters
+    ----------
+    folder
+        Folder of the tables.
+    patience
+        Seconds to wait for ONE, should it be writing while a commit is finished.
+
+    Raises
+    ------
+    ArchiveBusyError
+        Another run holds it.
+    """
+    state = folder / STATE_DIR
+    lock = filelock.FileLock(state / "lock")
+    try:
+        state.mkdir(exist_ok=True)
+        _check_link(state)
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        raise ArchiveBusyError(
+            f"another run is writing the tables of {folder}; wait for its end, or give another "
+            "folder for the tables"
+        ) from None
+    except OSError as error:
+        raise ArchivePermissionError(
+            error.errno,
+            f"the folder {state}, beside the tables, cannot be used: {error.strerror}; see to its "
+            "permissions, or give another folder for the tables",
+        ) from error
+    try:
+        recover(folder, patience=patience)
+        for left in state.glob(f"*{BESIDE}"):  # by a run that was killed
+            with contextlib.suppress(OSError):
+                left.unlink()
+        yield
+    finally:
+        lock.release()
+
+
+def _check_link(state: Path) -> None:
+    """Check that no other user has put a link in the place of the state.
+
+    Raises
+    ------
+    PermissionError
+        One has: what we write and remove there could be what that user wants written and removed.
+    """
+    status = state.lstat()
+    is_link = os.name == "posix" and stat.S_ISLNK(status.st_mode)
+    if is_link and status.st_uid not in (0, os.geteuid()):
+        raise PermissionError(errno.EPERM, f"it is a link of another user, {status.st_uid}")

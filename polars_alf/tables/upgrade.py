@@ -1,0 +1,137 @@
+"""Tables of any age and hand, as expressions of today's columns. Pure.
+
+A column that is already as it should be stays itself, so that a filter on it still reaches the
+file's statistics; the others are computed from what is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import TypeAlias
+
+import polars as pl
+
+from polars_alf.alf.grammar import QC, QC_DTYPE
+from polars_alf.errors import ColumnsError, MissingIdsError, TableError
+from polars_alf.schema import INDEX, TABLES, polars_schema
+
+# Without these a row does not say what it is of; other columns may be unknown.
+_NEEDED = {"sessions": ["subject", "date", "number"], "datasets": ["rel_path"]}
+
+Columns: TypeAlias = "dict[str, tuple[pl.Expr, pl.DataType]]"
+
+
+def today_columns(
+    name: str, schema: Mapping[str, pl.DataType], index: Sequence[str] = ()
+) -> dict[str, pl.Expr]:
+    """Return the expressions that bring a table up to date.
+
+    Parameters
+    ----------
+    name
+        ``sessions`` or ``datasets``.
+    schema
+        Columns of the table as it is.
+    index
+        Columns that pandas noted as the index: the ids, where they have lost their names.
+
+    Returns
+    -------
+    dict of str to polars.Expr
+        The columns of SESSIONS or DATASETS in their order, ids as strings; then those that only
+        this table has, as they are. What the table does not know is null, but for ``qc``, which
+        is NOT_SET in tables that are older than it.
+
+    Raises
+    ------
+    MissingIdsError
+        No column has the ids.
+    ColumnsError
+        Another column is missing, without which the rows mean nothing.
+    TableError
+        A column has a type that cannot be read as what it should be.
+    """
+    found: Columns = {column: (pl.col(column), dtype) for column, dtype in schema.items()}
+    _name_ids(found, INDEX[name], index)
+    for column in INDEX[name]:
+        _join_halves(found, column)
+    if name == "sessions" and "projects" not in found and "project" in found:
+        found["projects"] = found.pop("project")
+    if name == "datasets":
+        found.pop("session_path", None)
+    _check_columns(found, name)
+    columns = {}
+    for column, dtype in polars_schema(TABLES[name]).items():
+        if column in found:
+            columns[column] = _convert(column, *found.pop(column), dtype)
+        else:
+            columns[column] = pl.lit("NOT_SET" if column == "qc" else None, dtype)
+    return columns | {column: expr for column, (expr, _) in found.items()}
+
+
+def _name_ids(found: Columns, ids: Sequence[str], index: Sequence[str]) -> None:
+    """Give the ids their names where pandas has written an index without any."""
+    if list(index) == [f"__index_level_{level}__" for level in range(len(ids))]:
+        for column, level in zip(ids, index, strict=True):
+            if column not in found and level in found:
+                found[column] = found.pop(level)
+
+
+def _join_halves(found: Columns, column: str) -> None:
+    """Make one column of strings of the two of integers that ONE 1 had for each UUID."""
+    names = [f"{column}_0", f"{column}_1"]
+    if column in found or not all(found.get(name, (0, 0))[1] == pl.Int64() for name in names):
+        return
+    words = []
+    for half, _ in (found.pop(name) for name in names):
+        bits = half.reinterpret(signed=False)
+        for shift in (0, 16, 32, 48):
+            word = (bits // (1 << shift) % (1 << 16)).cast(pl.UInt32)
+            words.append(pl.lit(_spell_words()).gather(word))
+    groups = (words[:2], words[2:3], words[3:4], words[4:5], words[5:])
+    text = pl.concat_str([pl.concat_str(group) for group in groups], separator="-")
+    found[column] = text, pl.String()
+
+
+@cache
+def _spell_words() -> pl.Series:
+    """Return how a UUID spells two bytes of a little-endian integer, by their value."""
+    return pl.Series([word.to_bytes(2, "little").hex() for word in range(1 << 16)])
+
+
+def _check_columns(found: Columns, name: str) -> None:
+    missing = [column for column in INDEX[name] if column not in found]
+    if missing:
+        raise MissingIdsError(f"none of its columns holds the ids {', '.join(missing)}")
+    missing = [column for column in _NEEDED[name] if column not in found]
+    if missing:
+        raise ColumnsError(f"it has no column {', '.join(missing)}")
+
+
+def _convert(column: str, expr: pl.Expr, found: pl.DataType, wanted: pl.DataType) -> pl.Expr:
+    """Return a column in the type that it should have."""
+    is_text = isinstance(found, pl.String | pl.Categorical | pl.Enum)
+    if found == wanted:
+        return expr
+    if isinstance(found, pl.Null):
+        converted = expr.cast(wanted)
+    elif column == "qc" and is_text:
+        converted = expr.cast(pl.String).str.to_uppercase().cast(QC_DTYPE)
+    elif column == "qc" and found.is_integer():
+        names = [outcome.name for outcome in QC]
+        converted = expr.replace_strict([*QC], names, return_dtype=QC_DTYPE)
+    elif wanted == pl.String and is_text:
+        converted = expr.cast(pl.String)
+    elif wanted == pl.Date and isinstance(found, pl.String):
+        converted = expr.str.to_date("%Y-%m-%d")
+    elif wanted == pl.Date and isinstance(found, pl.Datetime):
+        converted = expr.dt.date()
+    elif wanted.is_integer() and found.is_float():
+        # pandas has no other way to say that some are missing.
+        converted = expr.fill_nan(None).cast(wanted)
+    elif (wanted.is_integer() or wanted == pl.Boolean) and found.is_integer():
+        converted = expr.cast(wanted)
+    else:
+        raise TableError(f"its column {column} is {found}, not {wanted}")
+    return converted.alias(column)

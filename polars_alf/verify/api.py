@@ -1,0 +1,296 @@
+"""Verify an archive: place its sessions, walk it, compare, read what is to be digested."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pathspec
+import polars as pl
+
+from polars_alf.alf.layout import count_places
+from polars_alf.alf.paths import check_folder, check_root, temporary_folder
+from polars_alf.errors import ForeignTablesError, OptionError, TableError
+from polars_alf.parallel.executors import Executor, check_executor, count_workers
+from polars_alf.parallel.progress import Monitor, Progress
+from polars_alf.query.columns import expr_is_unsafe
+from polars_alf.query.scan import choose_header, scan_pair
+from polars_alf.tables.contract import TableHeader, read_headers
+from polars_alf.tables.files import own_files
+from polars_alf.verify.compare import (
+    Disk,
+    FindingKind,
+    find_changed,
+    find_missing,
+    find_new,
+    find_unsafe,
+    join_findings,
+    list_unreadable,
+)
+from polars_alf.verify.listing import Listing, digest_files, list_shards
+from polars_alf.verify.locate import expect_paths, place_sessions, sample_rows
+from polars_alf.walk.options import Options, is_excluded, parse_exclude
+from polars_alf.walk.shards import plan_shards
+from polars_alf.walk.walker import Walker
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """How an archive compares with its tables.
+
+    Parameters
+    ----------
+    root
+        The archive, links resolved.
+    findings
+        FINDINGS: nothing where all is as the tables say.
+    n_datasets
+        Datasets of the tables that should be in the archive.
+    n_checked
+        Those that were looked for: all of them, or the sample.
+    n_digested
+        Those that were read for their MD5.
+    n_without_hash
+        Those that were to be read, but of which the tables have no MD5 to compare with.
+    seconds
+        How long it took.
+    """
+
+    root: Path
+    findings: pl.DataFrame
+    n_datasets: int
+    n_checked: int
+    n_digested: int
+    n_without_hash: int
+    seconds: float
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of findings by kind; all kinds, also where there are none."""
+        found = dict(self.findings.group_by("kind").len().rows())
+        return {str(kind): found.get(kind, 0) for kind in FindingKind}
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the figures in values that JSON has."""
+        return {
+            "root": str(self.root),
+            "counts": self.counts,
+            "n_datasets": self.n_datasets,
+            "n_checked": self.n_checked,
+            "n_digested": self.n_digested,
+            "n_without_hash": self.n_without_hash,
+            "seconds": self.seconds,
+        }
+
+
+def verify_archive(
+    root: str | os.PathLike[str],
+    tables_dir: str | os.PathLike[str] | None = None,
+    *,
+    digest: bool = False,
+    sample: float | None = None,
+    seed: int = 0,
+    follow_links: bool = False,
+    exclude: str | Sequence[str] = (),
+    n_jobs: int | None = None,
+    executor: Executor | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Verification:
+    """Compare an archive with its tables. Changes nothing.
+
+    The archive is walked as an index walks it, and only what the walk meets is read: a path of
+    the tables is never opened.
+
+    Parameters
+    ----------
+    root
+        The archive, or a lab, a Subjects folder, a subject, a date or a session of it.
+    tables_dir
+        Folder of the tables; by default the root.
+    digest
+        Whether to read files, and to compare their MD5 with that of the tables.
+    sample
+        Share of the datasets to look at, from 0 (excluded) to 1, chosen at random; only their
+        sessions are walked, and what is new is not looked for. None looks at all.
+    seed
+        Chooses the sample: the same one for the same tables. Ignored without `sample`.
+    follow_links, exclude
+        As given to `index_archive`: what was left out there is neither missing nor new.
+    n_jobs, executor, progress
+        As for `index_archive`.
+
+    Returns
+    -------
+    Verification
+        What was found, and how much was looked at.
+
+    Raises
+    ------
+    ArchiveNotFoundError, ArchiveNotADirectoryError, ArchivePermissionError
+        About the root or the folder of the tables.
+    TableError
+        A table is missing or cannot be read.
+    ForeignTablesError
+        The tables are of several archives, of which the root is only one.
+    OptionError
+        An option makes no sense.
+    ScanError
+        The archive went away, or a worker was killed.
+    """
+    start = time.perf_counter()
+    root = check_root(root)
+    folder = root if tables_dir is None else check_folder(tables_dir, to_write=False)
+    options = Options(follow_links, parse_exclude(exclude), own_files(folder, root))
+    check_executor(executor)
+    n_jobs = count_workers(n_jobs)
+    _check_sample(sample)
+    sessions, datasets, header = _read_tables(root, folder)
+    n_datasets = len(datasets)
+    if sample is not None:
+        datasets = sample_rows(datasets, sample, seed)
+    is_unsafe = datasets.select(expr_is_unsafe(pl.col("rel_path"))).to_series()
+    unsafe, wanted = datasets.filter(is_unsafe), datasets.filter(~is_unsafe)
+    walker = Walker(str(root), options)
+    with (
+        temporary_folder() as temporary,
+        Monitor(progress, walker.counter) as monitor,
+    ):
+        units = walker.survey()
+        if sample is not None:
+            units = _choose_units(root, units, sessions, wanted)
+        listing = list_shards(
+            walker,
+            plan_shards(units),
+            temporary,
+            monitor,
+            executor=executor,
+            n_jobs=n_jobs,
+        )
+        disk = _place(root, listing, sessions, header)
+        spec = pathspec.GitIgnoreSpec.from_lines(options.exclude)
+        missing = find_missing(
+            disk,
+            sessions if sample is None else sessions.clear(),
+            wanted,
+            lambda path: bool(options.exclude) and is_excluded(spec, path),
+        )
+        sizes, to_read, n_without_hash = find_changed(disk, wanted)
+        found = [find_unsafe(unsafe), missing, sizes, list_unreadable(disk, missing)]
+        if sample is None:
+            found.append(find_new(disk, wanted))
+        n_digested = 0
+        if digest:
+            digests = digest_files(
+                root,
+                to_read.select("path", "file_size").unique("path", maintain_order=True),
+                temporary,
+                monitor,
+                executor=executor,
+                n_jobs=n_jobs,
+            )
+            found.append(_compare_digests(to_read, digests))
+            n_digested = digests["disk_hash"].count()
+    return Verification(
+        root=root,
+        findings=join_findings(found),
+        n_datasets=n_datasets,
+        n_checked=len(datasets),
+        n_digested=n_digested,
+        n_without_hash=n_without_hash if digest else 0,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _check_sample(sample: float | None) -> None:
+    if sample is not None and not (math.isfinite(sample) and 0 < sample <= 1):
+        raise OptionError(f"a sample of {sample} is no share; give more than 0, and 1 at most")
+
+
+def _read_tables(root: Path, folder: Path) -> tuple[pl.DataFrame, pl.DataFrame, TableHeader]:
+    """Return the rows that should be below the root, and the header of the datasets.
+
+    Raises
+    ------
+    TableError
+        A table cannot be read.
+    ForeignTablesError
+        They are of other archives as well.
+    """
+    lazy_sessions, lazy_datasets = scan_pair(folder)
+    headers = read_headers(folder)
+    header = choose_header(folder, headers, "datasets")
+    columns = ["eid", "id", "rel_path", "file_size", "hash", "exists"]
+    try:
+        sessions, datasets = pl.collect_all([lazy_sessions, lazy_datasets.select(columns)])
+    except pl.exceptions.PolarsError as error:
+        raise TableError(f"the tables in {folder} cannot be read: {error}") from error
+    origins = [Path(origin) for header in headers.values() for origin in header.origins]
+    if any(origin.is_relative_to(root) for origin in origins):
+        foreign = [origin for origin in origins if not origin.is_relative_to(root)]
+        if foreign:
+            raise ForeignTablesError(
+                f"the tables in {folder} are of {foreign[0]} too, so that it cannot be told what "
+                f"should be in {root}; give tables of that alone"
+            )
+        return sessions, datasets, header
+    above = [origin for origin in origins if root.is_relative_to(origin)]
+    if above:
+        # Only what would lie below the root.
+        steps = "/".join(root.relative_to(above[0]).parts)
+        expected = expect_paths(sessions, above[0].parts, ())
+        inside = [
+            eid
+            for eid, paths in expected.items()
+            if any(path == steps or path.startswith(f"{steps}/") for path in paths)
+        ]
+        sessions = sessions.filter(pl.col("id").is_in(inside))
+        datasets = datasets.filter(pl.col("eid").is_in(inside))
+    return sessions, datasets, header
+
+
+def _choose_units(
+    root: Path, units: Sequence[str], sessions: pl.DataFrame, datasets: pl.DataFrame
+) -> list[str]:
+    """Return the dates, or sessions, that the datasets could lie in."""
+    wanted = set(
+        sessions.filter(pl.col("id").is_in(datasets["eid"].implode()))
+        .select("subject", pl.col("date").cast(pl.String))
+        .rows()
+    )
+    chosen = []
+    for unit in units:
+        parts = (root / unit).parts
+        # A unit is a date, or, where the root is a date or a session, a session.
+        if parts[-2:] in wanted or parts[-3:-1] in wanted:
+            chosen.append(unit)
+    return chosen
+
+
+def _place(root: Path, listing: Listing, sessions: pl.DataFrame, header: TableHeader) -> Disk:
+    """Say which sessions of the tables the walk has met, and where the others should be."""
+    placed = place_sessions(listing.directories, root.as_posix(), sessions, header.namespace)
+    subjects = {tuple((root / session).parts[:-2]) for session in placed["session"]}
+    bases = {
+        base.relative_to(root).as_posix()
+        for base in (Path(*place.base) for place in count_places(subjects))
+        if base.is_relative_to(root) and base != root
+    }
+    gone = sessions.join(placed, left_on="id", right_on="eid", how="anti")
+    return Disk(listing, placed, expect_paths(gone, root.parts, bases))
+
+
+def _compare_digests(wanted: pl.DataFrame, digests: pl.DataFrame) -> pl.DataFrame:
+    """Return findings of contents that are not what they were, or cannot be read."""
+    both = wanted.join(digests, on="path")
+    changed = pl.col("disk_hash") != pl.col("table_hash")
+    return both.filter(changed | pl.col("disk_hash").is_null()).with_columns(
+        kind=pl.when(pl.col("disk_hash").is_null())
+        .then(pl.lit(FindingKind.UNREADABLE.value))
+        .otherwise(pl.lit(FindingKind.DIGEST_CHANGED.value)),
+        table=pl.lit("datasets"),
+        message=pl.coalesce("message", pl.lit("its content is not what it was")),
+    )

@@ -1,0 +1,139 @@
+"""Where the sessions of tables are in an archive, or should be. Pure."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from math import ceil
+from uuid import UUID
+
+import polars as pl
+
+from polars_alf.alf.ids import expr_uuid3
+from polars_alf.alf.paths import join
+from polars_alf.tables.rows import assemble_sessions, drop_duplicate_sessions
+
+_KEYS = ["subject", "date", "number"]
+
+
+def place_sessions(
+    directories: pl.DataFrame, above: str, sessions: pl.DataFrame, namespace: UUID | None
+) -> pl.DataFrame:
+    """Find the sessions of an archive in a table.
+
+    Parameters
+    ----------
+    directories
+        DIRECTORIES.
+    above
+        POSIX path of the root.
+    sessions
+        SESSIONS.
+    namespace
+        What their ids were made in, if that is known.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``session``, the folder; ``eid``, null where the table does not have it; and
+        ``is_copy``, whether another folder is the one that the table means. By the id where it
+        follows from the path; else by subject, date and number, and the lab as far as both know
+        one.
+    """
+    found = (
+        assemble_sessions(directories.lazy(), above)
+        .select("session", "name", "lab", *_KEYS)
+        .with_columns(key=expr_uuid3(pl.col("name"), namespace) if namespace else "name")
+        .collect()
+    )
+    ids = sessions.select(eid="id").unique()
+    by_id = pl.concat(
+        [
+            found.join(ids, left_on=key, right_on="eid", coalesce=False).select("session", "eid")
+            for key in ("key", "name")
+        ]
+    ).unique("session", keep="first")
+    rows = sessions.select("lab", *_KEYS, eid="id").join(by_id, on="eid", how="anti")
+    lab, lab_found = pl.col("lab_right").fill_null(""), pl.col("lab").fill_null("")
+    by_parts = (
+        found.join(by_id, on="session", how="anti")
+        .join(rows, on=_KEYS)
+        .filter((lab == lab_found) | (lab == "") | (lab_found == ""))
+        .sort("session", lab != lab_found, "eid")
+        .unique("session", keep="first", maintain_order=True)
+        .select("session", "eid")
+    )
+    by_parts, _ = _drop_copies(by_parts)
+    by_id, copies = _drop_copies(by_id)
+    placed = pl.concat([by_id, by_parts]).with_columns(is_copy=pl.lit(value=False))
+    copies = copies.select("session", "eid", is_copy=pl.lit(value=True))
+    return (
+        found.select("session")
+        .join(pl.concat([placed, copies]), on="session", how="left")
+        .with_columns(pl.col("is_copy").fill_null(value=False))
+    )
+
+
+def _drop_copies(placed: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    kept, dropped = pl.collect_all(drop_duplicate_sessions(placed.lazy().rename({"eid": "id"})))
+    columns = {"id": "eid"}
+    return kept.rename(columns), dropped.drop("kept").rename(columns)
+
+
+def expect_paths(
+    sessions: pl.DataFrame, above: Sequence[str], bases: Iterable[str]
+) -> dict[str, list[str]]:
+    """Return where sessions could be, relative to the root, the likeliest place first.
+
+    Parameters
+    ----------
+    sessions
+        SESSIONS.
+    above
+        Components of the path of the root. It may lie inside a lab, a subject or a date.
+    bases
+        Folders below the root from which the paths of sessions start.
+
+    Returns
+    -------
+    dict of str to list of str
+        By id of the session. None are left of a session that cannot be below the root.
+    """
+    bases = sorted({"", *bases})
+    rows = sessions.select("id", "lab", "subject", pl.col("date").cast(pl.String), "number").rows()
+    return {
+        row[0]: list(dict.fromkeys(_guess(above, bases, *row[1:])))
+        for row in rows
+        if None not in row[2:]
+    }
+
+
+def _guess(
+    above: Sequence[str],
+    bases: Sequence[str],
+    lab: str | None,
+    subject: str,
+    date: str,
+    number: int,
+) -> Iterator[str]:
+    for name in (f"{number:03}", str(number)):
+        plain = (subject, date, name)
+        for tail in [(lab, "Subjects", *plain), plain] if lab else [plain]:
+            for depth in range(min(len(tail), len(above)), 0, -1):
+                if tuple(above[-depth:]) == tail[:depth]:
+                    yield "/".join(tail[depth:])
+            for base in bases:
+                yield join(base, "/".join(tail))
+
+
+def sample_rows(datasets: pl.DataFrame, share: float, seed: int) -> pl.DataFrame:
+    """Take a share of datasets at random, the same ones for the same seed and the same rows.
+
+    Parameters
+    ----------
+    share
+        From 0, excluded, to 1. At least one row is taken where there are any.
+    """
+    ordered = datasets.sort("eid", "id", "rel_path")
+    chosen = random.Random(seed).sample(range(len(ordered)), ceil(len(ordered) * share))
+    return ordered[sorted(chosen)]

@@ -1,0 +1,1 @@
+"""The directories of an archive as Arrow record batches, listed in parallel."""

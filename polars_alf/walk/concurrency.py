@@ -1,0 +1,170 @@
+"""How many calls to the storage to have under way, from how the last ones went."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
+
+WINDOW_SECONDS = 0.02
+"""Least time that one measurement spans: tens of slow calls, or a thousand fast ones."""
+
+MOST_THREADS = 128
+"""Threads beyond which they cost more than they bring, and a server may take offence."""
+
+DESCRIPTORS_PER_THREAD = 4
+"""A directory under way has two, and as much again may wait for its last files."""
+
+CALLS_PER_DIRECTORY = 2
+"""One to open it and one to read it, as a server sees it, beside one for each dataset."""
+
+IDLE = 0.4
+"""Share of the time that the processor is at work below which more calls go under way."""
+
+CROWDED = 0.95
+"""Share above which fewer do: threads would only wait for each other."""
+
+FASTEST_GROWTH = 16
+"""Most that the number is multiplied by at once."""
+
+LEAST_GAIN = 1.2
+"""What the rate must be multiplied by for a larger number to be kept."""
+
+WINDOWS_OF_TRIAL = 5
+"""How often to look for that gain: directories differ, and so do the calls that they need."""
+
+WINDOWS_WITHOUT_GROWTH = 20
+"""How long to stay with a number that more did not improve on."""
+
+
+class Pace:
+    """A number of threads that follows the storage, or one that is fixed.
+
+    The aim is that the processor always has something to do: with fewer calls under way it waits
+    for the storage, with more the threads wait for the processor. A larger number is kept only
+    if more gets done.
+
+    Parameters
+    ----------
+    threads
+        A number to keep to; None starts with 1 and follows the storage.
+
+    Attributes
+    ----------
+    size : int
+        The number of threads now; 1 is a plain loop.
+    """
+
+    def __init__(self, threads: int | None = None) -> None:
+        self.size = min(threads or 1, _most_threads())
+        self._is_fixed = threads is not None
+        self._trial: tuple[int, float, int] | None = None
+        self._rest = 0
+
+    def note(self, busy: float, rate: float) -> None:
+        """Learn from a time in which there was work for all threads.
+
+        Parameters
+        ----------
+        busy
+            Share of the time that the processor was at work.
+        rate
+            Calls per second.
+        """
+        if self._is_fixed:
+            return
+        self._rest = max(self._rest - 1, 0)
+        if self._trial:
+            size, enough, left = self._trial
+            if rate >= enough:
+                self._trial = None
+            elif left:
+                self._trial = size, enough, left - 1
+                return
+            else:
+                self.size, self._rest, self._trial = size, WINDOWS_WITHOUT_GROWTH, None
+                return
+        if busy > CROWDED:
+            self.size = max(self.size // 2, 1)
+        elif busy < IDLE and not self._rest:
+            self._trial = self.size, LEAST_GAIN * rate, WINDOWS_OF_TRIAL
+            growth = min(CROWDED / max(busy, 0.01), FASTEST_GROWTH)
+            self.size = min(int(self.size * growth), _most_threads())
+
+
+class _Paces(threading.local):
+    """What each thread that walks has learned, by archive."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, Pace] = {}
+
+
+_paces = _Paces()
+
+
+def find_pace(root: str) -> Pace:
+    """Return the pace that this thread has found for an archive, for it to go on from there."""
+    return _paces.known.setdefault(root, Pace())
+
+
+class Meter:
+    """Measure times, and how much of them the processor was at work.
+
+    Attributes
+    ----------
+    n_calls : int
+        Calls since the last reading.
+    """
+
+    def __init__(self) -> None:
+        self._restart()
+
+    def _restart(self) -> None:
+        self._start = time.perf_counter()
+        # Of the whole process: a thread that waits for Python's lock does not wait for storage.
+        self._work = time.process_time() + read_delay()
+        self.n_calls = 0
+
+    def count(self, n_calls: int) -> bool:
+        """Add to the calls since the last reading; tell whether it is time for one."""
+        self.n_calls += n_calls
+        return time.perf_counter() - self._start >= WINDOW_SECONDS
+
+    def read(self) -> tuple[float, float]:
+        """Return the share of the time that the processor was at work, and calls per second."""
+        start, work, n_calls = self._start, self._work, self.n_calls
+        self._restart()
+        seconds = self._start - start
+        return (self._work - work) / seconds, n_calls / seconds
+
+
+def read_delay() -> float:
+    """Return the seconds that this thread waited for a processor; 0 where the system is silent.
+
+    Other processes may take the processor away. That is nothing that threads would help against.
+    """
+    try:
+        descriptor = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+    except OSError:
+        return 0.0
+    try:
+        return int(os.read(descriptor, 64).split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
+    finally:
+        os.close(descriptor)
+
+
+def _most_threads() -> int:
+    if resource is None:
+        return MOST_THREADS
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return MOST_THREADS
+    return max(min(MOST_THREADS, limit // 2 // DESCRIPTORS_PER_THREAD), 1)

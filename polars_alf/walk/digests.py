@@ -1,0 +1,135 @@
+"""Digests of the contents of files."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal, TypeAlias, get_args
+
+import xxhash
+
+from polars_alf.errors import (
+    OptionError,
+)
+from polars_alf.parallel.executors import wait_for
+
+
+def check_digests(
+    digest: Algorithm | Sequence[Algorithm], *, hash_files: bool = False
+) -> tuple[Algorithm, ...]:
+    """Return the digests to compute, each once.
+
+    Raises
+    ------
+    OptionError
+        There is none of that name.
+    """
+    given = {digest} if isinstance(digest, str) else {*digest}
+    if unknown := given - {*ALGORITHMS}:
+        raise OptionError(
+            f"there is no digest {min(map(str, unknown))!r}; give one of {', '.join(ALGORITHMS)}"
+        )
+    return tuple(name for name in ALGORITHMS if name in given or (hash_files and name == "md5"))
+
+
+Algorithm = Literal["md5", "xxh3_128"]
+
+ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
+
+Outcome: TypeAlias = "list[str] | OSError"
+"""The digests of a file, or why it cannot be read."""
+
+_CHUNK = 1 << 20
+
+# A file that became a FIFO since it was listed must not block the run.
+_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+_NEW: dict[Algorithm, Callable[[], Any]] = {
+    "md5": lambda: hashlib.md5(usedforsecurity=False),
+    "xxh3_128": xxhash.xxh3_128,
+}
+
+
+def digest_file(
+    path: str, algorithms: Sequence[Algorithm], on_bytes: Callable[[int], None] = lambda _: None
+) -> list[str]:
+    """Return digests of a file's content, which is read once.
+
+    Parameters
+    ----------
+    path
+        The file, read in pieces of 1 MiB.
+    algorithms
+        Of ``md5``, as `one.alf.cache` stores it, and ``xxh3_128``.
+    on_bytes
+        Called with the size of each piece, in bytes.
+
+    Returns
+    -------
+    list of str
+        32 hexadecimal digits for each algorithm.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read, or is none: a FIFO, say, or a device without an end.
+    """
+    digests = [_NEW[algorithm]() for algorithm in algorithms]
+    buffer = bytearray(_CHUNK)
+    view = memoryview(buffer)
+    descriptor = os.open(path, _FLAGS)
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no file any more", path)
+        while n_bytes := file.readinto(buffer):
+            for digest in digests:
+                digest.update(view[:n_bytes])
+            on_bytes(n_bytes)
+    return [digest.hexdigest() for digest in digests]
+
+
+def digest_files(
+    paths: Sequence[str],
+    algorithms: Sequence[Algorithm],
+    on_bytes: Callable[[int], None],
+    *,
+    threads: int = 1,
+) -> list[Outcome]:
+    """Return the digests of files, in their order; the first ones are read first.
+
+    Parameters
+    ----------
+    paths, algorithms, on_bytes
+        As for `digest_file`; `on_bytes` is called by one thread at a time.
+    threads
+        How many files to read at a time.
+    """
+    lock = threading.Lock()
+    is_stopped = threading.Event()
+
+    def count(n_bytes: int) -> None:
+        if is_stopped.is_set():
+            raise InterruptedError
+        with lock:
+            on_bytes(n_bytes)
+
+    def digest(path: str) -> Outcome:
+        try:
+            return digest_file(path, algorithms, count)
+        except OSError as error:
+            return error
+
+    if threads == 1:
+        return [*map(digest, paths)]
+    pool = ThreadPoolExecutor(threads)
+    try:
+        return [wait_for(future) for future in [pool.submit(digest, path) for path in paths]]
+    finally:
+        # After an interrupt, files that are being read end with their next piece.
+        is_stopped.set()
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,259 @@
+"""List one directory with `os.scandir`: what is taken, passed over, and reported.
+
+A `Lister` adds what it finds to a `Listing`. Several threads may list at once, each into a
+listing of its own; only the codes of names are common to all.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterable
+from itertools import accumulate
+from pathlib import Path
+
+import pathspec
+
+from polars_alf.alf.paths import BENCH_FOLDER, join
+from polars_alf.errors import ScanError
+from polars_alf.schema import IssueKind
+from polars_alf.walk.batches import (
+    _INVALID,
+    _NOT_A_DATASET,
+    Known,
+    Listing,
+    Names,
+    read_stamp,
+)
+from polars_alf.walk.options import Options
+
+LIST_BY_DESCRIPTOR = os.scandir in os.supports_fd
+"""Whether `os.scandir` takes a directory descriptor, which spares the kernel the long path of
+every file on `stat` (Linux and macOS do, Windows does not)."""
+
+_OPEN_DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
+
+
+class Lister:
+    """List directories of one archive.
+
+    Parameters
+    ----------
+    root
+        Absolute path of the archive, links resolved.
+    options
+        What to look at.
+    is_session
+        Tells from a path relative to the root whether it is that of a session.
+    known
+        Listings that need not be read again where the directory has the stamp that it had.
+
+    Attributes
+    ----------
+    names : Names
+        What new listings refer to.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        options: Options,
+        is_session: Callable[[str], bool],
+        known: Known | None = None,
+    ) -> None:
+        self.root = root
+        self._known = known
+        self.names = Names()
+        self._is_session = is_session
+        self._follow_links = options.follow_links
+        self._ignored = options.ignored
+        self._excluded = (
+            pathspec.GitIgnoreSpec.from_lines(options.exclude) if options.exclude else None
+        )
+        self._prefix = root if root.endswith(os.sep) else root + os.sep
+
+    def list(self, directory: str, session: str | None, into: Listing) -> None:
+        """List a directory.
+
+        Parameters
+        ----------
+        directory
+            Path relative to the root, "" for the root itself.
+        session
+            Path of the session that it lies in, or is; None outside of every session.
+        into
+            What to add to. If listing stops with an error, what was read before is kept.
+        """
+        if self._known is not None and self.recall(directory, into):
+            return
+        try:
+            target = self.open(directory, into)
+            try:
+                with os.scandir(target) as entries:
+                    self.take(entries, directory, session, into)
+            finally:
+                close(target)
+        except OSError as error:
+            self.report_stop(directory, error, into)
+
+    def recall(self, directory: str, into: Listing) -> bool:
+        """Add what is known of a directory, and return whether that is all there is.
+
+        Parameters
+        ----------
+        directory, into
+            As for `list`.
+        """
+        if self._known is None or directory not in self._known:
+            return False
+        stamp = read_stamp(self._prefix + directory if directory else self.root)
+        if stamp is None or not self._known.fill(directory, stamp, into):
+            return False
+        into.stamp = stamp
+        return True
+
+    def open(self, directory: str, into: Listing) -> int | str:
+        """Return what `os.scandir` takes, to be given to `close` when no entry is used any more."""
+        path = self._prefix + directory if directory else self.root
+        target = os.open(path, _OPEN_DIRECTORY) if LIST_BY_DESCRIPTOR else path
+        into.stamp = read_stamp(target)
+        return target
+
+    def take(
+        self,
+        entries: Iterable[os.DirEntry[str]],
+        directory: str,
+        session: str | None,
+        into: Listing,
+    ) -> None:
+        """Add what a directory's entries are, or some of them; parameters as for `list`."""
+        # This loop runs once for every file of the archive: names of its own for what it needs,
+        # one stat for a dataset and none for anything else.
+        names, verdicts = into.names, into.names.verdicts
+        codes, sizes = into.name_codes.append, into.sizes.append
+        times, inodes = into.times.append, into.inodes.append
+        is_regular = stat.S_ISREG
+        plain = session is not None and self._excluded is None and directory not in self._ignored
+        for entry in entries:
+            name = entry.name
+            verdict = verdicts.get(name)
+            if verdict is None:
+                verdict = names.judge(name)
+            try:
+                if plain and verdict >= 0:
+                    status = entry.stat()
+                    if is_regular(status.st_mode):
+                        times(status.st_mtime_ns)
+                        inodes(status.st_ino)
+                        sizes(status.st_size)
+                        codes(verdict)
+                        continue
+                elif plain and verdict == _NOT_A_DATASET:
+                    if entry.is_dir(follow_symlinks=False):
+                        into.subdirectories.append(name)
+                        continue
+                    if entry.is_file(follow_symlinks=False):
+                        into.n_others += 1
+                        continue
+                self._take_odd(entry, directory, session, verdict, into)
+            except OverflowError:
+                into.mend()
+                into.add(verdict, status)
+            except OSError as error:
+                _report_entry(entry, directory, error, into)
+
+    def _take_odd(
+        self,
+        entry: os.DirEntry[str],
+        directory: str,
+        session: str | None,
+        verdict: int,
+        into: Listing,
+    ) -> None:
+        """Take an entry that is not simply a dataset."""
+        name = entry.name
+        if name in self._ignored.get(directory, ()):
+            return
+        if session is None and BENCH_FOLDER.fullmatch(name):
+            return
+        path = join(directory, name)
+        is_directory = entry.is_dir(follow_symlinks=False)
+        if self._excluded and self._excluded.match_file(path + "/" * is_directory):
+            return
+        if verdict == _INVALID:
+            into.report(
+                path,
+                IssueKind.INVALID_NAME,
+                "the name is not UTF-8 or has control characters; rename it",
+            )
+        elif is_directory:
+            into.subdirectories.append(name)
+        elif entry.is_symlink() and entry.is_dir():
+            if self._follow(directory, name, session, into):
+                into.linked.append(name)
+        elif not stat.S_ISREG((status := entry.stat()).st_mode):
+            into.report(
+                path,
+                IssueKind.SPECIAL_FILE,
+                "neither a file nor a directory, but a FIFO, socket or device; move it away",
+            )
+        elif session is not None and verdict >= 0:
+            into.add(verdict, status)
+        else:
+            into.n_others += 1
+            into.n_strays += session is None and verdict >= 0
+
+    def _follow(self, directory: str, name: str, session: str | None, into: Listing) -> bool:
+        """Tell whether to enter a linked directory; report it where not."""
+        path = join(directory, name)
+        above = ["", *accumulate(directory.split("/"), join)]
+        target = Path(self._prefix + path)
+        if any(target.samefile(self._prefix + other) for other in above):
+            into.report(path, IssueKind.LINK_LOOP, "the link leads to a directory that it lies in")
+            return False
+        if self._follow_links or (session is None and self._is_session(path)):
+            return True
+        into.report(
+            path,
+            IssueKind.LINKED_DIRECTORY,
+            "a linked directory that is no session was not entered; follow links to index it",
+        )
+        return False
+
+    def report_stop(self, directory: str, error: OSError, into: Listing) -> None:
+        """Report a directory that could not be opened, or not be read to its end.
+
+        Raises
+        ------
+        ScanError
+            It is the root.
+        """
+        if not directory:
+            # Without its root, an archive is not empty but out of reach.
+            raise ScanError(
+                f"the archive {self.root} can no longer be listed: {error.strerror}; tables "
+                "that were there are as they were; see to the storage"
+            ) from error
+        kind = IssueKind.VANISHED if error.errno in _GONE else IssueKind.UNREADABLE_DIRECTORY
+        into.report(directory, kind, f"listing stopped: {error.strerror}", error.errno)
+
+
+def close(target: int | str) -> None:
+    """Close what `Lister.open` gave."""
+    if isinstance(target, int):
+        os.close(target)
+
+
+def _report_entry(entry: os.DirEntry[str], directory: str, error: OSError, into: Listing) -> None:
+    path = join(directory, entry.name)
+    if entry.is_symlink() and error.errno in (*_GONE, errno.ELOOP):
+        message = "the link leads nowhere; mend or remove it"
+        into.report(path, IssueKind.BROKEN_LINK, message, error.errno)
+    elif error.errno in _GONE:
+        into.report(path, IssueKind.VANISHED, "gone since it was listed", error.errno)
+    else:
+        message = f"cannot be examined: {error.strerror}"
+        into.report(path, IssueKind.UNREADABLE_FILE, message, error.errno)

@@ -1,0 +1,104 @@
+"""Workers: the same results wherever they run, and a clear error when one is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from polars_alf.errors import ScanError
+from polars_alf.parallel.executors import EXECUTORS, Executor, count_workers, run_tasks
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+def fail(number: int) -> int:
+    raise KeyError(number)
+
+
+def name_process(number: int) -> int:
+    return os.getpid()
+
+
+def note_process(task: tuple[str, int]) -> int:
+    """Leave this process's number in a folder, and stay; the caller is killed when three have."""
+    folder, caller = task
+    Path(folder, str(os.getpid())).touch()
+    while os.getpid() != caller or len(os.listdir(folder)) < 3:
+        time.sleep(0.1)
+    os.kill(caller, signal.SIGKILL)
+    return caller
+
+
+def end_unless(caller: int) -> int:
+    if os.getpid() != caller:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return caller
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_results(executor: Executor) -> None:
+    tasks = range(20)
+    results = run_tasks(double, tasks, executor=executor, n_jobs=2)
+    assert sorted(results) == [2 * task for task in tasks]
+    ordered = run_tasks(double, tasks, executor=executor, n_jobs=2, ordered=True)
+    assert list(ordered) == [2 * task for task in tasks]
+    assert list(run_tasks(double, [], executor=executor, n_jobs=2)) == []
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_errors_come_through(executor: Executor) -> None:
+    with pytest.raises(KeyError):
+        list(run_tasks(fail, [1, 2, 3], executor=executor, n_jobs=2))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals there")
+def test_a_killed_worker_is_an_error_with_a_cure() -> None:
+    with pytest.raises(ScanError, match="fewer jobs"):
+        list(run_tasks(end_unless, [os.getpid()] * 4, executor="processes", n_jobs=2))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals there")
+def test_workers_end_with_a_caller_that_is_killed(tmp_path: Path) -> None:
+    code = f"""
+import os, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from polars_alf.parallel.executors import run_tasks
+from test_executors import note_process
+tasks = [({str(tmp_path)!r}, os.getpid())] * 8
+list(run_tasks(note_process, tasks, executor="processes", n_jobs=3))
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
+    noted = [int(path.name) for path in tmp_path.iterdir()]
+    assert len(noted) == 3
+    deadline = time.monotonic() + 30
+    while any(_is_running(process) for process in noted) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(_is_running(process) for process in noted)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_the_caller_is_the_first_of_its_workers() -> None:
+    processes = set(run_tasks(name_process, range(20), executor="processes", n_jobs=2))
+    assert os.getpid() in processes
+    assert len(processes) == 2
+    assert set(run_tasks(name_process, range(20), executor="processes", n_jobs=1)) == {os.getpid()}
+
+
+def test_number_of_workers() -> None:
+    assert count_workers(3) == 3
+    assert count_workers(None) == count_workers(-1) >= 1

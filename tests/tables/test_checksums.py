@@ -1,0 +1,108 @@
+"""Digests in the tables' own files: what they cover, and what becomes of them elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+from polars.testing import assert_frame_equal
+from trees import SESSION, make_tree
+
+from polars_alf import index_archive, scan_datasets, scan_sessions
+from polars_alf.errors import NoSessionsWarning, TableError
+from polars_alf.tables.checksums import KEY
+from polars_alf.tables.parquet import open_table, scan_table
+
+
+@pytest.fixture
+def path(archive: Path) -> Path:
+    """Make a table."""
+    index_archive(archive)
+    return archive / "datasets.pqt"
+
+
+def test_every_byte_is_covered(path: Path) -> None:
+    content = path.read_bytes()
+    whole = pq.read_table(path).to_pylist()
+    for position in range(len(content)):
+        damaged = bytearray(content)
+        damaged[position] ^= 0x10
+        path.write_bytes(damaged)
+        try:
+            with open_table(path) as table:
+                rows = table.read()
+        except TableError:
+            continue
+        # Nobody looks at the first letters, and without its key the seal is a text of no meaning:
+        # the rows are those of another program then, but the same.
+        assert table.seal is None or position < 4
+        assert rows.to_pylist() == whole
+
+
+def test_only_what_is_read_is_checked(path: Path) -> None:
+    column = pq.read_metadata(path).row_group(0).column(0)
+    assert column.path_in_schema == "rel_path"
+    content = bytearray(path.read_bytes())
+    content[column.data_page_offset + 30] ^= 1
+    path.write_bytes(content)
+    scanned = scan_table(path)
+    assert len(scanned.select("eid", "file_size").collect()) == 12
+    for query in (scanned, scanned.filter(pl.col("rel_path") == "x").select("eid")):
+        with pytest.raises(TableError, match="row group 0 is not what was written"):
+            query.collect()
+
+
+def test_other_programs_read_it_and_drop_it(path: Path) -> None:
+    ours = pl.read_parquet(path)
+    assert_frame_equal(scan_table(path).collect(), ours)
+    for write in (
+        lambda: pq.write_table(pq.read_table(path), path),
+        lambda: pl.read_parquet(path).write_parquet(path),
+    ):
+        write()
+        with open_table(path) as table:
+            assert table.seal is None
+        assert_frame_equal(scan_datasets(path.parent).collect()["rel_path"].to_frame(),
+                           ours.select("rel_path"))  # fmt: skip
+
+
+def test_names_may_spell_a_seal(tmp_path: Path) -> None:
+    lab = f"{KEY.decode()}{'0' * 16}"
+    root = make_tree(tmp_path / "archive", {f"{lab}/Subjects/S/2020-01-01/001": SESSION})
+    index_archive(root)
+    assert scan_sessions(root).collect()["lab"].to_list() == [lab]
+    assert scan_datasets(root).collect().height == 3
+
+
+def test_tables_without_rows_have_seals(tmp_path: Path) -> None:
+    root = make_tree(tmp_path / "archive", {"empty": {}})
+    with pytest.warns(NoSessionsWarning):
+        index_archive(root)
+    assert scan_datasets(root).collect().is_empty()
+    with open_table(root / "sessions.pqt") as table:
+        assert table.seal is not None
+
+
+def test_a_table_that_is_replaced_meanwhile(path: Path) -> None:
+    scanned = scan_table(path)
+    pl.read_parquet(path).drop("hash").head(2).write_parquet(path)
+    with pytest.raises(TableError, match="replaced by another table"):
+        scanned.collect()
+    with open_table(path) as table:
+        pl.DataFrame({"a": [1]}).write_parquet(path.with_name("new"))
+        path.with_name("new").replace(path)
+        assert table.read().num_rows == 2
+
+
+@pytest.mark.parametrize("limit", [0, 1, 5, 100])
+def test_a_limit_takes_the_first_rows(path: Path, limit: int) -> None:
+    whole = pl.read_parquet(path)
+    for _ in range(2):
+        assert_frame_equal(scan_table(path).head(limit).collect(), whole.head(limit))
+        found = scan_table(path).filter(pl.col("file_size") > 11).head(limit).collect()
+        assert_frame_equal(found, whole.filter(pl.col("file_size") > 11).head(limit))
+        assert scan_table(path).select(pl.len()).collect().item() == 12
+        pq.write_table(pq.read_table(path), path, row_group_size=5)
+        whole = scan_table(path).collect()

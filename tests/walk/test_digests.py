@@ -1,0 +1,160 @@
+"""Digests of contents: right, read once, kept, and in columns of their own."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+import xxhash
+from trees import make_tree
+from typer.testing import CliRunner
+
+from polars_alf import errors, index_archive, merge_tables, scan_datasets
+from polars_alf.cli import app
+from polars_alf.walk.digests import digest_files
+
+LONG_AGO = 1_600_000_000
+CONTENTS = {f"alf/spikes.part{n}.npy": os.urandom(n * 700_001) for n in range(6)}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    root = make_tree(tmp_path / "archive", {"S/2020-01-01/001": {**CONTENTS}})
+    for path in root.rglob("*.npy"):
+        os.utime(path, (LONG_AGO, LONG_AGO))
+    return root
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content).hexdigest()
+
+
+def _xxh3(content: bytes) -> str:
+    return xxhash.xxh3_128_hexdigest(content)
+
+
+def _digests(folder: Path) -> dict[str, tuple[str, ...]]:
+    datasets = pl.read_parquet(folder / "datasets.pqt")
+    columns = ["hash", *(c for c in datasets.columns if c == "xxh3_128")]
+    return {row[0]: row[1:] for row in datasets.select("rel_path", *columns).iter_rows()}
+
+
+def test_xxh3_has_a_column_of_its_own(data: Path) -> None:
+    index_archive(data, digest="xxh3_128")
+    assert _digests(data) == {path: ("", _xxh3(content)) for path, content in CONTENTS.items()}
+    schema = pq.read_schema(data / "datasets.pqt")
+    # The index of pandas comes last, as ONE writes it.
+    assert schema.names[-3:] == ["xxh3_128", "eid", "id"]
+    assert index_archive(data, digest="md5").n_datasets == 6
+    assert _digests(data) == {
+        path: (_md5(content), _xxh3(content)) for path, content in CONTENTS.items()
+    }
+
+
+@pytest.mark.parametrize("options", [{"digest": ("md5", "xxh3_128")}, {"hash_files": True}])
+def test_both_are_of_one_reading(data: Path, options: dict[str, object]) -> None:
+    read: list[int] = []
+    given = {"digest": ["xxh3_128"], **options}
+    index_archive(data, **given, progress=lambda progress: read.append(progress.n_bytes))
+    assert _digests(data) == {
+        path: (_md5(content), _xxh3(content)) for path, content in CONTENTS.items()
+    }
+    assert read[-1] == sum(map(len, CONTENTS.values()))
+
+
+def test_a_column_stays_and_its_digests_as_long_as_they_hold(data: Path) -> None:
+    index_archive(data, digest="xxh3_128")
+    first = _digests(data)
+    changed = "alf/spikes.part1.npy"
+    (data / "S/2020-01-01/001" / changed).write_bytes(b"x")
+    index_archive(data)
+    assert _digests(data) == first | {changed: ("", "")}
+    read: list[int] = []
+    index_archive(data, digest="xxh3_128", progress=lambda p: read.append(p.n_bytes))
+    assert read[-1] == 1
+    assert _digests(data) == first | {changed: ("", _xxh3(b"x"))}
+
+
+def test_tables_without_it_have_no_such_column(data: Path) -> None:
+    index_archive(data, hash_files=True)
+    assert "xxh3_128" not in pq.read_schema(data / "datasets.pqt").names
+
+
+def test_quick_reads_what_a_new_digest_needs(data: Path) -> None:
+    for path in [data, *data.rglob("*")]:
+        os.utime(path, (LONG_AGO, LONG_AGO))
+    index_archive(data)
+    index_archive(data, digest="xxh3_128", quick=True)
+    assert _digests(data) == {path: ("", _xxh3(content)) for path, content in CONTENTS.items()}
+
+
+def test_other_functions_take_such_tables(data: Path, tmp_path: Path) -> None:
+    index_archive(data, digest="xxh3_128", hash_files=True)
+    found = scan_datasets(data).filter(pl.col("xxh3_128") == _xxh3(b"")).collect()
+    assert found["rel_path"].to_list() == ["alf/spikes.part0.npy"]
+    out_dir = tmp_path / "merged"
+    out_dir.mkdir()
+    with pytest.warns(errors.TableWarning, match="xxh3_128"):
+        assert merge_tables([data], out_dir).n_datasets == 6
+
+
+def test_one_opens_such_tables(data: Path) -> None:
+    api = pytest.importorskip("one.api")
+    index_archive(data, digest="xxh3_128")
+    client = api.One(cache_dir=data, mode="local")
+    assert client.list_datasets(client.search()[0]) == sorted(CONTENTS)
+
+
+def test_from_the_command_line(data: Path) -> None:
+    runner = CliRunner()
+    options = ["--digest", "xxh3_128", "--digest", "md5", "--quiet"]
+    assert runner.invoke(app.app, ["index", str(data), *options]).exit_code == 0
+    assert _digests(data) == {
+        path: (_md5(content), _xxh3(content)) for path, content in CONTENTS.items()
+    }
+
+
+@pytest.mark.parametrize("digest", ["sha1", "", ["md5", "crc"]])
+def test_a_digest_that_there_is_none_of(data: Path, digest: str) -> None:
+    with pytest.raises(errors.OptionError, match=r"there is no digest .*; give one of md5, xxh3"):
+        index_archive(data, digest=digest)
+    assert not list(data.glob("*.pqt"))
+
+
+@pytest.mark.parametrize("n_jobs", [1, 3])
+def test_tables_are_the_same_with_any_number_of_workers(
+    data: Path, tmp_path: Path, n_jobs: int
+) -> None:
+    index_archive(data, tmp_path, digest="xxh3_128", n_jobs=n_jobs)
+    assert _digests(tmp_path) == {path: ("", _xxh3(c)) for path, c in CONTENTS.items()}
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_files_that_cannot_be_read_do_not_keep_others(data: Path, threads: int) -> None:
+    paths = sorted(map(str, data.rglob("*.npy")))
+    paths.insert(2, str(data / "missing"))
+    outcomes = digest_files(paths, ["md5"], lambda _: None, threads=threads)
+    assert isinstance(outcomes.pop(2), FileNotFoundError)
+    assert outcomes == [[_md5(content)] for content in CONTENTS.values()]
+
+
+def test_an_interrupt_ends_the_reading(data: Path) -> None:
+    paths = [str(data / "S/2020-01-01/001/alf/spikes.part5.npy")] * 200
+    before = threading.active_count()
+    read = 0
+
+    def interrupt(n_bytes: int) -> None:
+        nonlocal read
+        read += n_bytes
+        if read > 20_000_000:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        digest_files(paths, ["md5"], interrupt, threads=2)
+    assert read < 100_000_000
+    assert threading.active_count() == before
