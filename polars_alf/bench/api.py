@@ -14,7 +14,8 @@ from pathlib import Path
 
 import polars as pl
 
-from polars_alf.alf.paths import check_folder, check_root, temporary_folder
+from polars_alf.alf.paths import temporary_folder
+from polars_alf.alf.root import check_folder, open_root
 from polars_alf.bench.figures import (
     MEAN_BYTES,
     list_notes,
@@ -144,7 +145,9 @@ def bench_storage(
         operations=chosen,
     )
     begun, start = datetime.now(), time.perf_counter()
-    root = check_root(path) if read_only else check_folder(path, what="the folder to measure in")
+    root = (
+        open_root(path).path if read_only else check_folder(path, what="the folder to measure in")
+    )
     for folder in find_others(root):
         # Who made it may be on another machine: only a person can tell whether it is in use.
         message = f"{folder} is of another bench; if none is under way here, remove it"

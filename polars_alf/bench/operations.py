@@ -19,6 +19,7 @@ from typing import Any
 
 import polars as pl
 
+from polars_alf.alf.root import open_root
 from polars_alf.bench.meters import (
     CHUNK,
     READ_FLAGS,
@@ -33,7 +34,7 @@ from polars_alf.walk.batches import Listing
 from polars_alf.walk.concurrency import read_delay
 from polars_alf.walk.digests import Algorithm, digest_file
 from polars_alf.walk.lister import Lister, close
-from polars_alf.walk.options import Options
+from polars_alf.walk.options import WalkOptions
 
 CREATE_FLAGS = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
 
@@ -275,7 +276,7 @@ def _write(file: tuple[str, int]) -> None:
 
 def _lister(task: Task, _: Meter) -> Callable[[str], None]:
     """Return what opens and lists a directory as an index does."""
-    lister = Lister(task.root, Options(), lambda _: False)
+    lister = Lister(open_root(task.root), WalkOptions(), lambda _: False)
     into = Listing(lister.names)
 
     def list_directory(directory: str) -> None:

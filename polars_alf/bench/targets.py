@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from polars_alf.alf.root import open_root
 from polars_alf.bench.folder import ARCHIVE, SCRATCH, TABLES, Plan, make_folders
 from polars_alf.bench.meters import CHUNK
 from polars_alf.bench.sweep import FOREVER, Level, Target, run_level, share_out
 from polars_alf.errors import BenchError
 from polars_alf.parallel.progress import Counter
 from polars_alf.walk.batches import join_batches
-from polars_alf.walk.options import Options
+from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.walker import Walker
 
 MOST_LARGE = 1000
@@ -84,14 +85,14 @@ def find_archive(root: Path, n_files: int, tables: Path) -> tuple[Target, float]
         There are no datasets.
     """
     subjects: dict[str, list[str]] = defaultdict(list)
-    for unit in Walker(str(root), Options()).survey():
+    for unit in Walker(open_root(root), WalkOptions()).survey():
         subjects[unit.rpartition("/")[0]].append(unit)
     counts: dict[str, int] = {}
     folders: list[str] = []
     paths: list[tuple[str, int]] = []
     for subject, units in sorted(subjects.items()):
         counter = Counter()
-        walker = Walker(str(root), Options(), counter)
+        walker = Walker(open_root(root), WalkOptions(), counter)
         entries = join_batches(walker.walk(units))
         rows = entries.select("directory", "name", "file_size").iter_rows()
         paths += [(f"{root}/{directory}/{name}", size) for directory, name, size in rows]

@@ -37,7 +37,7 @@ from polars_alf.cli.options import (
     showing_progress,
 )
 from polars_alf.errors import OptionError, PolarsAlfError
-from polars_alf.index.snapshot import ChangeKind
+from polars_alf.index.changes import ChangeKind
 from polars_alf.parallel.executors import EXECUTORS, check_executor
 from polars_alf.prune.examine import RemovalResult
 from polars_alf.schema import IssueKind

@@ -1,15 +1,14 @@
-"""Index an archive: survey, scan, merge, commit.
+"""Index an archive: survey, list, merge, commit.
 
-survey ──► scan (parallel) ──► spool ──► merge ──► commit
-units      ENTRIES to rows,    a folder  in order  sessions.pqt and
-shards     ids, digests        a shard   of ids    datasets.pqt, together
+survey ──► list (parallel) ──► shards on disk ──► merge ──────► commit
+dated      ENTRIES to rows,    a folder           in the order  sessions.pqt and
+folders    ids, digests        a shard            of the ids    datasets.pqt, together
 """
 
 from __future__ import annotations
 
 import shutil
 import time
-import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,24 +16,19 @@ from dataclasses import replace
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
+from uuid import UUID
 
 import polars as pl
 
-from polars_alf.alf.ids import check_namespace, make_namespace, parse_namespace
-from polars_alf.alf.layout import check_lab, count_places
-from polars_alf.alf.paths import check_folder, check_root
+from polars_alf.alf.ids import check_namespace, make_namespace
+from polars_alf.alf.layout import check_lab, count_bases
+from polars_alf.alf.root import FolderPath, Root, check_folder, open_root
 from polars_alf.errors import NoSessionsWarning, OutputError, PolarsAlfError, TableWarning
-from polars_alf.index.checkpoint import discarded_on_error, open_run
+from polars_alf.index.changes import CHANGES
+from polars_alf.index.checkpoint import discarded_on_error, open_run, scratch_folder
 from polars_alf.index.external_ids import KnownIds
-from polars_alf.index.merge import Rows, Survey, gather, group_sessions, list_subjects
-from polars_alf.index.options import (
-    Folder,
-    Request,
-    check_ids_from,
-    identify,
-    lists_the_same,
-    makes_the_same,
-)
+from polars_alf.index.merge import ShardRows, check_sessions, group_sessions, list_subjects
+from polars_alf.index.options import IndexOptions, lists_the_same, makes_the_same
 from polars_alf.index.report import (
     IndexReport,
     count_changes,
@@ -44,10 +38,10 @@ from polars_alf.index.report import (
     read_settings,
     repeat_report,
 )
-from polars_alf.index.shard import ShardTask, scan_shards
-from polars_alf.index.snapshot import CHANGES, Snapshot, clear_changes, list_snapshots
-from polars_alf.parallel.executors import Executor, Workers, check_jobs, open_workers
-from polars_alf.parallel.progress import Monitor, Progress
+from polars_alf.index.shard import index_shards
+from polars_alf.index.shard_files import remove_rows
+from polars_alf.index.snapshot import Snapshot, clear_changes, list_snapshots
+from polars_alf.parallel.progress import Progress
 from polars_alf.schema import ISSUES, PASSING, TABLES, polars_schema
 from polars_alf.tables.contract import Origin, read_namespace
 from polars_alf.tables.files import (
@@ -60,27 +54,26 @@ from polars_alf.tables.files import (
 )
 from polars_alf.tables.transaction import Staging, discard_runs, locked_state
 from polars_alf.walk.digests import Algorithm, check_digests
-from polars_alf.walk.options import Options, check_op_timeout, check_threads, parse_exclude
-from polars_alf.walk.shard_files import remove_rows
-from polars_alf.walk.walker import Walker
+from polars_alf.walk.options import WalkOptions
+from polars_alf.walk.shards import Survey, Walk, open_walk
 
 _NO_CHANGES = polars_schema(CHANGES).to_frame()
 
 
 def index_archive(
-    root: Folder,
-    out_dir: Folder | None = None,
+    root: FolderPath,
+    out_dir: FolderPath | None = None,
     *,
     hash_ids: bool = True,
     hash_files: bool = False,
     digest: Algorithm | Sequence[Algorithm] = (),
     lab: str | None = None,
     n_jobs: int | None = None,
-    executor: Executor | str | None = None,
-    namespace: uuid.UUID | str | None = None,
+    executor: str | None = None,
+    namespace: UUID | str | None = None,
     follow_links: bool = False,
     exclude: str | Sequence[str] = (),
-    ids_from: Folder | Sequence[Folder] = (),
+    ids_from: FolderPath | Sequence[FolderPath] = (),
     quick: bool = False,
     restart: bool = False,
     threads: int | None = None,
@@ -176,99 +169,93 @@ def index_archive(
     TableWarning
         A table that was there could not be read, or was not ours, or of another archive.
     """
-    start = time.perf_counter()
-    op_timeout = check_op_timeout(op_timeout)
-    root = check_root(root, op_timeout)
-    folder = check_folder(root if out_dir is None else out_dir)
-    check_replaceable(folder)
-    options = Options(
-        follow_links,
-        parse_exclude(exclude),
-        own_files(folder, root),
-        check_threads(threads),
-        op_timeout,
-    )
-    opened = open_workers(executor)
-    check_jobs(n_jobs)
-    given = parse_namespace(namespace)
-    check_namespace(given, read_namespace(folder, root)[0], folder)
-    request = Request(
-        root=root,
-        identity=identify(root),
-        folder=folder,
-        options=options,
-        namespace=given,
+    options = IndexOptions(
+        walk=WalkOptions(
+            follow_links=follow_links,
+            exclude=exclude,  # type: ignore[arg-type]
+            threads=threads,
+            op_timeout=op_timeout,
+            n_jobs=n_jobs,
+            executor=executor,
+        ),
         hash_ids=hash_ids,
         digests=check_digests(digest, hash_files=hash_files),
-        ids_from=check_ids_from(ids_from, hash_ids=hash_ids),
+        lab=lab or "",
+        namespace=namespace,  # type: ignore[arg-type]
+        ids_from=ids_from,  # type: ignore[arg-type]
         quick=quick,
         restart=restart,
     )
-    walker = Walker(str(root), options)
-    with opened as workers, Monitor(progress, walker.counter) as monitor:
-        survey = Survey(walker.survey(), walker.issues(), walker.n_other_files)
-        request = replace(
-            request, lab=check_lab(lab, count_places(list_subjects(root, survey.units)))
-        )
+    return run_index(root, out_dir, options, progress)
+
+
+def run_index(
+    root: FolderPath,
+    out_dir: FolderPath | None,
+    options: IndexOptions,
+    progress: Callable[[Progress], None] | None = None,
+) -> IndexReport:
+    """Index an archive by options; parameters, errors and warnings of `index_archive`."""
+    start = time.perf_counter()
+    opened = open_root(root, options.walk.op_timeout)
+    folder = check_folder(opened.path if out_dir is None else out_dir)
+    check_replaceable(folder)
+    check_namespace(options.namespace, read_namespace(folder, opened.path)[0], folder)
+    options = replace(options, walk=replace(options.walk, own_files=own_files(folder, opened.path)))
+    with open_walk(opened, options.walk, progress) as walk:
+        survey = walk.survey()
+        check_lab(options.lab, count_bases(list_subjects(opened, survey.folders)))
         with _writing(folder), locked_state(folder):
-            report = _index(request, survey, workers, n_jobs, monitor)
+            report = _index(walk, survey, folder, options)
     if not report.n_datasets:
-        what = "datasets" if report.n_sessions else "sessions"
-        warnings.warn(f"No {what} found in {root}", NoSessionsWarning, stacklevel=2)
+        missing = "datasets" if report.n_sessions else "sessions"
+        warnings.warn(f"No {missing} found in {opened}", NoSessionsWarning, stacklevel=3)
     return replace(report, seconds=time.perf_counter() - start)
 
 
-def _index(
-    request: Request,
-    survey: Survey,
-    workers: Workers | None,
-    n_jobs: int | None,
-    monitor: Monitor,
-) -> IndexReport:
-    """Scan what has to be scanned, and commit the tables. Under the state's lock."""
-    folder, root = request.folder, request.root
-    namespace = _find_namespace(folder, root, request.namespace)
+def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> IndexReport:
+    """Index what is not finished, and commit the tables. Under the state's lock."""
+    root = walk.root
+    namespace = _find_namespace(folder, root, options.namespace)
     before = read_settings(folder)
     snapshot = Snapshot.find(folder) if before.get("root") == str(root) else None
-    columns = request.list_columns(before if snapshot else {})
-    settings = request.describe(namespace, snapshot, columns)
-    quick = request.quick and snapshot is not None and lists_the_same(before, settings)
-    if quick and snapshot and not request.ids_from and makes_the_same(before, settings):
-        report = _repeat(request, snapshot, survey)
-        if report:
-            return report
-    known = _find_known_ids(folder, request.ids_from)
+    columns = options.list_columns(before if snapshot else {})
+    settings = options.describe_rows(
+        root, namespace, snapshot.path.name if snapshot else None, columns
+    )
+    unchanged = None
+    if options.quick and snapshot and lists_the_same(before, settings):
+        unchanged = _find_unchanged(walk, survey, folder, snapshot)
+        is_all = unchanged == {*snapshot.folders["shard"]} and snapshot.has_folders(survey.folders)
+        if is_all and not options.ids_from and makes_the_same(before, settings):
+            report = _repeat(folder, snapshot, survey)
+            if report:
+                return report
+    known = _find_known_ids(folder, options.ids_from)
     run = open_run(
-        folder, settings, namespace or make_namespace(), survey.units, restart=request.restart
+        folder, settings, namespace or make_namespace(), survey.folders, restart=options.restart
     )
-    task = ShardTask(
-        root=str(root),
-        options=request.options,
-        spool=str(run.shards),
-        counters=str(run.path / "counters"),
-        lab=request.lab,
-        namespace=run.namespace if request.hash_ids else None,
-        digests=request.digests,
-        snapshot=str(snapshot.path) if snapshot else None,
-        quick=quick,
-        source=Walker,
-    )
-    receipts, n_workers = scan_shards(task, run, snapshot, survey.units, workers, n_jobs, monitor)
-    gone = snapshot.list_gone(survey.units, survey.issues) if snapshot else _NO_CHANGES
-    survey.units.clear()  # some hundred bytes for each
-    monitor.stage = "write"
-    # If it does not answer now, what was scanned before is worth keeping.
-    check_root(root, request.options.op_timeout)
+    summaries, n_jobs = index_shards(walk, options, run, survey.folders, snapshot, unchanged)
+    gone = snapshot.list_gone(survey.folders, survey.issues) if snapshot else _NO_CHANGES
+    survey.folders.clear()  # some hundred bytes for each
+    walk.monitor.stage = "write"
+    # If it does not answer now, the shards are worth keeping.
+    open_root(root, options.walk.op_timeout)
     with discarded_on_error(run):
-        request.check_identity()
-        rows = Rows(receipts, by_id=request.hash_ids)
-        order, base, issues = gather(root, request.lab, survey.issues, rows)
+        root.check_unchanged()
+        rows = ShardRows(
+            [Path(summary.path) for summary in summaries],
+            by_id=options.hash_ids,
+            rows_per_group=options.rows_per_group,
+        )
+        order, base, issues = check_sessions(root, options.lab, survey.issues, rows)
     origin = Origin(str(root), run.namespace, run.generation, datetime.now())
-    staging = Staging(folder, run.path, origin, with_index=request.hash_ids)
-    n_datasets, n_bytes = _write_tables(staging, rows, order, known, columns)
+    staging = Staging(folder, run.path, origin, with_index=options.hash_ids)
+    n_datasets, n_bytes = _write_tables(
+        staging, rows, order, known, columns, options.rows_per_group
+    )
     staging.write_rows("issues", [issues], ISSUES)
     staging.write_rows("changes", chain(rows.read("changes"), [gone.to_arrow()]), CHANGES)
-    n_other_files = survey.n_other_files + sum(receipt.n_other_files for receipt in receipts)
     report = IndexReport(
         sessions_path=table_path(folder, "sessions"),
         datasets_path=table_path(folder, "datasets"),
@@ -276,38 +263,50 @@ def _index(
         n_sessions=len(order),
         n_datasets=n_datasets,
         n_bytes=n_bytes,
-        n_other_files=n_other_files,
+        n_other_files=survey.n_other_files + sum(shard.n_other_files for shard in summaries),
         issues=count_issues(issues),
-        changes=count_changes(receipts, gone, n_datasets) if snapshot else None,
+        changes=count_changes(summaries, gone, n_datasets) if snapshot else None,
         n_known_sessions=known.n_sessions if known else 0,
         n_known_datasets=known.n_datasets if known else 0,
-        n_shards=len(receipts),
-        n_resumed=len(run.receipts),
-        seconds=monitor.snapshot().seconds,
+        n_shards=len(summaries),
+        n_resumed=len(run.summaries),
+        seconds=walk.monitor.snapshot().seconds,
         namespace=run.namespace,
-        root=root,
+        root=root.path,
         cache_dir=base,
-        n_jobs=n_workers,
+        n_jobs=n_jobs,
     )
-    told = {**settings, "ids_from": known.names if known else []}
+    kept = {**settings, "ids_from": known.names if known else []}
     staging.write_report(
-        describe_run(report, run=run, settings=told, issues=issues, receipts=receipts)
+        describe_run(
+            report, run=run, options=options, settings=kept, issues=issues, summaries=summaries
+        )
     )
+    name = f"snapshot-{run.generation}"
     staging.commit(
-        keep={run.shards.name: f"snapshot-{run.generation}"},
+        keep={run.shards.name: name},
         replace=[conflicts_path(folder).name, *list_snapshots(folder)],
     )
-    remove_rows(folder / STATE_DIR / f"snapshot-{run.generation}")
+    remove_rows(folder / STATE_DIR / name)
     return report
 
 
-def _repeat(request: Request, snapshot: Snapshot, survey: Survey) -> IndexReport | None:
-    """Return the report of the last index, if all that can be seen quickly is as it was then."""
-    folder = request.folder
+def _find_unchanged(walk: Walk, survey: Survey, folder: Path, snapshot: Snapshot) -> frozenset[str]:
+    """Return the names of the snapshot's shards of which every directory is as it was."""
+    if not snapshot.has_folders(survey.folders):
+        # The walk that follows looks at each directory anyway.
+        return frozenset()
+    checks = snapshot.list_checks()
+    with scratch_folder(folder) as scratch:
+        found = walk.visit(checks, scratch, workers=walk.choose_workers(len(checks), idle=True))
+        return frozenset(name for name in found if name)
+
+
+def _repeat(folder: Path, snapshot: Snapshot, survey: Survey) -> IndexReport | None:
+    """Return the report of the last index of an archive that is as it was, if that is known."""
     if (
         PASSING.isdisjoint(survey.issues.column("kind").to_pylist())
         and snapshot.is_of(folder)
-        and snapshot.is_unchanged(str(request.root), survey.units)
         and (report := read_report(folder))
         # What could not be read then, a folder that hung say, may have no time to compare.
         and PASSING.isdisjoint(report.issues)
@@ -334,17 +333,18 @@ def _find_known_ids(folder: Path, given: Sequence[Path]) -> KnownIds | None:
 
 def _write_tables(
     staging: Staging,
-    rows: Rows,
+    rows: ShardRows,
     order: pl.DataFrame,
     known: KnownIds | None,
     columns: Sequence[str],
+    rows_per_group: int,
 ) -> tuple[int, int]:
     """Write both tables; return the number of datasets, and of their bytes."""
     n_datasets = int(order["n_datasets"].cast(pl.UInt64).sum())
     if known:
         order = known.take_sessions(order, rows)
     staging.write_table("sessions", rows.merge_sessions(order), len(order))
-    groups = group_sessions(order)
+    groups = group_sessions(order, rows_per_group)
     n_bytes = 0
     if known:
         spilled = staging.path / "known"
@@ -363,7 +363,7 @@ def _write_tables(
 
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
-    """Tell of what could not be written where it was to be."""
+    """Re-raise OSError as OutputError naming the folder."""
     try:
         yield
     except PolarsAlfError:
@@ -376,8 +376,8 @@ def _writing(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _find_namespace(folder: Path, root: Path, given: uuid.UUID | None) -> uuid.UUID | None:
-    found, problems = read_namespace(folder, root)
+def _find_namespace(folder: Path, root: Root, given: UUID | None) -> UUID | None:
+    found, problems = read_namespace(folder, root.path)
     check_namespace(given, found, folder)
     kept = "" if found or given else ", and its ids, which cannot be kept,"
     for problem in problems:

@@ -1,7 +1,7 @@
-"""The folder of a run under way, which outlives a run that is killed.
+"""The checkpoint: the folder of a run, which outlives a run that is killed.
 
-What decides about the rows is written down when a run begins. A later run that is about to do the
-same goes on in that folder with the shards that were finished; any other begins afresh.
+All that decides about the rows is written down when a run begins. A later run that is about to do
+the same goes on in that folder with the shards that were finished; any other begins afresh.
 """
 
 from __future__ import annotations
@@ -11,43 +11,39 @@ import json
 import logging
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TypeAlias
 
 from polars_alf.errors import PolarsAlfError
+from polars_alf.index.options import Settings
+from polars_alf.index.shard_files import ShardSummary, find_finished
 from polars_alf.tables.files import RUN, STATE_DIR
-from polars_alf.walk.shard_files import Receipt, find_finished
-
-Settings: TypeAlias = Mapping[str, object]
 
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run and what was finished of it before it began.
+    """A run, and the shards that were finished before it began.
 
     Parameters
     ----------
     path
         Its folder.
     namespace
-        What UUIDs are made in.
+        Namespace of the UUIDs.
     begun
         When it began first; local time.
-    receipts
-        Of the finished shards.
-    finished
-        Their units.
+    summaries, finished
+        Summaries and dated folders of the finished shards.
     """
 
     path: Path
     namespace: uuid.UUID
     begun: datetime
-    receipts: list[Receipt]
+    summaries: list[ShardSummary]
     finished: frozenset[str]
 
     @property
@@ -57,7 +53,7 @@ class Run:
 
     @property
     def shards(self) -> Path:
-        """Folder for the shards' rows."""
+        """Folder for the shards."""
         return self.path / "shards"
 
 
@@ -65,7 +61,7 @@ def open_run(
     folder: Path,
     settings: Settings,
     namespace: uuid.UUID,
-    units: Iterable[str],
+    dated: Iterable[str],
     *,
     restart: bool = False,
 ) -> Run:
@@ -76,11 +72,11 @@ def open_run(
     folder
         Folder of the tables.
     settings
-        All that decides about the rows of a shard but its files, in values that JSON has.
+        All that decides about the rows of a shard but its files.
     namespace
-        What UUIDs are made in, unless the interrupted run has one.
-    units
-        All that there are now.
+        Namespace of the UUIDs, unless the interrupted run has one.
+    dated
+        The dated folders that there are now.
     restart
         Whether to begin afresh in any case.
     """
@@ -88,22 +84,36 @@ def open_run(
     resumed = None
     for path in [*state.glob("run-*")]:
         if not (restart or resumed):
-            resumed = _resume(path, settings, frozenset(units))
+            resumed = _resume(path, settings, frozenset(dated))
         if not resumed or resumed.path != path:
             shutil.rmtree(path, ignore_errors=True)
     if resumed:
         return resumed
-    path = state / f"run-{uuid.uuid4().hex}"
-    run = Run(path, namespace, datetime.now(), [], frozenset())
+    run = Run(_name_run(state), namespace, datetime.now(), [], frozenset())
     run.shards.mkdir(parents=True)
     values = {"settings": settings, "namespace": str(namespace), "begun": run.begun.isoformat()}
-    (path / "run.json").write_text(json.dumps(values), encoding="utf-8")
+    (run.path / "run.json").write_text(json.dumps(values), encoding="utf-8")
     return run
 
 
 @contextlib.contextmanager
+def scratch_folder(folder: Path) -> Iterator[Path]:
+    """Yield a folder that is gone at the end, or with the next run. Under the state's lock."""
+    path = _name_run(folder / STATE_DIR)
+    path.mkdir()
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _name_run(state: Path) -> Path:
+    return state / f"run-{uuid.uuid4().hex}"
+
+
+@contextlib.contextmanager
 def discarded_on_error(run: Run) -> Iterator[None]:
-    """Remove a run whose shards turn out not to be what they should be: none can be relied on."""
+    """Remove a run whose shards turn out to be wrong: none of them can be relied on."""
     try:
         yield
     except PolarsAlfError:
@@ -111,7 +121,7 @@ def discarded_on_error(run: Run) -> Iterator[None]:
         raise
 
 
-def _resume(path: Path, settings: Settings, units: frozenset[str]) -> Run | None:
+def _resume(path: Path, settings: Settings, dated: frozenset[str]) -> Run | None:
     try:
         if not RUN.fullmatch(path.name):
             raise ValueError(f"{path.name!r} is no run's folder")
@@ -122,21 +132,21 @@ def _resume(path: Path, settings: Settings, units: frozenset[str]) -> Run | None
         begun = datetime.fromisoformat(values["begun"])
         # Workers of the run that was interrupted may still be at it: under another name, the folder
         # is out of their reach.
-        path = path.rename(path.with_name(f"run-{uuid.uuid4().hex}"))
+        path = path.rename(_name_run(path.parent))
         shards = find_finished(path / "shards")
     except (OSError, ValueError, LookupError, TypeError) as error:
         _logger.info("the run in %s cannot be taken up: %s", path, error)
         shutil.rmtree(path, ignore_errors=True)  # by its new name, which the caller does not know
         return None
     # A shard whose folders are not all there any more is walked again.
-    kept = [(receipt, own) for receipt, own in shards if units.issuperset(own)]
-    for receipt, own in shards:
-        if not units.issuperset(own):
-            shutil.rmtree(receipt.path, ignore_errors=True)
+    kept = [(summary, own) for summary, own in shards if dated.issuperset(own)]
+    for summary, own in shards:
+        if not dated.issuperset(own):
+            shutil.rmtree(summary.path, ignore_errors=True)
     return Run(
         path=path,
         namespace=namespace,
         begun=begun,
-        receipts=[receipt for receipt, _ in kept],
-        finished=frozenset(unit for _, own in kept for unit in own),
+        summaries=[summary for summary, _ in kept],
+        finished=frozenset(path for _, own in kept for path in own),
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from polars_alf.errors import TableError
-from polars_alf.index.merge import Rows
+from polars_alf.index.merge import ShardRows
 from polars_alf.query.scan import ORIGIN, scan_datasets, scan_sessions
 from polars_alf.tables.rows import ROWS_PER_GROUP
 
@@ -64,7 +64,7 @@ class KnownIds:
         )
         self._check_uuids(self._sessions["known"])
 
-    def take_sessions(self, order: pl.DataFrame, rows: Rows) -> pl.DataFrame:
+    def take_sessions(self, order: pl.DataFrame, rows: ShardRows) -> pl.DataFrame:
         """Return an order with ``id``, known ids in the place of others, and sorted by it.
 
         Parameters

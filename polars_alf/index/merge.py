@@ -1,7 +1,7 @@
-"""Read the shards' rows back, in the order of the tables.
+"""The merge of all shards: their rows in the order of the tables, deduplicated and checked.
 
-All that is in memory for all sessions at once is a few numbers of each: the *order*. The rows
-themselves are mapped, and come into memory group by group.
+A few numbers of each session are in memory at once: the *order*. The rows themselves are mapped,
+and come into memory group by group.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import mmap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -17,12 +16,13 @@ import polars as pl
 import pyarrow as pa
 
 from polars_alf.alf import grammar
-from polars_alf.alf.layout import Place, check_lab, choose_base, count_places
+from polars_alf.alf.layout import Base, check_lab, choose_base, count_bases
+from polars_alf.alf.paths import expr_full
+from polars_alf.alf.root import Root
 from polars_alf.arrow import make_table
 from polars_alf.errors import ScanError
 from polars_alf.schema import HIDING, ISSUES, SESSIONS, IssueKind
 from polars_alf.tables.rows import ROWS_PER_GROUP, complete_datasets, drop_duplicate_sessions
-from polars_alf.walk.shard_files import Receipt
 
 _FILES_AT_ONCE = 64
 """How many files may be in memory: of each, the system brings in more than was asked for."""
@@ -39,22 +39,27 @@ _ORDER = pl.Schema(
 )
 
 
-class Rows:
+class ShardRows:
     """The rows of all shards.
 
     Parameters
     ----------
-    receipts
-        Of the shards; the position of one in here is what ``shard`` means below.
+    shards
+        Folders of the shards; ``shard`` in an order is an index into them.
     by_id
         Whether sessions are in the order of their ids, or else of their paths.
+    rows_per_group
+        About how many rows are in memory at a time.
     """
 
-    def __init__(self, receipts: Sequence[Receipt], *, by_id: bool) -> None:
-        self._receipts = receipts
+    def __init__(
+        self, shards: Sequence[Path], *, by_id: bool, rows_per_group: int = ROWS_PER_GROUP
+    ) -> None:
+        self._shards = shards
         self._by_id = by_id
-        self._sessions = [_Mapped(Path(receipt.path) / "sessions.arrow") for receipt in receipts]
-        self._datasets = [_Mapped(Path(receipt.path) / "datasets.arrow") for receipt in receipts]
+        self._rows_per_group = rows_per_group
+        self._sessions = [_Mapped(shard / "sessions.arrow") for shard in shards]
+        self._datasets = [_Mapped(shard / "datasets.arrow") for shard in shards]
 
     def read_order(self) -> pl.DataFrame:
         """Return where each session is, in the order of the table.
@@ -115,7 +120,7 @@ class Rows:
 
     def merge_sessions(self, order: pl.DataFrame) -> Iterator[pl.DataFrame]:
         """Yield SESSIONS, `ROWS_PER_GROUP` rows at a time."""
-        for part in order.iter_slices(ROWS_PER_GROUP):
+        for part in order.iter_slices(self._rows_per_group):
             yield self.pick_sessions(part).select(SESSIONS.names)
 
     def merge_datasets(
@@ -155,12 +160,12 @@ class Rows:
 
     def read(self, name: str) -> Iterator[pa.Table]:
         """Yield ``issues`` or ``changes`` of each shard in turn."""
-        for receipt in self._receipts:
-            with pa.memory_map(str(Path(receipt.path) / f"{name}.arrow")) as file:
+        for shard in self._shards:
+            with pa.memory_map(str(shard / f"{name}.arrow")) as file:
                 yield pa.ipc.open_file(file).read_all()
 
 
-def group_sessions(order: pl.DataFrame) -> pl.DataFrame:
+def group_sessions(order: pl.DataFrame, rows_per_group: int) -> pl.DataFrame:
     """Add ``group``: sessions whose datasets are in memory, and in a row group, together.
 
     Parameters
@@ -170,7 +175,7 @@ def group_sessions(order: pl.DataFrame) -> pl.DataFrame:
     """
     n_datasets = pl.col("n_datasets").cast(pl.UInt64)
     before = n_datasets.cum_sum() - n_datasets
-    return order.with_columns(group=(before // ROWS_PER_GROUP).cast(pl.UInt32))
+    return order.with_columns(group=(before // rows_per_group).cast(pl.UInt32))
 
 
 class _Mapped:
@@ -222,82 +227,49 @@ def _expr_hash(ids: pl.Expr) -> dict[str, pl.Expr]:
     return {"high": ids.hash(), "low": pl.lit(0, pl.UInt64)}
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """What is known of an archive before its shards are walked.
-
-    Parameters
-    ----------
-    units
-        Directories relative to the root; emptied when the shards are walked.
-    issues
-        ISSUES met above them.
-    n_other_files
-        Files above them.
-    """
-
-    units: list[str]
-    issues: pa.Table
-    n_other_files: int
-
-
-def gather(
-    root: Path, lab: str, issues: pa.Table, rows: Rows
+def check_sessions(
+    root: Root, lab: str, survey_issues: pa.Table, rows: ShardRows
 ) -> tuple[pl.DataFrame, Path, pa.Table]:
-    """Put together what the shards found.
-
-    Parameters
-    ----------
-    issues
-        Those of the survey.
-    rows
-        Of all shards.
+    """Deduplicate the sessions of all shards, and check that they can be right.
 
     Returns
     -------
     order : polars.DataFrame
-        Of the sessions, as `Rows.read_order` gives it, without duplicates.
+        Order of the sessions, without duplicates.
     base : pathlib.Path
         The folder that ONE starts from.
     issues : pyarrow.Table
-        All of them.
+        ISSUES of the survey, of all shards, and of the sessions.
     """
     order, dropped, duplicates = _drop_duplicates(rows)
-    places = _find_places(root, rows.list_folders(dropped))
-    check_lab(lab, places)
-    base = Path(*choose_base(root.parts, places))
-    misplaced = _find_misplaced(places, root, base, lab)
-    issues = pa.concat_tables([issues, misplaced, *rows.read("issues"), duplicates])
+    bases = _find_bases(root, rows.list_folders(dropped))
+    check_lab(lab, bases)
+    base = Path(*choose_base(root.parts, bases))
+    misplaced = _find_misplaced(bases, root, base, lab)
+    issues = pa.concat_tables([survey_issues, misplaced, *rows.read("issues"), duplicates])
     _check_found(root, order, issues)
     return order, base, issues
 
 
-def list_subjects(root: Path, units: Iterable[str]) -> Iterator[tuple[str, ...]]:
-    """Yield the components of the subject that each unit seems to be of, before it is walked."""
-    for unit in units:
-        parts = (*root.parts, *filter(None, unit.split("/")))
+def list_subjects(root: Root, dated: Iterable[str]) -> Iterator[tuple[str, ...]]:
+    """Yield the components of the subject that each dated folder seems to be of."""
+    for folder in dated:
+        parts = (*root.parts, *filter(None, folder.split("/")))
         if grammar.is_date(parts[-1]):
             yield parts[:-1]
         elif grammar.is_number(parts[-1]):
             yield parts[:-2]
 
 
-def _find_places(root: Path, folders: Iterable[pl.Series]) -> Counter[Place]:
-    path = pl.concat_str(pl.lit(f"{root.as_posix()}/"), pl.col("session")).str.strip_suffix("/")
-    subject = path.str.replace(r"/[^/]*/[^/]*$", "")
+def _find_bases(root: Root, folders: Iterable[pl.Series]) -> Counter[Base]:
+    subject = expr_full(root.posix, "session").str.replace(r"/[^/]*/[^/]*$", "")
     found = (sessions.to_frame("session").select(subject.unique()) for sessions in folders)
     subjects = {path for frame in found for path in frame.to_series()}
-    return count_places(Path(subject).parts for subject in subjects)
+    return count_bases(Path(subject).parts for subject in subjects)
 
 
-def _check_found(root: Path, order: pl.DataFrame, issues: pa.Table) -> None:
-    """Check that an index without sessions is of an archive without sessions.
-
-    Raises
-    ------
-    ScanError
-        There may be sessions that could not be reached: storage that is gone, say.
-    """
+def _check_found(root: Root, order: pl.DataFrame, issues: pa.Table) -> None:
+    """Raise ScanError where there are no sessions, and some may not have been reached."""
     lost = pl.DataFrame(issues).filter(pl.col("kind").is_in([*HIDING, IssueKind.VANISHED]))
     if order.is_empty() and len(lost):
         raise ScanError(
@@ -307,8 +279,8 @@ def _check_found(root: Path, order: pl.DataFrame, issues: pa.Table) -> None:
         )
 
 
-def _drop_duplicates(rows: Rows) -> tuple[pl.DataFrame, pl.DataFrame, pa.Table]:
-    """Return the sessions that are kept and those that are not, as orders, and their issues."""
+def _drop_duplicates(rows: ShardRows) -> tuple[pl.DataFrame, pl.DataFrame, pa.Table]:
+    """Return the orders of the sessions that are kept and of those that are not, and ISSUES."""
     order = rows.read_order()
     doubles = order.filter(pl.struct("high", "low").is_duplicated())
     order = order.drop("high", "low")
@@ -330,19 +302,20 @@ def _drop_duplicates(rows: Rows) -> tuple[pl.DataFrame, pl.DataFrame, pa.Table]:
     return kept, dropped, make_table(issues, ISSUES)
 
 
-def _find_misplaced(places: Iterable[Place], root: Path, base: Path, lab: str) -> pa.Table:
+def _find_misplaced(bases: Iterable[Base], root: Root, base: Path, lab: str) -> pa.Table:
     """Return an issue for each folder whose sessions ONE would look for elsewhere."""
     issues = []
-    for place in sorted(places, key=lambda place: place.base):
-        folder = Path(*place.base)
+    for other in sorted(bases, key=lambda other: other.parts):
+        folder = Path(*other.parts)
         if folder != base:
             message = f"ONE opens the sessions in {folder} only with that as its cache_dir; index "
             message += "it by itself, or move its subjects to the others"
-        elif lab and place.lab is None:
+        elif lab and other.lab is None:
             message = f"ONE looks for the sessions of the lab {lab!r} in {lab}/Subjects; move "
             message += "the folders of the subjects there"
         else:
             continue
-        path = folder.relative_to(root).as_posix() if folder.is_relative_to(root) else "."
-        issues.append((path, IssueKind.MISPLACED_SESSION.value, None, message))
+        issues.append(
+            (root.relate(folder) or ".", IssueKind.MISPLACED_SESSION.value, None, message)
+        )
     return make_table(issues, ISSUES)

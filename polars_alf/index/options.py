@@ -1,59 +1,92 @@
-"""What an index is asked to do, and what of it an earlier one has done already."""
+"""The options of an index: one object, made once, that travels from the caller into the report."""
 
 from __future__ import annotations
 
-import os
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Self
 
 from polars_alf._version import __version__
-from polars_alf.alf.paths import check_folder
-from polars_alf.errors import OptionError, ScanError
-from polars_alf.index.checkpoint import Settings
-from polars_alf.index.snapshot import Snapshot
+from polars_alf.alf.ids import parse_namespace
+from polars_alf.alf.layout import check_lab_name
+from polars_alf.alf.root import FolderPath, Root, check_folder
+from polars_alf.errors import OptionError
 from polars_alf.schema import DATASETS, DIGEST_COLUMNS
-from polars_alf.walk.digests import Algorithm
-from polars_alf.walk.options import Options
+from polars_alf.tables.rows import ROWS_PER_GROUP
+from polars_alf.walk.digests import Algorithm, check_digests
+from polars_alf.walk.options import WalkOptions
+from polars_alf.walk.shards import LEAST_FOLDERS
 
-Folder: TypeAlias = str | os.PathLike[str]
+Settings = Mapping[str, object]
+"""All that decides about the rows of a shard but its files, in values that JSON has."""
 
 _OF_LISTINGS = ("root", "inode", "follow_links", "exclude")
-
 _OF_ROWS = ("version", "lab", "hash_ids", "digests", "columns")
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What an index is to do, every value checked.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexOptions:
+    """What to make of an archive. Checks itself.
 
     Parameters
     ----------
-    root
-        The archive, links resolved.
-    identity
-        Of the root when the run began, see `identify`.
-    folder
-        For the tables.
-    options
-        What to look at.
-    namespace, hash_ids, digests, ids_from, quick, restart, lab
+    walk
+        How to walk it.
+    hash_ids, lab, namespace, quick, restart
         As for `polars_alf.index_archive`.
+    digests
+        Digests to compute, each once.
+    ids_from
+        Folders of tables whose ids win, absolute.
+    least_folders
+        Least number of dated folders in a shard.
+    rows_per_group
+        About how many rows are in memory at a time, and in one row group of a table.
+
+    Raises
+    ------
+    OptionError
+        A value makes no sense, or two contradict each other.
+    ArchiveNotFoundError, ArchiveNotADirectoryError
+        A folder of `ids_from` is not there, or is a file.
     """
 
-    root: Path
-    identity: tuple[int, int]
-    folder: Path
-    options: Options
-    namespace: uuid.UUID | None
-    hash_ids: bool
-    digests: tuple[Algorithm, ...]
-    ids_from: Sequence[Path]
-    quick: bool
-    restart: bool
+    walk: WalkOptions = field(default_factory=WalkOptions)
+    hash_ids: bool = True
+    digests: tuple[Algorithm, ...] = ()
     lab: str = ""
+    namespace: uuid.UUID | None = None
+    ids_from: tuple[Path, ...] = ()
+    quick: bool = False
+    restart: bool = False
+    least_folders: int = LEAST_FOLDERS
+    rows_per_group: int = ROWS_PER_GROUP
+
+    def __post_init__(self) -> None:
+        self._set("lab", check_lab_name(self.lab))
+        self._set("namespace", parse_namespace(self.namespace))
+        self._set("digests", check_digests(self.digests))
+        self._set("ids_from", _check_ids_from(self.ids_from, hash_ids=self.hash_ids))
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the options in values that JSON has."""
+        return asdict(self) | {
+            "walk": self.walk.to_dict(),
+            "digests": [*self.digests],
+            "namespace": self.namespace and str(self.namespace),
+            "ids_from": [str(folder) for folder in self.ids_from],
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, object]) -> Self:
+        """Return the options that `to_dict` gave."""
+        walk = WalkOptions.from_dict(values["walk"])  # type: ignore[arg-type]
+        return cls(**{**values, "walk": walk})  # type: ignore[arg-type]
 
     def list_columns(self, before: Settings) -> list[str]:
         """Return the columns of datasets beside DATASETS: those wanted, and those of before."""
@@ -62,67 +95,44 @@ class Request:
         wanted.update(known if isinstance(known, list) else [])
         return [c for c in DIGEST_COLUMNS.values() if c in wanted - {*DATASETS.names}]
 
-    def describe(
-        self, namespace: uuid.UUID | None, snapshot: Snapshot | None, columns: Sequence[str]
+    def describe_rows(
+        self,
+        root: Root,
+        namespace: uuid.UUID | None,
+        snapshot: str | None,
+        columns: Sequence[str],
     ) -> Settings:
-        """Return all that decides about the rows of a shard but its files, in JSON's values."""
+        """Return all that decides about the rows of a shard but its files."""
         return {
             "version": __version__,
-            "root": str(self.root),
+            "root": str(root),
             # Not the device: its number may be another after the machine was started again.
-            "inode": self.identity[1],
-            "follow_links": self.options.follow_links,
-            "exclude": [*self.options.exclude],
+            "inode": root.inode,
+            "follow_links": self.walk.follow_links,
+            "exclude": [*self.walk.exclude],
             "lab": self.lab,
             "namespace": str(namespace or ""),
             "hash_ids": self.hash_ids,
             "digests": [*self.digests],
             "columns": [*columns],
-            "snapshot": snapshot.path.name if snapshot else None,
+            "snapshot": snapshot,
         }
 
-    def check_identity(self) -> None:
-        """Check that the archive was not unmounted, or replaced, since the run began.
 
-        Raises
-        ------
-        ScanError
-            It was.
-        """
-        if identify(self.root) != self.identity:
-            raise ScanError(
-                f"{self.root} is not the folder that it was when the run began; tables that were "
-                "there are as they were; see to its mount, and run again"
-            )
-
-
-def identify(root: Path) -> tuple[int, int]:
-    """Return what tells a folder from another one that takes its place: device and inode."""
-    status = root.stat()
-    return status.st_dev, status.st_ino
-
-
-def check_ids_from(folders: Folder | Sequence[Folder], *, hash_ids: bool) -> Sequence[Path]:
-    """Return the folders of tables to take ids from.
-
-    Raises
-    ------
-    OptionError
-        Ids are to be paths.
-    ArchiveNotFoundError, ArchiveNotADirectoryError, ArchivePermissionError
-        One of them cannot be used.
-    """
-    given = [folders] if isinstance(folders, str | os.PathLike) else folders
+def _check_ids_from(
+    folders: FolderPath | Sequence[FolderPath], *, hash_ids: bool
+) -> tuple[Path, ...]:
+    given = [folders] if isinstance(folders, str | Path) else [*folders]  # type: ignore[misc]
     if given and not hash_ids:
         raise OptionError("ids are taken from tables or are paths; leave one of both out")
-    return [check_folder(folder, to_write=False) for folder in given]
+    return tuple(check_folder(folder, to_write=False) for folder in given)
 
 
 def lists_the_same(before: Settings, settings: Settings) -> bool:
-    """Tell whether a run with other settings lists the same directories in the same way."""
+    """Whether a run with other settings lists the same directories in the same way."""
     return all(before.get(name) == settings[name] for name in _OF_LISTINGS)
 
 
 def makes_the_same(before: Settings, settings: Settings) -> bool:
-    """Tell whether it makes the same rows of them."""
+    """Whether a run with other settings makes the same rows of the same files."""
     return all(before.get(name) == settings[name] for name in _OF_ROWS)

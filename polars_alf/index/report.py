@@ -16,11 +16,12 @@ import pyarrow as pa
 
 from polars_alf._version import __version__
 from polars_alf.errors import TableError
-from polars_alf.index.checkpoint import Run, Settings
-from polars_alf.index.snapshot import ChangeKind
+from polars_alf.index.changes import ChangeKind
+from polars_alf.index.checkpoint import Run
+from polars_alf.index.options import IndexOptions, Settings
+from polars_alf.index.shard_files import ShardSummary
 from polars_alf.tables.contract import read_headers
 from polars_alf.tables.files import report_path, scan_changes, scan_issues
-from polars_alf.walk.shard_files import Receipt
 
 _EXAMPLES = 3
 
@@ -106,22 +107,15 @@ def count_issues(issues: pa.Table) -> dict[str, int]:
 
 
 def count_changes(
-    receipts: Sequence[Receipt], gone: pl.DataFrame, n_datasets: int
+    summaries: Sequence[ShardSummary], gone: pl.DataFrame, n_datasets: int
 ) -> dict[str, int]:
     """Return the number of datasets by change, and of those that did not.
 
-    Parameters
-    ----------
-    receipts
-        Of all shards.
-    gone
-        CHANGES that no shard has.
-    n_datasets
-        Number of datasets now.
+    ``gone`` are CHANGES that no shard has; ``n_datasets`` is the number of datasets now.
     """
     counts = Counter(gone["change"].to_list())
-    for receipt in receipts:
-        counts.update(receipt.n_changes)
+    for summary in summaries:
+        counts.update(summary.n_changes)
     changes = {str(kind): counts[kind] for kind in ChangeKind}
     there = changes[ChangeKind.ADDED] + changes[ChangeKind.CHANGED]
     return changes | {"unchanged": n_datasets - there}
@@ -144,26 +138,13 @@ def describe_run(
     report: IndexReport,
     *,
     run: Run,
+    options: IndexOptions,
     settings: Settings,
     issues: pa.Table,
-    receipts: Sequence[Receipt],
+    summaries: Sequence[ShardSummary],
 ) -> dict[str, object]:
-    """Describe a run for later: settings, counts, issues with examples, slowest shards.
-
-    Parameters
-    ----------
-    report
-        Of the run, just before its commit.
-    run
-        The run.
-    settings
-        What it was told.
-    issues
-        ISSUES.
-    receipts
-        Of all shards.
-    """
-    slowest = sorted(receipts, key=lambda receipt: receipt.seconds, reverse=True)[:_SLOWEST]
+    """Return what to keep of a run: options, counts, issues with examples, slowest shards."""
+    slowest = sorted(summaries, key=lambda summary: summary.seconds, reverse=True)[:_SLOWEST]
     example = pl.struct("path", "message").head(_EXAMPLES)
     examples = pl.DataFrame(issues).group_by("kind").agg(example)
     return {
@@ -171,16 +152,17 @@ def describe_run(
         "generation": run.generation,
         "begun": run.begun.isoformat(timespec="seconds"),
         "ended": datetime.now().isoformat(timespec="seconds"),
+        "options": options.to_dict(),
         "settings": dict(settings),
         "report": report.to_dict(),
         "examples": dict(examples.iter_rows()),
         "slowest_shards": [
             {
-                "first_unit": receipt.first_unit,
-                "n_units": receipt.n_units,
-                "seconds": round(receipt.seconds, 3),
+                "first_folder": summary.first_folder,
+                "n_folders": summary.n_folders,
+                "seconds": round(summary.seconds, 3),
             }
-            for receipt in slowest
+            for summary in slowest
         ],
     }
 

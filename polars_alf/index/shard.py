@@ -1,227 +1,170 @@
-"""Scan an archive shard by shard: the part of the work that runs in parallel."""
+"""One shard, from dated folders to rows on disk: the part of an index that runs in parallel."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
 import polars as pl
 import pyarrow as pa
 
-from polars_alf.alf.paths import printable
+from polars_alf.alf.paths import expr_join, printable
 from polars_alf.arrow import make_table
+from polars_alf.index.changes import CHANGES, DIGESTS, compare_entries, list_changes
 from polars_alf.index.checkpoint import Run
-from polars_alf.index.snapshot import (
-    CHANGES,
-    DIGESTS,
-    Snapshot,
-    compare_entries,
-    list_changes,
-    read_known,
-    write_entries,
-)
-from polars_alf.parallel.executors import (
-    FEW_SHARDS,
-    Workers,
-    choose_executor,
-    count_workers,
-    run_tasks,
-)
-from polars_alf.parallel.progress import Counter, CounterFile, Monitor
+from polars_alf.index.options import IndexOptions
+from polars_alf.index.shard_files import ShardSummary, write_rows, write_summary
+from polars_alf.index.snapshot import Snapshot, read_known, write_seen
 from polars_alf.schema import DIGEST_COLUMNS, ISSUES, PASSING, IssueKind, polars_schema
 from polars_alf.tables.rows import assemble_datasets, assemble_sessions
 from polars_alf.walk.batches import KnownListings, join_batches
-from polars_alf.walk.digests import Algorithm, digest_files
-from polars_alf.walk.options import Options
-from polars_alf.walk.shard_files import Receipt, shard_folder, write_receipt, write_rows
-from polars_alf.walk.shards import (
-    SHARDS_PER_WORKER,
-    SHARDS_WANTED,
-    Shard,
-    are_few,
-    path_key,
-    plan_shards,
-)
+from polars_alf.walk.digests import digest_files
+from polars_alf.walk.shards import Shard, Walk, path_key, shard_folder
 from polars_alf.walk.walker import Walker
 
 
 @dataclass(frozen=True, slots=True)
-class ShardTask:
-    """All that a worker needs to know to index a shard.
+class IndexShard:
+    """Make the rows of both tables of a shard, and write them into its folder.
 
     Parameters
     ----------
-    root
-        Absolute path of the archive.
+    shards
+        Folder for the shards of the run.
     options
-        What to look at.
-    spool
-        Folder for the results of the shards.
-    counters
-        File to count in, see `polars_alf.parallel.progress`; None where it could not be shared.
-    shard
-        What to walk.
-    lab
-        Lab of sessions that lie in no lab's folder.
+        The options of the index.
     namespace
-        What UUIDs are made in; None makes ids of paths.
-    digests
-        What to read every dataset for, unless a digest that is known still holds.
+        Namespace of the UUIDs; None makes ids of paths.
     digest_threads
         How many files to read at a time.
     snapshot
-        What the last index saw, None where there was none.
+        Folder of the snapshot of the last index, None where there was none.
     known_shards
-        Names of the shards in it that have the same units.
-    quick
-        Whether to trust the times of directories: those that the snapshot has are not listed.
-    source
-        What walks.
+        Names of the shards in it that share dated folders with this one.
+    is_quick
+        Whether directories that have the fingerprints of the snapshot are not listed.
+    is_checked
+        Whether all of them are known to have these fingerprints.
     """
 
-    root: str
-    options: Options
-    spool: str
-    counters: str | None
-    shard: Shard = field(default_factory=lambda: Shard(0, ()))
-    lab: str = ""
-    namespace: UUID | None = None
-    digests: tuple[Algorithm, ...] = ()
+    shards: Path
+    options: IndexOptions
+    namespace: UUID | None
     digest_threads: int = 1
-    snapshot: str | None = None
+    snapshot: Path | None = None
     known_shards: tuple[str, ...] = ()
-    quick: bool = False
-    source: type[Walker] = Walker
+    is_quick: bool = False
+    is_checked: bool = False
 
-    def __str__(self) -> str:
-        return f"the shard from {self.shard.units[0]} to {self.shard.units[-1]}"
+    def __call__(self, walker: Walker, shard: Shard) -> ShardSummary:
+        """Walk the shard, and return the summary of its folder."""
+        start = time.perf_counter()
+        begun_ns = time.time_ns()
+        files = listings = None
+        if self.snapshot is not None:
+            files, listings = read_known(self.snapshot, self.known_shards, shard.folders)
+        known = None
+        if files is not None and listings is not None and self.is_quick:
+            known = KnownListings(listings, files, is_checked=self.is_checked)
+        batches = list(walker.walk(shard.folders, known))
+        entries, changes = _compare(files, walker, join_batches(batches))
+        directories = pl.LazyFrame(walker.directories())
+        sessions = assemble_sessions(
+            directories, walker.root.posix, lab=self.options.lab, namespace=self.namespace
+        ).collect()
+        datasets = assemble_datasets(
+            entries.lazy(), directories, sessions.lazy(), namespace=self.namespace
+        ).collect()
+        issues = walker.issues()
+        if self.options.digests:
+            datasets, unreadable = _digest(self, walker, datasets)
+            issues = pa.concat_tables([issues, unreadable])
+        summary = ShardSummary(
+            path=str(self.shards / shard.name),
+            first_folder=shard.folders[0],
+            n_folders=len(shard.folders),
+            n_other_files=walker.n_other_files,
+            n_changes=dict(changes["change"].value_counts().iter_rows()),
+            is_whole=not any(kind in PASSING for kind in issues.column("kind").to_pylist()),
+            seconds=time.perf_counter() - start,
+        )
+        with shard_folder(self.shards, shard.name) as folder:
+            digests = _order_digests(entries, datasets)
+            write_seen(folder, batches, walker.listings(), digests, begun_ns)
+            write_rows(
+                folder,
+                sessions=_count_datasets(sessions, datasets),
+                datasets=datasets.select("id", "rel_path", "file_size", *DIGESTS),
+                issues=issues,
+                changes=changes,
+            )
+            write_summary(folder, shard, summary)
+        return summary
 
-    def find_unseen(self) -> str | None:
-        """Return a path that the task needs and this machine lacks, None where all is there."""
-        if not os.access(self.spool, os.W_OK | os.X_OK):
-            return self.spool
-        # Files come and go, but hardly all of a shard at once. An archive that is not mounted
-        # here would otherwise look like one that was emptied.
-        if not any(Path(self.root, unit).exists() for unit in self.shard.units):
-            return str(Path(self.root, self.shard.units[0]))
-        return None
 
-
-def scan_shards(
-    task: ShardTask,
+def index_shards(
+    walk: Walk,
+    options: IndexOptions,
     run: Run,
-    snapshot: Snapshot | None,
-    units: Sequence[str],
-    workers: Workers | None,
-    n_jobs: int | None,
-    monitor: Monitor,
-) -> tuple[list[Receipt], int]:
-    """Scan the shards that are not finished.
+    folders: Sequence[str],
+    snapshot: Snapshot | None = None,
+    unchanged: frozenset[str] | None = None,
+) -> tuple[list[ShardSummary], int]:
+    """Index the shards of a run that are not finished.
 
     Parameters
     ----------
-    task
-        What is the same for all of them.
+    walk
+        The walk of the archive.
+    options
+        The options of the index.
+    run
+        The run, whose folder takes the shards.
+    folders
+        The dated folders that there are.
+    snapshot
+        Snapshot of the last index.
+    unchanged
+        Names of its shards that are as they were; None lists every directory.
 
     Returns
     -------
-    receipts : list of Receipt
+    summaries : list of ShardSummary
         Of all shards of the run, in the order of their paths.
     n_jobs : int
         How many workers there were.
     """
-    if workers is None and not task.digests and are_few(units, FEW_SHARDS):
-        n_jobs = 1
-    n_jobs = count_workers(n_jobs, workers)
     # Files that are read take longer than any shard's own cost.
-    least = 1 if task.digests else None
-    wanted = max(SHARDS_WANTED, SHARDS_PER_WORKER * n_jobs)
-    shards = plan_shards(units, least, run.finished, wanted=wanted)
-    n_wanted, n_jobs = n_jobs, min(n_jobs, max(len(shards), 1))
-    workers = workers or choose_executor(len(shards), n_jobs)
-    n_jobs = 1 if workers == "serial" else n_jobs
-    if n_wanted > 1:
+    least = 1 if options.digests else options.least_folders
+    shards = walk.plan_shards(folders, least=least, finished=run.finished)
+    workers = walk.choose_workers(len(shards))
+    digest_threads = 1
+    if options.digests and (n_wanted := walk.count_workers()) > 1:
         # Two, as one reads while the other computes, and the last shard may have the most to read.
         # Processors that have no shard help here; those of a cluster are elsewhere.
-        n_each = -(-n_wanted // n_jobs) if isinstance(workers, str) else 1
-        task = replace(task, digest_threads=max(2, n_each))
-    counters = CounterFile.create(run.path / "counters", len(shards))
-    # Machines that write to the same page of a shared file system undo each other's figures.
-    is_far = not isinstance(workers, str)
-    if is_far:
-        task = replace(task, counters=None)
-    monitor.begin_scan(counters, len(shards), len(run.receipts))
-    known = snapshot.find_shards(shards) if snapshot else {}
-    tasks = [
-        replace(task, shard=shard, known_shards=known.get(shard.index, ())) for shard in shards
-    ]
-    receipts = [*run.receipts]
-    total = counters.slot(0)
-    for receipt in run_tasks(index_shard, tasks, executor=workers, n_jobs=n_jobs):
-        receipts.append(receipt)
-        if is_far:
-            total.add(*receipt.counts)
-        monitor.shards += 1
-    receipts.sort(key=lambda receipt: path_key(receipt.first_unit))
-    return receipts, n_jobs
-
-
-def index_shard(task: ShardTask) -> Receipt:
-    """Walk a shard, make its rows of both tables, and leave them in the spool."""
-    start = time.perf_counter()
-    begun_ns = time.time_ns()
-    counter = (
-        CounterFile(Path(task.counters)).slot(task.shard.index) if task.counters else Counter()
-    )
-    known = None
-    if task.snapshot is not None:
-        known = read_known(Path(task.snapshot), task.known_shards, task.shard.units)
-    listings = KnownListings(known[1], known[0]) if known and task.quick else None
-    walker = task.source(task.root, task.options, counter, listings)
-    batches = list(walker.walk(task.shard.units))
-    entries, changes = _compare(known and known[0], walker, join_batches(batches))
-    directories = pl.LazyFrame(walker.directories())
-    above = Path(task.root).as_posix()
-    sessions = assemble_sessions(
-        directories, above, lab=task.lab, namespace=task.namespace
-    ).collect()
-    datasets = assemble_datasets(
-        entries.lazy(),
-        directories,
-        sessions.lazy(),
-        namespace=task.namespace,
-    ).collect()
-    issues = walker.issues()
-    if task.digests:
-        datasets, unreadable = _digest(task, datasets, counter)
-        issues = pa.concat_tables([issues, unreadable])
-    n_changes = dict(changes["change"].value_counts().iter_rows())
-    receipt = Receipt(
-        path=str(Path(task.spool, task.shard.name)),
-        first_unit=task.shard.units[0],
-        n_units=len(task.shard.units),
-        n_other_files=walker.n_other_files,
-        n_changes=n_changes,
-        is_whole=not any(kind in PASSING for kind in issues.column("kind").to_pylist()),
-        counts=counter.total(),
-        seconds=time.perf_counter() - start,
-    )
-    with shard_folder(Path(task.spool), task.shard) as folder:
-        digests = _order_digests(entries, datasets)
-        write_entries(folder, batches, walker.listings(), digests, begun_ns)
-        write_rows(
-            folder,
-            sessions=_count_datasets(sessions, datasets),
-            datasets=datasets.select("id", "rel_path", "file_size", *DIGESTS),
-            issues=issues,
-            changes=changes,
+        digest_threads = max(2, -(-n_wanted // workers.n_jobs) if workers.is_local else 1)
+    known = snapshot.match_shards(shards) if snapshot else {}
+    tasks = []
+    for shard in shards:
+        known_shards = known.get(shard.index, ())
+        visit = IndexShard(
+            shards=run.shards,
+            options=options,
+            namespace=run.namespace if options.hash_ids else None,
+            digest_threads=digest_threads,
+            snapshot=snapshot.path if snapshot else None,
+            known_shards=known_shards,
+            is_quick=unchanged is not None,
+            is_checked=unchanged is not None and unchanged.issuperset(known_shards),
         )
-        write_receipt(folder, task.shard, receipt)
-    return receipt
+        tasks.append((shard, visit))
+    found = walk.visit(tasks, run.path, workers=workers, n_resumed=len(run.summaries))
+    summaries = [*run.summaries, *found]
+    summaries.sort(key=lambda summary: path_key(summary.first_folder))
+    return summaries, workers.n_jobs
 
 
 def _compare(
@@ -254,23 +197,22 @@ def _order_digests(entries: pl.DataFrame, datasets: pl.DataFrame) -> pl.DataFram
 
 
 def _digest(
-    task: ShardTask, datasets: pl.DataFrame, counter: Counter
+    visit: IndexShard, walker: Walker, datasets: pl.DataFrame
 ) -> tuple[pl.DataFrame, pa.Table]:
     """Complete the digests, '' where a file cannot be read, and return the issues of those."""
-    columns = [DIGEST_COLUMNS[algorithm] for algorithm in task.digests]
-    path = pl.concat_str("directory", "name", separator="/").str.strip_prefix("/")
+    columns = [DIGEST_COLUMNS[algorithm] for algorithm in visit.options.digests]
     unread = (
         datasets.with_row_index("row")
         .filter(pl.any_horizontal(pl.col(columns) == ""))
         # The largest first, so that none is left at the end for one thread alone.
         .sort("file_size", descending=True)
-        .select("row", path=path)
+        .select("row", path=expr_join("directory", "name"))
     )
     outcomes = digest_files(
-        [f"{task.root}/{path}" for path in unread["path"]],
-        task.digests,
-        lambda n_bytes: counter.add(n_bytes=n_bytes),
-        threads=task.digest_threads,
+        [walker.root.locate(path) for path in unread["path"]],
+        visit.options.digests,
+        lambda n_bytes: walker.counter.add(n_bytes=n_bytes),
+        threads=visit.digest_threads,
     )
     found: list[tuple[object, ...]] = []
     issues: list[tuple[object, ...]] = []

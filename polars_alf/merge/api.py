@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from polars_alf.alf import grammar
 from polars_alf.alf.ids import make_namespace
-from polars_alf.alf.paths import check_folder
+from polars_alf.alf.root import check_folder
 from polars_alf.errors import OutputError, PolarsAlfError, TableError, TableWarning
 from polars_alf.merge.buckets import Plan, count_datasets, iter_buckets, plan_buckets
 from polars_alf.merge.choose import CONFLICTS, RANK, Choice, choose_datasets, choose_sessions

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor as Pool
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, get_args
 
@@ -29,12 +30,13 @@ Executor = Literal["serial", "threads", "processes"]
 
 EXECUTORS: tuple[Executor, ...] = get_args(Executor)
 
-Workers: TypeAlias = "Executor | Cluster"
+Place: TypeAlias = "Executor | Cluster"
+"""Where tasks run: on this machine, or on a cluster that a client is connected to."""
 
 _WATCH_SECONDS = 1
 
 _ONE_THREAD = ("POLARS_MAX_THREADS", "OPENBLAS_NUM_THREADS")
-"""What limits threads in a worker: there is a worker for each processor already."""
+"""Variables that limit threads in a worker: there is a worker for each processor already."""
 
 Task = TypeVar("Task")
 
@@ -43,59 +45,88 @@ Result = TypeVar("Result")
 Item = TypeVar("Item")
 
 
-def check_jobs(n_jobs: int | None) -> None:
-    """Check a number of workers.
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """The workers of a run.
 
-    Raises
-    ------
-    OptionError
-        The number is zero, or below -1.
+    Parameters
+    ----------
+    place
+        Where they run. Of ``processes`` this one is the first.
+    n_jobs
+        How many they are; 1 for ``serial``.
     """
+
+    place: Place
+    n_jobs: int
+
+    @property
+    def is_local(self) -> bool:
+        """Whether they share this machine's memory."""
+        return isinstance(self.place, str)
+
+
+def check_jobs(n_jobs: int | None) -> None:
+    """Raise OptionError for a number of workers that is zero, or below -1."""
     if n_jobs is not None and n_jobs != -1 and n_jobs < 1:
         raise OptionError(f"n_jobs is {n_jobs}; give a number of workers from 1 on, or None")
 
 
-def count_workers(n_jobs: int | None, workers: Workers | None = None) -> int:
-    """Return how many workers to run.
-
-    Parameters
-    ----------
-    n_jobs
-        A number of workers; None or -1 takes one for each processor that this process may use, or
-        for each thread of a cluster.
-    workers
-        Where they run.
-
-    Raises
-    ------
-    OptionError
-        The number is zero, or below -1.
-    """
-    check_jobs(n_jobs)
-    if n_jobs is not None and n_jobs != -1:
-        return n_jobs
-    if workers is not None and not isinstance(workers, str):
-        return workers.n_threads
-    import loky
-
-    return int(loky.cpu_count())
-
-
 def check_executor(executor: str | None) -> Executor | None:
-    """Return the executor, if there is one of that name.
-
-    Raises
-    ------
-    OptionError
-        There is none.
-    """
+    """Return the executor of a name; OptionError where there is none of it."""
     if executor is None or executor in EXECUTORS:
         return executor
     raise OptionError(f"there is no executor {executor!r}; give one of {', '.join(EXECUTORS)}")
 
 
-def open_workers(executor: str | None) -> AbstractContextManager[Workers | None]:
-    """Return a context that gives `run_tasks` its workers; None where they are still to be chosen.
+def check_place(executor: str | None) -> None:
+    """Raise OptionError for what is neither an executor nor the address of a cluster."""
+    if executor is not None and "://" in executor:
+        from polars_alf.parallel import cluster
+
+        cluster.parse_address(executor)
+    else:
+        check_executor(executor)
+
+
+def count_workers(n_jobs: int | None, place: Place | None = None) -> int:
+    """Return a number of workers: None and -1 are one for each processor or cluster thread."""
+    check_jobs(n_jobs)
+    if n_jobs is not None and n_jobs != -1:
+        return n_jobs
+    if place is not None and not isinstance(place, str):
+        return place.n_threads
+    import loky
+
+    return int(loky.cpu_count())
+
+
+def choose_workers(
+    place: Place | None, n_jobs: int | None, n_tasks: int, *, few: int = 1
+) -> Workers:
+    """Return the workers for some tasks.
+
+    Parameters
+    ----------
+    place
+        Where they run; None chooses what is fastest: this process alone for few tasks.
+    n_jobs
+        As for `count_workers`.
+    n_tasks
+        How many tasks there are.
+    few
+        Up to how many tasks are too few for processes to be started.
+    """
+    if place is not None and not isinstance(place, str):
+        return Workers(place, count_workers(n_jobs, place))
+    if place == "serial" or n_jobs == 1 or (place is None and n_tasks <= few):
+        return Workers("serial", 1)
+    n_jobs = min(count_workers(n_jobs), max(n_tasks, 1))
+    return Workers(place or ("processes" if n_jobs > 1 else "serial"), n_jobs)
+
+
+def open_workers(executor: str | None) -> AbstractContextManager[Place | None]:
+    """Return a context that gives the place of workers; None where it is still to be chosen.
 
     Parameters
     ----------
@@ -118,9 +149,8 @@ def open_workers(executor: str | None) -> AbstractContextManager[Workers | None]
 def run_tasks(
     function: Callable[[Task], Result],
     tasks: Sequence[Task],
+    workers: Workers,
     *,
-    executor: Workers,
-    n_jobs: int,
     ordered: bool = False,
 ) -> Iterator[Result]:
     """Run tasks and yield their results.
@@ -130,11 +160,9 @@ def run_tasks(
     function
         A function that a worker can import.
     tasks
-        Its arguments; for a cluster, each a `polars_alf.parallel.cluster.SharedTask`.
-    executor
-        Where the workers run. Of ``processes`` this one is the first.
-    n_jobs
-        How many they are; ignored by ``serial``. See `cluster.run_tasks` for a cluster.
+        Its arguments; for a cluster, each a `cluster.SharedTask`.
+    workers
+        Who runs them. See `cluster.run_tasks` for a cluster.
     ordered
         Whether results come in the order of the tasks; else in the order in which they are done.
 
@@ -143,6 +171,7 @@ def run_tasks(
     ScanError
         A worker was killed, or the cluster failed. What `function` raises comes through as it is.
     """
+    executor, n_jobs = workers.place, workers.n_jobs
     if not isinstance(executor, str):
         from polars_alf.parallel import cluster
 
@@ -316,14 +345,3 @@ def take_from(items: queue.SimpleQueue[Result]) -> Result:
     while True:
         with contextlib.suppress(queue.Empty):
             return items.get(timeout=_MOMENT)
-
-
-FEW_SHARDS = 8
-"""Up to so many shards a run stays in one process: starting others takes longer."""
-
-
-def choose_executor(n_shards: int, n_jobs: int) -> Executor:
-    """Return the executor that is fastest for so many shards."""
-    if n_jobs == 1:
-        return "serial"
-    return "processes" if n_shards > FEW_SHARDS else "serial"

@@ -7,32 +7,29 @@ import os
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
+from dataclasses import replace
 from pathlib import Path
 
-import pathspec
 import polars as pl
-import pyarrow as pa
 
-from polars_alf.alf.paths import check_folder, check_root, temporary_folder
+from polars_alf.alf.paths import expr_join, find_folder_above, list_folders_above
+from polars_alf.alf.root import Root, check_folder, open_root
 from polars_alf.errors import ForeignTablesError, KeptWarning
-from polars_alf.parallel.executors import choose_executor, count_workers, run_tasks
-from polars_alf.parallel.progress import CounterFile, Monitor, Progress
+from polars_alf.parallel.progress import Progress
 from polars_alf.prune.claims import Claims, claim_files, find_claimed, list_owners
 from polars_alf.prune.examine import REMOVALS, Removal, examine_files, find_emptied
 from polars_alf.prune.tables import Tables, find_tables
-from polars_alf.schema import DIRECTORIES, ENTRIES, IssueKind, polars_schema
+from polars_alf.schema import HIDING, IssueKind, polars_schema
 from polars_alf.tables.files import STATE_DIR, own_files
-from polars_alf.walk.options import Options, is_excluded, parse_exclude
-from polars_alf.walk.shards import Shard, path_key, plan_shards
-from polars_alf.walk.walker import Walker
+from polars_alf.walk.options import WalkOptions, is_excluded
+from polars_alf.walk.scan import ArchiveFiles, read_archive
+from polars_alf.walk.shards import open_walk, path_key
 
 WITHOUT_ROW = "not in the datasets table"
 
 WITHOUT_SESSION = "its session is not in the tables"
 
-_PATH = pl.concat_str("directory", "name", separator="/").str.strip_prefix("/")
+_PATH = expr_join("directory", "name")
 
 
 def plan_removals(
@@ -42,9 +39,13 @@ def plan_removals(
     sessions: pl.DataFrame | pl.LazyFrame | None = None,
     datasets: pl.DataFrame | pl.LazyFrame | None = None,
     remove_empty_sessions: bool = True,
+    follow_links: bool = False,
     exclude: str | Sequence[str] = (),
     force: bool = False,
     n_jobs: int | None = None,
+    executor: str | None = None,
+    threads: int | None = None,
+    op_timeout: float | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> pl.DataFrame:
     """Find the dataset files and session folders that tables do not have. Changes nothing.
@@ -66,15 +67,13 @@ def plan_removals(
     remove_empty_sessions
         Whether to remove folders of sessions that have no row and nothing in them, with the
         folders of their dates and subjects where these have nothing else in them.
-    exclude
-        What to keep: one or several patterns as in .gitignore, relative to the root. Give those
-        that were given to the index: what was left out of the tables is in no row.
+    follow_links, exclude
+        As given to the index. What `exclude` names is kept: it is in no row. Nothing is removed
+        through a link, whether it was followed or not.
     force
         Plan even if there are no tables, or they are not those of this archive.
-    n_jobs
-        Number of workers; by default one for each processor.
-    progress
-        Called a few times a second, from another thread.
+    n_jobs, executor, threads, op_timeout, progress
+        As for `index_archive`. What does not answer in time is kept.
 
     Returns
     -------
@@ -100,113 +99,66 @@ def plan_removals(
     KeptWarning
         Files that no row has were kept, as it is not certain that they may go.
     """
-    root = check_root(root)
-    n_jobs = count_workers(n_jobs)
-    spec = pathspec.GitIgnoreSpec.from_lines(parse_exclude(exclude))
-    folder = root if tables_dir is None else check_folder(tables_dir, to_write=False)
-    tables = find_tables(root, folder, sessions, datasets)
+    options = WalkOptions(
+        follow_links=follow_links,
+        exclude=exclude,  # type: ignore[arg-type]
+        threads=threads,
+        op_timeout=op_timeout,
+        n_jobs=n_jobs,
+        executor=executor,
+    )
+    opened = open_root(root, op_timeout)
+    folder = opened.path if tables_dir is None else check_folder(tables_dir, to_write=False)
+    tables = find_tables(opened.path, folder, sessions, datasets)
     if tables.are_empty and not force:
         raise ForeignTablesError(
-            f"{tables.place} are missing or empty, so all of {root} would go; index it first, or "
+            f"{tables.place} are missing or empty, so all of {opened} would go; index it first, or "
             "force it"
         )
-    options = Options(ignored=own_files(folder, root))
-    listing = _list_archive(root, options, n_jobs, progress)
-    owners = list_owners(listing.directories.lazy(), root.as_posix()).collect().lazy()
+    # What is excluded is walked, too: a link in it may lead to a file that has no row.
+    walked = replace(options, exclude=(), own_files=own_files(folder, opened.path))
+    with open_walk(opened, walked, progress) as walk:
+        survey = walk.survey()
+        files = read_archive(walk, survey, survey.folders)
+    owners = list_owners(files.directories.lazy(), opened.posix).collect().lazy()
     claims = claim_files(owners, tables.sessions.lazy(), tables.datasets.lazy())
     if not claims.belong and not force:
         raise ForeignTablesError(
-            f"{tables.place} have no session that is in {root}; give the tables of this archive, "
+            f"{tables.place} have no session that is in {opened}; give the tables of this archive, "
             "or force it"
         )
     if not claims.paths.is_empty():
         warnings.warn(
             f"{tables.place} have datasets whose sessions are in neither table: files with one of "
-            f"their {len(claims.paths)} paths are kept in every session; index {root} again",
+            f"their {len(claims.paths)} paths are kept in every session; index {opened} again",
             KeptWarning,
             stacklevel=2,
         )
-    doubts = _find_doubts(root, listing, tables)
-    strays = _find_strays(root, listing, owners, claims)
-    strays = [stray for stray in strays if not is_excluded(spec, stray.path)]
+    patterns = options.patterns
+    doubts = _find_doubts(opened, files, tables)
+    strays = _find_strays(opened, files, owners, claims)
+    strays = [stray for stray in strays if not is_excluded(patterns, stray.path)]
     removals = _drop_doubtful(strays, doubts)
     if remove_empty_sessions:
+        lost = files.issues.filter(pl.col("kind").is_in(HIDING))["path"]
+        unread = {folder for path in lost for folder in list_folders_above(path)}
         unknown = [
             session
-            for session in _find_unknown_sessions(root, owners, claims)
-            if not (_lies_below(session, doubts) or is_excluded(spec, f"{session}/"))
+            for session in _find_unknown_sessions(opened, owners, claims)
+            if session not in unread
+            and not (_lies_below(session, doubts) or is_excluded(patterns, f"{session}/"))
         ]
-        removals += find_emptied(root, unknown, [removal.path for removal in removals])
+        removals += find_emptied(opened, unknown, [removal.path for removal in removals])
     schema = polars_schema(REMOVALS)
     stamp = pl.lit(tables.stamp, schema.pop("tables"))
     return pl.DataFrame(removals, schema, orient="row").with_columns(tables=stamp)
 
 
-@dataclass(frozen=True, slots=True)
-class _Task:
-    root: str
-    options: Options
-    shard: Shard
-    counters: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Listing:
-    """ENTRIES and DIRECTORIES of an archive, and the linked folders that were not entered."""
-
-    entries: pl.DataFrame
-    directories: pl.DataFrame
-    links: list[str]
-
-
-def _list_archive(
-    root: Path, options: Options, n_jobs: int, progress: Callable[[Progress], None] | None
-) -> _Listing:
-    walker = Walker(str(root), options)
-    with (
-        temporary_folder() as temporary,
-        Monitor(progress, walker.counter) as monitor,
-    ):
-        shards = plan_shards(walker.survey())
-        counters = temporary / "counters"
-        monitor.begin_scan(CounterFile.create(counters, len(shards)), len(shards))
-        entries: list[pl.DataFrame] = []
-        directories: list[pl.DataFrame] = []
-        links = _links(walker)
-        for batches, table, more in run_tasks(
-            _list_shard,
-            [_Task(str(root), options, shard, str(counters)) for shard in shards],
-            executor=choose_executor(len(shards), n_jobs),
-            n_jobs=n_jobs,
-            ordered=True,
-        ):
-            entries += map(pl.DataFrame, batches)
-            directories.append(pl.DataFrame(table))
-            links += more
-            monitor.shards += 1
-    return _Listing(_concat(entries, ENTRIES), _concat(directories, DIRECTORIES), links)
-
-
-def _concat(frames: list[pl.DataFrame], schema: pa.Schema) -> pl.DataFrame:
-    return pl.concat(frames) if frames else polars_schema(schema).to_frame()
-
-
-def _list_shard(task: _Task) -> tuple[list[pa.RecordBatch], pa.Table, list[str]]:
-    counter = CounterFile(Path(task.counters)).slot(task.shard.index)
-    walker = Walker(task.root, task.options, counter)
-    return list(walker.walk(task.shard.units)), walker.directories(), _links(walker)
-
-
-def _links(walker: Walker) -> list[str]:
-    issues = pl.DataFrame(walker.issues())
-    return issues.filter(kind=IssueKind.LINKED_DIRECTORY)["path"].to_list()
-
-
 def _find_strays(
-    root: Path, listing: _Listing, owners: pl.LazyFrame, claims: Claims
+    root: Root, files: ArchiveFiles, owners: pl.LazyFrame, claims: Claims
 ) -> list[Removal]:
     """Find the datasets that no row claims, by whatever way, in the order of their paths."""
-    entries = listing.entries.with_row_index("entry").lazy()
+    entries = files.entries.with_row_index("entry").lazy()
     names = entries.select("entry", pl.col("directory", "name").cast(pl.String))
     claimed = find_claimed(names, owners, claims).collect(engine="streaming").lazy()
     has_row = pl.col("session").is_in(claims.sessions["session"].implode())
@@ -214,7 +166,7 @@ def _find_strays(
     strays, kept = pl.collect_all(
         [
             names.join(claimed, on="entry", how="anti")
-            .join(listing.directories.lazy(), on="directory")
+            .join(files.directories.lazy(), on="directory")
             .with_columns(reason=reason),
             entries.join(claimed, on="entry", how="semi").select("directory", "name", "inode"),
         ]
@@ -239,16 +191,14 @@ def _find_strays(
     )
 
 
-def _find_targets(root: Path, strays: pl.DataFrame, regular: set[str]) -> set[str]:
+def _find_targets(root: Root, strays: pl.DataFrame, regular: set[str]) -> set[str]:
     """Return what those of the strays that are links lead to, relative to the root."""
     paths = [path for path in strays.select(_PATH).to_series() if path not in regular]
-    targets = [root.joinpath(path).resolve() for path in paths if root.joinpath(path).is_symlink()]
-    return {
-        target.relative_to(root).as_posix() for target in targets if target.is_relative_to(root)
-    }
+    links = [link for path in paths if (link := Path(root.locate(path))).is_symlink()]
+    return {path for link in links if (path := root.relate(link.resolve())) is not None}
 
 
-def _find_unknown_sessions(root: Path, owners: pl.LazyFrame, claims: Claims) -> list[str]:
+def _find_unknown_sessions(root: Root, owners: pl.LazyFrame, claims: Claims) -> list[str]:
     """Return the folders of sessions without a row, but for those that a linked one leads to."""
     with_row = set(claims.sessions["session"])
     sessions = owners.select("session").unique().collect()["session"]
@@ -258,35 +208,35 @@ def _find_unknown_sessions(root: Path, owners: pl.LazyFrame, claims: Claims) -> 
     return [session for session in unknown if not _identify(root, [session]) <= known]
 
 
-def _identify(root: Path, paths: Iterable[str]) -> set[tuple[int, int]]:
+def _identify(root: Root, paths: Iterable[str]) -> set[tuple[int, int]]:
     """Return what tells files apart, links followed; nothing for what is not there."""
     found = set()
     for path in paths:
         with contextlib.suppress(OSError):
-            status = root.joinpath(path).stat()
+            status = os.stat(root.locate(path))
             found.add((status.st_dev, status.st_ino))
     return found
 
 
-def _find_doubts(root: Path, listing: _Listing, tables: Tables) -> dict[str, str]:
+def _find_doubts(root: Root, files: ArchiveFiles, tables: Tables) -> dict[str, str]:
     """Return folders and files below which nothing may go, and why."""
     doubts = dict.fromkeys(
         tables.skipped, "the last index could not take them; see its issues, and index again"
     )
-    for link in listing.links:
-        target = (root / link).resolve()
-        if target.is_relative_to(root):
-            path = target.relative_to(root).as_posix()
-            doubts["" if path == "." else path] = (
+    links = files.issues.filter(kind=IssueKind.LINKED_DIRECTORY)["path"]
+    for link in links:
+        path = root.relate(Path(root.locate(link)).resolve())
+        if path is not None:
+            doubts[path] = (
                 f"the linked folder {link!r} leads there; remove the link, or the files by hand"
             )
     return doubts
 
 
-def _lies_below(path: str, folders: Mapping[str, str]) -> str | None:
-    """Return the value of a folder that is, or holds, a path; "" holds all."""
-    above = accumulate(path.split("/"), "{}/{}".format)
-    return next((folders[folder] for folder in ("", *above) if folder in folders), None)
+def _lies_below(path: str, doubts: Mapping[str, str]) -> str | None:
+    """Return why a path must stay, None where nothing is in doubt."""
+    folder = find_folder_above(path, doubts.keys())
+    return None if folder is None else doubts[folder]
 
 
 def _drop_doubtful(removals: Iterable[Removal], doubts: Mapping[str, str]) -> list[Removal]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from polars_alf.alf.paths import check_folder, check_root
+from polars_alf.alf.root import check_folder, open_root
 from polars_alf.errors import OptionError, StalePlanError
 from polars_alf.prune.examine import OUTCOMES, REMOVALS, RemovalKind, RemovalResult
 from polars_alf.prune.folders import LINK_ERRORS, Folder, open_folder, split_path
@@ -23,7 +23,7 @@ from polars_alf.schema import polars_schema
 from polars_alf.tables.consistent_read import stamp_tables
 from polars_alf.tables.files import removals_path, sync_directory
 from polars_alf.tables.transaction import locked_state
-from polars_alf.walk.batches import stamp
+from polars_alf.walk.fingerprint import fingerprint_file
 
 ROWS_PER_NOTE = 512
 """How many removals are noted in the log at a time: each note waits for the disk."""
@@ -88,8 +88,8 @@ def apply_removals(
     OSError
         The log cannot be written. Nothing was removed that it does not announce.
     """
-    root = check_root(root)
-    folder = check_folder(root if tables_dir is None else tables_dir)
+    path = open_root(root).path
+    folder = check_folder(path if tables_dir is None else tables_dir)
     missing = [name for name in REMOVALS.names if name not in plan.columns]
     if missing:
         raise OptionError(f"the plan lacks {missing}; give what plan_removals returned")
@@ -98,10 +98,10 @@ def apply_removals(
     outcomes: list[dict[str, Any]] = []
     with locked_state(folder):
         _check_stamps(plan["tables"], folder)
-        with _Log(removals_path(folder), root) as log:
+        with _Log(removals_path(folder), path) as log:
             rows = _order_plan(plan).iter_rows(named=True)
             while batch := list(islice(rows, ROWS_PER_NOTE)):
-                outcomes += _apply_batch(root, batch, log)
+                outcomes += _apply_batch(path, batch, log)
     return pl.DataFrame(outcomes, polars_schema(OUTCOMES))
 
 
@@ -117,7 +117,7 @@ def describe_change(row: Row, status: os.stat_result) -> str | None:
     """
     if row["kind"] not in list(RemovalKind):
         return f"{row['kind']!r} is no kind of removal"
-    mtime_ns, inode = stamp(status)
+    mtime_ns, inode = fingerprint_file(status)
     if row["kind"] == RemovalKind.DATASET:
         is_kind = stat.S_ISREG(status.st_mode)
         now = {"inode": inode, "file_size": status.st_size, "mtime_ns": mtime_ns}

@@ -5,16 +5,16 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
-from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
 import pyarrow as pa
 
 from polars_alf.alf.paths import join
+from polars_alf.alf.root import Root
 from polars_alf.prune.folders import open_folder
 from polars_alf.schema import _field
-from polars_alf.walk.batches import stamp
+from polars_alf.walk.fingerprint import fingerprint_file
 
 
 class Removal(NamedTuple):
@@ -28,37 +28,39 @@ class Removal(NamedTuple):
     inode: int
 
 
-def examine_files(root: Path, files: pl.DataFrame) -> Iterator[Removal]:
+def examine_files(root: Root, files: pl.DataFrame) -> Iterator[Removal]:
     """Describe files by what they are now; those that a link leads to or that are one drop out.
 
     Parameters
     ----------
     root
-        Absolute path of the archive, links resolved.
+        The archive.
     files
         ``directory``, ``name`` and the ``reason`` why each may go.
     """
     for (directory,), rows in files.group_by("directory", maintain_order=True):
         try:
-            with open_folder(root, str(directory)) as folder:
+            with open_folder(root.path, str(directory)) as folder:
                 for name, reason in rows.select("name", "reason").iter_rows():
                     status = folder.status(name)
                     if stat.S_ISREG(status.st_mode):
                         path = join(str(directory), name)
                         size = status.st_size
-                        yield Removal(path, RemovalKind.DATASET, size, reason, *stamp(status))
+                        yield Removal(
+                            path, RemovalKind.DATASET, size, reason, *fingerprint_file(status)
+                        )
         except OSError:
             # Gone, behind a link, or not to be seen: not ours to remove.
             continue
 
 
-def find_emptied(root: Path, sessions: Iterable[str], planned: Iterable[str]) -> Iterator[Removal]:
+def find_emptied(root: Root, sessions: Iterable[str], planned: Iterable[str]) -> Iterator[Removal]:
     """Find the folders that have nothing in them once the plan is done, each after its content.
 
     Parameters
     ----------
     root
-        Absolute path of the archive, links resolved.
+        The archive.
     sessions
         Folders of sessions that may go, relative to the root; not the root itself.
     planned
@@ -95,7 +97,7 @@ def _parent(path: str) -> str:
     return path.rpartition("/")[0]
 
 
-def _list_emptied(root: Path, directory: str, going: set[str]) -> list[tuple[str, int]]:
+def _list_emptied(root: Root, directory: str, going: set[str]) -> list[tuple[str, int]]:
     """List a folder and those in it, inner ones first; none if anything in them is to stay."""
     emptied: list[tuple[str, int]] = []
     # Not by recursion: folders may be thousands deep.
@@ -103,7 +105,7 @@ def _list_emptied(root: Path, directory: str, going: set[str]) -> list[tuple[str
     while pending:
         path = pending.pop()
         try:
-            with open_folder(root, path) as folder:
+            with open_folder(root.path, path) as folder:
                 entries, inode = folder.scan(), folder.inode
         except (OSError, ValueError):
             return []
@@ -117,10 +119,10 @@ def _list_emptied(root: Path, directory: str, going: set[str]) -> list[tuple[str
     return emptied[::-1]
 
 
-def _inode_if_emptied(root: Path, directory: str, going: set[str]) -> int | None:
+def _inode_if_emptied(root: Root, directory: str, going: set[str]) -> int | None:
     # Not what lies deeper: another session may be empty, and yet in the tables.
     try:
-        with open_folder(root, directory) as folder:
+        with open_folder(root.path, directory) as folder:
             emptied = all(join(directory, name) in going for name in folder.scan())
             return folder.inode if emptied else None
     except (OSError, ValueError):

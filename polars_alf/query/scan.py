@@ -10,7 +10,7 @@ from typing import TypeAlias, TypeGuard, cast
 
 import polars as pl
 
-from polars_alf.alf.paths import check_folder
+from polars_alf.alf.root import check_folder
 from polars_alf.errors import ArchiveNotFoundError, OptionError, TableError, TableNotFoundError
 from polars_alf.schema import TABLES
 from polars_alf.tables.checksums import CURE

@@ -1,4 +1,4 @@
-"""Verify an archive: place its sessions, walk it, compare, read what is to be digested."""
+"""Verify an archive: locate its sessions, walk it, compare, read what is to be digested."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pathspec
 import polars as pl
 
-from polars_alf.alf.layout import count_places
-from polars_alf.alf.paths import check_folder, check_root, temporary_folder
+from polars_alf.alf.layout import count_bases
+from polars_alf.alf.root import Root, check_folder, open_root
 from polars_alf.errors import ForeignTablesError, OptionError, TableError
-from polars_alf.parallel.executors import Executor, check_executor, count_workers
-from polars_alf.parallel.progress import Monitor, Progress
+from polars_alf.parallel.progress import Progress
 from polars_alf.query.columns import expr_is_unsafe
 from polars_alf.query.scan import choose_header, scan_pair
 from polars_alf.tables.contract import TableHeader, read_headers
@@ -31,11 +29,11 @@ from polars_alf.verify.compare import (
     join_findings,
     list_unreadable,
 )
-from polars_alf.verify.listing import Listing, digest_files, list_shards
-from polars_alf.verify.locate import expect_paths, place_sessions, sample_rows
-from polars_alf.walk.options import Options, is_excluded, parse_exclude
-from polars_alf.walk.shards import plan_shards
-from polars_alf.walk.walker import Walker
+from polars_alf.verify.locate import expect_paths, locate_sessions, sample_rows
+from polars_alf.walk.digests import digest_in_parallel
+from polars_alf.walk.options import WalkOptions, is_excluded
+from polars_alf.walk.scan import ArchiveFiles, read_archive
+from polars_alf.walk.shards import open_walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +95,9 @@ def verify_archive(
     follow_links: bool = False,
     exclude: str | Sequence[str] = (),
     n_jobs: int | None = None,
-    executor: Executor | None = None,
+    executor: str | None = None,
+    threads: int | None = None,
+    op_timeout: float | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Verification:
     """Compare an archive with its tables. Changes nothing.
@@ -120,8 +120,9 @@ def verify_archive(
         Chooses the sample: the same one for the same tables. Ignored without `sample`.
     follow_links, exclude
         As given to `index_archive`: what was left out there is neither missing nor new.
-    n_jobs, executor, progress
-        As for `index_archive`.
+    n_jobs, executor, threads, op_timeout, progress
+        As for `index_archive`. A cluster hands listings over in the folder for temporary files,
+        which all its machines must share.
 
     Returns
     -------
@@ -142,41 +143,36 @@ def verify_archive(
         The archive went away, or a worker was killed.
     """
     start = time.perf_counter()
-    root = check_root(root)
-    folder = root if tables_dir is None else check_folder(tables_dir, to_write=False)
-    options = Options(follow_links, parse_exclude(exclude), own_files(folder, root))
-    check_executor(executor)
-    n_jobs = count_workers(n_jobs)
+    options = WalkOptions(
+        follow_links=follow_links,
+        exclude=exclude,  # type: ignore[arg-type]
+        threads=threads,
+        op_timeout=op_timeout,
+        n_jobs=n_jobs,
+        executor=executor,
+    )
     _check_sample(sample)
-    sessions, datasets, header = _read_tables(root, folder)
+    opened = open_root(root, op_timeout)
+    folder = opened.path if tables_dir is None else check_folder(tables_dir, to_write=False)
+    options = replace(options, own_files=own_files(folder, opened.path))
+    sessions, datasets, header = _read_tables(opened.path, folder)
     n_datasets = len(datasets)
     if sample is not None:
         datasets = sample_rows(datasets, sample, seed)
     is_unsafe = datasets.select(expr_is_unsafe(pl.col("rel_path"))).to_series()
     unsafe, wanted = datasets.filter(is_unsafe), datasets.filter(~is_unsafe)
-    walker = Walker(str(root), options)
-    with (
-        temporary_folder() as temporary,
-        Monitor(progress, walker.counter) as monitor,
-    ):
-        units = walker.survey()
+    with open_walk(opened, options, progress) as walk:
+        survey = walk.survey()
+        dated = survey.folders
         if sample is not None:
-            units = _choose_units(root, units, sessions, wanted)
-        listing = list_shards(
-            walker,
-            plan_shards(units),
-            temporary,
-            monitor,
-            executor=executor,
-            n_jobs=n_jobs,
-        )
-        disk = _place(root, listing, sessions, header)
-        spec = pathspec.GitIgnoreSpec.from_lines(options.exclude)
+            dated = _choose_folders(opened, dated, sessions, wanted)
+        disk = _locate(opened, read_archive(walk, survey, dated), sessions, header)
+        patterns = options.patterns
         missing = find_missing(
             disk,
             sessions if sample is None else sessions.clear(),
             wanted,
-            lambda path: bool(options.exclude) and is_excluded(spec, path),
+            lambda path: is_excluded(patterns, path),
         )
         sizes, to_read, n_without_hash = find_changed(disk, wanted)
         found = [find_unsafe(unsafe), missing, sizes, list_unreadable(disk, missing)]
@@ -184,18 +180,12 @@ def verify_archive(
             found.append(find_new(disk, wanted))
         n_digested = 0
         if digest:
-            digests = digest_files(
-                root,
-                to_read.select("path", "file_size").unique("path", maintain_order=True),
-                temporary,
-                monitor,
-                executor=executor,
-                n_jobs=n_jobs,
-            )
+            files = to_read.select("path", "file_size").unique("path", maintain_order=True)
+            digests = digest_in_parallel(walk, files)
             found.append(_compare_digests(to_read, digests))
             n_digested = digests["disk_hash"].count()
     return Verification(
-        root=root,
+        root=opened.path,
         findings=join_findings(found),
         n_datasets=n_datasets,
         n_checked=len(datasets),
@@ -252,35 +242,31 @@ def _read_tables(root: Path, folder: Path) -> tuple[pl.DataFrame, pl.DataFrame, 
     return sessions, datasets, header
 
 
-def _choose_units(
-    root: Path, units: Sequence[str], sessions: pl.DataFrame, datasets: pl.DataFrame
+def _choose_folders(
+    root: Root, dated: Sequence[str], sessions: pl.DataFrame, datasets: pl.DataFrame
 ) -> list[str]:
-    """Return the dates, or sessions, that the datasets could lie in."""
+    """Return the dated folders that the datasets could lie in."""
     wanted = set(
         sessions.filter(pl.col("id").is_in(datasets["eid"].implode()))
         .select("subject", pl.col("date").cast(pl.String))
         .rows()
     )
     chosen = []
-    for unit in units:
-        parts = (root / unit).parts
-        # A unit is a date, or, where the root is a date or a session, a session.
+    for folder in dated:
+        parts = (root.path / folder).parts
+        # A date or, where the root is a date or a session, a session.
         if parts[-2:] in wanted or parts[-3:-1] in wanted:
-            chosen.append(unit)
+            chosen.append(folder)
     return chosen
 
 
-def _place(root: Path, listing: Listing, sessions: pl.DataFrame, header: TableHeader) -> Disk:
-    """Say which sessions of the tables the walk has met, and where the others should be."""
-    placed = place_sessions(listing.directories, root.as_posix(), sessions, header.namespace)
-    subjects = {tuple((root / session).parts[:-2]) for session in placed["session"]}
-    bases = {
-        base.relative_to(root).as_posix()
-        for base in (Path(*place.base) for place in count_places(subjects))
-        if base.is_relative_to(root) and base != root
-    }
-    gone = sessions.join(placed, left_on="id", right_on="eid", how="anti")
-    return Disk(listing, placed, expect_paths(gone, root.parts, bases))
+def _locate(root: Root, files: ArchiveFiles, sessions: pl.DataFrame, header: TableHeader) -> Disk:
+    """Find the sessions of the tables in the archive, and where the others should be."""
+    located = locate_sessions(files.directories, root.posix, sessions, header.namespace)
+    subjects = {tuple((root.path / session).parts[:-2]) for session in located["session"]}
+    folders = (root.relate(Path(*base.parts)) for base in count_bases(subjects))
+    gone = sessions.join(located, left_on="id", right_on="eid", how="anti")
+    return Disk(files, located, expect_paths(gone, root.parts, filter(None, folders)))
 
 
 def _compare_digests(wanted: pl.DataFrame, digests: pl.DataFrame) -> pl.DataFrame:

@@ -1,4 +1,4 @@
-"""What a walk has met against what tables say. Pure: frames in, FINDINGS out."""
+"""The files of an archive against the rows of its tables. Pure: frames in, FINDINGS out."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from enum import StrEnum
 import polars as pl
 import pyarrow as pa
 
-from polars_alf.alf.paths import find_above, join
+from polars_alf.alf.paths import expr_below, expr_join, find_folder_above, join
 from polars_alf.schema import IssueKind, _field, polars_schema
-from polars_alf.verify.listing import Listing
+from polars_alf.walk.scan import ArchiveFiles
 
 _UNREADABLE = (IssueKind.UNREADABLE_DIRECTORY, IssueKind.UNREADABLE_FILE)
 
@@ -23,38 +23,33 @@ _MD5 = "^[0-9a-f]{32}$"
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """What is in the archive.
+    """The archive as it is.
 
     Parameters
     ----------
-    listing
-        What the walk has met.
-    placed
-        Its sessions, as `place_sessions` gives them.
+    listed
+        What the walk found.
+    located
+        Its sessions in the tables, as `locate_sessions` gives them.
     expected
-        Where the sessions could be that it has not met, by their id.
+        Where the other sessions of the tables could be, by their id.
     """
 
-    listing: Listing
-    placed: pl.DataFrame
+    listed: ArchiveFiles
+    located: pl.DataFrame
     expected: Mapping[str, list[str]]
 
     def files(self) -> pl.LazyFrame:
         """Return ``eid`` (null where no table has the session), ``rel_path``, ``path``, size."""
-        within = pl.col("directory").str.slice(pl.col("session").str.len_chars())
         folders = (
-            self.listing.directories.lazy()
-            .join(self.placed.lazy(), on="session")
+            self.listed.directories.lazy()
+            .join(self.located.lazy(), on="session")
             .filter(~pl.col("is_copy"))
-            .select("directory", "session", "eid", within=within.str.strip_prefix("/"))
+            .select("directory", "session", "eid", collection=expr_below("directory", "session"))
         )
-        path, rel_path = (
-            pl.concat_str(pl.when(pl.col(column) != "").then(column), "name", separator="/",
-                          ignore_nulls=True)
-            for column in ("directory", "within")
-        )  # fmt: skip
+        path, rel_path = expr_join("directory", "name"), expr_join("collection", "name")
         return (
-            self.listing.entries.lazy()
+            self.listed.entries.lazy()
             .join(folders, on="directory")
             .select("eid", "session", rel_path=rel_path, path=path, disk_size="file_size")
         )
@@ -80,7 +75,7 @@ def find_missing(
     is_excluded: Callable[[str], bool],
 ) -> pl.DataFrame:
     """Find sessions and datasets that the walk has not met: missing, or out of its sight."""
-    met = disk.placed.filter(~pl.col("is_copy")).drop_nulls("eid").select("eid", "session")
+    met = disk.located.filter(~pl.col("is_copy")).drop_nulls("eid").select("eid", "session")
     lost_sessions = (
         sessions.select(eid="id")
         .join(met, on="eid", how="anti")
@@ -103,7 +98,7 @@ def find_missing(
         separator="/",
         ignore_nulls=True,
     )
-    exact = disk.listing.issues.select("path", found="kind", note="message").unique("path")
+    exact = disk.listed.issues.select("path", found="kind", note="message").unique("path")
     findings = (
         places.join(hidden, on=["eid", "session", "folder"], nulls_equal=True)
         .with_columns(path=path)
@@ -136,12 +131,12 @@ def _find_hidden(disk: Disk, folders: pl.DataFrame) -> pl.DataFrame:
         that could not be read, or was not entered, and may hold it; null where there is none.
     """
     kinds = [*_UNREADABLE, *_NOT_ENTERED]
-    issues = disk.listing.issues.filter(pl.col("kind").is_in(kinds))
+    issues = disk.listed.issues.filter(pl.col("kind").is_in(kinds))
     dark = {"" if path == "." else path for path in issues["path"]}
     rows = []
     for eid, session, folder in folders.rows():
         places = [session] if session is not None else disk.expected.get(eid, [])
-        above = (find_above(join(place, folder).rstrip("/"), dark) for place in places)
+        above = (find_folder_above(join(place, folder).rstrip("/"), dark) for place in places)
         hidden = next((found for found in above if found is not None), None)
         rows.append((eid, session, folder, places[0] if places else eid, hidden))
     names = ("eid", "session", "folder", "place", "hidden")
@@ -190,7 +185,7 @@ def find_changed(disk: Disk, datasets: pl.DataFrame) -> tuple[pl.DataFrame, pl.D
 
 def find_new(disk: Disk, datasets: pl.DataFrame) -> pl.DataFrame:
     """Find sessions and datasets that the tables do not have, or say that they are not there."""
-    unknown = disk.placed.filter(pl.col("eid").is_null() & ~pl.col("is_copy")).select(
+    unknown = disk.located.filter(pl.col("eid").is_null() & ~pl.col("is_copy")).select(
         path="session", table=pl.lit("sessions")
     )
     there = datasets.lazy().filter(pl.col("exists").ne_missing(other=False))
@@ -208,7 +203,7 @@ def find_new(disk: Disk, datasets: pl.DataFrame) -> pl.DataFrame:
 def list_unreadable(disk: Disk, missing: pl.DataFrame) -> pl.DataFrame:
     """List what the walk could not read, but for datasets that are in `missing` by themselves."""
     return (
-        disk.listing.issues.filter(pl.col("kind").is_in(_UNREADABLE))
+        disk.listed.issues.filter(pl.col("kind").is_in(_UNREADABLE))
         .join(missing.filter(pl.col("table") == "datasets"), on="path", how="anti")
         .select("path", "message", kind=pl.lit(FindingKind.UNREADABLE.value))
     )

@@ -16,8 +16,8 @@ from polars_alf.tables.rows import assemble_sessions, drop_duplicate_sessions
 _KEYS = ["subject", "date", "number"]
 
 
-def place_sessions(
-    directories: pl.DataFrame, above: str, sessions: pl.DataFrame, namespace: UUID | None
+def locate_sessions(
+    directories: pl.DataFrame, root: str, sessions: pl.DataFrame, namespace: UUID | None
 ) -> pl.DataFrame:
     """Find the sessions of an archive in a table.
 
@@ -25,7 +25,7 @@ def place_sessions(
     ----------
     directories
         DIRECTORIES.
-    above
+    root
         POSIX path of the root.
     sessions
         SESSIONS.
@@ -41,7 +41,7 @@ def place_sessions(
         one.
     """
     found = (
-        assemble_sessions(directories.lazy(), above)
+        assemble_sessions(directories.lazy(), root)
         .select("session", "name", "lab", *_KEYS)
         .with_columns(key=expr_uuid3(pl.col("name"), namespace) if namespace else "name")
         .collect()
@@ -65,17 +65,17 @@ def place_sessions(
     )
     by_parts, _ = _drop_copies(by_parts)
     by_id, copies = _drop_copies(by_id)
-    placed = pl.concat([by_id, by_parts]).with_columns(is_copy=pl.lit(value=False))
+    located = pl.concat([by_id, by_parts]).with_columns(is_copy=pl.lit(value=False))
     copies = copies.select("session", "eid", is_copy=pl.lit(value=True))
     return (
         found.select("session")
-        .join(pl.concat([placed, copies]), on="session", how="left")
+        .join(pl.concat([located, copies]), on="session", how="left")
         .with_columns(pl.col("is_copy").fill_null(value=False))
     )
 
 
-def _drop_copies(placed: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    kept, dropped = pl.collect_all(drop_duplicate_sessions(placed.lazy().rename({"eid": "id"})))
+def _drop_copies(located: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    kept, dropped = pl.collect_all(drop_duplicate_sessions(located.lazy().rename({"eid": "id"})))
     columns = {"id": "eid"}
     return kept.rename(columns), dropped.drop("kept").rename(columns)
 

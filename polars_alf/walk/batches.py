@@ -1,4 +1,4 @@
-"""What tells a file or a directory that has changed from one that has not."""
+"""The results of a walk, as columns that become Arrow without a Python object for each row."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import threading
 from array import array
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import polars as pl
 import pyarrow as pa
@@ -15,83 +15,82 @@ from polars_alf.alf import grammar
 from polars_alf.alf.paths import CONTROL, printable
 from polars_alf.arrow import make_columns_table, to_arrow, to_arrow_array
 from polars_alf.schema import DIRECTORIES, ENTRIES, LISTINGS, IssueKind, polars_schema
+from polars_alf.walk.fingerprint import Fingerprint, fingerprint_directory, fingerprint_file
 
-MOST_VERDICTS = 65_536
-"""Names that are no datasets are remembered up to so many: they need not repeat."""
+NOT_A_DATASET = -1
+INVALID = -2
 
-_NOT_A_DATASET = -1
-
-_INVALID = -2
+_MOST_NAMES = 65_536
 
 Issue = tuple[str, str, int | None, str]
 """A row of `polars_alf.schema.ISSUES`."""
 
 
-class Known(Protocol):
-    """What an earlier walk met, see `polars_alf.walk.batches`."""
-
-    def __contains__(self, directory: str) -> bool:
-        """Tell whether a directory was met, and may be as it was."""
-
-    def fill(self, directory: str, stamp: Stamp, into: Listing) -> bool:
-        """Add what is known of a directory, if it has the stamp that it had then."""
-
-
 class Names:
-    """Codes for the names of datasets, and why other names have none. Names repeat."""
-
-    def __init__(self) -> None:
-        self.datasets: list[str] = []
-        self.verdicts: dict[str, int] = {}
-        self._lock = threading.Lock()
-
-    def judge(self, name: str) -> int:
-        """Return the code of a dataset's name, from 0 on, or a negative number if it is none."""
-        try:
-            name.encode()
-            valid = not CONTROL.search(name)
-        except UnicodeEncodeError:
-            valid = False
-        verdict = _NOT_A_DATASET if valid else _INVALID
-        if valid and grammar.is_dataset_name(name):
-            return self.encode(name)
-        if len(self.verdicts) < MOST_VERDICTS:
-            self.verdicts[name] = verdict
-        return verdict
-
-    def encode(self, name: str) -> int:
-        """Return the code of what is known to be a dataset's name."""
-        with self._lock:
-            if name not in self.verdicts:
-                self.verdicts[name] = len(self.datasets)
-                self.datasets.append(name)
-            return self.verdicts[name]
-
-
-class Listing:
-    """What was met: datasets as columns, and the rest of the last directory.
+    """Names, which repeat, and their codes: from 0 on for datasets, negative for others.
 
     Parameters
     ----------
-    names
-        What the codes of names refer to.
+    most
+        How many names that are no datasets to remember; they need not repeat.
+
+    Attributes
+    ----------
+    datasets : list of str
+        Names of datasets, by their codes.
+    codes : dict of str to int
+        Codes of the names that were classified.
+    """
+
+    def __init__(self, most: int = _MOST_NAMES) -> None:
+        self.datasets: list[str] = []
+        self.codes: dict[str, int] = {}
+        self._most = most
+        self._lock = threading.Lock()
+
+    def classify(self, name: str) -> int:
+        """Return the code of a name: that of a dataset, NOT_A_DATASET or INVALID."""
+        try:
+            name.encode()
+            is_valid = not CONTROL.search(name)
+        except UnicodeEncodeError:
+            is_valid = False
+        if is_valid and grammar.is_dataset_name(name):
+            return self.encode(name)
+        code = NOT_A_DATASET if is_valid else INVALID
+        if len(self.codes) < self._most:
+            self.codes[name] = code
+        return code
+
+    def encode(self, name: str) -> int:
+        """Return the code of a name that is known to be a dataset's."""
+        with self._lock:
+            if name not in self.codes:
+                self.codes[name] = len(self.datasets)
+                self.datasets.append(name)
+            return self.codes[name]
+
+
+class Listing:
+    """The datasets of some directories as columns, and the rest of the last directory.
 
     Attributes
     ----------
     name_codes, sizes, times, inodes : array
         One item per dataset: ``file_size``, ``mtime_ns`` and ``inode`` of ENTRIES.
     subdirectories, linked : list of str
-        Names to go down to: of directories, and of links to some.
+        Names of directories to enter, and of links to some.
     n_others : int
         Files that are not ALF datasets, or lie outside every session.
     n_strays : int
-        Those of them that have names of datasets.
+        Files with names of datasets outside every session.
     issues : list of Issue
-    stamp : Stamp or None
-        Of the directory before it was listed.
+    fingerprint : Fingerprint or None
+        Fingerprint of the directory before it was listed.
     """
 
     __slots__ = (
+        "fingerprint",
         "inodes",
         "issues",
         "linked",
@@ -100,7 +99,6 @@ class Listing:
         "name_codes",
         "names",
         "sizes",
-        "stamp",
         "subdirectories",
         "times",
     )
@@ -115,7 +113,7 @@ class Listing:
         self.linked: list[str] = []
         self.issues: list[Issue] = []
         self.n_others = self.n_strays = 0
-        self.stamp: Stamp | None = None
+        self.fingerprint: Fingerprint | None = None
 
     def begin_directory(self) -> int:
         """Forget all of the last directory but its datasets; return the number of those."""
@@ -125,7 +123,7 @@ class Listing:
         if self.issues:
             self.issues = []
         self.n_others = self.n_strays = 0
-        self.stamp = None
+        self.fingerprint = None
         return len(self.sizes)
 
     def extend(self, other: Listing) -> None:
@@ -143,18 +141,18 @@ class Listing:
         self.issues += other.issues
         self.n_others += other.n_others
         self.n_strays += other.n_strays
-        self.stamp = self.stamp or other.stamp
+        self.fingerprint = self.fingerprint or other.fingerprint
 
-    def add(self, verdict: int, status: os.stat_result) -> None:
+    def add(self, code: int, status: os.stat_result) -> None:
         """Add a dataset."""
-        mtime_ns, inode = stamp(status)
-        self.name_codes.append(verdict)
+        mtime_ns, inode = fingerprint_file(status)
+        self.name_codes.append(code)
         self.sizes.append(status.st_size)
         self.times.append(mtime_ns)
         self.inodes.append(inode)
 
-    def mend(self) -> None:
-        """Remove what was added of a dataset whose last column was not."""
+    def drop_incomplete(self) -> None:
+        """Remove the columns of a dataset whose last column was not added."""
         for column in (self.times, self.inodes, self.sizes):
             del column[len(self.name_codes) :]
 
@@ -163,55 +161,18 @@ class Listing:
         self.issues.append((printable(path) or ".", str(kind), number, printable(message)))
 
 
-_MOST_NS = 2**63 - 1
-
-_INODE_BITS = 2**64 - 1
-
-Stamp = tuple[int, int, int]
-"""``mtime_ns``, ``ctime_ns`` and ``inode`` of a directory, which change with its entries."""
-
-
-def stamp(status: os.stat_result) -> tuple[int, int]:
-    """Return what tells a changed file: mtime_ns and inode, as far as 64 bits hold them.
-
-    File systems have times beyond the year 2262, and inodes of 128 bits.
-    """
-    mtime_ns = status.st_mtime_ns
-    if not -_MOST_NS <= mtime_ns <= _MOST_NS:
-        mtime_ns = _MOST_NS if mtime_ns > 0 else -_MOST_NS
-    return mtime_ns, status.st_ino & _INODE_BITS
-
-
-def read_stamp(directory: str | int) -> Stamp | None:
-    """Return the stamp of a directory, None where the system does not tell."""
-    try:
-        status = os.stat(directory)  # noqa: PTH116  may be a descriptor
-    except OSError:
-        return None
-    exact = status.st_mtime_ns, status.st_ctime_ns, status.st_ino
-    if max(exact) <= _MOST_NS and min(exact) >= -_MOST_NS:
-        return exact
-    mtime_ns, inode = stamp(status)
-    return mtime_ns, max(min(exact[1], _MOST_NS), -_MOST_NS), inode
-
-
-_NO_STAMP = (None, None, None)
+_NO_FINGERPRINT = (None, None, None)
 
 
 class Batch(Listing):
-    """Datasets of some directories.
-
-    Parameters
-    ----------
-    names
-        What the codes of names refer to.
+    """A listing with the directories of its datasets.
 
     Attributes
     ----------
     directories : list of str
-        Those that have datasets, in the order in which they were met.
+        Directories that have datasets, in the order of the walk.
     lengths : list of int
-        How many datasets each of them has.
+        Number of datasets of each.
     """
 
     __slots__ = ("directories", "lengths")
@@ -234,18 +195,12 @@ class Batch(Listing):
 
 
 class Directories:
-    """Directories that were met.
-
-    Attributes
-    ----------
-    n_others : array
-        Files in each that are no datasets, or lie outside every session.
-    """
+    """The directories that a walk has listed: LISTINGS, and the sessions that they lie in."""
 
     def __init__(self) -> None:
         self._paths: list[str] = []
         self._sessions: list[str | None] = []
-        self._stamps: list[Stamp | tuple[None, None, None]] = []
+        self._fingerprints: list[Fingerprint | tuple[None, None, None]] = []
         self.n_others = array("Q")
         self._subdirectories: list[str] = []
 
@@ -253,27 +208,27 @@ class Directories:
         self,
         path: str,
         session: str | None,
-        stamp: Stamp | None,
+        fingerprint: Fingerprint | None,
         n_others: int,
         subdirectories: str,
     ) -> None:
         """Add a directory; the parameters are columns of LISTINGS, and its session."""
         self._paths.append(path)
         self._sessions.append(session)
-        self._stamps.append(stamp or _NO_STAMP)
+        self._fingerprints.append(fingerprint or _NO_FINGERPRINT)
         self.n_others.append(n_others)
         self._subdirectories.append(subdirectories)
 
     def in_sessions(self) -> pa.Table:
         """Return DIRECTORIES."""
         columns = {"directory": self._paths, "session": self._sessions}
-        met = pl.DataFrame(columns, polars_schema(DIRECTORIES))
-        return to_arrow(met.drop_nulls("session"), DIRECTORIES)
+        walked = pl.DataFrame(columns, polars_schema(DIRECTORIES))
+        return to_arrow(walked.drop_nulls("session"), DIRECTORIES)
 
     def listings(self) -> pa.Table:
         """Return LISTINGS."""
-        stamps = zip(*self._stamps, strict=True) if self._stamps else ([], [], [])
-        columns = [self._paths, *stamps, self.n_others, self._subdirectories]
+        fingerprints = zip(*self._fingerprints, strict=True) if self._fingerprints else ([], [], [])
+        columns = [self._paths, *fingerprints, self.n_others, self._subdirectories]
         return make_columns_table(columns, LISTINGS)
 
 
@@ -293,8 +248,8 @@ def _names(codes: pa.Array, names: Sequence[str]) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(codes, strings)
 
 
-class _Directory(NamedTuple):
-    stamp: Stamp
+class _Known(NamedTuple):
+    fingerprint: Fingerprint
     n_others: int
     subdirectories: list[str]
     start: int
@@ -302,7 +257,7 @@ class _Directory(NamedTuple):
 
 
 class KnownListings:
-    """Listings of directories, each with the stamp that it had.
+    """Listings of an earlier walk, for one that trusts the times of directories.
 
     Parameters
     ----------
@@ -310,15 +265,19 @@ class KnownListings:
         LISTINGS.
     entries
         ENTRIES in the order of a walk, names as strings.
+    is_checked
+        Whether every directory is known to have the fingerprint that it had.
     """
 
-    def __init__(self, listings: pl.DataFrame, entries: pl.DataFrame) -> None:
+    def __init__(
+        self, listings: pl.DataFrame, entries: pl.DataFrame, *, is_checked: bool = False
+    ) -> None:
         sizes = entries.group_by("directory", maintain_order=True).len("n")
         end = pl.col("n").cum_sum()
         ranges = sizes.select("directory", start=end - pl.col("n"), stop=end)
         joined = listings.drop_nulls("mtime_ns").join(ranges, on="directory", how="left")
-        self._directories = {
-            directory: _Directory(
+        self._known = {
+            directory: _Known(
                 (mtime_ns, ctime_ns, inode),
                 n_others,
                 subdirectories.split("/") if subdirectories else [],
@@ -326,16 +285,7 @@ class KnownListings:
                 stop or 0,
             )
             for directory, mtime_ns, ctime_ns, inode, n_others, subdirectories, start, stop in (
-                joined.select(
-                    "directory",
-                    "mtime_ns",
-                    "ctime_ns",
-                    "inode",
-                    "n_others",
-                    "subdirectories",
-                    "start",
-                    "stop",
-                ).iter_rows()
+                joined.select(*LISTINGS.names, "start", "stop").iter_rows()
             )
         }
         self._datasets = entries["name"].unique(maintain_order=True).to_list()
@@ -344,26 +294,24 @@ class KnownListings:
         self._sizes = array("Q", entries["file_size"])
         self._times = array("q", entries["mtime_ns"])
         self._inodes = array("Q", entries["inode"])
+        self._is_checked = is_checked
         self._names: Names | None = None
         self._new_codes: list[int] = []
 
-    def __contains__(self, directory: str) -> bool:
-        return directory in self._directories
-
-    def fill(self, directory: str, stamp: Stamp, into: Listing) -> bool:
-        """Add what is known of a directory, if it has the stamp that it had then.
+    def recall(self, directory: str, path: str, into: Listing) -> bool:
+        """Add a directory to a listing, and return whether it is as it was.
 
         Parameters
         ----------
-        directory
-            Path relative to the root.
-        stamp
-            What it has now.
+        directory, path
+            The directory, relative to the root and as the system has it.
         into
-            What to add to.
+            The listing.
         """
-        known = self._directories.get(directory)
-        if known is None or known.stamp != stamp:
+        known = self._known.get(directory)
+        if known is None:
+            return False
+        if not self._is_checked and known.fingerprint != fingerprint_directory(path):
             return False
         rows = slice(known.start, known.stop)
         codes = self._translate(into.names)
@@ -373,6 +321,7 @@ class KnownListings:
         into.inodes.extend(self._inodes[rows])
         into.subdirectories += known.subdirectories
         into.n_others += known.n_others
+        into.fingerprint = known.fingerprint
         return True
 
     def _translate(self, names: Names) -> list[int]:

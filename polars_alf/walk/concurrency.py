@@ -1,4 +1,4 @@
-"""How many calls to the storage to have under way, from how the last ones went."""
+"""Number of calls to the storage to have under way, learned from the last ones."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ WINDOWS_WITHOUT_GROWTH = 20
 """How long to stay with a number that more did not improve on."""
 
 
-class Pace:
-    """A number of threads that follows the storage, or one that is fixed.
+class Concurrency:
+    """Number of threads that follows the storage, or is fixed.
 
     The aim is that the processor always has something to do: with fewer calls under way it waits
     for the storage, with more the threads wait for the processor. A larger number is kept only
@@ -98,19 +98,19 @@ class Pace:
             self.size = min(int(self.size * growth), _most_threads())
 
 
-class _Paces(threading.local):
+class _Known(threading.local):
     """What each thread that walks has learned, by archive."""
 
     def __init__(self) -> None:
-        self.known: dict[str, Pace] = {}
+        self.known: dict[str, Concurrency] = {}
 
 
-_paces = _Paces()
+_known = _Known()
 
 
-def find_pace(root: str) -> Pace:
+def find_concurrency(root: str) -> Concurrency:
     """Return the pace that this thread has found for an archive, for it to go on from there."""
-    return _paces.known.setdefault(root, Pace())
+    return _known.known.setdefault(root, Concurrency())
 
 
 class Meter:

@@ -10,23 +10,15 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterable
-from itertools import accumulate
 from pathlib import Path
 
-import pathspec
-
-from polars_alf.alf.paths import BENCH_FOLDER, join
+from polars_alf.alf.paths import BENCH_FOLDER, join, list_folders_above
+from polars_alf.alf.root import Root
 from polars_alf.errors import ScanError
 from polars_alf.schema import IssueKind
-from polars_alf.walk.batches import (
-    _INVALID,
-    _NOT_A_DATASET,
-    Known,
-    Listing,
-    Names,
-    read_stamp,
-)
-from polars_alf.walk.options import Options
+from polars_alf.walk.batches import INVALID, NOT_A_DATASET, KnownListings, Listing, Names
+from polars_alf.walk.fingerprint import fingerprint_directory
+from polars_alf.walk.options import WalkOptions
 
 LIST_BY_DESCRIPTOR = os.scandir in os.supports_fd
 """Whether `os.scandir` takes a directory descriptor, which spares the kernel the long path of
@@ -43,37 +35,28 @@ class Lister:
     Parameters
     ----------
     root
-        Absolute path of the archive, links resolved.
+        The archive.
     options
-        What to look at.
+        What to list.
     is_session
         Tells from a path relative to the root whether it is that of a session.
-    known
-        Listings that need not be read again where the directory has the stamp that it had.
 
     Attributes
     ----------
     names : Names
-        What new listings refer to.
+        Codes of the names in new listings.
+    known : KnownListings or None
+        Listings of an earlier walk: directories that have not changed are not read again.
     """
 
-    def __init__(
-        self,
-        root: str,
-        options: Options,
-        is_session: Callable[[str], bool],
-        known: Known | None = None,
-    ) -> None:
+    def __init__(self, root: Root, options: WalkOptions, is_session: Callable[[str], bool]) -> None:
         self.root = root
-        self._known = known
         self.names = Names()
+        self.known: KnownListings | None = None
         self._is_session = is_session
         self._follow_links = options.follow_links
-        self._ignored = options.ignored
-        self._excluded = (
-            pathspec.GitIgnoreSpec.from_lines(options.exclude) if options.exclude else None
-        )
-        self._prefix = root if root.endswith(os.sep) else root + os.sep
+        self._own_files = options.own_files
+        self._excluded = options.patterns
 
     def list(self, directory: str, session: str | None, into: Listing) -> None:
         """List a directory.
@@ -85,9 +68,9 @@ class Lister:
         session
             Path of the session that it lies in, or is; None outside of every session.
         into
-            What to add to. If listing stops with an error, what was read before is kept.
+            The listing to add to. If reading stops with an error, what was read before is kept.
         """
-        if self._known is not None and self.recall(directory, into):
+        if self.known is not None and self.recall(directory, into):
             return
         try:
             target = self.open(directory, into)
@@ -100,26 +83,16 @@ class Lister:
             self.report_stop(directory, error, into)
 
     def recall(self, directory: str, into: Listing) -> bool:
-        """Add what is known of a directory, and return whether that is all there is.
-
-        Parameters
-        ----------
-        directory, into
-            As for `list`.
-        """
-        if self._known is None or directory not in self._known:
+        """Add a directory as an earlier walk has listed it; return whether it is as it was."""
+        if self.known is None:
             return False
-        stamp = read_stamp(self._prefix + directory if directory else self.root)
-        if stamp is None or not self._known.fill(directory, stamp, into):
-            return False
-        into.stamp = stamp
-        return True
+        return self.known.recall(directory, self.root.locate(directory), into)
 
     def open(self, directory: str, into: Listing) -> int | str:
         """Return what `os.scandir` takes, to be given to `close` when no entry is used any more."""
-        path = self._prefix + directory if directory else self.root
+        path = self.root.locate(directory)
         target = os.open(path, _OPEN_DIRECTORY) if LIST_BY_DESCRIPTOR else path
-        into.stamp = read_stamp(target)
+        into.fingerprint = fingerprint_directory(target)
         return target
 
     def take(
@@ -132,36 +105,36 @@ class Lister:
         """Add what a directory's entries are, or some of them; parameters as for `list`."""
         # This loop runs once for every file of the archive: names of its own for what it needs,
         # one stat for a dataset and none for anything else.
-        names, verdicts = into.names, into.names.verdicts
+        names, known_codes = into.names, into.names.codes
         codes, sizes = into.name_codes.append, into.sizes.append
         times, inodes = into.times.append, into.inodes.append
         is_regular = stat.S_ISREG
-        plain = session is not None and self._excluded is None and directory not in self._ignored
+        plain = session is not None and self._excluded is None and directory not in self._own_files
         for entry in entries:
             name = entry.name
-            verdict = verdicts.get(name)
-            if verdict is None:
-                verdict = names.judge(name)
+            code = known_codes.get(name)
+            if code is None:
+                code = names.classify(name)
             try:
-                if plain and verdict >= 0:
+                if plain and code >= 0:
                     status = entry.stat()
                     if is_regular(status.st_mode):
                         times(status.st_mtime_ns)
                         inodes(status.st_ino)
                         sizes(status.st_size)
-                        codes(verdict)
+                        codes(code)
                         continue
-                elif plain and verdict == _NOT_A_DATASET:
+                elif plain and code == NOT_A_DATASET:
                     if entry.is_dir(follow_symlinks=False):
                         into.subdirectories.append(name)
                         continue
                     if entry.is_file(follow_symlinks=False):
                         into.n_others += 1
                         continue
-                self._take_odd(entry, directory, session, verdict, into)
+                self._take_odd(entry, directory, session, code, into)
             except OverflowError:
-                into.mend()
-                into.add(verdict, status)
+                into.drop_incomplete()
+                into.add(code, status)
             except OSError as error:
                 _report_entry(entry, directory, error, into)
 
@@ -170,12 +143,12 @@ class Lister:
         entry: os.DirEntry[str],
         directory: str,
         session: str | None,
-        verdict: int,
+        code: int,
         into: Listing,
     ) -> None:
         """Take an entry that is not simply a dataset."""
         name = entry.name
-        if name in self._ignored.get(directory, ()):
+        if name in self._own_files.get(directory, ()):
             return
         if session is None and BENCH_FOLDER.fullmatch(name):
             return
@@ -183,7 +156,7 @@ class Lister:
         is_directory = entry.is_dir(follow_symlinks=False)
         if self._excluded and self._excluded.match_file(path + "/" * is_directory):
             return
-        if verdict == _INVALID:
+        if code == INVALID:
             into.report(
                 path,
                 IssueKind.INVALID_NAME,
@@ -200,18 +173,18 @@ class Lister:
                 IssueKind.SPECIAL_FILE,
                 "neither a file nor a directory, but a FIFO, socket or device; move it away",
             )
-        elif session is not None and verdict >= 0:
-            into.add(verdict, status)
+        elif session is not None and code >= 0:
+            into.add(code, status)
         else:
             into.n_others += 1
-            into.n_strays += session is None and verdict >= 0
+            into.n_strays += session is None and code >= 0
 
     def _follow(self, directory: str, name: str, session: str | None, into: Listing) -> bool:
         """Tell whether to enter a linked directory; report it where not."""
         path = join(directory, name)
-        above = ["", *accumulate(directory.split("/"), join)]
-        target = Path(self._prefix + path)
-        if any(target.samefile(self._prefix + other) for other in above):
+        above = list_folders_above(directory)
+        target = Path(self.root.locate(path))
+        if any(target.samefile(self.root.locate(other)) for other in above):
             into.report(path, IssueKind.LINK_LOOP, "the link leads to a directory that it lies in")
             return False
         if self._follow_links or (session is None and self._is_session(path)):

@@ -1,66 +1,92 @@
-"""The options of a walk, and their checks."""
+"""The options of a walk: one object, made once, that travels from the caller to every worker."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from itertools import accumulate
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Self
 
 import pathspec
 
-from polars_alf.alf.paths import join
+from polars_alf.alf.paths import list_folders_above
 from polars_alf.errors import OptionError
+from polars_alf.parallel.executors import check_jobs, check_place
 
 
-def is_excluded(patterns: pathspec.GitIgnoreSpec, path: str) -> bool:
-    """Tell whether a walk leaves out a file: by its own path, or with a folder above it."""
-    folders = accumulate(path.split("/")[:-1], join)
-    return any(patterns.match_file(f"{folder}/") for folder in folders) or bool(
-        patterns.match_file(path)
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WalkOptions:
+    """What to walk, how patiently, and where. Checks itself.
 
-
-def check_threads(threads: int | None) -> int | None:
-    """Return the number of threads, if it makes sense.
-
-    Raises
-    ------
-    OptionError
-        It is below 1.
-    """
-    if threads is not None and threads < 1:
-        raise OptionError(
-            f"the number of threads is {threads}; give one from 1 on, or none, for it to be found "
-            "by measuring"
-        )
-    return threads
-
-
-def check_op_timeout(seconds: float | None) -> float | None:
-    """Return how long to wait for the storage, if it makes sense.
+    Parameters
+    ----------
+    follow_links
+        Whether to enter linked directories that are not sessions.
+    exclude
+        Patterns as in .gitignore, matched against paths relative to the root.
+    threads
+        Number of calls to the storage that each worker has under way; None measures how many
+        are worth it.
+    op_timeout
+        Seconds after which a directory that does not answer is given up; None waits for ever.
+    n_jobs
+        Number of workers; None or -1 is one for each processor, or each thread of a cluster.
+    executor
+        ``serial``, ``threads``, ``processes``, the address of a cluster, or None for the fastest.
+    own_files
+        Names to pass over without a word, by the directory that they lie in: the tables
+        themselves, and the folder of our state.
 
     Raises
     ------
     OptionError
-        It is no positive number.
+        A value makes no sense.
     """
-    if seconds is not None and not 0 < seconds < math.inf:
-        raise OptionError(
-            f"the timeout of an operation is {seconds}; give a number of seconds above 0, or none, "
-            "to wait as long as it takes"
-        )
-    return seconds
+
+    follow_links: bool = False
+    exclude: tuple[str, ...] = ()
+    threads: int | None = None
+    op_timeout: float | None = None
+    n_jobs: int | None = None
+    executor: str | None = None
+    own_files: Mapping[str, Collection[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "exclude", _parse_exclude(self.exclude))
+        own_files = {directory: tuple(names) for directory, names in self.own_files.items()}
+        object.__setattr__(self, "own_files", own_files)
+        if self.threads is not None and self.threads < 1:
+            raise OptionError(
+                f"the number of threads is {self.threads}; give one from 1 on, or none, for it to "
+                "be found by measuring"
+            )
+        if self.op_timeout is not None and not 0 < self.op_timeout < math.inf:
+            raise OptionError(
+                f"the timeout of an operation is {self.op_timeout}; give a number of seconds above "
+                "0, or none, to wait as long as it takes"
+            )
+        check_jobs(self.n_jobs)
+        check_place(self.executor)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the options in values that JSON has."""
+        return asdict(self) | {
+            "exclude": [*self.exclude],
+            "own_files": {directory: [*names] for directory, names in self.own_files.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, object]) -> Self:
+        """Return the options that `to_dict` gave."""
+        return cls(**values)  # type: ignore[arg-type]
+
+    @property
+    def patterns(self) -> pathspec.GitIgnoreSpec | None:
+        """The compiled patterns, None where nothing is excluded."""
+        return pathspec.GitIgnoreSpec.from_lines(self.exclude) if self.exclude else None
 
 
-def parse_exclude(patterns: str | Iterable[str]) -> tuple[str, ...]:
-    """Return patterns of .gitignore, one or several, if all of them are valid.
-
-    Raises
-    ------
-    OptionError
-        One is not.
-    """
+def _parse_exclude(patterns: str | Iterable[str]) -> tuple[str, ...]:
     patterns = (patterns,) if isinstance(patterns, str) else tuple(patterns)
     for pattern in patterns:
         try:
@@ -72,28 +98,11 @@ def parse_exclude(patterns: str | Iterable[str]) -> tuple[str, ...]:
     return patterns
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a walk looks at, and how patiently.
-
-    Parameters
-    ----------
-    follow_links
-        Whether to enter linked directories that are not sessions.
-    exclude
-        Patterns as in .gitignore, matched against paths relative to the root.
-    ignored
-        Names to pass over without a word, by the directory (relative to the root) they lie in:
-        the tables themselves, and the folder of our own state.
-    threads
-        Number of calls to the storage that each worker has under way; None measures how many
-        are worth it.
-    op_timeout
-        Seconds after which a directory that does not answer is given up; None waits for ever.
-    """
-
-    follow_links: bool = False
-    exclude: tuple[str, ...] = ()
-    ignored: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    threads: int | None = None
-    op_timeout: float | None = None
+def is_excluded(patterns: pathspec.GitIgnoreSpec | None, path: str) -> bool:
+    """Whether a walk leaves out a file: by its own path, or with a folder above it."""
+    if patterns is None:
+        return False
+    folders = list_folders_above(path)[1:-1]
+    return any(patterns.match_file(f"{folder}/") for folder in folders) or bool(
+        patterns.match_file(path)
+    )

@@ -1,29 +1,24 @@
-"""The walk of an archive as a lazy frame, that looks only where its filters can be true."""
+"""The walk as frames: lazily, looking only where filters can be true, or all of it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 import pyarrow as pa
 from polars.io.plugins import register_io_source
 
 from polars_alf.alf import grammar
-from polars_alf.alf.paths import check_root, temporary_folder
-from polars_alf.parallel.executors import (
-    Executor,
-    check_executor,
-    choose_executor,
-    count_workers,
-    run_tasks,
-)
-from polars_alf.schema import DATASETS, ENTRIES, SESSIONS, polars_schema
+from polars_alf.alf.paths import expr_below, expr_full, expr_join
+from polars_alf.alf.root import open_root
+from polars_alf.parallel.progress import Progress
+from polars_alf.schema import DATASETS, DIRECTORIES, ENTRIES, ISSUES, SESSIONS, polars_schema
 from polars_alf.walk.batches import join_batches
-from polars_alf.walk.options import Options, check_op_timeout, check_threads, parse_exclude
-from polars_alf.walk.shards import path_key, plan_shards
+from polars_alf.walk.options import WalkOptions
+from polars_alf.walk.shards import Shard, Survey, Walk, open_walk, path_key
 from polars_alf.walk.walker import Walker
 
 FILES = pa.schema(
@@ -37,18 +32,20 @@ FILES = pa.schema(
 
 _SCHEMA = polars_schema(FILES)
 
-_OF_UNIT = frozenset({"lab", "subject", "date"})
+_KNOWN_BEFORE = frozenset({"lab", "subject", "date"})
+"""Columns that follow from the path of a dated folder."""
 
 
 def scan_archive(
     root: str | os.PathLike[str],
     *,
     n_jobs: int | None = None,
-    executor: Executor | None = None,
+    executor: str | None = None,
     follow_links: bool = False,
     exclude: str | Sequence[str] = (),
     threads: int | None = None,
     op_timeout: float | None = None,
+    progress: Callable[[Progress], None] | None = None,
 ) -> pl.LazyFrame:
     """Walk an archive as a lazy frame: its dataset files, when the frame is collected.
 
@@ -60,8 +57,9 @@ def scan_archive(
     ----------
     root
         An archive, a lab, a Subjects folder, a subject, a date or a session.
-    n_jobs, executor, follow_links, exclude, threads, op_timeout
-        As for `index_archive`.
+    n_jobs, executor, follow_links, exclude, threads, op_timeout, progress
+        As for `index_archive`. A cluster hands rows over in the folder for temporary files, which
+        all its machines must share.
 
     Returns
     -------
@@ -78,18 +76,17 @@ def scan_archive(
     ArchiveNotFoundError, ArchiveNotADirectoryError, ArchivePermissionError, OptionError
         About the root and the options, at once.
     """
-    op_timeout = check_op_timeout(op_timeout)
-    path = str(check_root(root, op_timeout))
-    options = Options(
-        follow_links,
-        parse_exclude(exclude),
-        threads=check_threads(threads),
+    options = WalkOptions(
+        follow_links=follow_links,
+        exclude=exclude,  # type: ignore[arg-type]
+        threads=threads,
         op_timeout=op_timeout,
+        n_jobs=n_jobs,
+        executor=executor,
     )
-    n_jobs = count_workers(n_jobs)
-    executor = check_executor(executor)
+    opened = open_root(root, op_timeout)
 
-    def files(
+    def read(
         with_columns: list[str] | None,
         predicate: pl.Expr | None,
         n_rows: int | None,
@@ -98,109 +95,85 @@ def scan_archive(
         needed = _SCHEMA.names() if with_columns is None else list(with_columns)
         if predicate is not None:
             needed += {*predicate.meta.root_names()} - {*needed}
-        walk = _Walk(path, options, tuple(needed))
-        units = _choose_units(path, Walker(path, options).survey(), predicate)
-        if n_rows is None:
-            frames = _walk_shards(walk, units, executor, n_jobs)
-        else:
-            frames = _walk_until(walk, units, n_rows)
-        for frame in frames:
-            found = frame if predicate is None else frame.filter(predicate)
-            yield found if with_columns is None else found.select(with_columns)
+        visit = _ReadFiles(tuple(needed))
+        with open_walk(opened, options, progress) as walk:
+            folders = _choose_folders(opened.posix, walk.survey().folders, predicate)
+            if n_rows is None:
+                tasks = [(shard, visit) for shard in walk.plan_shards(folders)]
+                frames: Iterator[pl.DataFrame] = (
+                    found["files"] for found in walk.visit_frames(tasks)
+                )
+            else:
+                frames = _read_until(walk, folders, visit, n_rows)
+            for frame in frames:
+                found = frame if predicate is None else frame.filter(predicate)
+                yield found if with_columns is None else found.select(with_columns)
 
-    return register_io_source(files, schema=_SCHEMA)
+    return register_io_source(read, schema=_SCHEMA)
 
 
 @dataclass(frozen=True, slots=True)
-class _Walk:
-    """What to walk, and which columns of FILES to make of it."""
+class _ReadFiles:
+    """Make columns of FILES of a shard."""
 
-    root: str
-    options: Options
     columns: tuple[str, ...]
 
-    def read(self, units: Sequence[str]) -> pl.DataFrame:
-        walker = Walker(self.root, self.options)
-        entries = join_batches(walker.walk(units)).lazy()
+    def __call__(self, walker: Walker, shard: Shard) -> dict[str, pl.DataFrame]:
+        entries = join_batches(walker.walk(shard.folders)).lazy()
         directories = pl.LazyFrame(walker.directories())
+        path = expr_full(walker.root.posix, "session")
         sessions = (
             directories.filter(pl.col("directory") == pl.col("session"))
-            .with_columns(parts=grammar.expr_session_parts(_expr_path(self.root, "session")))
+            .with_columns(parts=grammar.expr_session_parts(path))
             .unnest("parts")
             .with_columns(pl.col("lab").fill_null(""))
             .drop("directory")
         )
-        within = pl.concat_str("directory", pl.lit("/")).str.slice(
-            pl.col("session").str.len_chars()
+        directories = directories.join(sessions, on="session").with_columns(
+            collection=expr_below("directory", "session")
         )
-        places = directories.join(sessions, on="session").with_columns(
-            prefix=within.str.strip_prefix("/")
-        )
-        return (
-            entries.join(places, on="directory", maintain_order="left")
-            .with_columns(rel_path=pl.concat_str("prefix", "name"))
+        files = (
+            entries.join(directories, on="directory", maintain_order="left")
+            .with_columns(rel_path=expr_join("collection", "name"))
             .select(self.columns)
-            .collect()
         )
+        return {"files": files.collect()}
 
 
-@dataclass(frozen=True, slots=True)
-class _Task:
-    walk: _Walk
-    units: Sequence[str]
-    file: Path
-
-
-def _walk_shards(
-    walk: _Walk, units: Sequence[str], executor: Executor | None, n_jobs: int
+def _read_until(
+    walk: Walk, folders: Sequence[str], visit: _ReadFiles, n_rows: int
 ) -> Iterator[pl.DataFrame]:
-    shards = plan_shards(units)
-    executor = executor or choose_executor(len(shards), n_jobs)
-    with temporary_folder() as folder:
-        tasks = [_Task(walk, shard.units, folder / f"{shard.index}.arrow") for shard in shards]
-        for file in run_tasks(_write_files, tasks, executor=executor, n_jobs=n_jobs, ordered=True):
-            yield pl.scan_ipc(file, glob=False).collect()
-            file.unlink()
-
-
-def _write_files(task: _Task) -> Path:
-    """Leave the files of some units in a file: nothing large goes through a pipe."""
-    frame = task.walk.read(task.units)
-    frame.write_ipc(task.file, compat_level=pl.CompatLevel.newest())
-    return task.file
-
-
-def _walk_until(walk: _Walk, units: Sequence[str], n_rows: int) -> Iterator[pl.DataFrame]:
-    """Walk unit by unit, in this process, until there are enough rows: workers would go on."""
-    for unit in sorted(units, key=path_key):
+    """Walk folder by folder, in this process, until there are enough rows: workers would go on."""
+    for folder in sorted(folders, key=path_key):
         if n_rows <= 0:
             return
-        frame = walk.read([unit]).head(n_rows)
+        walker = Walker(walk.root, walk.options)
+        frame = visit(walker, Shard(0, (folder,)))["files"].head(n_rows)
         n_rows -= len(frame)
         yield frame
 
 
-def _choose_units(root: str, units: Sequence[str], predicate: pl.Expr | None) -> list[str]:
-    """Return the units that may have rows for which a predicate is true."""
-    path = _expr_path(root, "unit")
-    # Most units are dates: with any number they read as sessions of the same lab and subject.
+def _choose_folders(root: str, folders: Sequence[str], predicate: pl.Expr | None) -> list[str]:
+    """Return the dated folders that may have rows for which a predicate is true."""
+    path = expr_full(root, "folder")
+    # Most are dates: with any number they read as sessions of the same lab and subject.
     parts = pl.coalesce(grammar.expr_session_parts(path), grammar.expr_session_parts(path + "/1"))
     known = (
-        pl.DataFrame({"unit": units}, schema={"unit": pl.String})
-        .select("unit", parts=parts)
+        pl.DataFrame({"folder": folders}, schema={"folder": pl.String})
+        .select("folder", parts=parts)
         .unnest("parts")
         .with_columns(pl.when(pl.col("subject").is_not_null()).then(pl.col("lab").fill_null("")))
     )
     kept = pl.repeat(True, len(known), eager=True)
     for conjunct in _split_conjuncts(predicate):
         columns = set(conjunct.meta.root_names())
-        if columns and columns <= _OF_UNIT:
+        if columns and columns <= _KNOWN_BEFORE:
             try:
                 kept &= known.select(conjunct.fill_null(value=False)).to_series()
             except Exception:  # what fails here fails on the rows too, if it comes to them
                 continue
-    # Where no session is directly in a unit, there may be others deeper in it.
-    return known.filter(kept | pl.col("subject").is_null())["unit"].to_list()
+    # Where no session is directly in a folder, there may be others deeper in it.
+    return known.filter(kept | pl.col("subject").is_null())["folder"].to_list()
 
 
 def _split_conjuncts(predicate: pl.Expr | None) -> Iterator[pl.Expr]:
@@ -215,5 +188,31 @@ def _split_conjuncts(predicate: pl.Expr | None) -> Iterator[pl.Expr]:
             yield expr
 
 
-def _expr_path(root: str, directory: str) -> pl.Expr:
-    return pl.concat_str(pl.lit(f"{Path(root).as_posix()}/"), directory).str.strip_suffix("/")
+class ArchiveFiles(NamedTuple):
+    """The files of an archive: ENTRIES and DIRECTORIES, names as strings, and ISSUES."""
+
+    entries: pl.DataFrame
+    directories: pl.DataFrame
+    issues: pl.DataFrame
+
+
+_TABLES = {"entries": ENTRIES, "directories": DIRECTORIES, "issues": ISSUES}
+
+
+def read_archive(walk: Walk, survey: Survey, folders: Sequence[str]) -> ArchiveFiles:
+    """Walk some dated folders, and return what they hold, in the order of their paths."""
+    frames = {name: [polars_schema(schema).to_frame()] for name, schema in _TABLES.items()}
+    frames["issues"].append(pl.DataFrame(survey.issues))
+    tasks = [(shard, _read_shard) for shard in walk.plan_shards(folders)]
+    for found in walk.visit_frames(tasks):
+        for name, rows in frames.items():
+            rows.append(found[name])
+    return ArchiveFiles(**{name: pl.concat(rows) for name, rows in frames.items()})
+
+
+def _read_shard(walker: Walker, shard: Shard) -> dict[str, pl.DataFrame]:
+    return {
+        "entries": join_batches(walker.walk(shard.folders)),
+        "directories": pl.DataFrame(walker.directories()),
+        "issues": pl.DataFrame(walker.issues()),
+    }

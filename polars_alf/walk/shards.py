@@ -1,27 +1,61 @@
-"""Cut an archive into shards: pieces of work of similar size that share no session.
+"""The parallel walk of an archive: survey it, cut it into shards, have workers visit them.
 
-A shard is a run of dated directories, in the order of their paths. Small subjects share a shard
-and a large one is cut by its dates, so that no worker is left behind with most of the work.
+A shard is a run of dated folders, in the order of their paths. Small subjects share a shard and
+a large one is cut by its dates, so that no worker is left behind with most of the work. What a
+worker makes of a shard passes through a folder on disk, which a cluster and a later run see too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
 
+import polars as pl
+import pyarrow as pa
 import xxhash
 
+from polars_alf.alf.paths import temporary_folder
+from polars_alf.alf.root import Root
+from polars_alf.parallel.executors import (
+    Place,
+    Workers,
+    choose_workers,
+    count_workers,
+    open_workers,
+    run_tasks,
+)
+from polars_alf.parallel.progress import Counter, CounterFile, Monitor, Progress
+from polars_alf.walk.options import WalkOptions
+from polars_alf.walk.walker import Walker
+
 SHARDS_WANTED = 32
+"""Shards of a run, about: enough for few workers to end at the same time."""
 
 SHARDS_PER_WORKER = 4
-"""Where there are many workers: so that the last shards keep few of them waiting."""
+"""Shards for each of many workers: so that the last shards keep few of them waiting."""
 
-LEAST_UNITS = 48
-"""Units below which a shard's own cost, some twenty milliseconds, outweighs that of its files."""
+LEAST_FOLDERS = 48
+"""Dated folders below which a shard's own cost, some 20 ms, outweighs that of its files."""
 
-MOST_UNITS = 512
-"""Units above which a shard takes too much memory."""
+MOST_FOLDERS = 512
+"""Dated folders above which a shard takes too much memory."""
+
+FEW_SHARDS = 8
+"""Shards up to which a run stays in one process: starting others takes longer."""
+
+UNDER_WAY = ".tmp"
+"""Ending of the folder of a shard that is being written."""
+
+_Result_co = TypeVar("_Result_co", covariant=True)
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +65,45 @@ class Shard:
     Parameters
     ----------
     index
-        Position among the shards of the run, which is the order of their paths.
-    units
-        Directories to walk, relative to the root.
+        Position among the shards of the run, in the order of their paths.
+    folders
+        Paths relative to the root: dated folders to walk, or files to read.
     """
 
     index: int
-    units: tuple[str, ...]
+    folders: tuple[str, ...]
 
     @property
     def name(self) -> str:
-        """A name that says which units it has, the same in every run."""
-        return xxhash.xxh3_128_hexdigest("\0".join(self.units).encode())
+        """Name that follows from the folders, the same in every run."""
+        return xxhash.xxh3_128_hexdigest("\0".join(self.folders).encode())
+
+
+class Visit(Protocol[_Result_co]):
+    """What a worker does with a shard. An instance can be pickled; its results are small."""
+
+    def __call__(self, walker: Walker, shard: Shard) -> _Result_co:
+        """Visit a shard with a walker of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a walk knows before its shards: the dated folders, and what lies above them.
+
+    Parameters
+    ----------
+    folders
+        Dated folders, relative to the root, in no particular order; sessions where the root is
+        a date or a session.
+    issues
+        ISSUES found above them.
+    n_other_files
+        Files above them.
+    """
+
+    folders: list[str]
+    issues: pa.Table
+    n_other_files: int
 
 
 def path_key(path: str) -> list[str]:
@@ -50,30 +111,25 @@ def path_key(path: str) -> list[str]:
     return path.split("/")
 
 
-def are_few(units: Collection[str], n_shards: int) -> bool:
-    """Tell whether units make so many shards at most."""
-    return len(units) <= n_shards * LEAST_UNITS
-
-
 def plan_shards(
-    units: Sequence[str],
-    least: int | None = None,
-    finished: Collection[str] = frozenset(),
+    folders: Sequence[str],
     *,
+    least: int = LEAST_FOLDERS,
     wanted: int = SHARDS_WANTED,
+    finished: Collection[str] = frozenset(),
 ) -> list[Shard]:
-    """Bundle units into shards.
+    """Bundle dated folders into shards.
 
     Parameters
     ----------
-    units
-        Directories relative to the root, in any order.
+    folders
+        Paths relative to the root, in any order.
     least
-        Least number of units in a shard, but for the last; by default `LEAST_UNITS`.
-    finished
-        Those of the units that need not be walked. No shard has units on both sides of one.
+        Least number of folders in a shard, but for the last.
     wanted
-        About how many shards there should be, where neither `least` nor `MOST_UNITS` decides.
+        About how many shards there should be, where neither `least` nor `MOST_FOLDERS` decides.
+    finished
+        Folders that need not be walked. No shard has folders on both sides of one.
 
     Returns
     -------
@@ -81,13 +137,215 @@ def plan_shards(
         In the order of their paths. With the same `least` and `wanted`, the next run over the same
         archive finds the same shards whichever of them are finished.
     """
-    ordered = sorted(units, key=path_key)
-    least = LEAST_UNITS if least is None else least
-    size = min(max(len(ordered) // wanted, least), MOST_UNITS)
+    ordered = sorted(folders, key=path_key)
+    size = min(max(len(ordered) // wanted, least), MOST_FOLDERS)
     left = [
         list(run)
-        for is_finished, run in groupby(ordered, key=lambda unit: unit in finished)
+        for is_finished, run in groupby(ordered, key=lambda folder: folder in finished)
         if not is_finished
     ]
     cuts = [tuple(run[i : i + size]) for run in left for i in range(0, len(run), size)]
     return [Shard(index, cut) for index, cut in enumerate(cuts)]
+
+
+@contextmanager
+def open_walk(
+    root: Root, options: WalkOptions, progress: Callable[[Progress], None] | None = None
+) -> Iterator[Walk]:
+    """Open the walk of an archive, and with it the cluster that the options may name.
+
+    Parameters
+    ----------
+    progress
+        Called a few times a second, from another thread.
+
+    Raises
+    ------
+    MissingExtraError, ScanError
+        Dask is not installed, or the cluster does not answer.
+    """
+    counter = Counter()
+    with (
+        open_workers(options.executor) as place,
+        Monitor(progress, counter) as monitor,
+    ):
+        yield Walk(root, options, place, monitor, counter)
+
+
+class Walk:
+    """The walk of one archive, by one process or many; see `open_walk`."""
+
+    def __init__(
+        self,
+        root: Root,
+        options: WalkOptions,
+        place: Place | None,
+        monitor: Monitor,
+        counter: Counter,
+    ) -> None:
+        self.root = root
+        self.options = options
+        self.monitor = monitor
+        self._place = place
+        self._counter = counter
+
+    def survey(self) -> Survey:
+        """Find the dated folders of the archive."""
+        walker = Walker(self.root, self.options, self._counter)
+        return Survey(walker.survey(), walker.issues(), walker.n_other_files)
+
+    def count_workers(self) -> int:
+        """Return how many workers the options allow, or there are processors for."""
+        return count_workers(self.options.n_jobs, self._place)
+
+    def choose_workers(self, n_tasks: int, *, idle: bool = False) -> Workers:
+        """Return the workers that are fastest for so many tasks, where the options leave that.
+
+        Tasks that only wait for the storage are idle: the threads of one process overlap them.
+        """
+        if idle and self._place is None:
+            return Workers("serial", 1)
+        return choose_workers(self._place, self.options.n_jobs, n_tasks, few=FEW_SHARDS)
+
+    def plan_shards(
+        self,
+        folders: Sequence[str],
+        *,
+        least: int = LEAST_FOLDERS,
+        finished: Collection[str] = frozenset(),
+    ) -> list[Shard]:
+        """Bundle dated folders into shards, as many as the workers need."""
+        n_jobs = self.choose_workers(-(-len(folders) // least)).n_jobs
+        wanted = max(SHARDS_WANTED, SHARDS_PER_WORKER * n_jobs)
+        return plan_shards(folders, least=least, wanted=wanted, finished=finished)
+
+    def visit(
+        self,
+        tasks: Sequence[tuple[Shard, Visit[_Result]]],
+        folder: Path,
+        *,
+        workers: Workers | None = None,
+        n_resumed: int = 0,
+        ordered: bool = False,
+    ) -> Iterator[_Result]:
+        """Have workers visit shards, and yield what the visits return.
+
+        Parameters
+        ----------
+        tasks
+            Shards, indexed from 0 on, and what to do with each.
+        folder
+            Where workers count, and visits may write; all workers must see it.
+        workers
+            Who visits, by default `choose_workers`.
+        n_resumed
+            Shards that an earlier run had finished, for progress.
+        ordered
+            Whether results come in the order of the shards; else as they are done.
+        """
+        workers = workers or self.choose_workers(len(tasks))
+        counters = CounterFile.create(folder / "counters", len(tasks))
+        self.monitor.begin_scan(counters, len(tasks), n_resumed)
+        # Machines that write to the same page of a shared file system undo each other's figures.
+        path = str(folder / "counters") if workers.is_local else None
+        total = counters.slot(0)
+        found = run_tasks(
+            _visit_shard,
+            [_Task(self.root, self.options, shard, visit, folder, path) for shard, visit in tasks],
+            workers,
+            ordered=ordered,
+        )
+        for result, counts in found:
+            if counts is not None:
+                total.add(*counts)
+            self.monitor.shards += 1
+            yield result
+
+    def visit_frames(
+        self,
+        tasks: Sequence[tuple[Shard, Visit[Mapping[str, pl.DataFrame]]]],
+        *,
+        workers: Workers | None = None,
+    ) -> Iterator[dict[str, pl.DataFrame]]:
+        """Have workers visit shards for frames, and yield these in the order of the shards.
+
+        The frames pass through a temporary folder. A cluster needs one that all its machines
+        share, see `tempfile.gettempdir`.
+        """
+        with temporary_folder() as folder:
+            leave = [(shard, _WriteFrames(visit, folder)) for shard, visit in tasks]
+            for name in self.visit(leave, folder, workers=workers, ordered=True):
+                paths = sorted((folder / name).iterdir())
+                yield {path.stem: pl.scan_ipc(path, glob=False).collect() for path in paths}
+                shutil.rmtree(folder / name, ignore_errors=True)
+
+
+@contextmanager
+def shard_folder(above: Path, name: str) -> Iterator[Path]:
+    """Make a folder that gets its name when the context ends without an error.
+
+    It is there complete or not at all: a run that was interrupted can go on with the shards that
+    it had finished.
+    """
+    final = above / name
+    beside = above / f"{name}.{uuid.uuid4().hex}{UNDER_WAY}"
+    beside.mkdir()
+    try:
+        yield beside
+        with contextlib.suppress(OSError):
+            beside.rename(final)
+            return
+        # Another worker may have written the same shard.
+        if not final.is_dir():
+            beside.rename(final)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _WriteFrames:
+    """Write what a visit makes of a shard into the shard's folder: no frame goes through a pipe."""
+
+    visit: Visit[Mapping[str, pl.DataFrame]]
+    folder: Path
+
+    def __call__(self, walker: Walker, shard: Shard) -> str:
+        frames = self.visit(walker, shard)
+        with shard_folder(self.folder, shard.name) as folder:
+            for name, frame in frames.items():
+                frame.write_ipc(folder / f"{name}.arrow", compat_level=pl.CompatLevel.newest())
+        return shard.name
+
+
+@dataclass(frozen=True, slots=True)
+class _Task(Generic[_Result]):
+    """A shard for a worker; as a string, it names what it is about."""
+
+    root: Root
+    options: WalkOptions
+    shard: Shard
+    visit: Visit[_Result]
+    folder: Path
+    counters: str | None
+
+    def __str__(self) -> str:
+        return f"the shard from {self.shard.folders[0]} to {self.shard.folders[-1]}"
+
+    def find_unseen(self) -> str | None:
+        """Return a path that the task needs and this machine lacks, None where all is there."""
+        if not os.access(self.folder, os.W_OK | os.X_OK):
+            return str(self.folder)
+        # Files come and go, but hardly all of a shard at once. An archive that is not mounted
+        # here would otherwise look like one that was emptied.
+        if not any(os.path.exists(self.root.locate(path)) for path in self.shard.folders):
+            return self.root.locate(self.shard.folders[0])
+        return None
+
+
+def _visit_shard(task: _Task[Any]) -> tuple[Any, tuple[int, int, int] | None]:
+    """Visit a shard; return the result, and what was counted where that could not be shared."""
+    counter = Counter()
+    if task.counters is not None:
+        counter = CounterFile(Path(task.counters)).slot(task.shard.index)
+    result = task.visit(Walker(task.root, task.options, counter), task.shard)
+    return result, counter.total() if task.counters is None else None

@@ -1,135 +1,131 @@
-"""Walk a file system.
+"""Walk a file system: directories to ENTRIES, and what else there is to say of them.
 
-A `Walker` works in two steps. `Walker.survey` lists everything above the dates and names the
-*units*: the directories called like a date, or the sessions where the root is a date or a session
-itself. Units are what shards are made of. `Walker.walk` goes through some units and yields
-ENTRIES.
+`Walker.survey` lists what lies above the dates and finds the *dated folders*: those called like a
+date, or the sessions where the root is a date or a session itself. `Walker.walk` goes through
+some of them.
 
 Directories are visited depth first, so that memory stays low. As long as the storage answers at
 once they are also listed one at a time, in a plain loop; where it keeps the processor waiting,
-threads list ahead (`polars_alf.walk.prefetch`), and the visit is the same. What cannot be read
-becomes a row of ISSUES; what was read of the same directory before is kept.
+threads list them ahead of the visit (`polars_alf.walk.prefetch`), which stays the same. What
+cannot be read becomes a row of ISSUES; what was read of the same directory before is kept.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
 from polars_alf.alf import grammar
 from polars_alf.alf.paths import join, printable
+from polars_alf.alf.root import Root
 from polars_alf.arrow import make_table
 from polars_alf.errors import ScanError
 from polars_alf.parallel.progress import Counter
 from polars_alf.schema import ISSUES, IssueKind
-from polars_alf.walk.batches import Batch, Directories, Issue, Known, Listing, Names
-from polars_alf.walk.concurrency import CALLS_PER_DIRECTORY, Meter, Pace, find_pace
+from polars_alf.walk.batches import Batch, Directories, Issue, KnownListings, Listing, Names
+from polars_alf.walk.concurrency import CALLS_PER_DIRECTORY, Concurrency, Meter, find_concurrency
 from polars_alf.walk.lister import Lister
-from polars_alf.walk.options import Options
-from polars_alf.walk.prefetch import Ahead, Below
+from polars_alf.walk.options import WalkOptions
+from polars_alf.walk.prefetch import ListBelow, Prefetch
 
 ROWS_PER_BATCH = 65_536
-"""Least number of rows after which a batch is handed on, at the end of a directory."""
 
 
 class Walker:
-    """Walk one archive, or some units of it.
+    """Walk one archive, or some dated folders of it.
 
     Parameters
     ----------
     root
-        Absolute path of the archive, links resolved.
+        The archive.
     options
-        What to look at.
+        What to walk, and how.
     counter
-        Told of files and sessions as they are met.
-    known
-        What an earlier walk met: directories that have not changed since are not listed again.
-
+        Counts files and sessions as they are found.
+    rows_per_batch
+        Least number of rows after which a batch is handed on, at the end of a directory.
     """
 
     def __init__(
         self,
-        root: str,
-        options: Options,
+        root: Root,
+        options: WalkOptions,
         counter: Counter | None = None,
-        known: Known | None = None,
+        *,
+        rows_per_batch: int = ROWS_PER_BATCH,
     ) -> None:
         self.root = root
         self.options = options
         self.counter = counter or Counter()
-        self._above = tuple(part for part in root.replace(os.sep, "/").split("/") if part)
-        self._lister = Lister(
-            root, options, lambda path: self._is_session(self._parts(path)), known
-        )
+        self._rows_per_batch = rows_per_batch
+        self._root_parts = tuple(filter(None, root.posix.split("/")))
+        self._lister = Lister(root, options, lambda path: self._is_session(self._parts(path)))
         self._issues: list[Issue] = []
-        self._met = Directories()
-        self._usual: set[str] = set()  # ends of directories that are collections as ALF has them
+        self._walked = Directories()
+        self._valid: set[str] = set()  # ends of directories that are collections as ALF has them
         self._batch = Batch(self._lister.names)
 
     def survey(self) -> list[str]:
-        """List everything above the dates.
-
-        Returns
-        -------
-        list of str
-            The units, relative to the root, in no particular order.
-        """
-        if self._is_unit(""):
+        """List everything above the dates; return the dated folders, in no particular order."""
+        if self._is_dated(""):
             return [""]
-        units: list[str] = []
-        for directory, _, names in self._visit([("", None)], self._list_above_units):
+        dated: list[str] = []
+        for directory, _, names in self._visit([("", None)], self._list_above_dates):
             self._check_lab(directory)
-            units += filter(self._is_unit, (join(directory, name) for name in names))
-        return units
+            dated += filter(self._is_dated, (join(directory, name) for name in names))
+        return dated
 
-    def walk(self, units: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Walk some units.
+    def walk(
+        self, folders: Sequence[str], known: KnownListings | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Walk some dated folders.
 
         Parameters
         ----------
-        units
-            Directories relative to the root, as `survey` gave them.
+        folders
+            Paths relative to the root, as `survey` gave them.
+        known
+            Listings of an earlier walk: directories that have not changed are not listed again.
 
         Yields
         ------
         pyarrow.RecordBatch
-            ENTRIES, at least `ROWS_PER_BATCH` rows each but for the last; never empty.
+            ENTRIES, at least `rows_per_batch` rows each but for the last; never empty.
         """
-        first = [(unit, self._find_session(unit)) for unit in reversed(units)]
+        self._lister.known = known
+        first = [(folder, self._find_session(folder)) for folder in reversed(folders)]
         for directory, session, names in self._visit(first, self._list_below):
             if session is None:
                 self._report_no_session(directory)
             else:
                 self._enter(directory, session, names)
-            if len(self._batch.sizes) >= ROWS_PER_BATCH:
-                yield self._take_batch()
+            if len(self._batch.sizes) >= self._rows_per_batch:
+                yield self._hand_on_batch()
         if self._batch.sizes:
-            yield self._take_batch()
+            yield self._hand_on_batch()
 
     def directories(self) -> pa.Table:
         """Return DIRECTORIES: those inside sessions, each before what lies below it."""
-        return self._met.in_sessions()
+        return self._walked.in_sessions()
 
     def listings(self) -> pa.Table:
         """Return LISTINGS of all directories that were walked."""
-        return self._met.listings()
+        return self._walked.listings()
 
     @property
     def n_other_files(self) -> int:
         """Files that are not ALF datasets, or lie outside every session."""
-        return sum(self._met.n_others)
+        return sum(self._walked.n_others)
 
     def issues(self) -> pa.Table:
-        """Return ISSUES found up to now, in the order in which they were met."""
+        """Return ISSUES up to now, in the order of the walk."""
         return make_table(self._issues, ISSUES)
 
-    # What a directory is, from its path alone
+    # Classified by their paths alone
 
     def _parts(self, directory: str) -> list[str]:
-        return [*self._above, *directory.split("/")] if directory else [*self._above]
+        return [*self._root_parts, *directory.split("/")] if directory else [*self._root_parts]
 
     @staticmethod
     def _is_session(parts: Sequence[str]) -> bool:
@@ -140,7 +136,7 @@ class Walker:
             and grammar.is_subject(parts[-3])
         )
 
-    def _is_unit(self, directory: str) -> bool:
+    def _is_dated(self, directory: str) -> bool:
         parts = self._parts(directory)
         return self._is_session(parts) or (bool(directory) and grammar.looks_like_date(parts[-1]))
 
@@ -148,27 +144,27 @@ class Walker:
         """Return a directory that lies in no session, if it is one itself."""
         return directory if self._is_session(self._parts(directory)) else None
 
-    def _list_above_units(
+    def _list_above_dates(
         self, directory: str, session: str | None, names: Sequence[str]
     ) -> list[tuple[str, str | None]]:
-        """Return what a survey goes down to."""
+        """Return the directories that a survey enters."""
         paths = (join(directory, name) for name in names)
-        return [(path, None) for path in paths if not self._is_unit(path)]
+        return [(path, None) for path in paths if not self._is_dated(path)]
 
     def _list_below(
         self, directory: str, session: str | None, names: Sequence[str]
     ) -> list[tuple[str, str | None]]:
-        """Return what a walk goes down to, and the session of each."""
+        """Return the directories that a walk enters, and the session of each."""
         if session is None:
             paths = [join(directory, name) for name in names]
             return [(path, self._find_session(path)) for path in paths]
         above = f"{directory}/" if directory else ""
         return [(above + name, session) for name in names]
 
-    # What there is to say about it
+    # Issues
 
     def _enter(self, directory: str, session: str, names: Sequence[str]) -> None:
-        """Take note of a directory in a session, or of the session itself."""
+        """Check a directory in a session, or the session itself."""
         for name in names:
             if name.isdigit():
                 self._check_nested(join(directory, name), session)
@@ -223,7 +219,7 @@ class Walker:
         within = directory[len(session) :]
         collection = within if not session else within[1:]
         if grammar.parse_collection(collection) is not None:
-            self._usual.add(within)
+            self._valid.add(within)
         else:
             self._report(
                 directory,
@@ -244,32 +240,22 @@ class Walker:
     def _report(self, path: str, kind: IssueKind, message: str) -> None:
         self._issues.append((printable(path) or ".", str(kind), None, printable(message)))
 
-    # From one directory to the next
+    # The visit
 
     def _visit(
-        self, first: Sequence[tuple[str, str | None]], below: Below
+        self, first: Sequence[tuple[str, str | None]], below: ListBelow
     ) -> Iterator[tuple[str, str | None, list[str]]]:
         """List directories and all below them, the last one first, datasets into the batch.
 
-        Parameters
-        ----------
-        first
-            Directories, and the session of each.
-        below
-            Which directories to list below one.
-
-        Yields
-        ------
-        directory, session, names : str, str or None, list of str
-            A directory, its session, and the names of the directories in it.
+        Yields each directory, its session, and the names of the directories in it.
         """
         threads, op_timeout = self.options.threads, self.options.op_timeout
-        pace = find_pace(self.root) if threads is None else Pace(threads)
+        concurrency = find_concurrency(str(self.root)) if threads is None else Concurrency(threads)
         meter = Meter()
         stack = [*first]
         while stack:
-            if pace.size > 1 or op_timeout is not None:
-                yield from self._visit_ahead(stack, below, pace)
+            if concurrency.size > 1 or op_timeout is not None:
+                yield from self._visit_prefetched(stack, below, concurrency)
                 return
             directory, session = stack.pop()
             batch = self._batch
@@ -281,25 +267,25 @@ class Walker:
             if names:
                 stack += below(directory, session, names)
             if meter.count(n_calls):
-                pace.note(*meter.read())
+                concurrency.note(*meter.read())
 
-    def _visit_ahead(
-        self, first: Sequence[tuple[str, str | None]], below: Below, pace: Pace
+    def _visit_prefetched(
+        self, first: Sequence[tuple[str, str | None]], below: ListBelow, concurrency: Concurrency
     ) -> Iterator[tuple[str, str | None, list[str]]]:
-        """Do as `_visit`, in the same order, with the help of threads."""
-        with Ahead(self._lister, below, pace, self.options.op_timeout) as ahead:
-            # Asked for in the order of the visit, which is from the last one on.
-            stack = [ahead.ask(*wanted) for wanted in reversed(first)][::-1]
+        """Visit directories in the order of `_visit`, listed ahead by threads."""
+        with Prefetch(self._lister, below, concurrency, self.options.op_timeout) as prefetch:
+            # In the order of the visit, which is from the last one on.
+            stack = [prefetch.request(*wanted) for wanted in reversed(first)][::-1]
             while stack:
                 folder = stack.pop()
-                ahead.wait(folder)
+                prefetch.wait(folder)
                 if folder.is_lost:
                     self._report_lost(folder.path)
                     continue
                 n_before = self._batch.begin_directory()
-                for piece in folder.pieces:
-                    self._batch.extend(piece.listing)
-                    stack += piece.below
+                for part in folder.parts:
+                    self._batch.extend(part.listing)
+                    stack += part.below
                 names = self._end_directory(folder.path, folder.session, n_before)
                 yield folder.path, folder.session, names
 
@@ -317,7 +303,7 @@ class Walker:
         )
 
     def _end_directory(self, directory: str, session: str | None, n_before: int) -> list[str]:
-        """Account for what a directory added to the batch; return the names to go down to."""
+        """Record a directory that was listed; return the names of those to enter."""
         # This runs once for every directory: nothing here that most of them do not need.
         listing = self._batch
         n_datasets = len(listing.sizes) - n_before
@@ -325,20 +311,20 @@ class Walker:
         if n_datasets and session is not None:
             listing.directories.append(directory)
             listing.lengths.append(n_datasets)
-            if directory[len(session) :] not in self._usual:
+            if directory[len(session) :] not in self._valid:
                 self._check_collection(directory, session)
-        stamp = listing.stamp
+        fingerprint = listing.fingerprint
         below = "/".join(names) if names else ""
         if listing.issues or listing.linked or listing.n_strays:
-            stamp = None
-            self._note_odd(directory, listing)
+            fingerprint = None
+            self._record_odd(directory, listing)
             names += listing.linked
-        self._met.add(directory, session, stamp, n_others, below)
+        self._walked.add(directory, session, fingerprint, n_others, below)
         self.counter.add(n_datasets + n_others)
         return names
 
-    def _note_odd(self, directory: str, listing: Listing) -> None:
-        """Note what few directories have."""
+    def _record_odd(self, directory: str, listing: Listing) -> None:
+        """Record what few directories have."""
         self._issues += listing.issues
         if listing.n_strays:
             self._report(
@@ -348,7 +334,7 @@ class Walker:
                 "into one, [lab/Subjects/]subject/yyyy-mm-dd/number, or exclude them",
             )
 
-    def _take_batch(self) -> pa.RecordBatch:
+    def _hand_on_batch(self) -> pa.RecordBatch:
         entries = self._batch.entries()
         if len(self._batch.names.datasets) > ROWS_PER_BATCH:
             self._lister.names = Names()  # those that never repeat must not pile up

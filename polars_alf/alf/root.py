@@ -1,0 +1,211 @@
+"""The folder that a walk begins at, and checks of the folders that a caller names."""
+
+from __future__ import annotations
+
+import os
+import queue
+import tempfile
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+from polars_alf.errors import (
+    ArchiveNotADirectoryError,
+    ArchiveNotFoundError,
+    ArchivePermissionError,
+    OptionError,
+    ScanError,
+)
+
+FolderPath: TypeAlias = "str | os.PathLike[str]"
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """The folder that a walk begins at: an archive, or a part of one.
+
+    Parameters
+    ----------
+    path
+        Absolute, links resolved.
+    device, inode
+        Identity of the folder when the run began.
+    """
+
+    path: Path
+    device: int
+    inode: int
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    @property
+    def posix(self) -> str:
+        """The path with slashes, as tables have it."""
+        return self.path.as_posix()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The components of the path."""
+        return self.path.parts
+
+    @property
+    def prefix(self) -> str:
+        """The path as the system has it, to be put before a relative one."""
+        text = str(self.path)
+        return text if text.endswith(os.sep) else text + os.sep
+
+    def locate(self, path: str) -> str:
+        """Return the system's path of a path relative to the root; "" is the root."""
+        return self.prefix + path if path else str(self.path)
+
+    def relate(self, path: Path) -> str | None:
+        """Return a path relative to the root, "" for the root itself, None for one outside."""
+        if not path.is_relative_to(self.path):
+            return None
+        relative = path.relative_to(self.path).as_posix()
+        return "" if relative == "." else relative
+
+    def check_unchanged(self) -> None:
+        """Check that the folder was not unmounted, or replaced, since the run began.
+
+        Raises
+        ------
+        ScanError
+            It was.
+        """
+        status = self.path.stat()
+        if (status.st_dev, status.st_ino) != (self.device, self.inode):
+            raise ScanError(
+                f"{self.path} is not the folder that it was when the run began; tables that were "
+                "there are as they were; see to its mount, and run again"
+            )
+
+
+def open_root(path: FolderPath, op_timeout: float | None = None) -> Root:
+    """Return the root at a path, links resolved, if it can be listed.
+
+    Parameters
+    ----------
+    path
+        An archive, a lab, a Subjects folder, a subject, a date or a session.
+    op_timeout
+        Seconds to wait for an answer of the storage; None waits for ever.
+
+    Raises
+    ------
+    ArchiveNotFoundError, ArchiveNotADirectoryError, ArchivePermissionError
+        The folder is not there, is a file, or cannot be listed.
+    ScanError
+        The storage does not answer.
+    """
+    if op_timeout is None:
+        return _open_root(path)
+    try:
+        return _call_within(op_timeout, lambda: _open_root(path))
+    except TimeoutError:
+        raise ScanError(
+            f"the archive {os.fspath(path)} did not answer within {op_timeout:g} s; tables that "
+            "were there are as they were; see to its mount, or give it more time"
+        ) from None
+
+
+def _open_root(given: FolderPath) -> Root:
+    path = _resolve(given, "the archive")
+    try:
+        with os.scandir(path) as entries:
+            next(entries, None)
+        status = path.stat()
+    except FileNotFoundError:
+        raise ArchiveNotFoundError(
+            f"the archive {path} does not exist; give the folder of an archive, a lab, a subject "
+            "or a session"
+        ) from None
+    except NotADirectoryError:
+        raise ArchiveNotADirectoryError(
+            f"the archive {path} is a file; give the folder that it lies in"
+        ) from None
+    except OSError as error:
+        raise ArchivePermissionError(
+            error.errno,
+            f"the archive {path} cannot be listed: {error.strerror}; check its permissions and "
+            "its mount",
+        ) from error
+    return Root(path, status.st_dev, status.st_ino)
+
+
+def _call_within(seconds: float, function: Callable[[], _Result]) -> _Result:
+    """Call a function in a thread, which is left behind after some seconds: TimeoutError."""
+    outcomes: queue.SimpleQueue[_Result | BaseException] = queue.SimpleQueue()
+
+    def call() -> None:
+        try:
+            outcomes.put(function())
+        except BaseException as error:
+            outcomes.put(error)
+
+    threading.Thread(target=call, daemon=True).start()
+    try:
+        outcome = outcomes.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError from None
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome
+
+
+def check_folder(
+    folder: FolderPath, *, to_write: bool = True, what: str = "the folder for the tables"
+) -> Path:
+    """Return the absolute path of a folder that is there and, if wanted, can be written to.
+
+    Raises
+    ------
+    ArchiveNotFoundError, ArchiveNotADirectoryError, ArchivePermissionError
+        The folder is not there, is a file, or cannot be written to.
+    """
+    path = _resolve(folder, what)
+    if not path.exists():
+        cure = "make it, or give another" if to_write else "give another"
+        raise ArchiveNotFoundError(f"{what} {path} does not exist; {cure}")
+    if not path.is_dir():
+        raise ArchiveNotADirectoryError(f"{what} {path} is a file; give a folder")
+    if not to_write:
+        return path
+    try:
+        # Asking is not enough: a read-only mount shows only when something is made there.
+        with tempfile.TemporaryFile(dir=path):
+            return path
+    except OSError as error:
+        raise ArchivePermissionError(
+            error.errno,
+            f"{what} {path} cannot be written to: {error.strerror}; give another one",
+        ) from error
+
+
+def _resolve(path: FolderPath, what: str) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        raise OptionError(f"{what} is {path!r}, which is no path; give the path of a folder")
+    if not os.fspath(path):
+        raise OptionError(f"{what} is an empty text; give the path of a folder")
+    try:
+        resolved = Path(path).resolve()
+    except (OSError, RuntimeError) as error:
+        raise ArchiveNotFoundError(
+            f"{what} {path} cannot be found: {error}; mend the link, or give another path"
+        ) from None
+    try:
+        str(resolved).encode()
+    except UnicodeEncodeError:
+        raise ArchiveNotFoundError(
+            f"the path of {what} {os.fsencode(resolved)!r} is not UTF-8, so no table can hold it; "
+            "rename the folder, or mount it elsewhere"
+        ) from None
+    return resolved

@@ -1,0 +1,111 @@
+"""The changes of an archive since its last index. Pure: frames in, frames out."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import polars as pl
+import pyarrow as pa
+
+from polars_alf.alf.paths import expr_join, find_folder_above
+from polars_alf.schema import DIGEST_COLUMNS, ENTRIES, HIDING, _field, polars_schema
+
+DIGESTS = [*DIGEST_COLUMNS.values()]
+"""Columns of digests beside those of ENTRIES."""
+
+KNOWN = pl.Schema(polars_schema(ENTRIES) | dict.fromkeys(DIGESTS, pl.String()))
+"""Files of a snapshot: ENTRIES, names as strings, with their digests or ''."""
+
+_KEY = ["directory", "name"]
+_FINGERPRINT = ["file_size", "mtime_ns", "inode"]
+
+CHANGES = pa.schema(
+    [
+        _field("path", pa.string(), "file, relative to the root"),
+        _field("change", pa.string(), "a ChangeKind"),
+        _field("file_size", pa.uint64(), "size now, null where it is not there", unit="bytes"),
+        _field("previous_size", pa.uint64(), "size at the last index, null if new", unit="bytes"),
+    ]
+)
+"""One row per dataset that is not as the last index of the same archive found it."""
+
+
+class ChangeKind(StrEnum):
+    """What became of a dataset since the last index."""
+
+    ADDED = "added"
+    CHANGED = "changed"
+    """Its size, its time of modification or its inode is another."""
+    REMOVED = "removed"
+    UNREADABLE = "unreadable"
+    """It may be there, but could not be read; see the issues. It is not in the tables."""
+
+
+def compare_entries(known: pl.DataFrame, entries: pl.DataFrame) -> pl.DataFrame:
+    """Compare the files of a shard with those of a snapshot.
+
+    Parameters
+    ----------
+    known
+        Files of the snapshot, with the columns KNOWN.
+    entries
+        ENTRIES as they are now, names as strings.
+
+    Returns
+    -------
+    polars.DataFrame
+        The entries in their order, with ``change`` (null where there is none), ``previous_size``,
+        and the digests, '' where they do not hold any more.
+    """
+    joined = entries.join(known, on=_KEY, how="left", suffix="_known", maintain_order="left")
+    is_same = pl.all_horizontal(pl.col(name) == pl.col(f"{name}_known") for name in _FINGERPRINT)
+    is_known = pl.col("hash").is_not_null()
+    return joined.select(
+        *entries.columns,
+        change=pl.when(~is_known)
+        .then(pl.lit(str(ChangeKind.ADDED)))
+        .when(~is_same)
+        .then(pl.lit(str(ChangeKind.CHANGED))),
+        previous_size="file_size_known",
+        **{name: pl.when(is_same).then(name).otherwise(pl.lit("")) for name in DIGESTS},
+    )
+
+
+def list_changes(known: pl.DataFrame, compared: pl.DataFrame, issues: pa.Table) -> pl.DataFrame:
+    """Return CHANGES: what of a shard is not as a snapshot has it.
+
+    Parameters
+    ----------
+    known
+        Files of the snapshot.
+    compared
+        What `compare_entries` made of them.
+    issues
+        ISSUES of the walk: what could not be read is not known to be gone.
+    """
+    path = expr_join("directory", "name").alias("path")
+    there = compared.filter(pl.col("change").is_not_null()).select(
+        path, "change", "file_size", "previous_size"
+    )
+    missing = known.join(compared, on=_KEY, how="anti", maintain_order="left")
+    hidden = _find_hidden(missing, issues)
+    gone = missing.select(
+        path,
+        change=pl.when(pl.col("directory").is_in(hidden) | path.is_in(hidden))
+        .then(pl.lit(str(ChangeKind.UNREADABLE)))
+        .otherwise(pl.lit(str(ChangeKind.REMOVED))),
+        file_size=pl.lit(None, pl.UInt64),
+        previous_size="file_size",
+    )
+    return pl.concat([there, gone]).cast(polars_schema(CHANGES))
+
+
+def _find_hidden(missing: pl.DataFrame, issues: pa.Table) -> list[str]:
+    """Return the missing directories, and the files, that lie in what cannot be read."""
+    kinds = [str(kind) for kind in HIDING]
+    unreadable = set(pl.DataFrame(issues).filter(pl.col("kind").is_in(kinds))["path"])
+    if not unreadable:
+        return []
+    folders = unreadable if "." not in unreadable else {*unreadable, ""}
+    directories = missing["directory"].unique()
+    return [*(d for d in directories if find_folder_above(d, folders) is not None), *unreadable]

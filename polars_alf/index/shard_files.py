@@ -1,0 +1,148 @@
+"""The folder of a shard: its rows of the tables, sorted, what it saw, and a small summary.
+
+The summary is the last file that is written. It has checksums of the others, as after a loss of
+power a name can be there without its content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import xxhash
+
+from polars_alf.schema import ISSUES
+from polars_alf.walk.shards import UNDER_WAY, Shard
+
+_SUMMARY = "summary.json"
+_ROWS = ("sessions", "datasets", "changes", "issues")
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSummary:
+    """The figures of a finished shard.
+
+    Parameters
+    ----------
+    path
+        Folder with its rows.
+    first_folder
+        The first of its dated folders, which gives its place among the shards of the run.
+    n_folders
+        Number of its dated folders.
+    n_other_files
+        Files that are not ALF datasets, or lie outside every session.
+    n_changes
+        Number of datasets by `ChangeKind`, since the last index.
+    is_whole
+        Whether all of it could be read. If not, a run that goes on after an interruption walks
+        the shard again.
+    seconds
+        How long it took.
+    """
+
+    path: str
+    first_folder: str
+    n_folders: int
+    n_other_files: int
+    n_changes: dict[str, int]
+    is_whole: bool
+    seconds: float
+
+
+def write_rows(
+    folder: Path,
+    *,
+    sessions: pl.DataFrame,
+    datasets: pl.DataFrame,
+    issues: pa.Table,
+    changes: pl.DataFrame,
+) -> None:
+    """Write the rows of a shard that the merge needs: datasets in the order of the sessions."""
+    for name, frame in (("sessions", sessions), ("datasets", datasets), ("changes", changes)):
+        # Texts one after the other, of which a run of rows can be copied as it is.
+        frame.write_ipc(folder / f"{name}.arrow", compat_level=pl.CompatLevel.oldest())
+    with pa.ipc.new_file(str(folder / "issues.arrow"), ISSUES) as writer:
+        writer.write_table(issues)
+
+
+def remove_rows(shards: Path) -> None:
+    """Remove from all shards of a run the rows that only the merge needed."""
+    for folder in shards.iterdir():
+        if folder.is_dir():
+            for name in _ROWS:
+                (folder / f"{name}.arrow").unlink(missing_ok=True)
+
+
+def write_summary(folder: Path, shard: Shard, summary: ShardSummary) -> None:
+    """Write the summary of a shard, its folders, and checksums of the other files."""
+    checksums = {file.name: _checksum(file) for file in sorted(folder.glob("*.arrow"))}
+    values = {"summary": asdict(summary), "folders": shard.folders, "checksums": checksums}
+    (folder / _SUMMARY).write_text(json.dumps(values), encoding="utf-8")
+
+
+def find_finished(shards: Path) -> list[tuple[ShardSummary, list[str]]]:
+    """Return summaries and dated folders of the shards that an interrupted run has finished.
+
+    Removes the others: shards that were under way, or could not be read in full.
+    """
+    finished = []
+    for folder in sorted(shards.iterdir()):
+        found = _read_summary(folder)
+        if found and found.summary.is_whole and _has_all(folder, found.checksums):
+            finished.append((found.summary, found.folders))
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    return finished
+
+
+def read_folders(shards: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield name and dated folders of each shard that has a summary."""
+    for folder in sorted(shards.iterdir()):
+        if found := _read_summary(folder):
+            yield folder.name, found.folders
+
+
+def is_whole(file: Path) -> bool:
+    """Whether a file of a shard has the checksum that its summary has."""
+    found = _read_summary(file.parent)
+    if found is None:
+        return False
+    return _has_all(file.parent, {file.name: found.checksums.get(file.name, "")})
+
+
+def _has_all(folder: Path, checksums: Mapping[str, str]) -> bool:
+    try:
+        return all(_checksum(folder / name) == digits for name, digits in checksums.items())
+    except OSError:
+        return False
+
+
+def _checksum(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, xxhash.xxh3_64).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    summary: ShardSummary
+    folders: list[str]
+    checksums: dict[str, str]
+
+
+def _read_summary(folder: Path) -> _Written | None:
+    if folder.suffix == UNDER_WAY:
+        return None
+    try:
+        values = json.loads((folder / _SUMMARY).read_text(encoding="utf-8"))
+        summary = ShardSummary(**values["summary"] | {"path": str(folder)})
+        folders = [str(path) for path in values["folders"]]
+        return _Written(summary, folders, dict(values["checksums"]))
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None

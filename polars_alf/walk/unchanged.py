@@ -1,0 +1,92 @@
+"""The check of a quick refresh: whether directories have the fingerprints that they had."""
+
+from __future__ import annotations
+
+import os
+from itertools import islice
+
+import polars as pl
+
+from polars_alf.alf.root import Root
+from polars_alf.walk.batches import Listing
+from polars_alf.walk.concurrency import Concurrency, Meter, find_concurrency
+from polars_alf.walk.fingerprint import Fingerprint, fingerprint_directory
+from polars_alf.walk.lister import Lister
+from polars_alf.walk.options import WalkOptions
+from polars_alf.walk.prefetch import Prefetch
+
+_DIRECTORIES_PER_STEP = 256
+
+
+def are_unchanged(root: Root, options: WalkOptions, listings: pl.DataFrame) -> bool:
+    """Whether every directory has the fingerprint that it had.
+
+    Fingerprints are read one after the other as long as the storage answers at once, and by
+    threads where it keeps the processor waiting or may hang: a directory that does not answer
+    within the options' `op_timeout` counts as changed.
+
+    Parameters
+    ----------
+    root, options
+        The archive, and how to walk it.
+    listings
+        LISTINGS of an earlier walk; a null fingerprint counts as changed.
+    """
+    columns = ("mtime_ns", "ctime_ns", "inode")
+    if any(listings[column].null_count() for column in columns):
+        return False
+    fingerprints = zip(*(listings[column].to_list() for column in columns), strict=True)
+    known = dict(zip(listings["directory"].to_list(), fingerprints, strict=True))
+    is_fixed = options.threads is not None
+    concurrency = Concurrency(options.threads) if is_fixed else find_concurrency(str(root))
+    left = iter(known.items())
+    if options.op_timeout is None:
+        meter = Meter()
+        while concurrency.size == 1:
+            step = list(islice(left, _DIRECTORIES_PER_STEP))
+            if not step:
+                return True
+            if not _are_unchanged(root.prefix, step):
+                return False
+            if meter.count(len(step)):
+                concurrency.note(*meter.read())
+    comparison = _Comparison(root, options, known)
+    with Prefetch(
+        comparison, lambda *_: [], concurrency, options.op_timeout, most_waiting=len(known)
+    ) as prefetch:
+        requested = [prefetch.request(directory, None) for directory, _ in left]
+        for directory in requested:
+            prefetch.wait(directory)
+            if directory.is_lost or comparison.found_change:
+                return False
+    return True
+
+
+def _are_unchanged(prefix: str, step: list[tuple[str, Fingerprint]]) -> bool:
+    # Times beyond 64 bits count as changed: this loop is all that a quick refresh of an unchanged
+    # archive does for each directory.
+    look = os.stat
+    try:
+        return all(
+            (status := look(prefix + directory)).st_mtime_ns == mtime_ns
+            and status.st_ctime_ns == ctime_ns
+            and status.st_ino == inode
+            for directory, (mtime_ns, ctime_ns, inode) in step
+        )
+    except OSError:
+        return False
+
+
+class _Comparison(Lister):
+    """A lister that reads nothing of a directory but its fingerprint."""
+
+    def __init__(self, root: Root, options: WalkOptions, known: dict[str, Fingerprint]) -> None:
+        super().__init__(root, options, lambda _: False)
+        self._fingerprints = known
+        self.found_change = False
+
+    def recall(self, directory: str, into: Listing) -> bool:
+        if not self.found_change:
+            now = fingerprint_directory(self.root.locate(directory))
+            self.found_change = now != self._fingerprints[directory]
+        return True
