@@ -2,11 +2,9 @@
 
 import subprocess
 import sys
-import uuid
 from pathlib import Path
 
 import one.alf.cache as theirs
-import pandas as pd
 import pytest
 from cache_tables import (
     EIDS,
@@ -16,7 +14,6 @@ from cache_tables import (
     halve_ids,
     make_datasets,
     sessions_frames,
-    spell_ids,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,6 +27,7 @@ pytestmark = [
     pytest.mark.filterwarnings("error:::polars_alf"),
     pytest.mark.filterwarnings("ignore:The inplace keyword:DeprecationWarning:one"),
 ]
+
 
 DATASET = (EIDS[0], IDS[0], "alf/spikes.times.npy", 12, "", True, "PASS")
 
@@ -95,55 +93,6 @@ def test_halves_that_are_no_pairs():
     table = halve_ids(make_datasets([DATASET])).droplevel("id_1")
     with pytest.raises(TableError, match="are not pairs"):
         ours.patch_tables(table)
-
-
-@settings(deadline=None, max_examples=40)
-@given(table=sessions_frames() | datasets_frames())
-def test_cast_index_object(table):
-    for original, dtype in (
-        (spell_ids(table), uuid.UUID),
-        (table, str),
-        (table, lambda uid: uid.hex[:1]),
-        (table, lambda uid: uid.int % 7),
-    ):
-        if len(original):
-            expected = theirs.cast_index_object(original.copy(), dtype)
-            found = original.copy()
-            assert ours.cast_index_object(found, dtype) is found
-            assert_same_frame(found, expected)
-
-
-def test_cast_of_missing_and_mixed_ids():
-    index = pd.MultiIndex.from_tuples(
-        [(None, str(IDS[0])), (str(EIDS[0]), str(IDS[1]))], names=["eid", "id"]
-    )
-    table = make_datasets([DATASET] * 2).set_index(index)
-    assert_same_frame(ours.cast_index_object(table.copy()), theirs.cast_index_object(table.copy()))
-    mixed = pd.Index([EIDS[0], EIDS[1].hex], dtype=object)
-    table = ours.cast_index_object(pd.DataFrame({"a": [1, 2]}, index=mixed))
-    assert list(table.index) == EIDS[:2]
-    with pytest.raises(ValueError, match="'x' is not a UUID"):
-        ours.cast_index_object(pd.DataFrame({"a": [1]}, index=["x"]))
-
-
-@pytest.mark.parametrize("tables", [("sessions", "datasets"), iter(["insertions"]), "sessions"])
-@pytest.mark.parametrize("as_text", [True, False])
-def test_remove_table_files(tmp_path, caplog, tables, as_text):
-    for name in ("sessions.pqt", "insertions.pqt", "cache_info.json", "notes.txt"):
-        (tmp_path / name).touch()
-    names = [tables] if isinstance(tables, str) else list(tables)
-    removed = ours.remove_table_files(str(tmp_path) if as_text else tmp_path, tables=names)
-    there = [name for name in names if name != "datasets"]
-    assert removed == [tmp_path / "cache_info.json", *(tmp_path / f"{n}.pqt" for n in there)]
-    assert not any(path.exists() for path in removed)
-    assert (tmp_path / "notes.txt").exists()
-    assert ("datasets.pqt not found" in caplog.text) == ("datasets" in names)
-    assert {record.name for record in caplog.records} <= {"one.alf.cache"}
-
-
-def test_remove_one_table_given_as_text(tmp_path):
-    (tmp_path / "sessions.pqt").touch()
-    assert ours.remove_table_files(tmp_path, "sessions") == [tmp_path / "sessions.pqt"]
 
 
 def run_python(code):

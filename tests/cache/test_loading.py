@@ -30,15 +30,43 @@ from hypothesis import strategies as st
 from polars_alf import cache as ours
 from polars_alf.errors import TableError
 
+
+@pytest.mark.parametrize("tables", [("sessions", "datasets"), iter(["insertions"]), "sessions"])
+@pytest.mark.parametrize("as_text", [True, False])
+def test_remove_table_files(tmp_path, caplog, tables, as_text):
+    for name in ("sessions.pqt", "insertions.pqt", "cache_info.json", "notes.txt"):
+        (tmp_path / name).touch()
+    names = [tables] if isinstance(tables, str) else list(tables)
+    removed = ours.remove_table_files(str(tmp_path) if as_text else tmp_path, tables=names)
+    there = [name for name in names if name != "datasets"]
+    assert removed == [tmp_path / "cache_info.json", *(tmp_path / f"{n}.pqt" for n in there)]
+    assert not any(path.exists() for path in removed)
+    assert (tmp_path / "notes.txt").exists()
+    assert ("datasets.pqt not found" in caplog.text) == ("datasets" in names)
+    assert {record.name for record in caplog.records} <= {"one.alf.cache"}
+
+
+def test_remove_one_table_given_as_text(tmp_path):
+    (tmp_path / "sessions.pqt").touch()
+    assert ours.remove_table_files(tmp_path, "sessions") == [tmp_path / "sessions.pqt"]
+
+
 pytestmark = [
     pytest.mark.pandas,
     pytest.mark.filterwarnings("error:::polars_alf"),
     pytest.mark.filterwarnings("ignore:The inplace keyword:DeprecationWarning:one"),
 ]
 
+
 SESSION = (EIDS[0], "lab", "subject", pd.Timestamp("2021-02-03").date(), 1, "", "")
+
+
 DATASET = (EIDS[0], IDS[0], "alf/spikes.times.npy", 12, "", True, "PASS")
+
+
 ONE_SESSION = spell_ids(make_sessions([SESSION]))
+
+
 ONE_DATASET = spell_ids(make_datasets([DATASET]))
 
 

@@ -16,13 +16,6 @@ from polars_alf.tables.checksums import KEY
 from polars_alf.tables.parquet import open_table, scan_table
 
 
-@pytest.fixture
-def path(archive: Path) -> Path:
-    """Make a table."""
-    index_archive(archive)
-    return archive / "datasets.pqt"
-
-
 def test_every_byte_is_covered(path: Path) -> None:
     content = path.read_bytes()
     whole = pq.read_table(path).to_pylist()
@@ -83,26 +76,3 @@ def test_tables_without_rows_have_seals(tmp_path: Path) -> None:
     assert scan_datasets(root).collect().is_empty()
     with open_table(root / "sessions.pqt") as table:
         assert table.seal is not None
-
-
-def test_a_table_that_is_replaced_meanwhile(path: Path) -> None:
-    scanned = scan_table(path)
-    pl.read_parquet(path).drop("hash").head(2).write_parquet(path)
-    with pytest.raises(TableError, match="replaced by another table"):
-        scanned.collect()
-    with open_table(path) as table:
-        pl.DataFrame({"a": [1]}).write_parquet(path.with_name("new"))
-        path.with_name("new").replace(path)
-        assert table.read().num_rows == 2
-
-
-@pytest.mark.parametrize("limit", [0, 1, 5, 100])
-def test_a_limit_takes_the_first_rows(path: Path, limit: int) -> None:
-    whole = pl.read_parquet(path)
-    for _ in range(2):
-        assert_frame_equal(scan_table(path).head(limit).collect(), whole.head(limit))
-        found = scan_table(path).filter(pl.col("file_size") > 11).head(limit).collect()
-        assert_frame_equal(found, whole.filter(pl.col("file_size") > 11).head(limit))
-        assert scan_table(path).select(pl.len()).collect().item() == 12
-        pq.write_table(pq.read_table(path), path, row_group_size=5)
-        whole = scan_table(path).collect()

@@ -15,27 +15,28 @@ import polars as pl
 import pyarrow as pa
 import pytest
 import slow_storage
-from hypothesis import given
-from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 from trees import ODD, ODD_POSIX, SESSION, TWO_LABS, Link, Tree, make_tree
 
 from polars_alf import index_archive, scan_archive
-from polars_alf.errors import OptionError, ScanError
+from polars_alf.errors import ScanError
 from polars_alf.schema import ENTRIES
-from polars_alf.walk import concurrency, prefetch, walker
-from polars_alf.walk.concurrency import Pace
+from polars_alf.walk import prefetch, walker
 from polars_alf.walk.options import Options
 from polars_alf.walk.walker import Walker
 
 PATIENCE = 120
 """Seconds after which a run that was to end has not."""
 
+
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
+
 
 ODD_TREE: Tree = {
     f"archive{i}": tree for i, (_, tree, *_) in enumerate([*ODD, *ODD_POSIX])
 } | TWO_LABS
+
+
 LARGE: Tree = {
     "cortexlab/Subjects/KS001/2020-01-01/001": {
         f"c{i}": {f"object{j}.attribute{i}.npy": j for j in range(i)} for i in range(35)
@@ -123,77 +124,6 @@ def test_scan_takes_threads_and_stops_early(archive: Path) -> None:
     frame = scan_archive(archive, threads=4, op_timeout=60)
     assert len(frame.collect()) == 12
     assert len(frame.head(2).collect()) == 2
-
-
-# How many threads
-
-
-class Storage:
-    """A storage that needs some time for a call, and serves so many calls at a time."""
-
-    def __init__(self, latency: float, at_a_time: int = 10_000) -> None:
-        self.latency, self.at_a_time = latency, at_a_time
-
-    def serve(self, threads: int) -> tuple[float, float]:
-        """Return how busy the processor is, which needs 20 µs for a call, and calls a second."""
-        cost = 20e-6
-        rate = min(min(threads, self.at_a_time) / (self.latency + cost), 1 / cost)
-        return rate * cost, rate
-
-
-def follow(pace: Pace, storage: Storage, n_windows: int) -> list[int]:
-    sizes = []
-    for _ in range(n_windows):
-        pace.note(*storage.serve(pace.size))
-        sizes.append(pace.size)
-    return sizes
-
-
-def test_fast_storage_gets_a_plain_loop() -> None:
-    assert set(follow(Pace(), Storage(2e-6), 100)) == {1}
-
-
-@pytest.mark.parametrize("milliseconds", [0.2, 1, 5, 50])
-def test_slow_storage_gets_threads_soon(milliseconds: float) -> None:
-    storage = Storage(milliseconds / 1000)
-    sizes = follow(Pace(), storage, 100)
-    assert sizes[5] == sizes[-1] > 1
-    busy, _ = storage.serve(sizes[-1])
-    assert busy >= concurrency.IDLE or sizes[-1] == concurrency.MOST_THREADS
-
-
-def test_storage_that_serves_one_at_a_time_gets_one() -> None:
-    sizes = follow(Pace(), Storage(0.001, at_a_time=1), 1000)
-    assert sizes.count(1) > 700
-
-
-def test_storage_that_becomes_fast_gets_a_plain_loop_again() -> None:
-    pace = Pace()
-    follow(pace, Storage(0.001), 10)
-    assert pace.size > 16
-    assert follow(pace, Storage(0), 10)[-1] == 1
-
-
-@given(st.lists(st.tuples(st.floats(0, 4), st.floats(0, 1e6))))
-def test_pace_stays_in_its_bounds(windows: list[tuple[float, float]]) -> None:
-    measured, fixed = Pace(), Pace(7)
-    for busy, rate in windows:
-        measured.note(busy, rate)
-        fixed.note(busy, rate)
-        assert 1 <= measured.size <= concurrency.MOST_THREADS
-    assert fixed.size == 7
-
-
-@pytest.mark.parametrize("threads", [0, -1])
-def test_number_of_threads_that_makes_no_sense(archive: Path, threads: int) -> None:
-    with pytest.raises(OptionError, match="threads"):
-        index_archive(archive, threads=threads)
-
-
-@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
-def test_timeout_that_makes_no_sense(archive: Path, seconds: float) -> None:
-    with pytest.raises(OptionError, match="timeout"):
-        index_archive(archive, op_timeout=seconds)
 
 
 # What hangs, in this process
@@ -286,9 +216,11 @@ def test_an_index_of_nothing_but_what_hangs_does_not_empty_the_tables(
 
 # Real processes on storage that is slow, or hangs
 
+
 needs_library = pytest.mark.skipif(
     slow_storage.find_obstacle() is not None, reason=str(slow_storage.find_obstacle())
 )
+
 
 Index = Callable[..., tuple[int, dict[str, object], str]]
 

@@ -1,0 +1,69 @@
+"""The report, the issues and the progress of an index."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+from indexes import read_tables
+from trees import SESSION, make_tree
+
+from polars_alf import Progress, index_archive
+
+
+def test_report_counts_what_is_there(archive: Path, out_dir: Path) -> None:
+    report = index_archive(archive, out_dir)
+    assert report.sessions_path == out_dir / "sessions.pqt"
+    assert report.datasets_path == out_dir / "datasets.pqt"
+    assert (report.n_sessions, report.n_datasets, report.n_bytes) == (4, 12, 4 * 61)
+    assert (report.n_other_files, report.issues) == (4, {})
+    assert report.cache_dir == archive
+    sessions, datasets = read_tables(out_dir)
+    assert (len(sessions), len(datasets)) == (4, 12)
+
+
+def test_progress_ends_with_the_whole(archive: Path) -> None:
+    seen: list[Progress] = []
+    index_archive(archive, progress=seen.append)
+    assert (seen[-1].files, seen[-1].sessions) == (16, 4)
+    assert seen[-1].shards == seen[-1].n_shards > 0
+    assert seen[-1].stage == "write"
+
+
+def test_issues_are_kept_beside_the_tables_and_replaced(archive: Path) -> None:
+    bad = make_tree(archive / "cortexlab/Subjects/KS001/2021-13-45", {"001": SESSION})
+    report = index_archive(archive)
+    issue, *strays = report.scan_issues().collect().to_dicts()
+    assert {stray["kind"] for stray in strays} == {"outside_session"}
+    assert issue == {
+        "path": "cortexlab/Subjects/KS001/2021-13-45",
+        "kind": "invalid_date",
+        "errno": None,
+        "message": "'2021-13-45' is no calendar date, so there are no sessions in it; rename it",
+    }
+    bad.rename(bad.with_name("2021-12-31"))
+    assert index_archive(archive).scan_issues().collect().is_empty()
+
+
+def test_info_shows_the_last_run(archive: Path) -> None:
+    (archive / "cortexlab/Subjects/KS001/2020-01-01/001/my coll").mkdir()
+    (archive / "cortexlab/Subjects/KS001/2020-01-01/001/my coll/a.b.npy").touch()
+    index_archive(archive, exclude="*.tmp")
+    command = [sys.executable, "-m", "polars_alf", "info", str(archive)]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "exclude=['*.tmp']" in shown
+    assert "1 invalid_collection, for example cortexlab/" in shown
+    assert "Slowest shards" in shown
+    shown = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout
+    run = json.loads(shown)["run"]
+    assert run["report"]["n_datasets"] == 13
+    assert run["slowest_shards"][0]["n_units"] == 3
+    # Tables of another hand have no such report.
+    for name in ("sessions", "datasets"):
+        path = archive / f"{name}.pqt"
+        pl.read_parquet(path).write_parquet(path)
+    shown = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout
+    assert json.loads(shown)["run"] is None

@@ -1,0 +1,166 @@
+"""Another index of the same archive: changes, and digests that hold."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from indexes import FILES, LONG_AGO, age_files, index_quietly, read_tables
+from trees import make_tree
+
+from polars_alf import Progress, index_archive
+from polars_alf.tables import files
+from polars_alf.walk import shards
+
+posix_only = pytest.mark.skipif(sys.platform == "win32", reason="POSIX")
+
+
+def _digested(archive: Path, **options: object) -> tuple[int, dict[str, int] | None]:
+    seen: list[Progress] = []
+    report = index_archive(archive, progress=seen.append, **options)  # type: ignore[arg-type]
+    return seen[-1].n_bytes, report.changes
+
+
+def test_the_first_index_has_nothing_to_compare_with(archive: Path) -> None:
+    report = index_archive(archive)
+    assert report.changes is None
+    assert report.scan_changes().collect().is_empty()
+
+
+def test_changes_are_counted_and_listed(archive: Path) -> None:
+    age_files(archive)
+    index_archive(archive)
+    session = archive / "cortexlab/Subjects/KS001/2020-01-01/001"
+    (session / "alf/spikes.times.npy").write_bytes(b"longer than it was before")
+    (session / "_ibl_trials.intervals_bpod.csv").unlink()
+    make_tree(archive, {"cortexlab/Subjects/KS009/2020-01-01/001/a.b.npy": 7})
+    shutil.rmtree(archive / "wittenlab")
+    report = index_archive(archive)
+    assert report.changes == {
+        "added": 1,
+        "changed": 1,
+        "removed": 4,
+        "unreadable": 0,
+        "unchanged": 7,
+    }
+    rows = report.scan_changes().sort("path").collect().rows()
+    lab = "cortexlab/Subjects/KS001/2020-01-01/001"
+    other = "wittenlab/Subjects/KS001/2020-01-01/001"
+    assert rows == [
+        (f"{lab}/_ibl_trials.intervals_bpod.csv", "removed", None, 11),
+        (f"{lab}/alf/spikes.times.npy", "changed", 25, 20),
+        ("cortexlab/Subjects/KS009/2020-01-01/001/a.b.npy", "added", 7, None),
+        (f"{other}/_ibl_trials.intervals_bpod.csv", "removed", None, 11),
+        (f"{other}/alf/probe00/#2024-05-06#/spikes.times.npy", "removed", None, 30),
+        (f"{other}/alf/spikes.times.npy", "removed", None, 20),
+    ]
+
+
+def test_only_changed_files_are_digested_again(archive: Path) -> None:
+    age_files(archive)
+    assert _digested(archive, hash_files=True)[0] == 4 * 61
+    first = read_tables(archive)[1]
+    assert _digested(archive, hash_files=True)[0] == 0
+    assert read_tables(archive)[1].equals(first)
+    changed = archive / "cortexlab/Subjects/KS002/2020-02-29/001/alf/spikes.times.npy"
+    changed.write_bytes(b"x" * 20)
+    assert _digested(archive, hash_files=True)[0] == 20
+    wanted = hashlib.md5(b"x" * 20).hexdigest()
+    assert read_tables(archive)[1].filter(hash=wanted).height == 1
+
+
+def test_a_file_replaced_by_another_of_its_size_and_time_is_digested_again(archive: Path) -> None:
+    age_files(archive)
+    index_archive(archive, hash_files=True)
+    old = archive / "cortexlab/Subjects/KS002/2020-02-29/001/alf/spikes.times.npy"
+    new = old.with_name("new")
+    new.write_bytes(b"y" * 20)
+    os.utime(new, (LONG_AGO, LONG_AGO))
+    new.replace(old)
+    assert _digested(archive, hash_files=True)[0] == 20
+
+
+def test_a_file_of_this_moment_is_digested_again(archive: Path) -> None:
+    index_archive(archive, hash_files=True)
+    # It may have changed again within the same tick of its file system's clock.
+    assert _digested(archive, hash_files=True)[0] == 4 * 61
+
+
+def test_digests_that_hold_are_kept_by_an_index_without(archive: Path) -> None:
+    age_files(archive)
+    index_archive(archive, hash_files=True)
+    first = read_tables(archive)[1]
+    (archive / "cortexlab/Subjects/KS002/2020-02-29/001/alf/spikes.times.npy").write_bytes(b"x")
+    index_archive(archive)
+    joined = first.join(read_tables(archive)[1], on=["eid", "id"])
+    assert (joined["hash"] == joined["hash_right"]).sum() == 11
+    assert joined.filter(file_size_right=1)["hash_right"].to_list() == [""]
+    index_archive(archive)
+    assert (read_tables(archive)[1]["hash"] != "").sum() == 11, "also by the index after that"
+
+
+@posix_only
+def test_what_cannot_be_read_is_not_called_removed(
+    archive: Path, out_dir: Path, unprivileged: Callable[[], None]
+) -> None:
+    index_archive(archive, out_dir)
+    (archive / "cortexlab/Subjects/KS001/2020-01-01/001/alf").chmod(0)
+    (archive / "wittenlab/Subjects/KS001").chmod(0)
+    for path in (out_dir, *out_dir.rglob("*")):
+        path.chmod(0o777)
+    unprivileged()
+    report = index_archive(archive, out_dir)
+    assert report.changes is not None
+    assert (report.changes["removed"], report.changes["unreadable"]) == (0, 5)
+
+
+def test_a_snapshot_that_is_damaged_does_no_harm(archive: Path) -> None:
+    index_archive(archive)
+    (snapshot,) = (archive / files.STATE_DIR).glob("snapshot-*")
+    for shard in snapshot.iterdir():
+        (shard / "entries.arrow").write_bytes(b"junk")
+    report = index_archive(archive)
+    assert report.n_datasets == 12
+    assert index_archive(archive).changes == {
+        "added": 0,
+        "changed": 0,
+        "removed": 0,
+        "unreadable": 0,
+        "unchanged": 12,
+    }
+
+
+@settings(max_examples=40, deadline=None)
+@given(before=FILES, after=FILES)
+def test_changes_are_those_of_a_naive_comparison(
+    tmp_path_factory: pytest.TempPathFactory,
+    before: dict[tuple[str, str], int],
+    after: dict[tuple[str, str], int],
+) -> None:
+    root = tmp_path_factory.mktemp("archive")
+    out_dir = tmp_path_factory.mktemp("tables")
+    old, new = ({f"{s}/{n}": size for (s, n), size in files.items()} for files in (before, after))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shards, "LEAST_UNITS", 1)
+        make_tree(root, dict(old))
+        age_files(root)
+        index_quietly(root, out_dir)
+        for path in old.keys() - new.keys():
+            (root / path).unlink()
+        for path, size in new.items():
+            if old.get(path) != size:
+                make_tree(root, {path: size})
+        report = index_quietly(root, out_dir)
+    found = {row["path"]: row["change"] for row in report.scan_changes().collect().to_dicts()}
+    expected = dict.fromkeys(old.keys() - new.keys(), "removed")
+    expected |= dict.fromkeys(new.keys() - old.keys(), "added")
+    expected |= {path: "changed" for path in old.keys() & new.keys() if old[path] != new[path]}
+    assert found == expected
+    assert report.changes is not None
+    assert report.changes["unchanged"] == len(new) - len(new.keys() & expected.keys())

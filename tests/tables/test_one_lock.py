@@ -1,0 +1,63 @@
+"""The lock of ONE: waited for, stale, or there for ever."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from indexes import assert_equal, read_tables
+from trees import SESSION, check_state, make_tree
+
+from polars_alf import errors, index_archive
+from polars_alf.tables import files, transaction
+
+
+def test_the_lock_of_one_is_waited_for(archive: Path) -> None:
+    index_archive(archive)
+    lock = archive / ".ONE.lock"
+    lock.write_text("{}")
+    seen: list[bool] = []
+
+    def release() -> None:
+        journal = archive / files.STATE_DIR / "commit.json"
+        while not journal.exists():
+            time.sleep(0.01)
+        time.sleep(0.3)
+        seen.append(journal.exists())
+        lock.unlink()
+
+    thread = threading.Thread(target=release)
+    thread.start()
+    index_archive(archive, executor="serial")
+    thread.join()
+    assert seen == [True]
+    check_state(archive)
+
+
+@pytest.mark.parametrize("ours", [False, True])
+def test_a_stale_lock_is_recognised(archive: Path, ours: bool) -> None:
+    index_archive(archive)
+    lock = archive / ".ONE.lock"
+    lock.write_text('{"by": "polars_alf"}' if ours else "")
+    if not ours:
+        old = time.time() - 120
+        os.utime(lock, (old, old))
+    index_archive(archive)
+    check_state(archive)
+
+
+def test_a_lock_that_stays_is_told(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index_archive(archive)
+    before = read_tables(archive)
+    make_tree(archive, {"cortexlab/Subjects/KS003/2020-01-01/001": SESSION})
+    (archive / ".ONE.lock").write_text("{}")
+    monkeypatch.setattr(transaction.recover, "__kwdefaults__", {"patience": 0.2})
+    with pytest.raises(errors.ArchiveBusyError, match=r"\.ONE\.lock"):
+        index_archive(archive)
+    assert_equal(read_tables(archive), before)
+    (archive / ".ONE.lock").unlink()
+    with transaction.locked_state(archive):
+        assert read_tables(archive)[1].height == 15, "the commit is finished by whoever comes next"
