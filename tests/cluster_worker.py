@@ -1,4 +1,4 @@
-"""What a worker of `clusters.TestCluster` loads first: `index_shard` under the test's control."""
+"""The preload of a worker of `clusters.TestCluster`: visits of shards under a test's control."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import os
 import time
 from pathlib import Path
 
-from polars_alf.index import shard
-from polars_alf.walk.shard_files import Receipt
+from polars_alf.walk import shards
 
 FOLDER = Path(os.environ["POLARS_ALF_TEST_FOLDER"])
 
 
-def mark(kind: str, task: shard.ShardTask) -> None:
+def mark(kind: str, task: shards._Task[object]) -> None:
     (FOLDER / f"{kind}-{task.shard.name}-{os.getpid()}").touch()
 
 
@@ -25,21 +24,21 @@ def n_finished() -> int:
     return len([*FOLDER.glob("finished-*")])
 
 
-def controlled(task: shard.ShardTask) -> Receipt:
+def controlled(task: shards._Task[object]) -> object:
     mark("begun", task)
-    if read("deadly") in task.shard.units:
+    if read("deadly") in task.shard.folders:
         while not n_finished():
             time.sleep(0.01)
         os._exit(1)
     while (after := read("hold")) is not None and n_finished() >= int(after or 0):
         mark("held", task)
         time.sleep(0.01)
-    receipt: Receipt = shard.undisturbed(task)  # type: ignore[attr-defined]
+    result = shards.undisturbed(task)  # type: ignore[attr-defined]
     mark("finished", task)
-    return receipt
+    return result
 
 
 # Dask loads this twice, the second time over the first.
-if shard.index_shard.__module__ == shard.__name__:
-    shard.undisturbed = shard.index_shard  # type: ignore[attr-defined]
-    shard.index_shard = controlled
+if shards._visit_shard.__module__ == shards.__name__:
+    shards.undisturbed = shards._visit_shard  # type: ignore[attr-defined]
+    shards._visit_shard = controlled  # type: ignore[assignment]

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from one.alf import spec as one_spec
 from trees import make_tree
+from tuning import tune
 
 from polars_alf import index_archive
-from polars_alf.walk import shards
 
 LABS = st.sampled_from(["lab", "my-lab", "Subjects", "backup/lab"])
 SUBJECTS = st.sampled_from(["S1", "S-2.a", "no subject", "2020-01-01"])
@@ -99,7 +99,7 @@ def test_index_is_what_the_rules_say(tree: dict[str, int], units_per_shard: int)
             except OSError:
                 continue
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(shards, "LEAST_UNITS", units_per_shard)
+            tune(patch, least_folders=units_per_shard)
             index_archive(root, hash_ids=False)
         by_path = pl.read_parquet(root / "datasets.pqt")
         sessions_by_path = pl.read_parquet(root / "sessions.pqt")

@@ -7,14 +7,15 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
+from polars_alf.alf.root import open_root
 from polars_alf.schema import ENTRIES
-from polars_alf.walk.options import Options
+from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.walker import Walker
 
 
 def walk(root: Path, **options: object) -> tuple[pl.DataFrame, pl.DataFrame, Walker]:
     """Walk a whole archive: its files as path and size, its issues as path and kind."""
-    walker = Walker(str(root.resolve()), Options(**options))  # type: ignore[arg-type]
+    walker = Walker(open_root(root), WalkOptions(**options))  # type: ignore[arg-type]
     batches = list(walker.walk(sorted(walker.survey())))
     table = pa.Table.from_batches(batches, schema=ENTRIES)
     entries = pl.DataFrame(table).select(

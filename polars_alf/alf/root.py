@@ -121,7 +121,7 @@ def _open_root(given: FolderPath) -> Root:
     path = _resolve(given, "the archive")
     try:
         with os.scandir(path) as entries:
-            next(entries, None)
+            next(iter(entries), None)
         status = path.stat()
     except FileNotFoundError:
         raise ArchiveNotFoundError(

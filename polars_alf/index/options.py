@@ -16,6 +16,7 @@ from polars_alf.errors import OptionError
 from polars_alf.schema import DATASETS, DIGEST_COLUMNS
 from polars_alf.tables.rows import ROWS_PER_GROUP
 from polars_alf.walk.digests import Algorithm, check_digests
+from polars_alf.walk.fingerprint import COARSEST_CLOCK_NS
 from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.shards import LEAST_FOLDERS
 
@@ -44,6 +45,8 @@ class IndexOptions:
         Least number of dated folders in a shard.
     rows_per_group
         About how many rows are in memory at a time, and in one row group of a table.
+    clock_ns
+        A tick of the file system's clock: what is younger than that may change without a sign.
 
     Raises
     ------
@@ -63,6 +66,7 @@ class IndexOptions:
     restart: bool = False
     least_folders: int = LEAST_FOLDERS
     rows_per_group: int = ROWS_PER_GROUP
+    clock_ns: int = COARSEST_CLOCK_NS
 
     def __post_init__(self) -> None:
         self._set("lab", check_lab_name(self.lab))

@@ -93,7 +93,8 @@ class IndexShard:
         )
         with shard_folder(self.shards, shard.name) as folder:
             digests = _order_digests(entries, datasets)
-            write_seen(folder, batches, walker.listings(), digests, begun_ns)
+            sure_ns = begun_ns - self.options.clock_ns
+            write_seen(folder, batches, walker.listings(), digests, sure_ns)
             write_rows(
                 folder,
                 sessions=_count_datasets(sessions, datasets),

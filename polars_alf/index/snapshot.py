@@ -25,7 +25,6 @@ from polars_alf.index.shard_files import is_whole, read_folders
 from polars_alf.schema import ENTRIES, LISTINGS, TABLES, polars_schema
 from polars_alf.tables.contract import read_header
 from polars_alf.tables.files import STATE_DIR, changes_path, replaced, table_path
-from polars_alf.walk.fingerprint import COARSEST_CLOCK_NS
 from polars_alf.walk.shards import Shard
 from polars_alf.walk.unchanged import are_unchanged
 from polars_alf.walk.walker import Walker
@@ -150,8 +149,7 @@ def write_seen(
     entries: Sequence[pa.RecordBatch],
     listings: pa.Table,
     digests: pl.DataFrame,
-    begun_ns: int,
-    clock_ns: int = COARSEST_CLOCK_NS,
+    sure_ns: int,
 ) -> None:
     """Write the part of a snapshot that one shard makes.
 
@@ -163,20 +161,17 @@ def write_seen(
         ENTRIES and LISTINGS.
     digests
         Digests of each file, '' where they are not known.
-    begun_ns
-        When the walk began. What changed since, or within a tick before, may change once more
-        without a sign, so its digests or fingerprint are left out.
-    clock_ns
-        A tick of the file system's clock.
+    sure_ns
+        Time in ns since the epoch. What changed later may change once more without a sign, so its
+        digests or fingerprint are left out.
     """
-    sure = begun_ns - clock_ns
     table = pa.Table.from_batches(entries, schema=ENTRIES)
-    is_sure = pl.DataFrame(table.select(["mtime_ns"])).to_series() < sure
+    is_sure = pl.DataFrame(table.select(["mtime_ns"])).to_series() < sure_ns
     proven = digests.select(pl.when(is_sure).then(pl.all()).otherwise(pl.lit("")))
     for column in proven:
         table = table.append_column(column.name, to_arrow_array(column, pa.string()))
     _write(shard / _ENTRIES, table)
-    is_old = pl.max_horizontal("mtime_ns", "ctime_ns") < sure
+    is_old = pl.max_horizontal("mtime_ns", "ctime_ns") < sure_ns
     fingerprint = pl.when(is_old).then(pl.col("mtime_ns", "ctime_ns", "inode"))
     _write(shard / _LISTINGS, pl.DataFrame(listings).with_columns(fingerprint).to_arrow())
 

@@ -51,7 +51,7 @@ def test_modes_are_those_of_the_umask(archive: Path, out_dir: Path, mask: int) -
     made = {*archive.rglob("*"), *out_dir.rglob("*")} - before
     names = {path.name for path in made}
     assert {"sessions.pqt", "datasets.pqt", "lock", "removals.jsonl", "answer.csv"} <= names
-    assert {"issues.arrow", "namespace", "report.json", "entries.arrow", "receipt.json"} <= names
+    assert {"issues.arrow", "namespace", "report.json", "entries.arrow", "summary.json"} <= names
     for path in made:
         full = 0o777 if path.is_dir() else 0o666
         assert stat.S_IMODE(path.stat().st_mode) == full & ~mask, path

@@ -101,8 +101,8 @@ def test_storage_that_is_replaced_in_mid_run_does_not_change_the_tables(
     before = read_folder(out_dir)
     walk = walker.Walker.walk
 
-    def replace(walker: walker.Walker, units: list[str]) -> object:
-        yield from walk(walker, units)
+    def replace(walker: walker.Walker, folders: list[str], known: object) -> object:
+        yield from walk(walker, folders, known)
         archive.rename(archive.with_name("elsewhere"))
         make_tree(archive, {"S/2020-01-01/001": SESSION})
 
@@ -121,11 +121,11 @@ def test_storage_that_goes_away_does_not_empty_the_tables(
     survey = walker.Walker.survey
 
     def lose(walker: walker.Walker) -> list[str]:
-        units = survey(walker)
+        folders = survey(walker)
         archive.rename(archive.with_name("elsewhere"))
         if how == "empty":
             archive.mkdir()
-        return units
+        return folders
 
     monkeypatch.setattr(walker.Walker, "survey", lose)
     with pytest.raises((errors.ScanError, errors.ArchiveNotFoundError)):

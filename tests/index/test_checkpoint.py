@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 from indexes import assert_equal, index_undisturbed, read_tables
 from trees import SESSION, Tree, check_state, make_tree
+from tuning import SMALL_SHARDS, tune
 
 from polars_alf import Progress, errors, index_archive
 from polars_alf.index import api
 from polars_alf.tables import files, transaction
-from polars_alf.walk import shards
 
 MANY: Tree = {
     f"lab/Subjects/S{subject}/2020-01-{day:02}/001": SESSION
@@ -35,7 +35,7 @@ posix_only = pytest.mark.skipif(sys.platform == "win32", reason="POSIX")
 @pytest.fixture
 def many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make an archive of forty shards."""
-    monkeypatch.setattr(shards, "LEAST_UNITS", 1)
+    tune(monkeypatch, least_folders=1)
     return make_tree(tmp_path / "many", MANY)
 
 
@@ -44,16 +44,15 @@ def _end_after(n_shards: int, archive: Path, options: str = 'namespace="test"') 
     code = f"""
 import os
 from polars_alf import index_archive
-from polars_alf.index import shard as scanning
 from polars_alf.walk import shards
-shards.LEAST_UNITS = 1
-run = scanning.run_tasks
+{SMALL_SHARDS}
+run = shards.run_tasks
 def end(*args, **kwargs):
-    for n, receipt in enumerate(run(*args, **kwargs)):
+    for n, result in enumerate(run(*args, **kwargs)):
         if n == {n_shards}: os._exit(9)
-        yield receipt
+        yield result
     os._exit(9)
-scanning.run_tasks = end
+shards.run_tasks = end
 index_archive({str(archive)!r}, executor="serial", {options})
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -148,16 +147,15 @@ def test_what_could_not_be_read_is_tried_again(
     code = f"""
 import os
 from polars_alf import index_archive
-from polars_alf.index import shard as scanning
 from polars_alf.walk import shards
-shards.LEAST_UNITS = 1
+{SMALL_SHARDS}
 index_archive({str(archive)!r}, executor="serial")
 if os.geteuid() == 0: os.seteuid(65534)
-run = scanning.run_tasks
+run = shards.run_tasks
 def end(*args, **kwargs):
     yield from run(*args, **kwargs)
     os._exit(9)
-scanning.run_tasks = end
+shards.run_tasks = end
 index_archive({str(many)!r}, executor="serial", namespace="test")
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -171,9 +169,9 @@ def test_a_shard_that_is_damaged_is_scanned_again(many: Path, tmp_path: Path) ->
     _end_after(25, many)
     (run,) = (many / files.STATE_DIR).glob("run-*")
     first, second, third, fourth, fifth, sixth = sorted((run / "shards").iterdir())[:6]
-    (first / "receipt.json").write_text("{")
+    (first / "summary.json").write_text("{")
     (second / "datasets.arrow").unlink()
-    (third / "receipt.json").unlink()
+    (third / "summary.json").unlink()
     fourth.rename(fourth.with_name(f"{fourth.name}.0.tmp"))
     # As after a loss of power.
     (fifth / "datasets.arrow").write_bytes(bytes((fifth / "datasets.arrow").stat().st_size))
@@ -208,9 +206,8 @@ def test_sigkill_at_random_moments(many: Path, tmp_path: Path) -> None:
     expected = index_undisturbed(many, tmp_path)
     code = f"""
 from polars_alf import index_archive
-from polars_alf.index import shard as scanning
 from polars_alf.walk import shards
-shards.LEAST_UNITS = 1
+{SMALL_SHARDS}
 print("ready", flush=True)
 index_archive({str(many)!r}, n_jobs=2, executor="processes", namespace="test")
 """
@@ -252,15 +249,15 @@ def test_an_archive_that_falls_silent_at_the_end_is_taken_up_again(
     away = many.with_name("away")
 
     def scan(*arguments: object) -> object:
-        result = scan_shards(*arguments)
+        result = index_shards(*arguments)
         many.rename(away)
         return result
 
-    scan_shards = api.scan_shards
+    index_shards = api.index_shards
     out_dir = tmp_path / "tables"
     out_dir.mkdir()
     with monkeypatch.context() as patch:
-        patch.setattr(api, "scan_shards", scan)
+        patch.setattr(api, "index_shards", scan)
         with pytest.raises(errors.ArchiveNotFoundError):
             index_archive(many, out_dir, namespace="test")
     away.rename(many)
@@ -278,14 +275,14 @@ def test_an_archive_that_is_replaced_meanwhile_is_scanned_again(
     out_dir.mkdir()
 
     def scan(*arguments: object) -> object:
-        result = scan_shards(*arguments)
+        result = index_shards(*arguments)
         many.rename(many.with_name("away"))
         other.rename(many)
         return result
 
-    scan_shards = api.scan_shards
+    index_shards = api.index_shards
     with monkeypatch.context() as patch:
-        patch.setattr(api, "scan_shards", scan)
+        patch.setattr(api, "index_shards", scan)
         with pytest.raises(errors.ScanError, match="is not the folder that it was"):
             index_archive(many, out_dir, namespace="test")
     assert not list(out_dir.glob("*.pqt"))

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from trees import SESSION, make_tree
+from tuning import tune
 
 from polars_alf import errors, index_archive, scan_datasets, scan_sessions
-from polars_alf.index import merge
 
 
 def _new_ids(column: pl.Series) -> pl.Series:
@@ -58,7 +58,7 @@ def _ids(folder: Path) -> tuple[dict[tuple[object, ...], str], dict[tuple[object
 def test_known_ids_win(
     archive: Path, out_dir: Path, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(merge, "ROWS_PER_GROUP", 5)
+    tune(monkeypatch, rows_per_group=5)
     report = index_archive(archive, out_dir, ids_from=database)
     assert (report.n_known_sessions, report.n_known_datasets) == (4, 12)
     assert _ids(out_dir) == _ids(database)

@@ -22,10 +22,10 @@ from indexes import (
     read_tables,
 )
 from trees import SESSION, check_state, make_tree
+from tuning import tune
 
 from polars_alf import IndexReport, errors, index_archive
-from polars_alf.index import snapshot
-from polars_alf.walk import batches, lister, shards
+from polars_alf.walk import batches, lister
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="POSIX")
 
@@ -41,7 +41,7 @@ def _old_times(root: Path) -> None:
 @pytest.fixture
 def settled(archive: Path, out_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Index an archive that nothing has changed in for long, by its own clock."""
-    monkeypatch.setattr(snapshot, "GRAIN_NS", -(10**12))
+    tune(monkeypatch, clock_ns=-(10**12))
     _old_times(archive)
     index_archive(archive, out_dir, namespace="test")
     return archive
@@ -146,7 +146,7 @@ def test_quick_heeds_other_options(
     if "lab" in options:
         options = {"lab": "cortexlab"}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(snapshot, "GRAIN_NS", -(10**12))
+        tune(patch, clock_ns=-(10**12))
         index_archive(root, out_dir, namespace="test")
         _listed(root, out_dir, **options)
     other = out_dir / "other"
@@ -224,8 +224,8 @@ def test_quick_finds_what_a_full_index_finds(
     old, new = ({f"{s}/{n}" for s, n in files} for files in (before, after))
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore", errors.NoSessionsWarning)
-        patch.setattr(shards, "LEAST_UNITS", 1)
-        patch.setattr(snapshot, "GRAIN_NS", -(10**12))
+        tune(patch, least_folders=1)
+        tune(patch, clock_ns=-(10**12))
         make_tree(root, dict.fromkeys(old, 1))
         index_quietly(root, out_dir)
         for path in old - new:

@@ -60,7 +60,7 @@ def test_info_shows_the_last_run(archive: Path) -> None:
     shown = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout
     run = json.loads(shown)["run"]
     assert run["report"]["n_datasets"] == 13
-    assert run["slowest_shards"][0]["n_units"] == 3
+    assert run["slowest_shards"][0]["n_folders"] == 3
     # Tables of another hand have no such report.
     for name in ("sessions", "datasets"):
         path = archive / f"{name}.pqt"

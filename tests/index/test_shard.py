@@ -13,9 +13,9 @@ import pytest
 from indexes import NAMESPACE, read_tables
 from polars.testing import assert_frame_equal
 from trees import SESSION, make_tree
+from tuning import tune
 
 from polars_alf import Progress, index_archive
-from polars_alf.index import merge
 from polars_alf.parallel.executors import EXECUTORS, Executor
 from polars_alf.walk import shards
 
@@ -33,14 +33,14 @@ def test_every_executor_gives_the_same_tables(
     hash_ids: bool,
 ) -> None:
     make_tree(archive, {f"lab/Subjects/S{i}/2021-02-{i:02}/001": SESSION for i in range(1, 20)})
-    monkeypatch.setattr(shards, "LEAST_UNITS", 1)
+    tune(monkeypatch, least_folders=1)
     plain = tmp_path / "plain"
     plain.mkdir()
     reference = index_archive(
         archive, plain, namespace=NAMESPACE, hash_ids=hash_ids, executor="serial", n_jobs=1
     )
     # Row groups of a few rows, so that the merge has several of them to cut.
-    monkeypatch.setattr(merge, "ROWS_PER_GROUP", 7)
+    tune(monkeypatch, rows_per_group=7)
     report = index_archive(
         archive, out_dir, namespace=NAMESPACE, hash_ids=hash_ids, executor=executor, n_jobs=2
     )
@@ -58,7 +58,7 @@ def test_the_cut_into_shards_changes_nothing(
     other = tmp_path / "other"
     other.mkdir()
     monkeypatch.setattr(shards, "SHARDS_WANTED", wanted)
-    monkeypatch.setattr(shards, "LEAST_UNITS", 1)
+    tune(monkeypatch, least_folders=1)
     index_archive(archive, other, namespace=NAMESPACE)
     for one, two in zip(read_tables(out_dir), read_tables(other), strict=True):
         assert_frame_equal(one, two)

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from indexes import FILES, LONG_AGO, age_files, index_quietly, read_tables
 from trees import make_tree
+from tuning import tune
 
 from polars_alf import Progress, index_archive
 from polars_alf.tables import files
-from polars_alf.walk import shards
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="POSIX")
 
@@ -147,7 +147,7 @@ def test_changes_are_those_of_a_naive_comparison(
     out_dir = tmp_path_factory.mktemp("tables")
     old, new = ({f"{s}/{n}": size for (s, n), size in files.items()} for files in (before, after))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shards, "LEAST_UNITS", 1)
+        tune(patch, least_folders=1)
         make_tree(root, dict(old))
         age_files(root)
         index_quietly(root, out_dir)

@@ -18,14 +18,15 @@ import pytest
 from clusters import PATIENCE, TestCluster, wait_for
 from polars.testing import assert_frame_equal
 from trees import SESSION, check_state, make_tree
+from tuning import tune
 
 from polars_alf import IndexReport, index_archive
+from polars_alf.alf.root import open_root
 from polars_alf.errors import OptionError, ScanError
-from polars_alf.index.shard import ShardTask
 from polars_alf.parallel import cluster
-from polars_alf.parallel.executors import open_workers, run_tasks
-from polars_alf.walk import shards
-from polars_alf.walk.shards import Shard
+from polars_alf.parallel.executors import Workers, open_workers, run_tasks
+from polars_alf.walk.options import WalkOptions
+from polars_alf.walk.shards import Shard, _Task
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no signals there")
 
@@ -65,7 +66,7 @@ def start_cluster(tmp_path: Path) -> Iterator[Callable[..., TestCluster]]:
 @pytest.fixture
 def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make an archive of twenty shards."""
-    monkeypatch.setattr(shards, "LEAST_UNITS", 16)
+    tune(monkeypatch, least_folders=16)
     sessions = [f"S{i:02}/2021-02-{day:02}/001" for i in range(20) for day in range(1, 17)]
     return make_tree(tmp_path / "archive", {f"lab/Subjects/{path}": SESSION for path in sessions})
 
@@ -249,30 +250,29 @@ def test_errors_come_through(workers: TestCluster) -> None:
     with open_workers(workers.address) as opened:
         assert opened is not None
         with pytest.raises(RuntimeError, match="maximum recursion depth"):
-            list(run_tasks(recurse, [Unseeing(None)] * 5, executor=opened, n_jobs=2))
+            list(run_tasks(recurse, [Unseeing(None)] * 5, Workers(opened, 2)))
 
 
 def test_a_worker_that_does_not_see_the_files_is_told_of(workers: TestCluster) -> None:
     with open_workers(workers.address) as opened:
         assert opened is not None
-        assert (
-            list(run_tasks(tell, [Unseeing(None)] * 3, executor=opened, n_jobs=2)) == ["None"] * 3
-        )
+        assert list(run_tasks(tell, [Unseeing(None)] * 3, Workers(opened, 2))) == ["None"] * 3
         with pytest.raises(ScanError, match=r"worker tcp://.* does not see /data, .*; mount it"):
-            list(run_tasks(tell, [Unseeing(None), Unseeing("/data")], executor=opened, n_jobs=2))
+            list(run_tasks(tell, [Unseeing(None), Unseeing("/data")], Workers(opened, 2)))
 
 
 def test_what_a_worker_needs_to_see(archive: Path, tmp_path: Path) -> None:
-    spool = tmp_path / "spool"
-    units = ("lab/Subjects/S01/2021-02-01", "lab/Subjects/S01/2021-02-02")
-    task = ShardTask(str(archive), None, str(spool), None, Shard(0, units))  # type: ignore[arg-type]
-    assert task.find_unseen() == str(spool)
-    spool.mkdir()
+    folder = tmp_path / "shards"
+    dated = ("lab/Subjects/S01/2021-02-01", "lab/Subjects/S01/2021-02-02")
+    shard = Shard(0, dated)
+    task = _Task(open_root(archive), WalkOptions(), shard, lambda *_: None, folder, None)
+    assert task.find_unseen() == str(folder)
+    folder.mkdir()
     assert task.find_unseen() is None
-    (archive / units[0]).rename(tmp_path / "moved")
+    (archive / dated[0]).rename(tmp_path / "moved")
     assert task.find_unseen() is None
-    (archive / units[1]).rename(tmp_path / "moved too")
-    assert task.find_unseen() == str(archive / units[0])
+    (archive / dated[1]).rename(tmp_path / "moved too")
+    assert task.find_unseen() == str(archive / dated[0])
 
 
 def test_an_address_without_a_scheduler(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:

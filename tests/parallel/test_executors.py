@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from polars_alf.errors import ScanError
-from polars_alf.parallel.executors import EXECUTORS, Executor, count_workers, run_tasks
+from polars_alf.parallel.executors import EXECUTORS, Executor, Workers, count_workers, run_tasks
 
 
 def double(number: int) -> int:
@@ -47,23 +47,23 @@ def end_unless(caller: int) -> int:
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_results(executor: Executor) -> None:
     tasks = range(20)
-    results = run_tasks(double, tasks, executor=executor, n_jobs=2)
+    results = run_tasks(double, tasks, Workers(executor, 2))
     assert sorted(results) == [2 * task for task in tasks]
-    ordered = run_tasks(double, tasks, executor=executor, n_jobs=2, ordered=True)
+    ordered = run_tasks(double, tasks, Workers(executor, 2), ordered=True)
     assert list(ordered) == [2 * task for task in tasks]
-    assert list(run_tasks(double, [], executor=executor, n_jobs=2)) == []
+    assert list(run_tasks(double, [], Workers(executor, 2))) == []
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_errors_come_through(executor: Executor) -> None:
     with pytest.raises(KeyError):
-        list(run_tasks(fail, [1, 2, 3], executor=executor, n_jobs=2))
+        list(run_tasks(fail, [1, 2, 3], Workers(executor, 2)))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals there")
 def test_a_killed_worker_is_an_error_with_a_cure() -> None:
     with pytest.raises(ScanError, match="fewer jobs"):
-        list(run_tasks(end_unless, [os.getpid()] * 4, executor="processes", n_jobs=2))
+        list(run_tasks(end_unless, [os.getpid()] * 4, Workers("processes", 2)))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals there")
@@ -71,10 +71,10 @@ def test_workers_end_with_a_caller_that_is_killed(tmp_path: Path) -> None:
     code = f"""
 import os, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from polars_alf.parallel.executors import run_tasks
+from polars_alf.parallel.executors import Workers, run_tasks
 from test_executors import note_process
 tasks = [({str(tmp_path)!r}, os.getpid())] * 8
-list(run_tasks(note_process, tasks, executor="processes", n_jobs=3))
+list(run_tasks(note_process, tasks, Workers("processes", 3)))
 """
     assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
     noted = [int(path.name) for path in tmp_path.iterdir()]
@@ -93,10 +93,10 @@ def _is_running(process: int) -> bool:
 
 
 def test_the_caller_is_the_first_of_its_workers() -> None:
-    processes = set(run_tasks(name_process, range(20), executor="processes", n_jobs=2))
+    processes = set(run_tasks(name_process, range(20), Workers("processes", 2)))
     assert os.getpid() in processes
     assert len(processes) == 2
-    assert set(run_tasks(name_process, range(20), executor="processes", n_jobs=1)) == {os.getpid()}
+    assert set(run_tasks(name_process, range(20), Workers("processes", 1))) == {os.getpid()}
 
 
 def test_number_of_workers() -> None:

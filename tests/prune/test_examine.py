@@ -19,6 +19,7 @@ from polars_alf.errors import (
 )
 from polars_alf.prune import api
 from polars_alf.tables import files
+from polars_alf.walk.scan import ArchiveFiles
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
 
@@ -148,14 +149,13 @@ def test_second_names_of_an_indexed_file_are_kept(
     os.link(session / "alf/spikes.times.npy", session / "second.times.npy")
     (session / "stray.times.npy").touch()
     if not listed:  # as on Windows
-        original = api._list_archive
+        original = api.read_archive
 
-        def without_inodes(*arguments: object) -> api._Listing:
-            listing = original(*arguments)  # type: ignore[arg-type]
-            entries = listing.entries.with_columns(inode=pl.lit(0, pl.UInt64))
-            return api._Listing(entries, listing.directories, listing.links)
+        def without_inodes(*arguments: object) -> ArchiveFiles:
+            files = original(*arguments)  # type: ignore[arg-type]
+            return files._replace(entries=files.entries.with_columns(inode=pl.lit(0, pl.UInt64)))
 
-        monkeypatch.setattr(api, "_list_archive", without_inodes)
+        monkeypatch.setattr(api, "read_archive", without_inodes)
     assert list_names(plan_removals(archive)) == [f"{KS001}/stray.times.npy"]
 
 

@@ -19,10 +19,11 @@ from polars.testing import assert_frame_equal
 from trees import ODD, ODD_POSIX, SESSION, TWO_LABS, Link, Tree, make_tree
 
 from polars_alf import index_archive, scan_archive
+from polars_alf.alf.root import open_root
 from polars_alf.errors import ScanError
 from polars_alf.schema import ENTRIES
 from polars_alf.walk import prefetch, walker
-from polars_alf.walk.options import Options
+from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.walker import Walker
 
 PATIENCE = 120
@@ -45,13 +46,13 @@ LARGE: Tree = {
 
 
 def walk(root: Path, **options: object) -> tuple[list[str], pl.DataFrame, pl.DataFrame, int]:
-    """Return units, entries, issues in the order of the walk, and the number of other files."""
-    walker = Walker(str(root.resolve()), Options(**options))  # type: ignore[arg-type]
-    units = sorted(walker.survey())
-    table = pa.Table.from_batches(list(walker.walk(units)), schema=ENTRIES)
+    """Return dated folders, entries and issues in their order, and the number of other files."""
+    walker = Walker(open_root(root), WalkOptions(**options))  # type: ignore[arg-type]
+    folders = sorted(walker.survey())
+    table = pa.Table.from_batches(list(walker.walk(folders)), schema=ENTRIES)
     names = pl.col("directory", "name").cast(pl.String)
     entries = pl.DataFrame(table).with_columns(names)
-    return units, entries, pl.DataFrame(walker.issues()), walker.n_other_files
+    return folders, entries, pl.DataFrame(walker.issues()), walker.n_other_files
 
 
 def kinds(issues: pl.DataFrame) -> list[tuple[str, str]]:
@@ -71,10 +72,10 @@ def test_threads_find_the_same_in_the_same_order(
     tmp_path: Path, tree: Tree, options: dict[str, object], threads: int
 ) -> None:
     root = make_tree(tmp_path / "archive", tree)
-    units, entries, issues, n_others = walk(root, threads=1, **options)
+    folders, entries, issues, n_others = walk(root, threads=1, **options)
     prefetch = walk(root, threads=threads, **options)
     assert len(entries) > 30
-    assert prefetch[0] == units
+    assert prefetch[0] == folders
     assert_frame_equal(prefetch[1], entries)
     assert sorted(kinds(prefetch[2])) == sorted(kinds(issues))
     assert prefetch[3] == n_others
@@ -84,13 +85,14 @@ def test_names_that_never_repeat_keep_their_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The table of names is begun anew while threads still refer to the one before.
+    monkeypatch.setitem(walker.Walker.__init__.__kwdefaults__, "rows_per_batch", 10)
     monkeypatch.setattr(walker, "ROWS_PER_BATCH", 10)
     root = make_tree(tmp_path / "archive", LARGE)
     assert_frame_equal(walk(root, threads=8)[1], walk(root, threads=1)[1])
 
 
 def test_little_may_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prefetch, "MOST_WAITING", 2)
+    monkeypatch.setitem(prefetch.Prefetch.__init__.__kwdefaults__, "most_waiting", 2)
     root = make_tree(tmp_path / "archive", LARGE)
     assert_frame_equal(walk(root, threads=4)[1], walk(root, threads=1)[1])
 

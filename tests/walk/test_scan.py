@@ -17,8 +17,8 @@ from trees import SESSION, TWO_LABS, Tree, make_tree
 from polars_alf import errors, index_archive, scan_archive
 from polars_alf.parallel.executors import EXECUTORS, Executor
 from polars_alf.schema import polars_schema
-from polars_alf.walk import shards
 from polars_alf.walk.scan import FILES
+from polars_alf.walk.shards import Walk
 
 MIXED: Tree = {
     **TWO_LABS,
@@ -248,7 +248,7 @@ def test_a_limit_ends_the_walk(archive: Path, listed: Callable[[], set[str]]) ->
 def test_a_limit_after_a_filter_ends_the_walk(
     archive: Path, listed: Callable[[], set[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shards, "LEAST_UNITS", 1)
+    monkeypatch.setitem(Walk.plan_shards.__kwdefaults__, "least", 1)
     make_tree(archive, {f"zlab/Subjects/z/2020-01-{day:02}/001": SESSION for day in range(1, 29)})
     frame = scan_archive(archive, executor="serial").filter(pl.col("file_size") > 11)
     listed()

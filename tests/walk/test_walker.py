@@ -12,8 +12,9 @@ import pytest
 from trees import ODD, ODD_POSIX, TWO_LABS, Link, Tree, make_tree
 from walks import list_found, list_issues, walk
 
+from polars_alf.alf.root import open_root
 from polars_alf.walk import lister
-from polars_alf.walk.options import Options
+from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.walker import Walker
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
@@ -128,12 +129,12 @@ def test_unreadable_directories_are_reported(
 
 
 def test_what_vanishes_is_reported(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    walker = Walker(str(archive), Options())
-    units = sorted(walker.survey())
-    gone = archive / units[0]
+    walker = Walker(open_root(archive), WalkOptions())
+    folders = sorted(walker.survey())
+    gone = archive / folders[0]
     gone.rename(archive / "elsewhere")
-    entries = sum(len(batch) for batch in walker.walk(units))
-    assert pl.DataFrame(walker.issues()).select("path", "kind").rows() == [(units[0], "vanished")]
+    entries = sum(len(batch) for batch in walker.walk(folders))
+    assert pl.DataFrame(walker.issues()).select("path", "kind").rows() == [(folders[0], "vanished")]
     assert entries == 6
 
 
