@@ -64,7 +64,7 @@ def list_columns(name: str) -> str:
     lines = ["| column | type | |", "|---|---|---|"]
     for field in schema:
         metadata = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
-        text = metadata["description"]
+        text = metadata["description"].replace("''", "`''`")
         unit = f", in {metadata['unit']}" if "unit" in metadata else ""
         lines.append(f"| `{field.name}` | {show_type(field.type)} | {text}{unit} |")
     return "\n".join(lines)

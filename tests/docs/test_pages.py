@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import polars_alf
 from polars_alf.cli.app import app
 from polars_alf.schema import IssueKind
 
@@ -22,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NAMES = [path.relative_to(ROOT).as_posix() for path in PAGES]
 
-LANGUAGES = {"", "sh", "console", "python", "pycon"}
+LANGUAGES = {"", "sh", "run", "console", "python", "pycon"}
 BLOCK = re.compile(
     r"(?P<run><!-- run -->\n\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S
 )
@@ -37,7 +38,9 @@ def list_blocks(page: str) -> list[tuple[str, str]]:
 
 
 PAGES_TO_RUN = [
-    name for name in NAMES if {"run", "python", "pycon"} & {kind for kind, _ in list_blocks(name)}
+    name
+    for name in NAMES
+    if {"run", "console", "python", "pycon"} & {kind for kind, _ in list_blocks(name)}
 ]
 
 
@@ -69,7 +72,7 @@ def test_examples_run(
 
 
 def run_command(line: str) -> str:
-    program, *arguments = shlex.split(line)
+    program, *arguments = shlex.split(line, comments=True)
     start = {"polars-alf": ["-m", "polars_alf"], "python": []}[program]
     command = [sys.executable, *start, *arguments]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
@@ -87,9 +90,11 @@ def hide_numbers(output: str) -> str:
 
 
 def test_there_is_something_to_run() -> None:
-    assert {"README.md", "docs/drop-in.md", "docs/guide.md"} <= set(PAGES_TO_RUN)
+    assert {"README.md", "docs/commands.md", "docs/drop-in.md", "docs/guide.md"} <= set(
+        PAGES_TO_RUN
+    )
     kinds = {kind for name in NAMES for kind, _ in list_blocks(name)}
-    assert kinds <= LANGUAGES | {"run"}
+    assert kinds <= LANGUAGES
 
 
 @cache
@@ -135,6 +140,12 @@ def test_every_kind_of_issue_is_described() -> None:
     text = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
     tables = text.partition("## Issues")[2].partition("\n## ")[0]
     assert set(re.findall(r"`(\w+)`", tables.partition("| skipped")[2])) >= set(map(str, IssueKind))
+
+
+def test_reference_has_every_public_name() -> None:
+    text = (ROOT / "docs" / "api" / "polars_alf.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^::: polars_alf\.(\w+)$", text, re.M)
+    assert sorted(["__version__", *shown]) == sorted(polars_alf.__all__)
 
 
 def test_links_lead_to_files() -> None:
