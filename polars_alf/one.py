@@ -1,5 +1,7 @@
 """ONE with this package's functions in place of those of `one.alf.cache`.
 
+Examples
+--------
 >>> import polars_alf.one
 >>> polars_alf.one.enable()  # once, before or after `import one`
 >>> from one.api import ONE

@@ -1,6 +1,6 @@
 r"""What an index should find, by the plainest means: `os.walk` over bytes, and ALF's grammar.
 
-Shares no code with the package. Follows the README: a session is
+Shares no code with the package. Follows docs/tables.md: a session is
 ``[lab/Subjects/]subject/date/number``, the outermost one owns what is below it, a dataset is a file
 or a link to one whose whole name ONE takes for a dataset's. Links to folders are for other tests.
 """
