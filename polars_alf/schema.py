@@ -102,6 +102,11 @@ TABLES = {"sessions": SESSIONS, "datasets": DATASETS}
 INDEX = {"sessions": ["id"], "datasets": ["eid", "id"]}
 
 
+GRAIN_NS = 2_000_000_000
+"""The coarsest times of modification there are, those of FAT: a file that was modified less than
+this ago may be modified once more without a new time."""
+
+
 class IssueKind(StrEnum):
     """What an issue is about.
 

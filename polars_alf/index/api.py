@@ -12,7 +12,6 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from itertools import chain
@@ -23,7 +22,7 @@ import polars as pl
 from polars_alf.alf.ids import check_namespace, make_namespace, parse_namespace
 from polars_alf.alf.layout import check_lab, count_places
 from polars_alf.alf.paths import check_folder, check_root
-from polars_alf.errors import NoSessionsWarning, OutputError, PolarsAlfError, TableWarning
+from polars_alf.errors import NoSessionsWarning, TableWarning
 from polars_alf.index.checkpoint import discarded_on_error, open_run
 from polars_alf.index.external_ids import KnownIds
 from polars_alf.index.merge import Rows, Survey, gather, group_sessions, list_subjects
@@ -56,6 +55,7 @@ from polars_alf.tables.files import (
     conflicts_path,
     issues_path,
     own_files,
+    reporting_write_errors,
     table_path,
 )
 from polars_alf.tables.transaction import Staging, discard_runs, locked_state
@@ -210,7 +210,7 @@ def index_archive(
         request = replace(
             request, lab=check_lab(lab, count_places(list_subjects(root, survey.units)))
         )
-        with _writing(folder), locked_state(folder):
+        with reporting_write_errors(folder, "the tables"), locked_state(folder):
             report = _index(request, survey, workers, n_jobs, monitor)
     if not report.n_datasets:
         what = "datasets" if report.n_sessions else "sessions"
@@ -294,8 +294,8 @@ def _index(
         describe_run(report, run=run, settings=told, issues=issues, receipts=receipts)
     )
     staging.commit(
-        keep={run.shards.name: f"snapshot-{run.generation}"},
-        replace=[conflicts_path(folder).name, *list_snapshots(folder)],
+        move={run.shards.name: f"snapshot-{run.generation}"},
+        remove=[conflicts_path(folder).name, *list_snapshots(folder)],
     )
     remove_rows(folder / STATE_DIR / f"snapshot-{run.generation}")
     return report
@@ -359,21 +359,6 @@ def _write_tables(
 
     staging.write_table("datasets", frames(), n_datasets, columns)
     return n_datasets, n_bytes
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Tell of what could not be written where it was to be."""
-    try:
-        yield
-    except PolarsAlfError:
-        raise
-    except OSError as error:
-        raise OutputError(
-            error.errno,
-            f"the tables in {folder} cannot be written: {error.strerror or error}; make room "
-            "there, or give another folder for them; tables that were there are as they were",
-        ) from error
 
 
 def _find_namespace(folder: Path, root: Path, given: uuid.UUID | None) -> uuid.UUID | None:

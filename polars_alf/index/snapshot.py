@@ -24,6 +24,7 @@ from polars_alf.errors import TableError
 from polars_alf.schema import (
     DIGEST_COLUMNS,
     ENTRIES,
+    GRAIN_NS,
     HIDING,
     LISTINGS,
     TABLES,
@@ -31,16 +32,13 @@ from polars_alf.schema import (
     polars_schema,
 )
 from polars_alf.tables.contract import read_header
-from polars_alf.tables.files import STATE_DIR, changes_path, replaced, table_path
+from polars_alf.tables.files import STATE_DIR, changes_path, replace_file, table_path
 from polars_alf.walk.shard_files import is_whole, read_units
 from polars_alf.walk.shards import Shard
 
 _logger = logging.getLogger(__name__)
 
 SNAPSHOT = re.compile("snapshot-[0-9a-f]{32}")
-
-GRAIN_NS = 2_000_000_000
-"""The coarsest times of modification there are, those of FAT."""
 
 _ENTRIES = "entries.arrow"
 
@@ -66,7 +64,7 @@ def list_snapshots(folder: Path) -> list[str]:
 
 def clear_changes(folder: Path) -> None:
     """Leave no changes of an earlier index. Only for who holds the state's lock."""
-    with replaced(changes_path(folder)) as beside, pa.ipc.new_file(str(beside), CHANGES):
+    with replace_file(changes_path(folder)) as file, pa.ipc.new_file(file, CHANGES):
         pass
 
 

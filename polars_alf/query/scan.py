@@ -13,10 +13,9 @@ import polars as pl
 from polars_alf.alf.paths import check_folder
 from polars_alf.errors import ArchiveNotFoundError, OptionError, TableError, TableNotFoundError
 from polars_alf.schema import TABLES
-from polars_alf.tables.checksums import CURE
-from polars_alf.tables.consistent_read import read_settled
+from polars_alf.tables.consistent_read import read_consistently
 from polars_alf.tables.contract import TableHeader, read_headers
-from polars_alf.tables.files import table_path
+from polars_alf.tables.files import REPAIR_ADVICE, table_path
 from polars_alf.tables.parquet import scan_table
 from polars_alf.tables.upgrade import today_columns
 
@@ -102,13 +101,15 @@ def _scan(tables: Folders, name: str) -> pl.LazyFrame:
 
 
 def _scan_table(folder: Path, name: str) -> pl.LazyFrame:
-    headers = read_settled(folder, lambda: read_headers(folder))
+    headers = read_consistently(folder, lambda: read_headers(folder))
     header = choose_header(folder, headers, name)
     frame = scan_table(header.path)
     try:
         columns = today_columns(name, frame.collect_schema(), header.index)
     except TableError as error:
-        raise type(error)(f"{header.path} is no table of {name}: {error}; {CURE}") from error
+        raise type(error)(
+            f"{header.path} is no table of {name}: {error}; {REPAIR_ADVICE}"
+        ) from error
     return frame.select(**columns)
 
 

@@ -20,8 +20,7 @@ from polars_alf.errors import (
     TornPairError,
 )
 from polars_alf.schema import INDEX, TABLES
-from polars_alf.tables.checksums import CURE
-from polars_alf.tables.files import namespace_path, table_path
+from polars_alf.tables.files import REPAIR_ADVICE, namespace_path, table_path
 from polars_alf.tables.parquet import open_table
 
 _KEY = b"polars_alf"
@@ -216,7 +215,9 @@ def parse_header(path: Path, schema: pa.Schema) -> TableHeader:
     try:
         namespace = uuid.UUID(ours["namespace"]) if ours else None
     except (LookupError, ValueError, AttributeError) as error:
-        raise TableError(f"{path}: its namespace cannot be read ({error}); {CURE}") from error
+        raise TableError(
+            f"{path}: its namespace cannot be read ({error}); {REPAIR_ADVICE}"
+        ) from error
     return TableHeader(
         path=path,
         index=_list_strings(pandas.get("index_columns")),
@@ -266,9 +267,13 @@ def _parse_json(path: Path, schema: pa.Schema, key: bytes) -> dict[str, Any]:
     try:
         parsed = json.loads((schema.metadata or {}).get(key, b"{}"))
     except (ValueError, RecursionError) as error:
-        raise TableError(f"{path}: its metadata {name} is not JSON ({error}); {CURE}") from error
+        raise TableError(
+            f"{path}: its metadata {name} is not JSON ({error}); {REPAIR_ADVICE}"
+        ) from error
     if not isinstance(parsed, dict):
-        raise TableError(f"{path}: its metadata {name} is {parsed!r}, not an object; {CURE}")
+        raise TableError(
+            f"{path}: its metadata {name} is {parsed!r}, not an object; {REPAIR_ADVICE}"
+        )
     return parsed
 
 

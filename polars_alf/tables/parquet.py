@@ -20,7 +20,13 @@ import pyarrow.parquet as pq
 from polars.io.plugins import register_io_source
 
 from polars_alf.errors import TableError, TableNotFoundError
-from polars_alf.tables.checksums import CURE, Seal, check_columns, read_footer_size, read_seal
+from polars_alf.tables.checksums import (
+    Checksums,
+    check_columns,
+    read_checksums,
+    read_footer_size,
+)
+from polars_alf.tables.files import REPAIR_ADVICE
 
 MOST_FOOTER_BYTES = 1 << 24
 """That of a table of 100 million datasets has a tenth of it."""
@@ -47,7 +53,7 @@ class TableFile:
     path: Path
     file: BinaryIO
     parquet: pq.ParquetFile
-    seal: Seal | None
+    checksums: Checksums | None
 
     @property
     def groups(self) -> range:
@@ -62,11 +68,11 @@ class TableFile:
         TableError
             One is damaged.
         """
-        if self.seal is not None:
+        if self.checksums is not None:
             names = self.parquet.schema_arrow.names
             positions = [position for position, name in enumerate(names) if name in columns]
-            with _explaining(self.path):
-                check_columns(self.file, self.path, self.seal, groups, positions)
+            with _reporting_damage(self.path):
+                check_columns(self.file, self.path, self.checksums, groups, positions)
 
     def read(self) -> pa.Table:
         """Read all of it.
@@ -77,9 +83,9 @@ class TableFile:
             It is damaged.
         """
         self.check(self.groups, self.parquet.schema_arrow.names)
-        with _explaining(self.path):
+        with _reporting_damage(self.path):
             table = self.parquet.read()
-            if self.seal is None:
+            if self.checksums is None:
                 table.validate(full=True)
             return table
 
@@ -101,11 +107,11 @@ def open_table(path: Path) -> Iterator[TableFile]:
         except FileNotFoundError as error:
             raise TableNotFoundError(f"there is no table {path}; index an archive first") from error
         except OSError as error:
-            raise TableError(f"{path} is no readable table: {error}; {CURE}") from error
-        with _explaining(path, "is no readable table"):
+            raise TableError(f"{path} is no readable table: {error}; {REPAIR_ADVICE}") from error
+        with _reporting_damage(path, "is no readable table"):
             _check_footer_size(file)
             parquet = pq.ParquetFile(file, page_checksum_verification=True)
-            table = TableFile(path, file, parquet, read_seal(file, path, parquet.metadata))
+            table = TableFile(path, file, parquet, read_checksums(file, path, parquet.metadata))
         yield table
 
 
@@ -118,13 +124,13 @@ def _check_footer_size(file: BinaryIO) -> None:
 
 
 @contextmanager
-def _explaining(path: Path, what: str = "is damaged") -> Iterator[None]:
+def _reporting_damage(path: Path, what: str = "is damaged") -> Iterator[None]:
     try:
         yield
     except TableError:
         raise
     except _ANY_ERROR as error:
-        raise TableError(f"{path} {what}: {error}; {CURE}") from error
+        raise TableError(f"{path} {what}: {error}; {REPAIR_ADVICE}") from error
 
 
 # What readers of damaged files have been seen to raise is no short list.
@@ -158,25 +164,25 @@ def scan_table(path: Path) -> pl.LazyFrame:
             if _find_schema(table) != schema:
                 raise TableError(f"{path} was replaced by another table; scan it again")
             wanted = _name_columns(schema, columns, predicate)
-            if table.seal is None:
+            if table.checksums is None:
                 # Of all row groups: Arrow ends the process where a damaged footer is asked for
                 # its statistics.
                 frames = _read_foreign(table, wanted, n_rows)
             else:
                 # The first rows of all are asked for, not of those that the predicate is true for.
                 groups = table.groups if n_rows else _choose_groups(table, schema, predicate)
-                frames = _read_sealed(table, groups, wanted, n_rows, batch_size, predicate)
+                frames = _read_own(table, groups, wanted, n_rows, batch_size, predicate)
             for frame in frames:
-                found = frame if predicate is None or table.seal else frame.filter(predicate)
+                found = frame if predicate is None or table.checksums else frame.filter(predicate)
                 yield found if columns is None else found.select(columns)
 
     return register_io_source(read, schema=schema, is_pure=True)
 
 
 def _find_schema(table: TableFile) -> pl.Schema:
-    if table.seal is not None:
+    if table.checksums is not None:
         return _scan_file(table).collect_schema()
-    with _explaining(table.path, "has types that no table has"):
+    with _reporting_damage(table.path, "has types that no table has"):
         return pl.DataFrame(table.parquet.schema_arrow.remove_metadata().empty_table()).schema
 
 
@@ -196,7 +202,7 @@ def _name_columns(
     return [name for name in schema if name in needed] or schema.names()[:1]
 
 
-def _read_sealed(
+def _read_own(
     table: TableFile,
     groups: Sequence[int],
     columns: Sequence[str],
@@ -219,7 +225,7 @@ def _read_sealed(
 def _read_foreign(
     table: TableFile, columns: Sequence[str], n_rows: int | None
 ) -> Iterator[pl.DataFrame]:
-    with _explaining(table.path):
+    with _reporting_damage(table.path):
         for batch in table.parquet.iter_batches(_ROWS_PER_BATCH, columns=[*columns]):
             # Texts that are not UTF-8, and codes of no category, would do harm later on.
             batch.validate(full=True)

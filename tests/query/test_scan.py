@@ -34,7 +34,7 @@ from polars_alf.alf.grammar import QC_DTYPE
 from polars_alf.cache import load_tables
 from polars_alf.schema import DATASETS, SESSIONS, polars_schema
 from polars_alf.tables import contract
-from polars_alf.tables.checksums import sealed_writer
+from polars_alf.tables.checksums import checksummed_writer
 
 pytestmark = pytest.mark.pandas
 
@@ -306,7 +306,7 @@ def in_row_groups(tmp_path: Path) -> Path:
     }
     path = folder / "datasets.pqt"
     rows = pl.DataFrame(columns).to_arrow()
-    with sealed_writer(path, rows.schema, use_dictionary=False) as write:
+    with checksummed_writer(path, rows.schema, use_dictionary=False) as write:
         for start in range(0, len(rows), 5):
             write(rows.slice(start, 5))
     break_columns(path, lambda group, column: group != 3)
