@@ -17,7 +17,7 @@ from polars_alf.tables.consistent_read import read_consistently
 from polars_alf.tables.contract import TableHeader, read_headers
 from polars_alf.tables.files import REPAIR_ADVICE, table_path
 from polars_alf.tables.parquet import scan_table
-from polars_alf.tables.upgrade import today_columns
+from polars_alf.tables.upgrade import upgrade_columns
 
 Folders: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
 Frame: TypeAlias = "pl.DataFrame | pl.LazyFrame"
@@ -105,7 +105,7 @@ def _scan_table(folder: Path, name: str) -> pl.LazyFrame:
     header = choose_header(folder, headers, name)
     frame = scan_table(header.path)
     try:
-        columns = today_columns(name, frame.collect_schema(), header.index)
+        columns = upgrade_columns(name, frame.collect_schema(), header.index)
     except TableError as error:
         raise type(error)(
             f"{header.path} is no table of {name}: {error}; {REPAIR_ADVICE}"
@@ -226,7 +226,7 @@ def scan_pair(tables: Tables, name: str = "the frames") -> tuple[pl.LazyFrame, p
 def _update(table: str, frame: Frame, name: str) -> pl.LazyFrame:
     lazy = frame.lazy().drop(ORIGIN, strict=False)
     try:
-        return lazy.select(**today_columns(table, lazy.collect_schema()))
+        return lazy.select(**upgrade_columns(table, lazy.collect_schema()))
     except TableError as error:
         raise type(error)(f"{table} of {name}: {error}") from error
     except pl.exceptions.PolarsError as error:
