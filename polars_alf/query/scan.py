@@ -107,7 +107,7 @@ def scan_pair(tables: Tables, name: str = "the frames") -> tuple[pl.LazyFrame, p
 
 
 def is_pair(tables: object) -> TypeGuard[Pair]:
-    """Tell whether tables are a pair of frames, sessions and datasets."""
+    """Whether tables are a pair of frames, sessions and datasets."""
     return (
         isinstance(tables, tuple | list)
         and len(tables) == 2

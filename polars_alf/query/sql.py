@@ -39,7 +39,7 @@ def query_tables(tables: Folders, query: str) -> pl.LazyFrame:
     Raises
     ------
     QueryError
-        The query is no such statement, names what is not there, or would read other files.
+        The query is another statement, names an unknown table or column, or would read files.
     OptionError, ArchiveNotFoundError, ArchiveNotADirectoryError, TableError
         As of `scan_sessions`.
     """
@@ -67,8 +67,7 @@ def reporting_query_errors(query: str) -> Iterator[None]:
 
 def _check_query(query: str) -> None:
     """Raise QueryError unless a query only reads, and only the tables."""
-    found = _READS_FILES.search(query)
-    if found:
+    if found := _READS_FILES.search(query):
         raise QueryError(
             f"the query names {found[0]}, and only the tables may be read; if that is part of a "
             "text, write it in two: 'read' || '_…'"

@@ -26,7 +26,6 @@ KEY = b"polars_alf_seal"
 """The key, in the metadata of the footer, of the footer's checksum and then the columns'."""
 
 _DIGITS = 16
-
 _BLANK = b"0" * _DIGITS
 
 _TAIL = 8  # the size of the footer, and the magic
@@ -74,22 +73,13 @@ def _fill_in(file: BinaryIO, blank: bytes) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Checksums:
-    """The checksums of the columns of a table.
-
-    Parameters
-    ----------
-    chunks
-        The start and the size in bytes of each column of each row group, and its checksum; group
-        by group.
-    n_columns
-        Number of columns.
-    fingerprint
-        Of the file when its footer was read.
-    """
+    """The checksums of the columns of a table, as its footer has them."""
 
     chunks: tuple[tuple[int, int, bytes], ...]
+    """Start, size in bytes and checksum of each column of each row group, group by group."""
     n_columns: int
     fingerprint: Fingerprint
+    """Of the file when its footer was read."""
 
 
 def read_checksums(file: BinaryIO, path: Path, metadata: pq.FileMetaData) -> Checksums | None:
@@ -148,7 +138,7 @@ def check_columns(
 
 
 def _list_chunks(metadata: pq.FileMetaData) -> list[tuple[int, int]]:
-    """Return where each column of each row group starts, and its size."""
+    """Return the start and the size of each column of each row group."""
     chunks = []
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         for column in map(group.column, range(metadata.num_columns)):
@@ -167,20 +157,20 @@ def _read_part(file: BinaryIO, start: int, size: int) -> bytes:
 
 
 def read_footer_size(file: BinaryIO) -> int:
-    """Return how many bytes a Parquet file says that its footer has; 0 if the file is too short."""
+    """Return the size in bytes that a Parquet file gives for its footer; 0 for an empty file."""
     size = file.seek(0, os.SEEK_END)
     return int.from_bytes(_read_part(file, max(size - _TAIL, 0), 4), "little") if size else 0
 
 
 def _read_footer(file: BinaryIO) -> tuple[int, bytes]:
-    """Return where a footer starts, and the footer, what follows it included."""
+    """Return the start of a footer, and the footer with the tail after it."""
     size = _TAIL + read_footer_size(file)
     start = file.seek(-size, os.SEEK_END)
     return start, file.read(size)
 
 
 def _find_text(footer: bytes, text: bytes) -> int:
-    # It is the last of the texts; what names of labs, say, may spell comes before it.
+    # Ours is the last text of a footer; names of labs and paths before it may spell the key, too.
     return footer.find(text, footer.rfind(KEY))
 
 

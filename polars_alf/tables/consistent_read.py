@@ -18,12 +18,11 @@ _PAUSE_SECONDS = 0.05
 
 
 def read_consistently(folder: Path, read: Callable[[], Result], *, patience: float = 10) -> Result:
-    """Return what `read` makes of the tables of a folder while nobody writes them.
+    """Return the result of `read`, called until nobody wrote the tables of a folder meanwhile.
 
-    Our own commit replaces files that readers have open, and they stay whole. ONE writes into
-    them, one after the other: what is read meanwhile is of no use, whether or not it can be read,
-    so `read`, which must open all its files before it reads any, is called again. After
-    `patience` seconds what it returns, or its TableError, counts in spite of that.
+    Our own commit replaces files, so that those that a reader has open stay whole: `read` opens
+    all of its files before it reads any. ONE writes into the files, one after the other: a result,
+    or a TableError, from that time is of no use, and counts only after `patience` seconds.
     """
     deadline = time.monotonic() + patience
     while True:
@@ -46,7 +45,7 @@ def read_consistently(folder: Path, read: Callable[[], Result], *, patience: flo
 
 
 def _are_rewritten(before: Mapping[str, Fingerprint], after: Mapping[str, Fingerprint]) -> bool:
-    """Tell whether a file is the same and has other content."""
+    """Whether a table is the same file with other content."""
     return any(
         before[name] != after[name] and before[name].is_same_file(after[name])
         for name in before.keys() & after.keys()

@@ -24,24 +24,16 @@ _KEY = b"polars_alf"
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The origin of both tables of one generation, as their metadata has it.
-
-    Parameters
-    ----------
-    root
-        Path of the archive, as ONE records it; several for tables that were merged.
-    namespace
-        The namespace of the UUIDs; a later index over the same tables takes it from there.
-    generation
-        Name of the run that wrote both tables.
-    created
-        Local time, without a zone, as ONE writes it.
-    """
+    """The origin of both tables of one generation, as their metadata has it."""
 
     root: str | list[str]
+    """Path of the archive, as ONE records it; several for tables that were merged."""
     namespace: uuid.UUID
+    """Namespace of the UUIDs; a later index over the same tables takes it from there."""
     generation: str
+    """Name of the run that wrote both tables."""
     created: datetime
+    """Local time, without a zone, as ONE writes it."""
 
 
 def table_schema(
@@ -65,9 +57,7 @@ def table_schema(
     rows: dict[str, Any] = {"kind": "range", "name": None, "start": 0, "stop": n_rows, "step": 1}
     pandas: dict[str, Any] = {
         "index_columns": [*index] if index or n_rows is None else [rows],
-        "column_indexes": [
-            _describe_column(None, "unicode", "object", {"encoding": "UTF-8"}),
-        ],
+        "column_indexes": [_describe_column(None, "unicode", "object", {"encoding": "UTF-8"})],
         "columns": [_describe_field(field) for field in fields],
         "attributes": {},
         "creator": {"library": "pyarrow", "version": pa.__version__},
@@ -90,7 +80,7 @@ def table_schema(
 
 
 def read_namespace(folder: Path, root: Path) -> tuple[uuid.UUID | None, list[str]]:
-    """Return the namespace of the tables of a folder, and what is wrong with each table.
+    """Return the namespace of the tables of a folder, and the problems of the tables.
 
     The namespace is None where there are no tables, or none of ours. A problem is a table that is
     damaged, not ours, or not of the archive `root`. Raises TableError where the system refuses to
@@ -135,27 +125,15 @@ def read_namespace(folder: Path, root: Path) -> tuple[uuid.UUID | None, list[str
 
 @dataclass(frozen=True, slots=True)
 class TableHeader:
-    """The metadata of a table.
-
-    Parameters
-    ----------
-    path
-        The file.
-    index
-        Names of the columns that are the index in pandas; none where that is a range, or no
-        index is noted.
-    one
-        ``one_metadata``; empty where neither ONE nor we wrote the table.
-    origins
-        Roots of archives, or names of databases, that the table comes from.
-    namespace, generation
-        As of `Origin`; None where the table is not ours.
-    """
+    """The metadata of a table; `namespace` and `generation` are None where it is not ours."""
 
     path: Path
     index: tuple[str, ...]
+    """Columns that are the index in pandas; none where that is a range, or is not noted."""
     one: dict[str, Any]
+    """``one_metadata``; empty where neither ONE nor we wrote the table."""
     origins: tuple[str, ...]
+    """Roots of archives, or names of databases, that the table comes from."""
     namespace: uuid.UUID | None
     generation: str | None
 

@@ -53,12 +53,12 @@ def report_path(folder: Path) -> Path:
 
 
 def conflicts_path(folder: Path) -> Path:
-    """Return the path of what merged tables did not agree on (CONFLICTS, an Arrow IPC file)."""
+    """Return the path of the conflicts of merged tables (CONFLICTS, an Arrow IPC file)."""
     return folder / STATE_DIR / "conflicts.arrow"
 
 
 def removals_path(folder: Path) -> Path:
-    """Return the path of the log of what was removed by the tables of a folder, in JSON lines."""
+    """Return the path of the log of removals by the tables of a folder, in JSON lines."""
     return folder / STATE_DIR / "removals.jsonl"
 
 
@@ -102,7 +102,7 @@ def replace_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what `replace_file` left in a folder when a run was killed."""
+    """Remove the files that `replace_file` left in a folder when a run was killed."""
     for path in folder.glob(f"*{_UNFINISHED}"):
         with contextlib.suppress(OSError):
             path.unlink()
@@ -155,7 +155,7 @@ def scan_issues(folder: Path) -> pl.LazyFrame:
 
 
 def scan_changes(folder: Path) -> pl.LazyFrame:
-    """Scan what the last index changed in the tables of a folder (CHANGES).
+    """Scan the changes (CHANGES) that the last index made in the tables of a folder.
 
     Raises ArchiveNotFoundError where nothing was indexed into that folder, or only once.
     """

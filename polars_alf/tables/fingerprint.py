@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -39,10 +40,8 @@ def fingerprint_each_table(folder: Path) -> dict[str, Fingerprint]:
     """Return the fingerprints of the tables of a folder by their names, for those it has."""
     found = {}
     for name in TABLES:
-        try:
+        with contextlib.suppress(OSError):
             found[name] = fingerprint_file(table_path(folder, name))
-        except OSError:
-            continue
     return found
 
 

@@ -15,7 +15,6 @@ from polars_alf.errors import ArchiveBusyError
 from polars_alf.tables.files import STATE_DIR
 
 _LOCK = ".ONE.lock"
-
 _OURS = "polars_alf"
 
 STALE_SECONDS = 60
@@ -33,12 +32,9 @@ def hold_one_lock(folder: Path, patience: float) -> Iterator[None]:
     path = folder / _LOCK
     deadline = time.monotonic() + patience
     while True:
-        try:
-            with path.open("x", encoding="utf-8") as file:
-                json.dump({"datetime": datetime.now(UTC).isoformat(), "by": _OURS}, file)
+        with contextlib.suppress(FileExistsError), path.open("x", encoding="utf-8") as file:
+            json.dump({"datetime": datetime.now(UTC).isoformat(), "by": _OURS}, file)
             break
-        except FileExistsError:
-            pass
         with contextlib.suppress(FileNotFoundError):
             if _is_stale(path, folder / STATE_DIR):
                 path.unlink()
@@ -58,7 +54,7 @@ def hold_one_lock(folder: Path, patience: float) -> Iterator[None]:
 
 
 def _is_stale(path: Path, state: Path) -> bool:
-    """Tell whether the process that made a lock is gone."""
+    """Whether the process that made a lock is gone."""
     with contextlib.suppress(ValueError, LookupError, TypeError):
         # We hold the state, so the run of ours that made it has ended.
         if json.loads(path.read_text(encoding="utf-8"))["by"] == _OURS:
@@ -69,7 +65,7 @@ def _is_stale(path: Path, state: Path) -> bool:
 
 
 def is_one_writing(folder: Path) -> bool:
-    """Tell whether ONE, or a commit of ours, is writing the tables. For readers."""
+    """Whether ONE, or a commit of ours, is writing the tables. For readers."""
     try:
         return time.time() - (folder / _LOCK).stat().st_mtime < STALE_SECONDS
     except OSError:

@@ -52,7 +52,6 @@ _ALL_DIFFERENT = {"id", "file_size", "xxh3_128"}
 
 # A commit puts both tables in place within milliseconds.
 _READER_TRIES = 10
-
 _READER_PAUSE_SECONDS = 0.05
 
 
@@ -91,7 +90,7 @@ def locked_state(folder: Path, *, patience: float = STALE_SECONDS + 5) -> Iterat
 def _check_link(state: Path) -> None:
     """Raise PermissionError where the state is a link that another user has put there.
 
-    What we write and remove there could be what that user wants written and removed.
+    We would write and remove files wherever that user wants it.
     """
     status = state.lstat()
     is_link = os.name == "posix" and stat.S_ISLNK(status.st_mode)
@@ -108,10 +107,7 @@ def wait_for_commit(folder: Path) -> None:
     for _ in range(_READER_TRIES):
         if not (folder / STATE_DIR / _JOURNAL).exists():
             return
-        with (
-            contextlib.suppress(ArchiveBusyError, OSError),
-            locked_state(folder, patience=0),
-        ):
+        with contextlib.suppress(ArchiveBusyError, OSError), locked_state(folder, patience=0):
             return
         time.sleep(_READER_PAUSE_SECONDS)
 
@@ -119,16 +115,8 @@ def wait_for_commit(folder: Path) -> None:
 class Staging:
     """Both tables of one generation, from their first row to their commit.
 
-    Parameters
-    ----------
-    folder
-        Folder of the tables, which exists.
-    path
-        Folder of the run, in the state of that folder. It stays until the commit.
-    origin
-        Where the tables come from.
-    with_index
-        Whether the ids are UUIDs.
+    `path` is the folder of the run, in the state of the `folder` of the tables; both exist.
+    `with_index` is whether the ids are UUIDs.
     """
 
     def __init__(self, folder: Path, path: Path, origin: Origin, *, with_index: bool) -> None:
@@ -197,8 +185,8 @@ class Staging:
         move
             Folders of the run that become part of the state, with their names there.
         remove
-            Names in the state of what belongs to earlier generations; not removed where this one
-            has it as well.
+            Files and folders of earlier generations, by their names in the state; a file of the
+            same name in this generation stays.
 
         Raises
         ------
@@ -229,13 +217,13 @@ def staged(folder: Path, origin: Origin, *, with_index: bool) -> Iterator[Stagin
     try:
         yield Staging(folder, path, origin, with_index=with_index)
     finally:
-        # With the journal written, what is still here is the only copy of the new tables.
+        # Once the journal is written, files that are still here are the only copies.
         if not (folder / STATE_DIR / _JOURNAL).exists():
             shutil.rmtree(path, ignore_errors=True)
 
 
 def discard_runs(folder: Path) -> None:
-    """Remove what interrupted runs have left. Only under `locked_state`."""
+    """Remove the folders of interrupted runs. Only under `locked_state`."""
     for path in (folder / STATE_DIR).glob("run-*"):
         shutil.rmtree(path, ignore_errors=True)
 
@@ -243,9 +231,9 @@ def discard_runs(folder: Path) -> None:
 def recover(folder: Path, *, patience: float = STALE_SECONDS + 5) -> bool:
     """Finish a commit, and return whether one was under way. Only under `locked_state`.
 
-    `patience` is how many seconds to wait for ONE, should it be writing. Where a file cannot be
-    replaced (CommitError), or ONE is still writing (ArchiveBusyError), the journal stays, so that
-    this can be called again.
+    Waits `patience` seconds for ONE, should it be writing. The journal stays, so that this can be
+    called again, where ONE still writes (ArchiveBusyError), or a file cannot be replaced
+    (CommitError).
     """
     state = folder / STATE_DIR
     journal = _read_journal(state / _JOURNAL)
@@ -267,24 +255,16 @@ def recover(folder: Path, *, patience: float = STALE_SECONDS + 5) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Journal:
-    """The steps of a commit, as the file `_JOURNAL` has them.
-
-    Parameters
-    ----------
-    staging
-        Name of the run's folder in the state.
-    files
-        Files in that folder, beside the tables, that move into the state.
-    folders
-        Folders in that folder that move into the state, with their names there.
-    removed
-        Files and folders in the state that are removed.
-    """
+    """The steps of a commit, as the file `_JOURNAL` has them."""
 
     staging: str
+    """Name in the state of the run's folder, from which both tables move to their places."""
     files: tuple[str, ...]
+    """Files in that folder that move into the state."""
     folders: dict[str, str]
+    """Folders in that folder that move into the state, with their names there."""
     removed: tuple[str, ...]
+    """Files and folders in the state that are removed."""
 
 
 def _read_journal(path: Path) -> _Journal | None:
@@ -296,7 +276,7 @@ def _read_journal(path: Path) -> _Journal | None:
             dict(values["folders"]),
             tuple(values["removed"]),
         )
-        # As what it names is moved and removed, nothing but names of ours may pass.
+        # The files that it names are moved and removed, so only names of ours may pass.
         if not RUN.fullmatch(journal.staging):
             raise ValueError(f"{journal.staging!r} is no run's folder")
         for name in (*journal.files, *journal.removed, *chain(*journal.folders.items())):
@@ -319,8 +299,8 @@ def _put_in_place(folder: Path, staging: Path, files: Sequence[str]) -> None:
     finals += [folder / STATE_DIR / name for name in files]
     final = folder
     try:
-        # What is not there was put in its place before the commit was cut off. The error of a
-        # rename would not show that: a failing server gives the same for a file that is there.
+        # A file that is missing was put in its place before the commit was cut off. The error of
+        # a rename would not show that: a failing server gives the same for a file that is there.
         waiting = _list_waiting(staging)
         for final in finals:
             if final.name in waiting:
