@@ -1,4 +1,7 @@
-"""Arrow tables and arrays from frames and rows, made without pandas or pyarrow.compute."""
+"""Arrow tables and arrays of frames and rows, made without pandas or pyarrow.compute.
+
+Schemas are those of `polars_alf.schema`, and the types of frames those that `polars_schema` gives.
+"""
 
 from __future__ import annotations
 
@@ -26,22 +29,14 @@ def make_columns_table(columns: Sequence[Sequence[object]], schema: pa.Schema) -
 
 
 def to_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
-    """Return columns of a frame as a table of a schema.
-
-    Parameters
-    ----------
-    frame
-        With the columns of the schema, in any order and beside others.
-    schema
-        One of the schemas of this module, of types as `polars_schema` has them.
-    """
+    """Return the columns of a schema, which a frame has in any order and beside others."""
     # Not by Table.cast, which loads pyarrow.compute: a thirtieth of a second in each process.
     columns = [to_arrow_array(frame[field.name], field.type) for field in schema]
     return pa.Table.from_arrays(columns, schema=schema)
 
 
 def to_arrow_array(series: pl.Series, dtype: pa.DataType) -> pa.Array:
-    """Return a column as an Arrow array of a type that a schema of this module has."""
+    """Return a column as an Arrow array of the type of a schema's field."""
     if isinstance(series.dtype, pl.Enum):
         codes = series.to_physical().to_arrow().view(dtype.index_type)
         names = to_arrow_array(series.dtype.categories, dtype.value_type)

@@ -1,10 +1,8 @@
-"""The tables that pass between the stages, each described once.
+"""The schemas of the tables that pass between the stages, and the kinds of issues.
 
-`ENTRIES`, `DIRECTORIES` and `ISSUES` come out of every source; `SESSIONS` and `DATASETS` are the
-two tables that ONE opens. Each field carries a ``description`` and, where it has one, a ``unit``
-in its Arrow metadata.
-
-Sizes are bytes, times nanoseconds since the epoch (UTC), paths POSIX.
+A walk yields `ENTRIES`, `DIRECTORIES`, `LISTINGS` and `ISSUES`; `SESSIONS` and `DATASETS` are the
+two tables that ONE opens. Each field has a ``description`` and, where it has one, a ``unit`` in
+its Arrow metadata. Sizes are bytes, times nanoseconds since the epoch (UTC), paths POSIX.
 """
 
 from __future__ import annotations
@@ -35,7 +33,7 @@ ENTRIES = pa.schema(
         _field("inode", pa.uint64(), "file serial number; 0 where the system has none"),
     ]
 )
-"""One row per dataset file, in the order in which the source met them."""
+"""One row per dataset file, in the order of the walk."""
 
 DIRECTORIES = pa.schema(
     [
@@ -65,7 +63,7 @@ ISSUES = pa.schema(
         _field("message", pa.string(), "what was found, and what cures it"),
     ]
 )
-"""One row per thing that was skipped, or kept although ONE may not open it."""
+"""One row per file or folder that was skipped, or kept although ONE may not open it."""
 
 SESSIONS = pa.schema(
     [
@@ -102,11 +100,13 @@ TABLES = {"sessions": SESSIONS, "datasets": DATASETS}
 INDEX = {"sessions": ["id"], "datasets": ["eid", "id"]}
 
 
-class IssueKind(StrEnum):
-    """What an issue is about.
+GRAIN_NS = 2_000_000_000
+"""The coarsest times of modification there are, those of FAT: a file that was modified less than
+this ago may be modified once more without a new time."""
 
-    The first group was skipped, so the tables lack it; the second is in the tables.
-    """
+
+class IssueKind(StrEnum):
+    """The kinds of issues: those of files and folders that were skipped, then of others."""
 
     UNREADABLE_DIRECTORY = "unreadable_directory"
     UNREADABLE_FILE = "unreadable_file"
@@ -132,29 +132,18 @@ class IssueKind(StrEnum):
 
 
 HIDING = frozenset({IssueKind.UNREADABLE_DIRECTORY, IssueKind.UNREADABLE_FILE, IssueKind.TIMED_OUT})
-"""Issues of what may well be there, but cannot be read now."""
+"""Issues of files and folders that may be there, but cannot be read now."""
 
 PASSING = HIDING | {IssueKind.VANISHED, IssueKind.UNREADABLE_CONTENT}
-"""Issues that another try may not have."""
+"""Issues that may be gone at the next try."""
 
 
 def polars_schema(schema: pa.Schema) -> pl.Schema:
-    """Return the Polars schema of an Arrow one; dictionaries of names become strings.
-
-    Parameters
-    ----------
-    schema
-        One of the schemas of this module.
-
-    Returns
-    -------
-    polars.Schema
-        The same names in the same order; ``qc`` is `QC_DTYPE`.
-    """
-    return pl.Schema(
-        {
-            name: pl.String if isinstance(dtype, pl.Categorical) else dtype
-            for name, dtype in pl.Schema(schema).items()
-        }
-        | ({"qc": QC_DTYPE} if "qc" in schema.names else {})
-    )
+    """Return the Polars schema of an Arrow one: dictionaries are strings, ``qc`` is `QC_DTYPE`."""
+    dtypes = dict(pl.Schema(schema))
+    for name, dtype in dtypes.items():
+        if name == "qc":
+            dtypes[name] = QC_DTYPE
+        elif isinstance(dtype, pl.Categorical):
+            dtypes[name] = pl.String()
+    return pl.Schema(dtypes)

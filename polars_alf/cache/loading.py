@@ -24,9 +24,9 @@ from polars_alf.cache.frames import (
 )
 from polars_alf.cache.indexes import cast_index_object, holds_uuid_strings, make_uuid_index
 from polars_alf.errors import MissingIdsError, TableError
-from polars_alf.tables.checksums import CURE
-from polars_alf.tables.consistent_read import read_settled
+from polars_alf.tables.consistent_read import read_consistently
 from polars_alf.tables.contract import TableHeader, check_generations, parse_header
+from polars_alf.tables.files import REPAIR_ADVICE
 from polars_alf.tables.parquet import TableFile, open_table
 
 # Callers of `one.alf.cache` watch this logger.
@@ -76,7 +76,7 @@ def load_tables(tables_dir: str | os.PathLike[str], glob_pattern: str = "*.pqt")
         sessions and datasets are not of one generation.
     """
     folder = Path(tables_dir)
-    return read_settled(folder, lambda: _load_tables(folder, glob_pattern))
+    return read_consistently(folder, lambda: _load_tables(folder, glob_pattern))
 
 
 def _load_tables(folder: Path, glob_pattern: str) -> Bunch:
@@ -145,7 +145,7 @@ def _check_date(header: TableHeader) -> None:
         datetime.datetime.fromisoformat(created)
     except (TypeError, ValueError) as error:
         raise TableError(
-            f"{header.path}: date_created is {created!r}, not a date; {CURE}"
+            f"{header.path}: date_created is {created!r}, not a date; {REPAIR_ADVICE}"
         ) from error
 
 
@@ -160,7 +160,7 @@ def _read_table(file: _File) -> pd.DataFrame:
         frame = _make_frame(table, file.name, file.header.one.get("min_api_version"))
     except Exception as error:  # pandas' metadata may say anything, and Arrow believes it
         kind = type(error) if isinstance(error, TableError) else TableError
-        raise kind(f"{file.path} is not as it should be ({error}); {CURE}") from error
+        raise kind(f"{file.path} is not as it should be ({error}); {REPAIR_ADVICE}") from error
     if frame.index.has_duplicates:
         repeated = int(frame.index.duplicated().sum())
         _logger.info("%s: ids of %d rows are repeated; all are kept", file.path, repeated)

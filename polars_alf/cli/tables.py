@@ -233,10 +233,10 @@ def sql(
     """
     form = _choose_format(form, output)
     with saying_warnings(), interruptible("nothing was changed"):
-        from polars_alf.query.sql import explaining  # loaded by what needs it
+        from polars_alf.query.sql import reporting_query_errors  # loaded by what needs it
 
         answer = polars_alf.query_tables(folder, query)
-        with explaining(query):
+        with reporting_query_errors(query):
             printing.write_answer(answer, form, output)
 
 

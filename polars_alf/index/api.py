@@ -11,7 +11,6 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from itertools import chain
@@ -23,7 +22,7 @@ import polars as pl
 from polars_alf.alf.ids import check_namespace, make_namespace
 from polars_alf.alf.layout import check_lab, count_bases
 from polars_alf.alf.root import FolderPath, Root, check_folder, open_root
-from polars_alf.errors import NoSessionsWarning, OutputError, PolarsAlfError, TableWarning
+from polars_alf.errors import NoSessionsWarning, TableWarning
 from polars_alf.index.changes import CHANGES
 from polars_alf.index.checkpoint import discarded_on_error, open_run, scratch_folder
 from polars_alf.index.external_ids import KnownIds
@@ -50,6 +49,7 @@ from polars_alf.tables.files import (
     conflicts_path,
     issues_path,
     own_files,
+    reporting_write_errors,
     table_path,
 )
 from polars_alf.tables.transaction import Staging, discard_runs, locked_state
@@ -205,7 +205,7 @@ def run_index(
     with open_walk(opened, options.walk, progress) as walk:
         survey = walk.survey()
         check_lab(options.lab, count_bases(list_subjects(opened, survey.folders)))
-        with _writing(folder), locked_state(folder):
+        with reporting_write_errors(folder, "the tables"), locked_state(folder):
             report = _index(walk, survey, folder, options)
     if not report.n_datasets:
         missing = "datasets" if report.n_sessions else "sessions"
@@ -284,8 +284,8 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
     )
     name = f"snapshot-{run.generation}"
     staging.commit(
-        keep={run.shards.name: name},
-        replace=[conflicts_path(folder).name, *list_snapshots(folder)],
+        move={run.shards.name: name},
+        remove=[conflicts_path(folder).name, *list_snapshots(folder)],
     )
     remove_rows(folder / STATE_DIR / name)
     return report
@@ -359,21 +359,6 @@ def _write_tables(
 
     staging.write_table("datasets", frames(), n_datasets, columns)
     return n_datasets, n_bytes
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Re-raise OSError as OutputError naming the folder."""
-    try:
-        yield
-    except PolarsAlfError:
-        raise
-    except OSError as error:
-        raise OutputError(
-            error.errno,
-            f"the tables in {folder} cannot be written: {error.strerror or error}; make room "
-            "there, or give another folder for them; tables that were there are as they were",
-        ) from error
 
 
 def _find_namespace(folder: Path, root: Root, given: UUID | None) -> UUID | None:

@@ -13,10 +13,9 @@ from polars_alf.alf.ids import parse_namespace
 from polars_alf.alf.layout import check_lab_name
 from polars_alf.alf.root import FolderPath, Root, check_folder
 from polars_alf.errors import OptionError
-from polars_alf.schema import DATASETS, DIGEST_COLUMNS
+from polars_alf.schema import DATASETS, DIGEST_COLUMNS, GRAIN_NS
 from polars_alf.tables.rows import ROWS_PER_GROUP
 from polars_alf.walk.digests import Algorithm, check_digests
-from polars_alf.walk.fingerprint import COARSEST_CLOCK_NS
 from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.shards import LEAST_FOLDERS
 
@@ -66,7 +65,7 @@ class IndexOptions:
     restart: bool = False
     least_folders: int = LEAST_FOLDERS
     rows_per_group: int = ROWS_PER_GROUP
-    clock_ns: int = COARSEST_CLOCK_NS
+    clock_ns: int = GRAIN_NS
 
     def __post_init__(self) -> None:
         self._set("lab", check_lab_name(self.lab))

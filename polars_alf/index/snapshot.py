@@ -24,7 +24,7 @@ from polars_alf.index.changes import CHANGES, KNOWN, list_changes
 from polars_alf.index.shard_files import is_whole, read_folders
 from polars_alf.schema import ENTRIES, LISTINGS, TABLES, polars_schema
 from polars_alf.tables.contract import read_header
-from polars_alf.tables.files import STATE_DIR, changes_path, replaced, table_path
+from polars_alf.tables.files import STATE_DIR, changes_path, replace_file, table_path
 from polars_alf.walk.shards import Shard
 from polars_alf.walk.unchanged import are_unchanged
 from polars_alf.walk.walker import Walker
@@ -46,7 +46,7 @@ def list_snapshots(folder: Path) -> list[str]:
 
 def clear_changes(folder: Path) -> None:
     """Leave no changes of an earlier index. Only for who holds the state's lock."""
-    with replaced(changes_path(folder)) as beside, pa.ipc.new_file(str(beside), CHANGES):
+    with replace_file(changes_path(folder)) as file, pa.ipc.new_file(file, CHANGES):
         pass
 
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 from polars_alf.alf import grammar
 from polars_alf.alf.ids import make_namespace
 from polars_alf.alf.root import check_folder
-from polars_alf.errors import OutputError, PolarsAlfError, TableError, TableWarning
+from polars_alf.errors import TableError, TableWarning
 from polars_alf.merge.buckets import Plan, count_datasets, iter_buckets, plan_buckets
 from polars_alf.merge.choose import CONFLICTS, RANK, Choice, choose_datasets, choose_sessions
 from polars_alf.merge.sources import Keep, Mergeable, Source, check_unchanged, find_sources
@@ -29,6 +29,7 @@ from polars_alf.tables.files import (
     check_replaceable,
     conflicts_path,
     issues_path,
+    reporting_write_errors,
     scan_issues,
     table_path,
 )
@@ -161,7 +162,11 @@ def merge_tables(
         return _merge_into_frames(find_sources(tables, keep), start)
     folder = check_folder(out_dir)
     check_replaceable(folder)
-    with _writing(folder), locked_state(folder):
+    room = "make room there, about four times the size of the tables"
+    with (
+        reporting_write_errors(folder, "the merged tables", advice=room),
+        locked_state(folder),
+    ):
         discard_runs(folder)
         sources = find_sources(tables, keep)
         return _merge_into_folder(sources, folder, start)
@@ -226,22 +231,6 @@ def _merge_into_folder(sources: Sequence[Source], folder: Path, start: float) ->
         namespace=origin.namespace,
         seconds=time.perf_counter() - start,
     )
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Tell of what could not be written where it was to be."""
-    try:
-        yield
-    except PolarsAlfError:
-        raise
-    except OSError as error:
-        raise OutputError(
-            error.errno,
-            f"the merged tables cannot be written into {folder}: {error.strerror or error}; make "
-            "room there, about four times the size of the tables, or give another folder; tables "
-            "that were there are as they were",
-        ) from error
 
 
 @contextmanager

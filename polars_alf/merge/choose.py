@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import polars as pl
 import pyarrow as pa
 
-from polars_alf.query.scan import expr_session_path
+from polars_alf.query.columns import expr_session_path
 from polars_alf.schema import _field, polars_schema
 
 RANK = "rank"

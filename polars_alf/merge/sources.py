@@ -20,9 +20,9 @@ from polars_alf.errors import (
 )
 from polars_alf.query.scan import Pair, choose_header, find_folders, is_pair, scan_pair
 from polars_alf.schema import TABLES, polars_schema
-from polars_alf.tables.consistent_read import stamp_tables
 from polars_alf.tables.contract import read_headers
-from polars_alf.tables.transaction import settle
+from polars_alf.tables.fingerprint import fingerprint_tables
+from polars_alf.tables.transaction import wait_for_commit
 
 Keep = Literal["first", "newest"]
 """Which of several rows to keep where tables are merged: see `polars_alf.merge_tables`."""
@@ -112,15 +112,15 @@ def check_unchanged(sources: Sequence[Source]) -> None:
         Some were.
     """
     for source in sources:
-        if source.folder and stamp_tables(source.folder) != source.stamp:
+        if source.folder and fingerprint_tables(source.folder) != source.stamp:
             raise TableError(
                 f"the tables in {source.folder} were replaced while they were merged; merge again"
             )
 
 
 def _open(folder: Path) -> Source:
-    settle(folder)
-    stamp = stamp_tables(folder)
+    wait_for_commit(folder)
+    stamp = fingerprint_tables(folder)
     sessions, datasets = scan_pair(folder)
     headers = read_headers(folder)
     header = choose_header(folder, headers, "datasets")

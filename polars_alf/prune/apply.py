@@ -20,8 +20,8 @@ from polars_alf.errors import OptionError, StalePlanError
 from polars_alf.prune.examine import OUTCOMES, REMOVALS, RemovalKind, RemovalResult
 from polars_alf.prune.folders import LINK_ERRORS, Folder, open_folder, split_path
 from polars_alf.schema import polars_schema
-from polars_alf.tables.consistent_read import stamp_tables
 from polars_alf.tables.files import removals_path, sync_directory
+from polars_alf.tables.fingerprint import fingerprint_tables
 from polars_alf.tables.transaction import locked_state
 from polars_alf.walk.fingerprint import fingerprint_file
 
@@ -131,7 +131,7 @@ def describe_change(row: Row, status: os.stat_result) -> str | None:
 
 
 def _check_stamps(stamps: pl.Series, folder: Path) -> None:
-    now = stamp_tables(folder)
+    now = fingerprint_tables(folder)
     if any(stamp != now for stamp in stamps.drop_nulls().unique()):
         raise StalePlanError(
             f"the tables in {folder} are not those of the plan, and may have files that it "

@@ -10,11 +10,11 @@ import polars as pl
 
 from polars_alf.errors import OptionError, TableError
 from polars_alf.schema import IssueKind
-from polars_alf.tables.consistent_read import stamp_tables
 from polars_alf.tables.contract import read_headers
 from polars_alf.tables.files import issues_path, scan_issues, table_path
+from polars_alf.tables.fingerprint import fingerprint_tables
 from polars_alf.tables.parquet import scan_table
-from polars_alf.tables.transaction import settle
+from polars_alf.tables.transaction import wait_for_commit
 
 _COLUMNS = {
     "sessions": ("id", "lab", "subject", "date", "number"),
@@ -44,7 +44,7 @@ class Tables:
     place
         Where they are, for messages.
     stamp
-        What `stamp_tables` said when they were read; None for frames.
+        What `fingerprint_tables` said when they were read; None for frames.
     skipped
         Paths relative to the archive whose files their index could not take.
     """
@@ -86,9 +86,9 @@ def find_tables(
             _read_columns(datasets, "datasets", "the frame datasets"),
             place="the frames that were given",
         )
-    settle(folder)
+    wait_for_commit(folder)
     # Before they are read: should they be replaced meanwhile, the plan is out of date.
-    stamp = stamp_tables(folder)
+    stamp = fingerprint_tables(folder)
     headers = read_headers(folder)
     origins = [origin for header in headers.values() for origin in header.origins]
     return Tables(

@@ -1,4 +1,4 @@
-"""Columns beside a dataset's own: its session's, the parts of its path, where its file is."""
+"""Columns made from others: those of a dataset's session, the parts of its path, and paths."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from polars_alf.query.scan import ORIGIN
 
 Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
-# Absolute, or with a part that is no name, or one that would end the text for the system.
-_UNSAFE = r"(?:^|/)\.{0,2}(?:/|$)|\x00"
+# Absolute, or with an empty, "." or ".." part, or with NUL, where the system would end the path.
+_UNSAFE_PATH = r"(?:^|/)\.{0,2}(?:/|$)|\x00"
 
 _UNSAFE_NAME = r"/|\x00|^\.{1,2}$"
 
@@ -131,20 +131,37 @@ def full_path(root: str | os.PathLike[str] | pl.Expr, *, lab_folders: bool = Tru
     path = pl.concat_str(
         start,
         folders if lab_folders else pl.lit(""),
-        pl.concat_str(
-            pl.col("subject"),
-            pl.col("date").dt.to_string("%Y-%m-%d"),
-            pl.col("number").cast(pl.String).str.zfill(3),
-            pl.col("rel_path"),
-            separator="/",
-        ),
+        pl.concat_str(*_list_session_parts(), "rel_path", separator="/"),
     )
     return pl.when(is_safe).then(path).alias("full_path")
 
 
 def expr_is_unsafe(rel_path: pl.Expr) -> pl.Expr:
-    """Tell whether a path could lead out of its session."""
-    return rel_path.is_null() | rel_path.str.contains(_UNSAFE)
+    """Whether a path is null, or could lead out of its session."""
+    return rel_path.is_null() | rel_path.str.contains(_UNSAFE_PATH)
+
+
+def expr_session_path(suffix: str = "") -> pl.Expr:
+    """Return ``[lab/]subject/date/number`` of SESSIONS, whose columns end in `suffix`.
+
+    The number has three digits; parts that are null are left out.
+    """
+    lab = pl.col(f"lab{suffix}")
+    parts = _list_session_parts(suffix)
+    return pl.concat_str(pl.when(lab != "").then(lab), *parts, separator="/", ignore_nulls=True)
+
+
+def join_dataset_paths(datasets: pl.LazyFrame, sessions: pl.LazyFrame) -> pl.LazyFrame:
+    """Add ``path``: `expr_session_path`, or else the eid, and ``rel_path``; in the order given."""
+    paths = sessions.select("id", session_path=expr_session_path()).unique("id", keep="first")
+    path = pl.concat_str(pl.coalesce("session_path", "eid"), "rel_path", separator="/")
+    joined = datasets.join(paths, left_on="eid", right_on="id", how="left", maintain_order="left")
+    return joined.with_columns(path=path).drop("session_path")
+
+
+def _list_session_parts(suffix: str = "") -> list[pl.Expr]:
+    subject, date, number = (pl.col(f"{part}{suffix}") for part in ("subject", "date", "number"))
+    return [subject, date.dt.to_string("%Y-%m-%d"), number.cast(pl.String).str.zfill(3)]
 
 
 def _lazy(frame: pl.DataFrame | pl.LazyFrame, needed: Sequence[str]) -> pl.LazyFrame:

@@ -1,4 +1,4 @@
-"""Compare tables: what was added, removed, changed or renamed. Pure but for opening them."""
+"""Differences of tables: the rows that were added, removed, changed or renamed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,28 @@ import polars as pl
 import pyarrow as pa
 
 from polars_alf.errors import OptionError, TableError
-from polars_alf.query.scan import Tables, expr_session_path, scan_pair
+from polars_alf.query.columns import expr_session_path, join_dataset_paths
+from polars_alf.query.scan import Tables, scan_pair
 from polars_alf.schema import _field, polars_schema
 
-# How a row is found again, the surest way first.
+DIFFERENCES = pa.schema(
+    [
+        _field("table", pa.string(), "sessions or datasets"),
+        _field("change", pa.string(), "a Change"),
+        _field("eid", pa.string(), "id of the session, the new one where there is one"),
+        _field("id", pa.string(), "id of the dataset, null for a session"),
+        _field("old_path", pa.string(), "path in the old tables, null where it was added"),
+        _field("new_path", pa.string(), "path in the new tables, null where it was removed"),
+        _field("columns", pa.list_(pa.string()), "columns that changed"),
+        _field("old_size", pa.uint64(), "size of the dataset in the old tables", unit="bytes"),
+        _field("new_size", pa.uint64(), "size of the dataset in the new tables", unit="bytes"),
+    ]
+)
+"""One row per difference of two pairs of tables, sessions before datasets, sorted by path.
+
+Paths are [lab/]subject/date/number, and those of datasets have their rel_path after that."""
+
+# Columns by which a row is found again, the surest first.
 _SESSION_KEYS = (["id"], ["lab", "subject", "date", "number"])
 
 _DATASET_KEYS = (
@@ -23,21 +41,29 @@ _DATASET_KEYS = (
     ["hash", "file_size"],
 )
 
-_PATH = "path"
-
 _OLD, _NEW = "row_old", "row_new"
+
+
+class Change(StrEnum):
+    """The kind of a difference."""
+
+    ADDED = "added"
+    REMOVED = "removed"
+    CHANGED = "changed"
+    RENAMED = "renamed"
+    """Found by its id, or by size and digest, at another path."""
 
 
 @dataclass(frozen=True, slots=True)
 class TableDifferences:
-    """What changed from one pair of tables to another.
+    """The differences of two pairs of tables.
 
     Parameters
     ----------
     differences
-        DIFFERENCES.
+        `DIFFERENCES`.
     n_old, n_new
-        Rows of the old and of the new tables, by table.
+        Number of rows of the old and of the new tables, by table.
     """
 
     differences: pl.DataFrame
@@ -61,11 +87,11 @@ class TableDifferences:
 def compare_tables(
     old: Tables, new: Tables, *, ignore: str | Sequence[str] = ()
 ) -> TableDifferences:
-    """Find what changed from one pair of tables to another.
+    """Find the differences of two pairs of tables.
 
     A session is found again by its id, or else by its lab, subject, date and number; a dataset by
-    its id, its rel_path, or else size and digest: in the same session, or else, by the latter, in
-    any. Of several that are alike the first in the order of their paths is taken for the first.
+    its id, its rel_path, or its size and digest in the same session, or else by its size and
+    digest in any session. Rows that are alike are paired in the order of their paths.
 
     Parameters
     ----------
@@ -78,7 +104,7 @@ def compare_tables(
     Returns
     -------
     TableDifferences
-        What changed. Only columns that both tables have are compared.
+        The differences. Only columns that both tables have are compared.
 
     Raises
     ------
@@ -111,34 +137,22 @@ def compare_tables(
 
 
 def _collect(tables: Tables, name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return both tables with the ``path`` of every row, in the order of those."""
+    """Return both tables with the ``path`` of every row, sorted by it."""
     lazy_sessions, lazy_datasets = scan_pair(tables, f"the {name} frames")
-    lazy_sessions = lazy_sessions.with_columns(expr_session_path().alias(_PATH)).sort(_PATH, "id")
     try:
         sessions, datasets = pl.collect_all([lazy_sessions, lazy_datasets])
     except pl.exceptions.PolarsError as error:
         raise TableError(f"the {name} tables cannot be read: {error}") from error
-    paths = sessions.select("id", _PATH).unique("id", keep="first")
-    datasets = datasets.join(paths, left_on="eid", right_on="id", how="left").with_columns(
-        # Of a session that is in no table, its id at least.
-        pl.concat_str(pl.coalesce(_PATH, "eid"), "rel_path", separator="/").alias(_PATH)
-    )
-    return sessions, datasets.sort(_PATH, "id")
+    sessions = sessions.with_columns(path=expr_session_path()).sort("path", "id")
+    datasets = join_dataset_paths(datasets.lazy(), sessions.lazy()).collect()
+    return sessions, datasets.sort("path", "id")
 
 
 def _match(old: pl.DataFrame, new: pl.DataFrame, ways: Sequence[list[str]]) -> pl.DataFrame:
-    """Find rows again.
+    """Return ``row_old`` and ``row_new`` of the rows that are found again, each at most once.
 
-    Parameters
-    ----------
-    ways
-        Columns by which to look, the surest first. Rows whose digest is not known are not found
-        by that.
-
-    Returns
-    -------
-    polars.DataFrame
-        ``row_old`` and ``row_new``, of each pair that was found; both at most once.
+    `ways` are the columns to compare, the surest first. Rows whose digest is not known are not
+    found by it.
     """
     columns = sorted({column for way in ways for column in way})
     left = [frame.select(columns).with_row_index(row) for frame, row in ((old, _OLD), (new, _NEW))]
@@ -147,7 +161,7 @@ def _match(old: pl.DataFrame, new: pl.DataFrame, ways: Sequence[list[str]]) -> p
         sides = []
         for frame in left:
             some = frame.filter(pl.col("hash") != "") if "hash" in way else frame
-            # The second of rows that are alike is found as the second.
+            # Of rows that are alike, the second pairs with the second.
             sides.append(some.with_columns(nth=pl.int_range(pl.len()).over(way)))
         found = sides[0].join(sides[1], on=[*way, "nth"]).select(_OLD, _NEW)
         pairs.append(found)
@@ -176,99 +190,49 @@ def _renew_eids(
 def _describe(
     table: str, old: pl.DataFrame, new: pl.DataFrame, pairs: pl.DataFrame, ignored: set[str]
 ) -> pl.DataFrame:
-    """Return DIFFERENCES of a table."""
-    old, new = old.with_row_index(_OLD), new.with_row_index(_NEW)
-    # The eid is that of the session, whose own row tells if it has another one.
-    compared = [
-        column
+    """Return `DIFFERENCES` of a table from the pairs of its rows that were found again."""
+    # Another eid is a difference of the session, not of all its datasets.
+    compared = (set(old.columns) & set(new.columns)) - {"path", "eid", *ignored}
+    differs = {
+        column: pl.col(column).ne_missing(pl.col(f"{column}_new"))
         for column in old.columns
-        if column in new.columns and column not in {_OLD, _PATH, "eid", *ignored}
-    ]
-    both = pairs.join(old, on=_OLD).join(new, on=_NEW, suffix="_new")
-    differs = {column: pl.col(column).ne_missing(pl.col(f"{column}_new")) for column in compared}
-    names = [pl.when(differ).then(pl.lit(column)) for column, differ in differs.items()]
-    changed = both.filter(pl.any_horizontal(*differs.values(), pl.lit(value=False)))
-    is_renamed = pl.col(_PATH).ne_missing(pl.col(f"{_PATH}_new"))
-    return pl.concat(
+        if column in compared
+    }
+    old = old.with_row_index(_OLD)
+    new = new.rename(lambda column: f"{column}_new").with_row_index(_NEW)
+    both = pairs.join(old, on=_OLD).join(new, on=_NEW)
+    rows = pl.concat(
         [
-            _shape(
-                changed,
-                table,
-                suffix="_new",
-                change=pl.when(is_renamed)
-                .then(pl.lit(Change.RENAMED.value))
-                .otherwise(pl.lit(Change.CHANGED.value)),
-                columns=pl.concat_list(names).list.drop_nulls() if names else None,
-                paths=(_PATH, f"{_PATH}_new"),
-                sizes=("file_size", "file_size_new"),
-            ),
-            _shape(
-                old.join(pairs, on=_OLD, how="anti"),
-                table,
-                change=pl.lit(Change.REMOVED.value),
-                paths=(_PATH, None),
-                sizes=("file_size", None),
-            ),
-            _shape(
-                new.join(pairs, on=_NEW, how="anti"),
-                table,
-                change=pl.lit(Change.ADDED.value),
-                paths=(None, _PATH),
-                sizes=(None, "file_size"),
-            ),
-        ]
-    ).sort(pl.coalesce("new_path", "old_path"), "id")
-
-
-def _shape(
-    rows: pl.DataFrame,
-    table: str,
-    *,
-    suffix: str = "",
-    change: pl.Expr,
-    columns: pl.Expr | None = None,
-    paths: tuple[str | None, str | None],
-    sizes: tuple[str | None, str | None],
-) -> pl.DataFrame:
-    """Return rows in the columns of DIFFERENCES."""
+            both.filter(pl.any_horizontal(*differs.values(), pl.lit(value=False))),
+            old.join(pairs, on=_OLD, how="anti"),
+            new.join(pairs, on=_NEW, how="anti"),
+        ],
+        how="diagonal",
+    )
+    is_added, is_removed = pl.col(_OLD).is_null(), pl.col(_NEW).is_null()
+    change = (
+        pl.when(is_added)
+        .then(pl.lit(Change.ADDED.value))
+        .when(is_removed)
+        .then(pl.lit(Change.REMOVED.value))
+        .when(pl.col("path").ne_missing(pl.col("path_new")))
+        .then(pl.lit(Change.RENAMED.value))
+        .otherwise(pl.lit(Change.CHANGED.value))
+    )
+    names = [pl.when(differ).then(pl.lit(column)) for column, differ in differs.items()]
+    changed_columns = pl.concat_list(names).list.drop_nulls() if names else pl.lit(None)
     is_session = table == "sessions"
-    old_size, new_size = (None, None) if is_session else sizes
-    return rows.select(
+    differences = rows.select(
         table=pl.lit(table),
         change=change,
-        eid=pl.col(f"id{suffix}" if is_session else f"eid{suffix}"),
-        id=pl.lit(None) if is_session else pl.col(f"id{suffix}"),
-        old_path=paths[0] and pl.col(paths[0]),
-        new_path=paths[1] and pl.col(paths[1]),
-        columns=columns,
-        old_size=old_size and pl.col(old_size),
-        new_size=new_size and pl.col(new_size),
-    ).select(pl.col(name).cast(dtype) for name, dtype in polars_schema(DIFFERENCES).items())
-
-
-DIFFERENCES = pa.schema(
-    [
-        _field("table", pa.string(), "sessions or datasets"),
-        _field("change", pa.string(), "a Change"),
-        _field("eid", pa.string(), "id of the session, the new one where there is one"),
-        _field("id", pa.string(), "id of the dataset, null for a session"),
-        _field("old_path", pa.string(), "path in the old tables, null where it was added"),
-        _field("new_path", pa.string(), "path in the new tables, null where it was removed"),
-        _field("columns", pa.list_(pa.string()), "columns that changed"),
-        _field("old_size", pa.uint64(), "size of the dataset in the old tables", unit="bytes"),
-        _field("new_size", pa.uint64(), "size of the dataset in the new tables", unit="bytes"),
-    ]
-)
-"""What changed from one pair of tables to another, sessions before datasets, sorted by path.
-
-Paths are [lab/]subject/date/number, and those of datasets have their rel_path after that."""
-
-
-class Change(StrEnum):
-    """What became of a row from one pair of tables to another."""
-
-    ADDED = "added"
-    REMOVED = "removed"
-    CHANGED = "changed"
-    RENAMED = "renamed"
-    """It has another path: by its id, or by size and digest, it is still the same."""
+        eid=pl.coalesce("id_new", "id") if is_session else pl.coalesce("eid_new", "eid"),
+        id=None if is_session else pl.coalesce("id_new", "id"),
+        old_path="path",
+        new_path="path_new",
+        columns=pl.when(~is_added & ~is_removed).then(changed_columns),
+        old_size=None if is_session else "file_size",
+        new_size=None if is_session else "file_size_new",
+    )
+    return differences.cast(polars_schema(DIFFERENCES)).sort(
+        pl.coalesce("new_path", "old_path"), "id"
+    )

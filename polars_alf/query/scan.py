@@ -1,4 +1,4 @@
-"""The tables as lazy frames: of one folder or of many, of any age, in today's columns."""
+"""Tables of any age as lazy frames in the columns of SESSIONS and DATASETS, of many folders too."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ import polars as pl
 from polars_alf.alf.root import check_folder
 from polars_alf.errors import ArchiveNotFoundError, OptionError, TableError, TableNotFoundError
 from polars_alf.schema import TABLES
-from polars_alf.tables.checksums import CURE
-from polars_alf.tables.consistent_read import read_settled
+from polars_alf.tables.consistent_read import read_consistently
 from polars_alf.tables.contract import TableHeader, read_headers
-from polars_alf.tables.files import table_path
+from polars_alf.tables.files import REPAIR_ADVICE, table_path
 from polars_alf.tables.parquet import scan_table
-from polars_alf.tables.upgrade import today_columns
+from polars_alf.tables.upgrade import upgrade_columns
 
 Folders: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
 Frame: TypeAlias = "pl.DataFrame | pl.LazyFrame"
 Pair: TypeAlias = "tuple[Frame, Frame]"
 Tables: TypeAlias = "Folders | Pair"
+
+ORIGIN = "origin"
+"""The column with the folder that the tables of a row lie in."""
 
 
 def scan_sessions(tables: Folders) -> pl.LazyFrame:
@@ -90,54 +92,31 @@ def scan_datasets(tables: Folders) -> pl.LazyFrame:
     return _scan(tables, "datasets")
 
 
-def _scan(tables: Folders, name: str) -> pl.LazyFrame:
-    frames = {folder: _scan_table(folder, name) for folder in find_folders(tables)}
-    _check_extras({folder: frame.collect_schema() for folder, frame in frames.items()}, name)
-    # Relaxed, as tables differ in the width of numbers that are not part of the contract.
-    frame = pl.concat(
-        [frame.with_columns(pl.lit(str(folder)).alias(ORIGIN)) for folder, frame in frames.items()],
-        how="diagonal_relaxed",
-    )
-    return frame.select(pl.exclude(ORIGIN), ORIGIN)
+def scan_pair(tables: Tables, name: str = "the frames") -> tuple[pl.LazyFrame, pl.LazyFrame]:
+    """Scan both tables without ``origin``, of folders as for `scan_sessions` or a pair of frames.
 
-
-def _scan_table(folder: Path, name: str) -> pl.LazyFrame:
-    headers = read_settled(folder, lambda: read_headers(folder))
-    header = choose_header(folder, headers, name)
-    frame = scan_table(header.path)
-    try:
-        columns = today_columns(name, frame.collect_schema(), header.index)
-    except TableError as error:
-        raise type(error)(f"{header.path} is no table of {name}: {error}; {CURE}") from error
-    return frame.select(**columns)
-
-
-def choose_header(folder: Path, headers: Mapping[str, TableHeader], name: str) -> TableHeader:
-    """Return the header of one of a folder's tables.
-
-    Raises
-    ------
-    TableNotFoundError
-        The folder does not have it, or not any more.
+    `name` is what frames are called in messages. Raises the errors of `scan_sessions`.
     """
-    if name not in headers:
-        raise TableNotFoundError(
-            f"{folder} has no {table_path(folder, name).name}; give a folder of tables, or "
-            "index an archive into it"
-        )
-    return headers[name]
+    if is_pair(tables):
+        sessions, datasets = tables
+        return _upgrade("sessions", sessions, name), _upgrade("datasets", datasets, name)
+    if isinstance(tables, pl.DataFrame | pl.LazyFrame):
+        raise OptionError("one frame was given; give a pair of them, (sessions, datasets)")
+    folders = cast("Folders", tables)
+    return scan_sessions(folders).drop(ORIGIN), scan_datasets(folders).drop(ORIGIN)
+
+
+def is_pair(tables: object) -> TypeGuard[Pair]:
+    """Whether tables are a pair of frames, sessions and datasets."""
+    return (
+        isinstance(tables, tuple | list)
+        and len(tables) == 2
+        and all(isinstance(frame, pl.DataFrame | pl.LazyFrame) for frame in tables)
+    )
 
 
 def find_folders(tables: Folders) -> list[Path]:
-    """Return the folders of tables that a caller means, each once.
-
-    Raises
-    ------
-    OptionError
-        There is none.
-    ArchiveNotFoundError, ArchiveNotADirectoryError
-        One is not there, or is a file.
-    """
+    """Return the folders of tables that `tables` names, as `scan_sessions` takes it, each once."""
     given = [tables] if isinstance(tables, str | os.PathLike) else tables
     items = list(given) if isinstance(given, Iterable) else [given]
     for item in items:
@@ -145,13 +124,13 @@ def find_folders(tables: Folders) -> list[Path]:
             raise OptionError(
                 f"{item!r} is no folder of tables; give a path, a pattern, or several of them"
             )
-    folders = list(dict.fromkeys(folder for item in items for folder in _expand(item)))
+    folders = list(dict.fromkeys(folder for item in items for folder in _list_folders(item)))
     if not folders:
         raise OptionError("no folder of tables was given; give one at least")
     return folders
 
 
-def _expand(item: str | os.PathLike[str]) -> Iterator[Path]:
+def _list_folders(item: str | os.PathLike[str]) -> Iterator[Path]:
     text = os.fspath(item)
     if not glob.has_magic(text) or Path(text).exists():
         yield check_folder(item, to_write=False)
@@ -168,8 +147,42 @@ def _expand(item: str | os.PathLike[str]) -> Iterator[Path]:
     yield from matches
 
 
+def choose_header(folder: Path, headers: Mapping[str, TableHeader], name: str) -> TableHeader:
+    """Return the header of a folder's table; TableNotFoundError where the folder lacks it."""
+    if name not in headers:
+        raise TableNotFoundError(
+            f"{folder} has no {table_path(folder, name).name}; give a folder of tables, or "
+            "index an archive into it"
+        )
+    return headers[name]
+
+
+def _scan(tables: Folders, name: str) -> pl.LazyFrame:
+    frames = {folder: _scan_table(folder, name) for folder in find_folders(tables)}
+    _check_extras({folder: frame.collect_schema() for folder, frame in frames.items()}, name)
+    # Relaxed, as columns beside ONE's may be numbers of different widths.
+    frame = pl.concat(
+        [frame.with_columns(pl.lit(str(folder)).alias(ORIGIN)) for folder, frame in frames.items()],
+        how="diagonal_relaxed",
+    )
+    return frame.select(pl.exclude(ORIGIN), ORIGIN)
+
+
+def _scan_table(folder: Path, name: str) -> pl.LazyFrame:
+    headers = read_consistently(folder, lambda: read_headers(folder))
+    header = choose_header(folder, headers, name)
+    frame = scan_table(header.path)
+    try:
+        columns = upgrade_columns(name, frame.collect_schema(), header.index)
+    except TableError as error:
+        raise type(error)(
+            f"{header.path} is no table of {name}: {error}; {REPAIR_ADVICE}"
+        ) from error
+    return frame.select(**columns)
+
+
 def _check_extras(schemas: Mapping[Path, pl.Schema], name: str) -> None:
-    """Check that columns beyond the contract have types that go together in all tables."""
+    """Raise TableError where a column beside ONE's has types that do not go together."""
     first: dict[str, tuple[Path, pl.DataType]] = {}
     for folder, schema in schemas.items():
         for column, dtype in schema.items():
@@ -184,74 +197,11 @@ def _check_extras(schemas: Mapping[Path, pl.Schema], name: str) -> None:
                 )
 
 
-def is_pair(tables: object) -> TypeGuard[Pair]:
-    """Tell whether tables are a pair of frames, sessions and datasets."""
-    return (
-        isinstance(tables, tuple | list)
-        and len(tables) == 2
-        and all(isinstance(frame, pl.DataFrame | pl.LazyFrame) for frame in tables)
-    )
-
-
-def scan_pair(tables: Tables, name: str = "the frames") -> tuple[pl.LazyFrame, pl.LazyFrame]:
-    """Scan both tables.
-
-    Parameters
-    ----------
-    tables
-        As for `scan_sessions`, or a pair of frames ``(sessions, datasets)``.
-    name
-        What frames are called in messages.
-
-    Returns
-    -------
-    sessions, datasets : polars.LazyFrame
-        As of `scan_sessions` and `scan_datasets`, without ``origin``.
-
-    Raises
-    ------
-    OptionError, ArchiveNotFoundError, ArchiveNotADirectoryError, TableError
-        As of those.
-    """
-    if is_pair(tables):
-        sessions, datasets = tables
-        return _update("sessions", sessions, name), _update("datasets", datasets, name)
-    if isinstance(tables, pl.DataFrame | pl.LazyFrame):
-        raise OptionError("one frame was given; give a pair of them, (sessions, datasets)")
-    folders = cast("Folders", tables)
-    return scan_sessions(folders).drop(ORIGIN), scan_datasets(folders).drop(ORIGIN)
-
-
-def _update(table: str, frame: Frame, name: str) -> pl.LazyFrame:
+def _upgrade(table: str, frame: Frame, name: str) -> pl.LazyFrame:
     lazy = frame.lazy().drop(ORIGIN, strict=False)
     try:
-        return lazy.select(**today_columns(table, lazy.collect_schema()))
+        return lazy.select(**upgrade_columns(table, lazy.collect_schema()))
     except TableError as error:
         raise type(error)(f"{table} of {name}: {error}") from error
     except pl.exceptions.PolarsError as error:
         raise TableError(f"{table} of {name} cannot be read: {error}") from error
-
-
-def expr_session_path(suffix: str = "") -> pl.Expr:
-    """Return ``[lab/]subject/date/number`` of rows of SESSIONS, the number with three digits.
-
-    Parameters
-    ----------
-    suffix
-        Of the names of the columns.
-    """
-    lab, subject, date, number = (
-        pl.col(f"{column}{suffix}") for column in ("lab", "subject", "date", "number")
-    )
-    return pl.concat_str(
-        pl.when(lab != "").then(lab),
-        subject,
-        date.cast(pl.String),
-        number.cast(pl.String).str.zfill(3),
-        separator="/",
-        ignore_nulls=True,
-    )
-
-
-ORIGIN = "origin"
-"""The column that tells apart the rows of tables that come from several folders."""

@@ -1,4 +1,4 @@
-"""SQL over the tables, and over nothing else."""
+"""Queries in SQL that read the tables, and no other file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from polars_alf.errors import QueryError, TableError
 from polars_alf.query.scan import ORIGIN, Folders, find_folders, scan_datasets, scan_sessions
 
 # Functions of Polars' SQL that read files, in whatever quotes, and wherever they stand: a text
-# that looks like one is refused too, as only Polars' own parser could tell them apart.
+# that looks like one is refused too, as only Polars' own parser could tell it from a call.
 _READS_FILES = re.compile(r"\b(?:read|scan)_\w+", re.IGNORECASE)
 
 _COMMENT = re.compile(r"\s+|--[^\n]*(?:\n|$)|/\*.*?\*/|\(", re.DOTALL)
@@ -21,7 +21,7 @@ _STATEMENT = re.compile(r"(?:select|with)\b|show\s+tables\b", re.IGNORECASE)
 
 
 def query_tables(tables: Folders, query: str) -> pl.LazyFrame:
-    """Ask the tables in SQL.
+    """Query the tables in SQL.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def query_tables(tables: Folders, query: str) -> pl.LazyFrame:
     Raises
     ------
     QueryError
-        The query is no such statement, names what is not there, or would read other files.
+        The query is another statement, names an unknown table or column, or would read files.
     OptionError, ArchiveNotFoundError, ArchiveNotADirectoryError, TableError
         As of `scan_sessions`.
     """
@@ -47,23 +47,15 @@ def query_tables(tables: Folders, query: str) -> pl.LazyFrame:
     frames = {"sessions": scan_sessions(tables), "datasets": scan_datasets(tables)}
     if len(find_folders(tables)) == 1:
         frames = {name: frame.drop(ORIGIN) for name, frame in frames.items()}
-    with explaining(query):
+    with reporting_query_errors(query):
         answer = pl.SQLContext(frames, register_globals=False).execute(query, eager=False)
         answer.collect_schema()
     return answer
 
 
 @contextmanager
-def explaining(query: str) -> Iterator[None]:
-    """Tell of what fails while a query is planned or answered.
-
-    Raises
-    ------
-    QueryError
-        The query is wrong, or cannot be done with what is in the tables.
-    TableError
-        A table cannot be read.
-    """
+def reporting_query_errors(query: str) -> Iterator[None]:
+    """Re-raise errors of Polars as QueryError naming the query, or TableError from damage."""
     try:
         yield
     except pl.exceptions.PolarsError as error:
@@ -74,15 +66,8 @@ def explaining(query: str) -> Iterator[None]:
 
 
 def _check_query(query: str) -> None:
-    """Check that a query is one that only looks, and only at the tables.
-
-    Raises
-    ------
-    QueryError
-        It is not.
-    """
-    found = _READS_FILES.search(query)
-    if found:
+    """Raise QueryError unless a query only reads, and only the tables."""
+    if found := _READS_FILES.search(query):
         raise QueryError(
             f"the query names {found[0]}, and only the tables may be read; if that is part of a "
             "text, write it in two: 'read' || '_…'"

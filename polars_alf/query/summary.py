@@ -1,48 +1,45 @@
-"""What tables have in them, in figures."""
+"""Figures of tables: counts, sizes, groups, the largest datasets, and duplicates."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import polars as pl
 
 from polars_alf.alf import grammar
 from polars_alf.errors import OptionError, TableError
-from polars_alf.query.columns import with_alf_parts
-from polars_alf.query.scan import Tables, expr_session_path, scan_pair
+from polars_alf.query.columns import join_dataset_paths, with_alf_parts
+from polars_alf.query.scan import Tables, scan_pair
 
 GROUPS = ("lab", "subject", "year", "collection", "extension")
-
-_PATH = pl.concat_str(pl.coalesce("path", "eid"), "rel_path", separator="/")
 
 
 @dataclass(frozen=True, slots=True)
 class TableSummary:
-    """What tables have in them.
+    """Figures of tables.
 
     Parameters
     ----------
     n_sessions, n_datasets
         Rows of the tables.
     n_bytes
-        Size of all datasets together, in bytes; those of unknown size count nothing.
+        Size of all datasets together, in bytes; a size that is unknown counts as 0.
     n_absent
-        Datasets that the tables say are not on disk.
+        Number of datasets that are not on disk, according to the tables.
     groups
         By ``lab``, ``subject``, ``year``, ``collection`` and ``extension``: a frame with a column
-        of that name, ``sessions``, ``datasets`` and ``n_bytes``, the largest first. Null stands
-        for what has none: datasets beside no collection, or that are not ALF.
+        of that name, ``sessions``, ``datasets`` and ``n_bytes``, the largest first. The group of
+        datasets in no collection, or that are not ALF, is null.
     qc
-        ``qc`` and ``datasets``, every outcome in its order.
+        ``qc`` and ``datasets``, every outcome in ascending order.
     largest
         ``path``, ``file_size``, ``eid`` and ``id`` of the largest datasets.
     duplicates
         Datasets that have the same content, by size and digest: ``hash``, ``file_size``,
-        ``datasets``, ``n_bytes_spare`` (what all but one of them take) and ``path``, that of one;
-        those that would spare most first.
+        ``datasets``, ``n_bytes_spare`` (the size of all but one) and the ``path`` of one; the most
+        to spare first.
     n_with_hash
-        Datasets that have a digest, and so could be found to be duplicates.
+        Number of datasets that have a digest: only among these are duplicates found.
     """
 
     n_sessions: int
@@ -71,7 +68,7 @@ class TableSummary:
 
 
 def summarize_tables(tables: Tables, *, n_largest: int = 10) -> TableSummary:
-    """Count what tables have in them.
+    """Count the sessions and datasets of tables, and their sizes.
 
     Parameters
     ----------
@@ -83,7 +80,7 @@ def summarize_tables(tables: Tables, *, n_largest: int = 10) -> TableSummary:
     Returns
     -------
     TableSummary
-        Figures as frames.
+        The figures.
 
     Raises
     ------
@@ -95,60 +92,42 @@ def summarize_tables(tables: Tables, *, n_largest: int = 10) -> TableSummary:
     if n_largest < 0:
         raise OptionError(f"n_largest is {n_largest}; give how many datasets to list")
     sessions, datasets = scan_pair(tables)
-    paths = sessions.select("id", path=expr_session_path()).unique("id", keep="any")
-    sums = datasets.group_by("eid").agg(_count(pl.len().alias("datasets")))
-    by_session = sessions.select(
-        "id", "lab", "subject", year=pl.col("date").dt.year(), sessions=pl.lit(1)
-    ).join(sums, left_on="id", right_on="eid", how="full", coalesce=True)
-    parts = with_alf_parts(datasets)
-    hashed = datasets.filter(pl.col("hash") != "")
-    try:
-        frames = pl.collect_all(
-            [
-                datasets.select(
-                    n_datasets=pl.len(),
-                    n_bytes=pl.col("file_size").sum(),
-                    n_absent=(~pl.col("exists")).sum(),
-                    n_with_hash=(pl.col("hash") != "").sum(),
-                ),
-                sessions.select(pl.len()),
-                *(
-                    by_session.group_by(name).agg(pl.col("sessions", "datasets", "n_bytes").sum())
-                    for name in GROUPS[:3]
-                ),
-                *(
-                    parts.group_by(name).agg(
-                        pl.col("eid").n_unique().alias("sessions"),
-                        *_count(pl.len().alias("datasets")),
-                    )
-                    for name in GROUPS[3:]
-                ),
-                datasets.group_by("qc").agg(datasets=pl.len()),
-                datasets.sort("file_size", descending=True, nulls_last=True)
-                .head(n_largest)
-                .join(paths, left_on="eid", right_on="id", how="left", maintain_order="left")
-                .select(_PATH.alias("path"), "file_size", "eid", "id"),
-                hashed.group_by("hash", "file_size")
-                .agg(pl.len().alias("datasets"), pl.col("eid", "rel_path").first())
-                .filter(pl.col("datasets") > 1)
-                .join(paths, left_on="eid", right_on="id", how="left")
-                .select(
-                    "hash",
-                    "file_size",
-                    "datasets",
-                    n_bytes_spare=pl.col("file_size") * (pl.col("datasets") - 1),
-                    path=_PATH,
-                )
-                .sort("n_bytes_spare", "hash", descending=[True, False], nulls_last=True),
-            ],
-            engine="streaming",
+    totals = datasets.select(
+        n_datasets=pl.len(),
+        n_bytes=pl.col("file_size").sum(),
+        n_absent=(~pl.col("exists")).sum(),
+        n_with_hash=(pl.col("hash") != "").sum(),
+    )
+    largest = datasets.sort("file_size", descending=True, nulls_last=True).head(n_largest)
+    duplicates = (
+        datasets.filter(pl.col("hash") != "")
+        .group_by("hash", "file_size")
+        .agg(pl.len().alias("datasets"), pl.col("eid", "rel_path").first())
+        .filter(pl.col("datasets") > 1)
+        .with_columns(n_bytes_spare=pl.col("file_size") * (pl.col("datasets") - 1))
+        .sort(
+            *("n_bytes_spare", "hash", "file_size"),
+            descending=[True, False, False],
+            nulls_last=True,
         )
+    )
+    queries = [
+        totals,
+        sessions.select(pl.len()),
+        *_group(sessions, datasets),
+        datasets.group_by("qc").agg(datasets=pl.len()),
+        join_dataset_paths(largest, sessions).select("path", "file_size", "eid", "id"),
+        join_dataset_paths(duplicates, sessions).select(
+            "hash", "file_size", "datasets", "n_bytes_spare", "path"
+        ),
+    ]
+    try:
+        frames = pl.collect_all(queries, engine="streaming")
     except pl.exceptions.PolarsError as error:
         raise TableError(f"the tables cannot be read: {error}") from error
-    totals, rows, *groups, qc, largest, duplicates = frames
-    figures = totals.row(0, named=True)
+    figures, n_sessions, *groups, qc, found_largest, found_duplicates = frames
     return TableSummary(
-        n_sessions=rows.item(),
+        n_sessions=n_sessions.item(),
         groups={
             name: frame.select(name, "sessions", "datasets", "n_bytes").sort(
                 "n_bytes", "datasets", name, descending=[True, True, False]
@@ -156,14 +135,35 @@ def summarize_tables(tables: Tables, *, n_largest: int = 10) -> TableSummary:
             for name, frame in zip(GROUPS, groups, strict=True)
         },
         qc=_order_qc(qc),
-        largest=largest,
-        duplicates=duplicates,
-        **figures,
+        largest=found_largest,
+        duplicates=found_duplicates,
+        **figures.row(0, named=True),
     )
 
 
-def _count(n_datasets: pl.Expr) -> Iterable[pl.Expr]:
-    return [n_datasets, pl.col("file_size").sum().alias("n_bytes")]
+def _group(sessions: pl.LazyFrame, datasets: pl.LazyFrame) -> list[pl.LazyFrame]:
+    """Return sums by each of `GROUPS`: first those of sessions, then those of paths."""
+    counts = [pl.len().alias("datasets"), pl.col("file_size").sum().alias("n_bytes")]
+    by_session = sessions.select(
+        "id", "lab", "subject", year=pl.col("date").dt.year(), sessions=pl.lit(1)
+    ).join(
+        datasets.group_by("eid").agg(counts),
+        left_on="id",
+        right_on="eid",
+        how="full",
+        coalesce=True,
+    )
+    parts = with_alf_parts(datasets)
+    return [
+        *(
+            by_session.group_by(name).agg(pl.col("sessions", "datasets", "n_bytes").sum())
+            for name in GROUPS[:3]
+        ),
+        *(
+            parts.group_by(name).agg(pl.col("eid").n_unique().alias("sessions"), *counts)
+            for name in GROUPS[3:]
+        ),
+    ]
 
 
 def _order_qc(found: pl.DataFrame) -> pl.DataFrame:

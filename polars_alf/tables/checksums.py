@@ -1,14 +1,13 @@
-"""The seal of a table: digests in its own file, which tell damage before anything is made of it.
+"""Checksums of a table in its own file, which show damage before anything is made of its rows.
 
-The file is Parquet like any other. Its seal is one more text in the footer, which other readers
-pass over and other writers drop: a digest of the footer, and one of each column of each row group,
-as a query need not read them all. They tell damage, not forgery.
+The file is Parquet like any other. One more text in the metadata of its footer, which other
+readers pass over and other writers drop, has a checksum of the footer, and one of each column of
+each row group, as a query need not read them all. They show damage, not forgery.
 """
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,44 +19,28 @@ import pyarrow.parquet as pq
 import xxhash
 
 from polars_alf.errors import TableError
+from polars_alf.tables.files import REPAIR_ADVICE
+from polars_alf.tables.fingerprint import Fingerprint, fingerprint_file
 
 KEY = b"polars_alf_seal"
-"""Of the text in the metadata of the footer: the footer's digest, then those of the columns."""
-
-CURE = "restore the file, remove it, or index the archive again"
-"""What helps against a table that cannot be read."""
+"""The key, in the metadata of the footer, of the footer's checksum and then the columns'."""
 
 _DIGITS = 16
-
 _BLANK = b"0" * _DIGITS
 
 _TAIL = 8  # the size of the footer, and the magic
 
 _MOST_CHECKED = 65_536
 
-_SETTLED_NS = 2_000_000_000
-"""What is younger may change once more within the same tick of its file system's clock."""
-
 
 @contextmanager
-def sealed_writer(
+def checksummed_writer(
     path: Path, schema: pa.Schema, **options: Any
 ) -> Iterator[Callable[[pa.Table], None]]:
-    """Write a Parquet file with a seal, and make it durable.
+    """Yield a function that writes a table as one row group of a Parquet file with checksums.
 
-    Parameters
-    ----------
-    path
-        The file.
-    schema
-        Of the tables; without nested columns.
-    **options
-        For `pyarrow.parquet.ParquetWriter`.
-
-    Yields
-    ------
-    callable
-        Writes a table as one row group.
+    The file is durable at the end. `schema` has no nested columns; `options` are those of
+    `pyarrow.parquet.ParquetWriter`.
     """
     n_groups = 0
     with path.open("w+b") as file:
@@ -78,75 +61,47 @@ def sealed_writer(
 
 
 def _fill_in(file: BinaryIO, blank: bytes) -> None:
-    """Write the digests of a file in the place of a blank seal."""
+    """Write the checksums of a file in the place of blank ones."""
     chunks = _list_chunks(pq.read_metadata(file))
-    digests = b"".join(_digest(_read_part(file, start, size)) for start, size in chunks)
+    columns = b"".join(_compute_checksum(_read_part(file, start, size)) for start, size in chunks)
     start, footer = _read_footer(file)
-    position = _find_seal(footer, blank)
-    footer = _put(footer, position, _BLANK + digests)
+    position = _find_text(footer, blank)
+    footer = _put(footer, position, _BLANK + columns)
     file.seek(start + position)
-    file.write(_digest(footer) + digests)
+    file.write(_compute_checksum(footer) + columns)
 
 
 @dataclass(frozen=True, slots=True)
-class Seal:
-    """What the columns of a table have to be.
-
-    Parameters
-    ----------
-    chunks
-        Where each column of each row group starts, its size, both in bytes, and its digest; group
-        by group.
-    n_columns
-        Columns of the table.
-    stamp
-        Of the file when its footer was read.
-    """
+class Checksums:
+    """The checksums of the columns of a table, as its footer has them."""
 
     chunks: tuple[tuple[int, int, bytes], ...]
+    """Start, size in bytes and checksum of each column of each row group, group by group."""
     n_columns: int
-    stamp: tuple[int, ...]
+    fingerprint: Fingerprint
+    """Of the file when its footer was read."""
 
 
-def read_seal(file: BinaryIO, path: Path, metadata: pq.FileMetaData) -> Seal | None:
-    """Check the footer of a table, and return what its columns have to be.
+def read_checksums(file: BinaryIO, path: Path, metadata: pq.FileMetaData) -> Checksums | None:
+    """Check the footer of an open table, and return the checksums of its columns.
 
-    Parameters
-    ----------
-    file
-        The open file.
-    path
-        For messages.
-    metadata
-        What the footer says.
-
-    Returns
-    -------
-    Seal or None
-        None where the table has no seal: another program wrote it.
-
-    Raises
-    ------
-    TableError
-        The footer is damaged.
+    None where it has none: another program wrote it. `metadata` is the parsed footer; `path` is
+    for messages. Raises TableError where the footer is damaged.
     """
     text = (metadata.metadata or {}).get(KEY)
     if text is None:
         return None
     _, footer = _read_footer(file)
-    digests = [text[at : at + _DIGITS] for at in range(0, len(text), _DIGITS)]
-    position = _find_seal(footer, text)
-    if position < 0 or digests[0] != _digest(_put(footer, position, _BLANK)):
-        raise TableError(f"{path} is damaged: its footer is not what was written; {CURE}")
+    sums = [text[at : at + _DIGITS] for at in range(0, len(text), _DIGITS)]
+    position = _find_text(footer, text)
+    if position < 0 or sums[0] != _compute_checksum(_put(footer, position, _BLANK)):
+        raise TableError(f"{path} is damaged: its footer is not what was written; {REPAIR_ADVICE}")
     # Not before: Arrow ends the process where a damaged footer is asked for its columns.
-    chunks = _list_chunks(metadata)
-    status = os.fstat(file.fileno())
-    return Seal(
-        chunks=tuple(
-            (start, size, digest) for (start, size), digest in zip(chunks, digests[1:], strict=True)
-        ),
+    chunks = zip(_list_chunks(metadata), sums[1:], strict=True)
+    return Checksums(
+        chunks=tuple((start, size, checksum) for (start, size), checksum in chunks),
         n_columns=metadata.num_columns,
-        stamp=(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns),
+        fingerprint=fingerprint_file(file.fileno()),
     )
 
 
@@ -154,46 +109,36 @@ _checked: set[tuple[object, ...]] = set()
 
 
 def check_columns(
-    file: BinaryIO, path: Path, seal: Seal, groups: Iterable[int], columns: Iterable[int]
+    file: BinaryIO,
+    path: Path,
+    checksums: Checksums,
+    groups: Iterable[int],
+    columns: Iterable[int],
 ) -> None:
-    """Check columns of row groups. Those that were checked before are not read again.
+    """Raise TableError where a column of a row group, each given by its position, is damaged.
 
-    Parameters
-    ----------
-    file, path
-        As for `read_seal`.
-    seal
-        What that gave.
-    groups, columns
-        Their positions.
-
-    Raises
-    ------
-    TableError
-        One is damaged.
-    OSError
-        One cannot be read.
+    Those that were checked before are not read again.
     """
     columns = [*columns]
-    is_settled = time.time_ns() - seal.stamp[-1] > _SETTLED_NS
+    is_final = checksums.fingerprint.is_final
     for group in groups:
         for column in columns:
-            start, size, digest = seal.chunks[group * seal.n_columns + column]
-            chunk = (seal.stamp, start, size, digest)
+            start, size, checksum = checksums.chunks[group * checksums.n_columns + column]
+            chunk = (checksums.fingerprint, start, size, checksum)
             if chunk in _checked:
                 continue
-            if _digest(_read_part(file, start, size)) != digest:
+            if _compute_checksum(_read_part(file, start, size)) != checksum:
                 raise TableError(
-                    f"{path} is damaged: row group {group} is not what was written; {CURE}"
+                    f"{path} is damaged: row group {group} is not what was written; {REPAIR_ADVICE}"
                 )
-            if is_settled:
+            if is_final:
                 if len(_checked) >= _MOST_CHECKED:
                     _checked.clear()
                 _checked.add(chunk)
 
 
 def _list_chunks(metadata: pq.FileMetaData) -> list[tuple[int, int]]:
-    """Return where each column of each row group starts, and its size."""
+    """Return the start and the size of each column of each row group."""
     chunks = []
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         for column in map(group.column, range(metadata.num_columns)):
@@ -202,7 +147,7 @@ def _list_chunks(metadata: pq.FileMetaData) -> list[tuple[int, int]]:
     return chunks
 
 
-def _digest(content: bytes) -> bytes:
+def _compute_checksum(content: bytes) -> bytes:
     return xxhash.xxh3_64_hexdigest(content).encode()
 
 
@@ -212,20 +157,20 @@ def _read_part(file: BinaryIO, start: int, size: int) -> bytes:
 
 
 def read_footer_size(file: BinaryIO) -> int:
-    """Return how many bytes a Parquet file says that its footer has; 0 if the file is too short."""
+    """Return the size in bytes that a Parquet file gives for its footer; 0 for an empty file."""
     size = file.seek(0, os.SEEK_END)
     return int.from_bytes(_read_part(file, max(size - _TAIL, 0), 4), "little") if size else 0
 
 
 def _read_footer(file: BinaryIO) -> tuple[int, bytes]:
-    """Return where a footer starts, and the footer, what follows it included."""
+    """Return the start of a footer, and the footer with the tail after it."""
     size = _TAIL + read_footer_size(file)
     start = file.seek(-size, os.SEEK_END)
     return start, file.read(size)
 
 
-def _find_seal(footer: bytes, text: bytes) -> int:
-    # It is the last of the texts; what names of labs, say, may spell comes before it.
+def _find_text(footer: bytes, text: bytes) -> int:
+    # Ours is the last text of a footer; names of labs and paths before it may spell the key, too.
     return footer.find(text, footer.rfind(KEY))
 
 

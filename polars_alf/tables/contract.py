@@ -1,4 +1,4 @@
-"""The two tables on disk: where they lie, and their Parquet contract with ONE."""
+"""The Parquet schema and metadata by which ONE, pandas and we know a table, written and read."""
 
 from __future__ import annotations
 
@@ -14,14 +14,9 @@ from typing import Any
 import pyarrow as pa
 
 from polars_alf.alf.grammar import QC_NAMES
-from polars_alf.errors import (
-    TableError,
-    TableNotFoundError,
-    TornPairError,
-)
+from polars_alf.errors import TableError, TableNotFoundError, TornPairError
 from polars_alf.schema import INDEX, TABLES
-from polars_alf.tables.checksums import CURE
-from polars_alf.tables.files import namespace_path, table_path
+from polars_alf.tables.files import REPAIR_ADVICE, namespace_path, table_path
 from polars_alf.tables.parquet import open_table
 
 _KEY = b"polars_alf"
@@ -29,24 +24,16 @@ _KEY = b"polars_alf"
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What tables say of where they come from.
-
-    Parameters
-    ----------
-    root
-        Path of the archive, as ONE records it; several for tables that were merged.
-    namespace
-        What the ids are made in; a later index over the same tables takes it from there.
-    generation
-        Names the run that wrote both tables.
-    created
-        Local time, without a zone, as ONE writes it.
-    """
+    """The origin of both tables of one generation, as their metadata has it."""
 
     root: str | list[str]
+    """Path of the archive, as ONE records it; several for tables that were merged."""
     namespace: uuid.UUID
+    """Namespace of the UUIDs; a later index over the same tables takes it from there."""
     generation: str
+    """Name of the run that wrote both tables."""
     created: datetime
+    """Local time, without a zone, as ONE writes it."""
 
 
 def table_schema(
@@ -57,20 +44,11 @@ def table_schema(
     with_index: bool,
     more: Iterable[str] = (),
 ) -> pa.Schema:
-    """Return the schema of a table's file, with the metadata that pandas and ONE go by.
+    """Return the schema of a table's file, with the metadata that pandas and ONE read.
 
-    Parameters
-    ----------
-    name
-        ``sessions`` or ``datasets``.
-    n_rows
-        Rows of the table; None where they are not known yet: pandas counts them itself then.
-    origin
-        Where it comes from.
-    with_index
-        Whether the ids are the index: they are where they are UUIDs, and come last then.
-    more
-        Columns of strings beside those that ONE knows.
+    `with_index` makes the ids the index, as it is where they are UUIDs: they come last then.
+    `n_rows` is None where it is not known yet, and pandas counts the rows. `more` are columns of
+    strings beside those that ONE knows.
     """
     index = INDEX[name] if with_index else []
     fields = [field.remove_metadata() for field in TABLES[name]]
@@ -79,9 +57,7 @@ def table_schema(
     rows: dict[str, Any] = {"kind": "range", "name": None, "start": 0, "stop": n_rows, "step": 1}
     pandas: dict[str, Any] = {
         "index_columns": [*index] if index or n_rows is None else [rows],
-        "column_indexes": [
-            _describe_column(None, "unicode", "object", {"encoding": "UTF-8"}),
-        ],
+        "column_indexes": [_describe_column(None, "unicode", "object", {"encoding": "UTF-8"})],
         "columns": [_describe_field(field) for field in fields],
         "attributes": {},
         "creator": {"library": "pyarrow", "version": pa.__version__},
@@ -104,26 +80,11 @@ def table_schema(
 
 
 def read_namespace(folder: Path, root: Path) -> tuple[uuid.UUID | None, list[str]]:
-    """Find the namespace that the tables of a folder were made with.
+    """Return the namespace of the tables of a folder, and the problems of the tables.
 
-    Parameters
-    ----------
-    folder
-        Folder of the tables.
-    root
-        The archive that they should be of.
-
-    Returns
-    -------
-    namespace : uuid.UUID or None
-        None where there are no tables, or none of ours.
-    problems : list of str
-        One for each table that cannot be read, is not ours, or is of another archive.
-
-    Raises
-    ------
-    TableError
-        What is there, and may have the namespace, cannot be read; damage is no such case.
+    The namespace is None where there are no tables, or none of ours. A problem is a table that is
+    damaged, not ours, or not of the archive `root`. Raises TableError where the system refuses to
+    read a file that may have the namespace.
     """
     problems = []
     found: uuid.UUID | None = None
@@ -135,7 +96,7 @@ def read_namespace(folder: Path, root: Path) -> tuple[uuid.UUID | None, list[str
             continue
         except TableError as error:
             problems.append(f"{path} is no readable table: {error.__cause__ or error}")
-            # What is damaged stays so; what the system does not let us read may have the ids.
+            # A damaged file stays so; one that the system does not let us read may have the ids.
             if isinstance(error.__cause__, OSError) and error.__cause__.errno:
                 unread = error.__cause__
             continue
@@ -164,59 +125,36 @@ def read_namespace(folder: Path, root: Path) -> tuple[uuid.UUID | None, list[str
 
 @dataclass(frozen=True, slots=True)
 class TableHeader:
-    """What the file of a table says of it, without its rows.
-
-    Parameters
-    ----------
-    path
-        The file.
-    index
-        Columns that pandas noted as the index; none where it is a range, or nothing was noted.
-    one
-        ``one_metadata``: empty where ONE, or we, did not write the table.
-    origins
-        Where the table comes from, as ONE records it: roots of archives, or names of databases.
-    namespace, generation
-        What the ids were made in, and the run that wrote the table; None where it is not ours.
-    """
+    """The metadata of a table; `namespace` and `generation` are None where it is not ours."""
 
     path: Path
     index: tuple[str, ...]
+    """Columns that are the index in pandas; none where that is a range, or is not noted."""
     one: dict[str, Any]
+    """``one_metadata``; empty where neither ONE nor we wrote the table."""
     origins: tuple[str, ...]
+    """Roots of archives, or names of databases, that the table comes from."""
     namespace: uuid.UUID | None
     generation: str | None
 
 
 def read_header(path: Path) -> TableHeader:
-    """Read the header of a table's file.
-
-    Raises
-    ------
-    TableNotFoundError
-        There is no such file.
-    TableError
-        It cannot be read, or is no table.
-    """
+    """Read the header of a table's file; TableNotFoundError where there is none."""
     with open_table(path) as table:
         return parse_header(path, table.parquet.schema_arrow)
 
 
 def parse_header(path: Path, schema: pa.Schema) -> TableHeader:
-    """Make the header of a table from the Arrow schema of its file.
-
-    Raises
-    ------
-    TableError
-        Its metadata is not what it should be.
-    """
+    """Make the header of a table from the Arrow schema of its file."""
     one, pandas, ours = (
         _parse_json(path, schema, key) for key in (b"one_metadata", b"pandas", _KEY)
     )
     try:
         namespace = uuid.UUID(ours["namespace"]) if ours else None
     except (LookupError, ValueError, AttributeError) as error:
-        raise TableError(f"{path}: its namespace cannot be read ({error}); {CURE}") from error
+        raise TableError(
+            f"{path}: its namespace cannot be read ({error}); {REPAIR_ADVICE}"
+        ) from error
     return TableHeader(
         path=path,
         index=_list_strings(pandas.get("index_columns")),
@@ -230,12 +168,7 @@ def parse_header(path: Path, schema: pa.Schema) -> TableHeader:
 def read_headers(folder: Path) -> dict[str, TableHeader]:
     """Read the headers of the tables that a folder has, by their names.
 
-    Raises
-    ------
-    TableError
-        A table cannot be read.
-    TornPairError
-        The two are of different runs, so that their ids do not match.
+    Raises TornPairError where the two are of different runs.
     """
     headers = {}
     for name in TABLES:
@@ -246,13 +179,7 @@ def read_headers(folder: Path) -> dict[str, TableHeader]:
 
 
 def check_generations(headers: Iterable[TableHeader]) -> None:
-    """Check that sessions and datasets are of one run, as otherwise their ids need not match.
-
-    Raises
-    ------
-    TornPairError
-        They are of two.
-    """
+    """Raise TornPairError where tables are of different runs, as their ids need not match."""
     ours = {header.generation: header.path for header in headers if header.generation}
     if len(ours) > 1:
         paths = " and ".join(map(str, ours.values()))
@@ -266,14 +193,18 @@ def _parse_json(path: Path, schema: pa.Schema, key: bytes) -> dict[str, Any]:
     try:
         parsed = json.loads((schema.metadata or {}).get(key, b"{}"))
     except (ValueError, RecursionError) as error:
-        raise TableError(f"{path}: its metadata {name} is not JSON ({error}); {CURE}") from error
+        raise TableError(
+            f"{path}: its metadata {name} is not JSON ({error}); {REPAIR_ADVICE}"
+        ) from error
     if not isinstance(parsed, dict):
-        raise TableError(f"{path}: its metadata {name} is {parsed!r}, not an object; {CURE}")
+        raise TableError(
+            f"{path}: its metadata {name} is {parsed!r}, not an object; {REPAIR_ADVICE}"
+        )
     return parsed
 
 
 def _list_strings(value: Any) -> tuple[str, ...]:
-    """Return the texts among what JSON may hold in the place of one text or several."""
+    """Return the texts in a value of JSON that should be one text or several."""
     values = value if isinstance(value, list) else [value]
     return tuple(item for item in values if isinstance(item, str) and item)
 

@@ -1,4 +1,7 @@
-"""Paths of the tables and of the state beside them, and durable writes."""
+"""The files of a folder of tables: their paths, durable writes, and issues and changes as frames.
+
+ONE loads every ``*.pqt`` of the folder as a table, so all else of ours lies in `STATE_DIR`.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,25 @@ import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import polars as pl
 import pyarrow as pa
 from polars.io.plugins import register_io_source
 
-from polars_alf.errors import ArchiveNotFoundError, OutputError, TableError
+from polars_alf.errors import ArchiveNotFoundError, OutputError, PolarsAlfError, TableError
 from polars_alf.schema import TABLES
 
 STATE_DIR = ".polars_alf"
-"""Folder of our own state, beside the tables. ONE loads every ``*.pqt`` beside them, so nothing
-of ours may lie there."""
+"""Folder of our state, beside the tables."""
 
-_ISSUES = "issues.arrow"
+RUN = re.compile("run-[0-9a-f]{32}")
+"""Names of the folders in the state that runs write their tables in, until the commit."""
 
-_CHANGES = "changes.arrow"
+REPAIR_ADVICE = "restore the file, remove it, or index the archive again"
+"""The end of messages about a table that cannot be read."""
+
+_UNFINISHED = ".tmp"
 
 
 def table_path(folder: Path, name: str) -> Path:
@@ -32,12 +39,12 @@ def table_path(folder: Path, name: str) -> Path:
 
 def issues_path(folder: Path) -> Path:
     """Return the path of the issues (ISSUES, an Arrow IPC file) of the tables of a folder."""
-    return folder / STATE_DIR / _ISSUES
+    return folder / STATE_DIR / "issues.arrow"
 
 
 def changes_path(folder: Path) -> Path:
     """Return the path of the changes (CHANGES, an Arrow IPC file) of the tables of a folder."""
-    return folder / STATE_DIR / _CHANGES
+    return folder / STATE_DIR / "changes.arrow"
 
 
 def report_path(folder: Path) -> Path:
@@ -46,32 +53,18 @@ def report_path(folder: Path) -> Path:
 
 
 def conflicts_path(folder: Path) -> Path:
-    """Return the path of what merged tables did not agree on (CONFLICTS, an Arrow IPC file)."""
+    """Return the path of the conflicts of merged tables (CONFLICTS, an Arrow IPC file)."""
     return folder / STATE_DIR / "conflicts.arrow"
 
 
 def removals_path(folder: Path) -> Path:
-    """Return the path of the log of what was removed by the tables of a folder, in JSON lines."""
+    """Return the path of the log of removals by the tables of a folder, in JSON lines."""
     return folder / STATE_DIR / "removals.jsonl"
 
 
 def namespace_path(folder: Path) -> Path:
     """Return the path of the copy of the namespace that outlives the tables of a folder."""
     return folder / STATE_DIR / "namespace"
-
-
-def check_replaceable(folder: Path) -> None:
-    """Check that tables can be put in their places.
-
-    Raises
-    ------
-    OutputError
-        A folder is in the place of one.
-    """
-    for name in TABLES:
-        path = table_path(folder, name)
-        if path.is_dir():
-            raise OutputError(f"{path} is a folder, so no table can be there; move it away")
 
 
 def own_files(folder: Path, root: Path) -> dict[str, frozenset[str]]:
@@ -83,28 +76,88 @@ def own_files(folder: Path, root: Path) -> dict[str, frozenset[str]]:
     return {"" if directory == "." else directory: frozenset(names)}
 
 
-def scan_issues(folder: Path) -> pl.LazyFrame:
-    """Return the issues (ISSUES) of the tables of a folder.
+def check_replaceable(folder: Path) -> None:
+    """Raise OutputError where a folder has the name of a table."""
+    for name in TABLES:
+        path = table_path(folder, name)
+        if path.is_dir():
+            raise OutputError(f"{path} is a folder, so no table can be there; move it away")
 
-    Raises
-    ------
-    ArchiveNotFoundError
-        There are none: nothing was indexed into that folder.
-    TableError
-        They cannot be read.
+
+@contextlib.contextmanager
+def replace_file(path: Path) -> Iterator[BinaryIO]:
+    """Yield a new file beside `path`, made durable and renamed to it unless the context fails."""
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}{_UNFINISHED}")
+    try:
+        with beside.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise
+    sync_directory(path.parent)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove the files that `replace_file` left in a folder when a run was killed."""
+    for path in folder.glob(f"*{_UNFINISHED}"):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def write_durably(path: Path, text: str) -> None:
+    """Replace a file by one with this text, durably."""
+    with replace_file(path) as file:
+        file.write(text.encode())
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable, where the system can (Windows cannot)."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        # Some network file systems refuse; their server syncs on rename.
+        pass
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def reporting_write_errors(
+    folder: Path, what: str, *, advice: str = "make room there"
+) -> Iterator[None]:
+    """Re-raise OSError as OutputError naming the folder; `what` is, say, "the tables"."""
+    try:
+        yield
+    except PolarsAlfError:
+        raise
+    except OSError as error:
+        raise OutputError(
+            error.errno,
+            f"{what} cannot be written into {folder}: {error.strerror or error}; {advice}, or give "
+            "another folder; tables that were there are as they were",
+        ) from error
+
+
+def scan_issues(folder: Path) -> pl.LazyFrame:
+    """Scan the issues (ISSUES) of the tables of a folder.
+
+    Raises ArchiveNotFoundError where nothing was indexed into that folder.
     """
     return _scan_state(issues_path(folder), "issues")
 
 
 def scan_changes(folder: Path) -> pl.LazyFrame:
-    """Return what the index of a folder's tables changed in them (CHANGES).
+    """Scan the changes (CHANGES) that the last index made in the tables of a folder.
 
-    Raises
-    ------
-    ArchiveNotFoundError
-        Nothing was indexed into that folder, or for the first time.
-    TableError
-        They cannot be read.
+    Raises ArchiveNotFoundError where nothing was indexed into that folder, or only once.
     """
     return _scan_state(changes_path(folder), "changes")
 
@@ -133,62 +186,13 @@ def _scan_state(path: Path, what: str) -> pl.LazyFrame:
 
 
 def _read_batches(path: Path) -> Iterator[pl.DataFrame]:
-    """Yield the rows of a file of Arrow, none first.
-
-    Raises
-    ------
-    TableError
-        It cannot be read. Polars itself can crash over a damaged one.
-    """
+    """Yield an empty frame with the columns of an Arrow file, then its rows."""
     try:
         with pa.ipc.open_file(str(path)) as reader:
             yield pl.DataFrame(reader.schema.empty_table())
             for number in range(reader.num_record_batches):
                 batch = reader.get_batch(number)
-                batch.validate(full=True)
+                batch.validate(full=True)  # Polars can crash over a damaged one
                 yield pl.DataFrame(batch)
     except (Exception, pl.exceptions.PanicException) as error:
         raise TableError(f"{path} cannot be read: {error}; index again") from error
-
-
-BESIDE = ".tmp"
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable, where the system can (Windows cannot)."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except PermissionError:
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        # Some network file systems refuse; their server syncs on rename.
-        pass
-    finally:
-        os.close(descriptor)
-
-
-def write_durably(path: Path, text: str) -> None:
-    """Write a file beside its place, make it durable, and put it there."""
-    with replaced(path) as beside, beside.open("x", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    sync_directory(path.parent)
-
-
-@contextlib.contextmanager
-def replaced(path: Path) -> Iterator[Path]:
-    """Yield another name to write a file under, which takes its place at the end."""
-    beside = path.with_name(f"{path.name}.{uuid.uuid4().hex}{BESIDE}")
-    try:
-        yield beside
-        beside.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            beside.unlink()
-        raise
-
-
-RUN = re.compile("run-[0-9a-f]{32}")

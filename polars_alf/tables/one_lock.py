@@ -1,4 +1,4 @@
-"""The file by which ``One.save_cache`` and commits of ours know of each other."""
+"""The lock of ``One.save_cache``, which a commit of ours holds as well."""
 
 from __future__ import annotations
 
@@ -15,33 +15,26 @@ from polars_alf.errors import ArchiveBusyError
 from polars_alf.tables.files import STATE_DIR
 
 _LOCK = ".ONE.lock"
-
 _OURS = "polars_alf"
 
 STALE_SECONDS = 60
-"""Age of a lock of ONE's that cannot be in use any more: it is held while two files are written."""
+"""The age from which a lock of ONE's was left behind: it is held while two files are written."""
 
 _PAUSE_SECONDS = 0.05
 
 
 @contextlib.contextmanager
-def one_waits(folder: Path, seconds: float) -> Iterator[None]:
-    """Hold the file by which ``One.save_cache`` knows that another is writing.
+def hold_one_lock(folder: Path, patience: float) -> Iterator[None]:
+    """Hold ONE's lock; ArchiveBusyError where ONE still holds it after `patience` seconds.
 
-    Raises
-    ------
-    ArchiveBusyError
-        ONE is writing, and did not end within so many seconds.
+    Only under `locked_state`.
     """
     path = folder / _LOCK
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + patience
     while True:
-        try:
-            with path.open("x", encoding="utf-8") as file:
-                json.dump({"datetime": datetime.now(UTC).isoformat(), "by": _OURS}, file)
+        with contextlib.suppress(FileExistsError), path.open("x", encoding="utf-8") as file:
+            json.dump({"datetime": datetime.now(UTC).isoformat(), "by": _OURS}, file)
             break
-        except FileExistsError:
-            pass
         with contextlib.suppress(FileNotFoundError):
             if _is_stale(path, folder / STATE_DIR):
                 path.unlink()
@@ -55,15 +48,15 @@ def one_waits(folder: Path, seconds: float) -> Iterator[None]:
     try:
         yield
     finally:
-        # ONE may have removed it by itself. Where it stays, whoever comes next knows it for ours.
+        # ONE may have removed it by itself. Where it stays, the next run knows it as one of ours.
         with contextlib.suppress(OSError):
             path.unlink()
 
 
 def _is_stale(path: Path, state: Path) -> bool:
-    """Tell whether who made a lock is gone. Only for who holds `locked_state`."""
+    """Whether the process that made a lock is gone."""
     with contextlib.suppress(ValueError, LookupError, TypeError):
-        # Who else made one of ours held the state as well, and does not hold it any more.
+        # We hold the state, so the run of ours that made it has ended.
         if json.loads(path.read_text(encoding="utf-8"))["by"] == _OURS:
             return True
     # By the clock of the file system, which need not be that of this machine.
@@ -72,7 +65,7 @@ def _is_stale(path: Path, state: Path) -> bool:
 
 
 def is_one_writing(folder: Path) -> bool:
-    """Tell whether ONE, or a commit of ours, is writing tables. For readers."""
+    """Whether ONE, or a commit of ours, is writing the tables. For readers."""
     try:
         return time.time() - (folder / _LOCK).stat().st_mtime < STALE_SECONDS
     except OSError:

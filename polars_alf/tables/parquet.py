@@ -1,8 +1,8 @@
-"""Parquet files from any hand, read so that damage is an error of ours and never a crash.
+"""Parquet files of any program, read so that damage is a TableError and never a crash.
 
 Polars reads Parquet fastest, but there are damaged files that end its process: it asks for as much
-memory as a header says. So it gets what has a seal that holds, and Arrow's own reader, which takes
-damage better, reads all other files.
+memory as a header says. So it reads the files whose checksums are right, and Arrow's own reader,
+which handles damage better, reads all others.
 """
 
 from __future__ import annotations
@@ -20,34 +20,27 @@ import pyarrow.parquet as pq
 from polars.io.plugins import register_io_source
 
 from polars_alf.errors import TableError, TableNotFoundError
-from polars_alf.tables.checksums import CURE, Seal, check_columns, read_footer_size, read_seal
+from polars_alf.tables.checksums import Checksums, check_columns, read_checksums, read_footer_size
+from polars_alf.tables.files import REPAIR_ADVICE
 
 MOST_FOOTER_BYTES = 1 << 24
-"""That of a table of 100 million datasets has a tenth of it."""
+"""Ten times the footer of a table of 100 million datasets."""
 
 _ROWS_PER_BATCH = 65_536
+
+# Readers have been seen to raise all kinds of errors from damaged files.
+_ANY_ERROR = (Exception, pl.exceptions.PanicException)
 
 
 @dataclass(frozen=True, slots=True)
 class TableFile:
-    """An open Parquet file of which only the footer was read.
-
-    Parameters
-    ----------
-    path
-        Where it was when it was opened.
-    file
-        What is read from here on, whatever is put in its place.
-    parquet
-        Arrow's reader of it.
-    seal
-        None where it has none: another program wrote it.
-    """
+    """A Parquet file that stays open, so that it is read to its end even if it is replaced."""
 
     path: Path
     file: BinaryIO
     parquet: pq.ParquetFile
-    seal: Seal | None
+    checksums: Checksums | None
+    """None where another program wrote the file."""
 
     @property
     def groups(self) -> range:
@@ -55,31 +48,19 @@ class TableFile:
         return range(self.parquet.num_row_groups)
 
     def check(self, groups: Sequence[int], columns: Sequence[str]) -> None:
-        """Check columns of row groups, if the table has a seal.
-
-        Raises
-        ------
-        TableError
-            One is damaged.
-        """
-        if self.seal is not None:
+        """Raise TableError where the checksum of a column of a row group is wrong."""
+        if self.checksums is not None:
             names = self.parquet.schema_arrow.names
             positions = [position for position, name in enumerate(names) if name in columns]
-            with _explaining(self.path):
-                check_columns(self.file, self.path, self.seal, groups, positions)
+            with _reporting_damage(self.path):
+                check_columns(self.file, self.path, self.checksums, groups, positions)
 
     def read(self) -> pa.Table:
-        """Read all of it.
-
-        Raises
-        ------
-        TableError
-            It is damaged.
-        """
+        """Read the whole table."""
         self.check(self.groups, self.parquet.schema_arrow.names)
-        with _explaining(self.path):
+        with _reporting_damage(self.path):
             table = self.parquet.read()
-            if self.seal is None:
+            if self.checksums is None:
                 table.validate(full=True)
             return table
 
@@ -88,12 +69,7 @@ class TableFile:
 def open_table(path: Path) -> Iterator[TableFile]:
     """Open a Parquet file and read its footer.
 
-    Raises
-    ------
-    TableNotFoundError
-        There is no such file.
-    TableError
-        It is no Parquet file, cannot be read, or its footer is damaged.
+    Raises TableNotFoundError where there is no file, and TableError where it cannot be read.
     """
     with ExitStack() as stack:
         try:
@@ -101,16 +77,16 @@ def open_table(path: Path) -> Iterator[TableFile]:
         except FileNotFoundError as error:
             raise TableNotFoundError(f"there is no table {path}; index an archive first") from error
         except OSError as error:
-            raise TableError(f"{path} is no readable table: {error}; {CURE}") from error
-        with _explaining(path, "is no readable table"):
+            raise TableError(f"{path} is no readable table: {error}; {REPAIR_ADVICE}") from error
+        with _reporting_damage(path, "is no readable table"):
             _check_footer_size(file)
             parquet = pq.ParquetFile(file, page_checksum_verification=True)
-            table = TableFile(path, file, parquet, read_seal(file, path, parquet.metadata))
+            table = TableFile(path, file, parquet, read_checksums(file, path, parquet.metadata))
         yield table
 
 
 def _check_footer_size(file: BinaryIO) -> None:
-    # Arrow makes several copies of it, and ends the process where there is no memory for one.
+    # Arrow makes several copies of a footer, and ends the process where memory is too short.
     size = read_footer_size(file)
     if size > MOST_FOOTER_BYTES:
         raise ValueError(f"its footer has {size:,} bytes, and no table's has {MOST_FOOTER_BYTES:,}")
@@ -118,32 +94,21 @@ def _check_footer_size(file: BinaryIO) -> None:
 
 
 @contextmanager
-def _explaining(path: Path, what: str = "is damaged") -> Iterator[None]:
+def _reporting_damage(path: Path, what: str = "is damaged") -> Iterator[None]:
+    """Re-raise any error as TableError naming the file."""
     try:
         yield
     except TableError:
         raise
     except _ANY_ERROR as error:
-        raise TableError(f"{path} {what}: {error}; {CURE}") from error
-
-
-# What readers of damaged files have been seen to raise is no short list.
-_ANY_ERROR = (Exception, pl.exceptions.PanicException)
+        raise TableError(f"{path} {what}: {error}; {REPAIR_ADVICE}") from error
 
 
 def scan_table(path: Path) -> pl.LazyFrame:
-    """Scan a Parquet file.
+    """Scan a Parquet file, its columns as they are; damage among its rows shows in a query.
 
-    Returns
-    -------
-    polars.LazyFrame
-        Its columns as they are. Only the columns that a query needs are read and, where the table
-        has a seal, the row groups.
-
-    Raises
-    ------
-    TableNotFoundError, TableError
-        As of `open_table`. Damage among the rows is a `TableError` when they are read.
+    Only the columns that a query needs are read and, where the table has checksums, the row
+    groups. Raises the errors of `open_table`.
     """
     with open_table(path) as table:
         schema = _find_schema(table)
@@ -158,25 +123,25 @@ def scan_table(path: Path) -> pl.LazyFrame:
             if _find_schema(table) != schema:
                 raise TableError(f"{path} was replaced by another table; scan it again")
             wanted = _name_columns(schema, columns, predicate)
-            if table.seal is None:
+            if table.checksums is None:
                 # Of all row groups: Arrow ends the process where a damaged footer is asked for
                 # its statistics.
                 frames = _read_foreign(table, wanted, n_rows)
             else:
-                # The first rows of all are asked for, not of those that the predicate is true for.
+                # A limit is on all rows, not on those for which the predicate is true.
                 groups = table.groups if n_rows else _choose_groups(table, schema, predicate)
-                frames = _read_sealed(table, groups, wanted, n_rows, batch_size, predicate)
+                frames = _read_own(table, groups, wanted, n_rows, batch_size, predicate)
             for frame in frames:
-                found = frame if predicate is None or table.seal else frame.filter(predicate)
+                found = frame if predicate is None or table.checksums else frame.filter(predicate)
                 yield found if columns is None else found.select(columns)
 
     return register_io_source(read, schema=schema, is_pure=True)
 
 
 def _find_schema(table: TableFile) -> pl.Schema:
-    if table.seal is not None:
+    if table.checksums is not None:
         return _scan_file(table).collect_schema()
-    with _explaining(table.path, "has types that no table has"):
+    with _reporting_damage(table.path, "has types that no table has"):
         return pl.DataFrame(table.parquet.schema_arrow.remove_metadata().empty_table()).schema
 
 
@@ -196,7 +161,7 @@ def _name_columns(
     return [name for name in schema if name in needed] or schema.names()[:1]
 
 
-def _read_sealed(
+def _read_own(
     table: TableFile,
     groups: Sequence[int],
     columns: Sequence[str],
@@ -219,7 +184,7 @@ def _read_sealed(
 def _read_foreign(
     table: TableFile, columns: Sequence[str], n_rows: int | None
 ) -> Iterator[pl.DataFrame]:
-    with _explaining(table.path):
+    with _reporting_damage(table.path):
         for batch in table.parquet.iter_batches(_ROWS_PER_BATCH, columns=[*columns]):
             # Texts that are not UTF-8, and codes of no category, would do harm later on.
             batch.validate(full=True)
@@ -242,7 +207,7 @@ def _choose_groups(table: TableFile, schema: pl.Schema, predicate: pl.Expr | Non
             return table.groups
         statistics = _read_statistics(table, schema, predicate.meta.root_names())
         is_needless = statistics.select(skips.fill_null(value=False)).to_series()
-    except _ANY_ERROR:  # they only spare some reading
+    except _ANY_ERROR:  # statistics only save some reading
         return table.groups
     return [group for group, skipped in enumerate(is_needless) if not skipped]
 

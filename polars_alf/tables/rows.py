@@ -1,4 +1,4 @@
-"""Turn what a source found into rows of SESSIONS and DATASETS. Pure: frames in, frames out."""
+"""Rows of SESSIONS and DATASETS from the directories and files of a walk. Pure."""
 
 from __future__ import annotations
 
@@ -16,29 +16,17 @@ ROWS_PER_GROUP = 131_072
 
 
 def assemble_sessions(
-    directories: pl.LazyFrame, above: str, *, lab: str = "", namespace: UUID | None = None
+    directories: pl.LazyFrame, root: str, *, lab: str = "", namespace: UUID | None = None
 ) -> pl.LazyFrame:
-    """Make the rows of sessions.
+    """Return the rows of the sessions among DIRECTORIES.
 
-    Parameters
-    ----------
-    directories
-        DIRECTORIES.
-    above
-        POSIX path of the root, whose components complete a session's where it lies inside them.
-    lab
-        Lab of the sessions that lie in no lab's folder.
-    namespace
-        What UUIDs are made in; None makes ids of paths.
-
-    Returns
-    -------
-    polars.LazyFrame
-        SESSIONS with three more columns: ``session``, the directory relative to the root, and
-        ``name``, which the ids are made from, and ``key``, which sorts in the order of ONE: by
-        id where ids are UUIDs, else by the components of the path.
+    `root` is the POSIX path of the archive, whose components complete a session's where it lies
+    inside them; `lab` the lab of the sessions that lie in no lab's folder. Without a `namespace`
+    for UUIDs, ids are paths. SESSIONS has three more columns: ``session``, the directory relative
+    to the root, ``name``, which the ids are made from, and ``key``, by which the rows are sorted
+    as ONE sorts them: the id where ids are UUIDs, else the components of the path.
     """
-    path = pl.concat_str(pl.lit(f"{above}/"), "session").str.strip_suffix("/")
+    path = pl.concat_str(pl.lit(f"{root}/"), "session").str.strip_suffix("/")
     name = pl.concat_str(
         "lab", "subject", "date", path.str.extract(r"([^/]+)$"), separator="/", ignore_nulls=True
     )
@@ -66,32 +54,20 @@ def assemble_datasets(
     *,
     namespace: UUID | None = None,
 ) -> pl.LazyFrame:
-    """Make the rows of datasets.
+    """Return the rows of the datasets among ENTRIES with digests, names as strings.
 
-    Parameters
-    ----------
-    entries, directories
-        ENTRIES with digests, and DIRECTORIES; names as strings.
-    sessions
-        What `assemble_sessions` made of the same directories.
-    namespace
-        As given there.
-
-    Returns
-    -------
-    polars.LazyFrame
-        ``session``, ``id``, ``rel_path``, and the columns of ``entries``: in the order of the
-        sessions, and of ONE within each (by id where ids are UUIDs, else by the components of the
-        path).
+    `sessions` is what `assemble_sessions` made of the same DIRECTORIES with the same `namespace`.
+    The columns are ``session``, ``id``, ``rel_path``, and those of `entries`; the rows are in the
+    order of the sessions, and within each in that of ONE (`assemble_sessions`).
     """
     within = pl.col("directory").str.slice(pl.col("session").str.len_chars())
     prefix = within.str.strip_prefix("/")
-    places = (
+    folders = (
         directories.join(sessions.with_row_index("rank"), on="session", how="inner")
         .with_columns(prefix=pl.when(prefix == "").then(prefix).otherwise(prefix + "/"))
         .select("directory", "session", "rank", "prefix", session_name="name")
     )
-    datasets = entries.join(places, on="directory", how="inner").with_columns(
+    datasets = entries.join(folders, on="directory", how="inner").with_columns(
         rel_path=pl.concat_str("prefix", pl.col("name"))
     )
     rel_path = pl.col("rel_path")
@@ -105,17 +81,7 @@ def assemble_datasets(
 def complete_datasets(datasets: pl.LazyFrame, more: Sequence[str] = ()) -> pl.LazyFrame:
     """Add the columns of DATASETS that are the same for every file on disk.
 
-    Parameters
-    ----------
-    datasets
-        With ``eid``, ``id``, ``rel_path``, ``file_size``, ``hash``.
-    more
-        Columns of it to keep beside those of DATASETS.
-
-    Returns
-    -------
-    polars.LazyFrame
-        DATASETS and more, order kept.
+    Returns those of DATASETS in their order, then those of `datasets` that `more` names.
     """
     schema = polars_schema(DATASETS)
     return datasets.with_columns(
@@ -124,19 +90,11 @@ def complete_datasets(datasets: pl.LazyFrame, more: Sequence[str] = ()) -> pl.La
 
 
 def drop_duplicate_sessions(sessions: pl.LazyFrame) -> tuple[pl.LazyFrame, pl.LazyFrame]:
-    """Keep one of the sessions that share an id.
+    """Return one of the sessions that share an ``id``, and the others, in their order.
 
-    Parameters
-    ----------
-    sessions
-        With ``id`` and ``session``.
-
-    Returns
-    -------
-    kept, dropped : polars.LazyFrame
-        Kept is the one with the fewest components above it, then the first by path: the copy in
-        ``backup/`` yields to the original. Order of the rows is kept. Dropped has one more
-        column, ``kept``: the session directory that took its place.
+    The one with the fewest components in ``session`` is kept, then the first by path: the copy in
+    ``backup/`` yields to the original. The others have one more column, ``kept``: the session
+    that was kept instead.
     """
     first = (
         pl.col("session")

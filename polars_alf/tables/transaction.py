@@ -1,9 +1,9 @@
 """The commit of both tables as one generation.
 
-Both files are written and made durable in a hidden folder beside the tables. A journal then says
-that they are whole: from there on the generation counts, and whoever comes next finishes moving
-the files where a run was cut off between the two (`recover`). A run that is cut off before
-leaves the tables as they were.
+Both files are written and made durable in a hidden folder beside the tables. Then a journal of
+the files to move is written: from there on the generation counts, and where a run is cut off
+between two moves, the next one, or a reader, finishes them (`recover`). A run that is cut off
+before leaves the tables as they were.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import shutil
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -29,45 +29,94 @@ from polars_alf.arrow import to_arrow
 from polars_alf.errors import ArchiveBusyError, ArchivePermissionError, CommitError, TableError
 from polars_alf.parallel.executors import one_ahead
 from polars_alf.schema import TABLES
-from polars_alf.tables.checksums import sealed_writer
+from polars_alf.tables.checksums import checksummed_writer
 from polars_alf.tables.contract import Origin, table_schema
 from polars_alf.tables.files import (
-    BESIDE,
     RUN,
     STATE_DIR,
     namespace_path,
+    remove_unfinished,
     report_path,
     sync_directory,
     table_path,
     write_durably,
 )
-from polars_alf.tables.one_lock import STALE_SECONDS, one_waits
+from polars_alf.tables.one_lock import STALE_SECONDS, hold_one_lock
 
 _JOURNAL = "commit.json"
-_NAME = re.compile(r"[a-z]+[\w.-]*")
+
+_STATE_NAME = re.compile(r"[a-z]+[\w.-]*")
 
 # Of columns whose values hardly repeat a dictionary is waste.
 _ALL_DIFFERENT = {"id", "file_size", "xxh3_128"}
 
 # A commit puts both tables in place within milliseconds.
-_PATIENCE = 10
+_READER_TRIES = 10
+_READER_PAUSE_SECONDS = 0.05
 
-_PATIENCE_SECONDS = 0.05
+
+@contextlib.contextmanager
+def locked_state(folder: Path, *, patience: float = STALE_SECONDS + 5) -> Iterator[None]:
+    """Hold the state of a folder of tables against other runs; a commit cut off is finished first.
+
+    `patience` is how many seconds to wait for ONE, should it be writing then. Raises
+    ArchiveBusyError where another run holds the state.
+    """
+    state = folder / STATE_DIR
+    lock = filelock.FileLock(state / "lock")
+    try:
+        state.mkdir(exist_ok=True)
+        _check_link(state)
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        raise ArchiveBusyError(
+            f"another run is writing the tables of {folder}; wait for its end, or give another "
+            "folder for the tables"
+        ) from None
+    except OSError as error:
+        raise ArchivePermissionError(
+            error.errno,
+            f"the folder {state}, beside the tables, cannot be used: {error.strerror}; see to its "
+            "permissions, or give another folder for the tables",
+        ) from error
+    try:
+        recover(folder, patience=patience)
+        remove_unfinished(state)
+        yield
+    finally:
+        lock.release()
+
+
+def _check_link(state: Path) -> None:
+    """Raise PermissionError where the state is a link that another user has put there.
+
+    We would write and remove files wherever that user wants it.
+    """
+    status = state.lstat()
+    is_link = os.name == "posix" and stat.S_ISLNK(status.st_mode)
+    if is_link and status.st_uid not in (0, os.geteuid()):
+        raise PermissionError(errno.EPERM, f"it is a link of another user, {status.st_uid}")
+
+
+def wait_for_commit(folder: Path) -> None:
+    """Wait for a commit that is under way, or finish one that was cut off. For readers.
+
+    Where neither helps within half a second, as in a folder that is read-only, the tables are
+    left as they are.
+    """
+    for _ in range(_READER_TRIES):
+        if not (folder / STATE_DIR / _JOURNAL).exists():
+            return
+        with contextlib.suppress(ArchiveBusyError, OSError), locked_state(folder, patience=0):
+            return
+        time.sleep(_READER_PAUSE_SECONDS)
 
 
 class Staging:
     """Both tables of one generation, from their first row to their commit.
 
-    Parameters
-    ----------
-    folder
-        Folder of the tables, which exists.
-    path
-        Folder of the run, in the state of that folder. It stays until the commit.
-    origin
-        Where the tables come from.
-    with_index
-        Whether the ids are UUIDs.
+    `path` is the folder of the run, in the state of the `folder` of the tables; both exist.
+    `with_index` is whether the ids are UUIDs.
     """
 
     def __init__(self, folder: Path, path: Path, origin: Origin, *, with_index: bool) -> None:
@@ -75,7 +124,6 @@ class Staging:
         self.path = path
         self.origin = origin
         self._with_index = with_index
-        self._state = folder / STATE_DIR
         self._files: list[str] = []
 
     def write_table(
@@ -85,36 +133,16 @@ class Staging:
         n_rows: int | None = None,
         more: Sequence[str] = (),
     ) -> int:
-        """Write a table.
+        """Write ``sessions`` or ``datasets``, and return the number of rows.
 
-        Parameters
-        ----------
-        name
-            ``sessions`` or ``datasets``.
-        frames
-            Its rows in order, each frame one row group; the next one is made while one is written.
-        n_rows
-            How many they are in all; None where that shows only at their end.
-        more
-            Columns of strings beside those that ONE knows.
-
-        Returns
-        -------
-        int
-            How many they were.
-
-        Raises
-        ------
-        TableError
-            The number of rows is another one.
-        OSError
-            The disk is full, for one.
+        Each frame becomes one row group; the next one is made while one is written. Any number of
+        rows but `n_rows` is a TableError. `more` are columns of strings beside those that ONE
+        knows.
         """
         schema = table_schema(name, n_rows, self.origin, with_index=self._with_index, more=more)
-        path = table_path(self.path, name)
         written = 0
-        with sealed_writer(
-            path,
+        with checksummed_writer(
+            table_path(self.path, name),
             schema,
             use_dictionary=[c for c in schema.names if c not in _ALL_DIFFERENT],
             compression="snappy",
@@ -127,14 +155,14 @@ class Staging:
         return written
 
     def write_rows(self, name: str, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
-        """Write a file of Arrow, such as ``issues``, that is committed with the tables."""
+        """Write an Arrow file of the state, such as ``issues``, that is committed as well."""
         with self.open_rows(name, schema) as write:
             for table in filter(len, tables):
                 write(pl.DataFrame(table))
 
     @contextlib.contextmanager
     def open_rows(self, name: str, schema: pa.Schema) -> Iterator[Callable[[pl.DataFrame], None]]:
-        """Yield a function that writes to such a file, while the tables are written."""
+        """Yield a function that writes to an Arrow file of the state, committed as well."""
         path = self.path / f"{name}.arrow"
         self._files.append(path.name)
         with path.open("wb") as file:
@@ -144,37 +172,37 @@ class Staging:
             os.fsync(file.fileno())
 
     def write_report(self, report: Mapping[str, object]) -> None:
-        """Write what is to be said of the run later."""
-        text = json.dumps(report, indent=1)
+        """Write the report of the run, which is committed as well."""
         path = self.path / report_path(self.folder).name
         self._files.append(path.name)
-        write_durably(path, text)
+        write_durably(path, json.dumps(report, indent=1))
 
-    def commit(self, *, keep: Mapping[str, str] | None = None, replace: Iterable[str] = ()) -> None:
-        """Make the tables visible, both of them; what was there before is replaced.
+    def commit(self, *, move: Mapping[str, str] | None = None, remove: Iterable[str] = ()) -> None:
+        """Replace both tables, or neither, by those of this generation.
 
         Parameters
         ----------
-        keep
-            Folders of the run that move into the state, by their names there.
-        replace
-            Names in the state of what older generations left and this one does not have.
+        move
+            Folders of the run that become part of the state, with their names there.
+        remove
+            Files and folders of earlier generations, by their names in the state; a file of the
+            same name in this generation stays.
 
         Raises
         ------
         CommitError
-            A table cannot be replaced. `recover` finishes the commit later.
+            A file cannot be replaced. `recover` finishes the commit later.
         """
         write_durably(namespace_path(self.folder), f"{self.origin.namespace}\n")
         sync_directory(self.path)
-        journal = {
-            "staging": self.path.name,
-            "files": self._files,
-            "folders": {**(keep or {})},
-            "removed": sorted({*replace} - {*self._files}),
-        }
+        journal = _Journal(
+            staging=self.path.name,
+            files=tuple(self._files),
+            folders=dict(move or {}),
+            removed=tuple(sorted({*remove} - {*self._files})),
+        )
         try:
-            write_durably(self._state / _JOURNAL, json.dumps(journal))
+            write_durably(self.folder / STATE_DIR / _JOURNAL, json.dumps(asdict(journal)))
             recover(self.folder)
         except KeyboardInterrupt:
             recover(self.folder)
@@ -183,74 +211,36 @@ class Staging:
 
 @contextlib.contextmanager
 def staged(folder: Path, origin: Origin, *, with_index: bool) -> Iterator[Staging]:
-    """Make a folder to stage tables in, and remove it with all that was not committed.
-
-    Parameters
-    ----------
-    folder, origin, with_index
-        As for `Staging`.
-    """
+    """Yield a `Staging` in a new folder, which is removed with all that was not committed."""
     path = folder / STATE_DIR / f"run-{origin.generation}"
     path.mkdir(parents=True)
     try:
         yield Staging(folder, path, origin, with_index=with_index)
     finally:
-        # With the journal written, what is still here is the only copy of the new tables.
+        # Once the journal is written, files that are still here are the only copies.
         if not (folder / STATE_DIR / _JOURNAL).exists():
             shutil.rmtree(path, ignore_errors=True)
 
 
 def discard_runs(folder: Path) -> None:
-    """Remove what interrupted runs have left. Only for who holds `locked_state`."""
+    """Remove the folders of interrupted runs. Only under `locked_state`."""
     for path in (folder / STATE_DIR).glob("run-*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
-def settle(folder: Path) -> None:
-    """Wait for a commit that is under way, or finish one that was cut off.
-
-    For readers. Where neither helps within half a second, as in a folder that is read-only, the
-    tables are left as they are.
-    """
-    for _ in range(_PATIENCE):
-        if not (folder / STATE_DIR / _JOURNAL).exists():
-            return
-        with (
-            contextlib.suppress(ArchiveBusyError, OSError),
-            locked_state(folder, patience=0),
-        ):
-            return
-        time.sleep(_PATIENCE_SECONDS)
-
-
 def recover(folder: Path, *, patience: float = STALE_SECONDS + 5) -> bool:
-    """Finish a commit that was cut off. Only for who holds `locked_state`.
+    """Finish a commit, and return whether one was under way. Only under `locked_state`.
 
-    Parameters
-    ----------
-    folder
-        Folder of the tables.
-    patience
-        Seconds to wait for ONE, should it be writing.
-
-    Returns
-    -------
-    bool
-        Whether there was one.
-
-    Raises
-    ------
-    CommitError
-        A file cannot be replaced. The journal stays, so that this can be called again.
-    ArchiveBusyError
-        ONE is writing. The same holds.
+    Waits `patience` seconds for ONE, should it be writing. The journal stays, so that this can be
+    called again, where ONE still writes (ArchiveBusyError), or a file cannot be replaced
+    (CommitError).
     """
     state = folder / STATE_DIR
     journal = _read_journal(state / _JOURNAL)
     if journal is None:
         return False
     staging = state / journal.staging
-    with one_waits(folder, patience):
+    with hold_one_lock(folder, patience):
         _put_in_place(folder, staging, journal.files)
         _remove_old(state, journal.removed)
     for name, final in journal.folders.items():
@@ -265,12 +255,16 @@ def recover(folder: Path, *, patience: float = STALE_SECONDS + 5) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Journal:
-    """A commit: names in a run's folder, and in the state."""
+    """The steps of a commit, as the file `_JOURNAL` has them."""
 
     staging: str
+    """Name in the state of the run's folder, from which both tables move to their places."""
     files: tuple[str, ...]
+    """Files in that folder that move into the state."""
     folders: dict[str, str]
+    """Folders in that folder that move into the state, with their names there."""
     removed: tuple[str, ...]
+    """Files and folders in the state that are removed."""
 
 
 def _read_journal(path: Path) -> _Journal | None:
@@ -282,11 +276,11 @@ def _read_journal(path: Path) -> _Journal | None:
             dict(values["folders"]),
             tuple(values["removed"]),
         )
-        # What it names is moved and removed: it has to be ours, whatever the file says.
+        # The files that it names are moved and removed, so only names of ours may pass.
         if not RUN.fullmatch(journal.staging):
             raise ValueError(f"{journal.staging!r} is no run's folder")
         for name in (*journal.files, *journal.removed, *chain(*journal.folders.items())):
-            if not _NAME.fullmatch(name):
+            if not _STATE_NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is no name of a file of ours")
     except FileNotFoundError:
         return None
@@ -305,8 +299,8 @@ def _put_in_place(folder: Path, staging: Path, files: Sequence[str]) -> None:
     finals += [folder / STATE_DIR / name for name in files]
     final = folder
     try:
-        # What is not there is in its place since before the commit was cut off. The error of a
-        # rename would not tell: a server that fails can say the same of a file that is there.
+        # A file that is missing was put in its place before the commit was cut off. The error of
+        # a rename would not show that: a failing server gives the same for a file that is there.
         waiting = _list_waiting(staging)
         for final in finals:
             if final.name in waiting:
@@ -341,60 +335,3 @@ def _remove_old(state: Path, names: Sequence[str]) -> None:
                 error.errno,
                 f"{path} cannot be removed: {error.strerror}; see to its permissions and run again",
             ) from error
-
-
-@contextlib.contextmanager
-def locked_state(folder: Path, *, patience: float = STALE_SECONDS + 5) -> Iterator[None]:
-    """Hold the state of a folder of tables against other runs; a commit cut off is finished.
-
-    Parameters
-    ----------
-    folder
-        Folder of the tables.
-    patience
-        Seconds to wait for ONE, should it be writing while a commit is finished.
-
-    Raises
-    ------
-    ArchiveBusyError
-        Another run holds it.
-    """
-    state = folder / STATE_DIR
-    lock = filelock.FileLock(state / "lock")
-    try:
-        state.mkdir(exist_ok=True)
-        _check_link(state)
-        lock.acquire(blocking=False)
-    except filelock.Timeout:
-        raise ArchiveBusyError(
-            f"another run is writing the tables of {folder}; wait for its end, or give another "
-            "folder for the tables"
-        ) from None
-    except OSError as error:
-        raise ArchivePermissionError(
-            error.errno,
-            f"the folder {state}, beside the tables, cannot be used: {error.strerror}; see to its "
-            "permissions, or give another folder for the tables",
-        ) from error
-    try:
-        recover(folder, patience=patience)
-        for left in state.glob(f"*{BESIDE}"):  # by a run that was killed
-            with contextlib.suppress(OSError):
-                left.unlink()
-        yield
-    finally:
-        lock.release()
-
-
-def _check_link(state: Path) -> None:
-    """Check that no other user has put a link in the place of the state.
-
-    Raises
-    ------
-    PermissionError
-        One has: what we write and remove there could be what that user wants written and removed.
-    """
-    status = state.lstat()
-    is_link = os.name == "posix" and stat.S_ISLNK(status.st_mode)
-    if is_link and status.st_uid not in (0, os.geteuid()):
-        raise PermissionError(errno.EPERM, f"it is a link of another user, {status.st_uid}")

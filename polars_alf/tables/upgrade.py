@@ -1,7 +1,7 @@
-"""Tables of any age and hand, as expressions of today's columns. Pure.
+"""The columns of SESSIONS and DATASETS, as expressions of the columns of older tables. Pure.
 
 A column that is already as it should be stays itself, so that a filter on it still reaches the
-file's statistics; the others are computed from what is there.
+file's statistics; the others are computed from the columns that are there.
 """
 
 from __future__ import annotations
@@ -16,41 +16,21 @@ from polars_alf.alf.grammar import QC, QC_DTYPE
 from polars_alf.errors import ColumnsError, MissingIdsError, TableError
 from polars_alf.schema import INDEX, TABLES, polars_schema
 
-# Without these a row does not say what it is of; other columns may be unknown.
+# Without these a row names nothing; the values of other columns may be unknown.
 _NEEDED = {"sessions": ["subject", "date", "number"], "datasets": ["rel_path"]}
 
 Columns: TypeAlias = "dict[str, tuple[pl.Expr, pl.DataType]]"
 
 
-def today_columns(
+def upgrade_columns(
     name: str, schema: Mapping[str, pl.DataType], index: Sequence[str] = ()
 ) -> dict[str, pl.Expr]:
-    """Return the expressions that bring a table up to date.
+    """Return the columns of SESSIONS or DATASETS in their order, then the table's others as is.
 
-    Parameters
-    ----------
-    name
-        ``sessions`` or ``datasets``.
-    schema
-        Columns of the table as it is.
-    index
-        Columns that pandas noted as the index: the ids, where they have lost their names.
-
-    Returns
-    -------
-    dict of str to polars.Expr
-        The columns of SESSIONS or DATASETS in their order, ids as strings; then those that only
-        this table has, as they are. What the table does not know is null, but for ``qc``, which
-        is NOT_SET in tables that are older than it.
-
-    Raises
-    ------
-    MissingIdsError
-        No column has the ids.
-    ColumnsError
-        Another column is missing, without which the rows mean nothing.
-    TableError
-        A column has a type that cannot be read as what it should be.
+    `schema` has the columns of the table, and `index` those that pandas noted as the index: the
+    ids, where they have lost their names. Ids become strings. Columns that the table lacks are
+    null, but for ``qc``, which is NOT_SET. Raises MissingIdsError or ColumnsError where a column
+    is missing without which the rows name nothing, TableError where one has the wrong type.
     """
     found: Columns = {column: (pl.col(column), dtype) for column, dtype in schema.items()}
     _name_ids(found, INDEX[name], index)
@@ -79,7 +59,7 @@ def _name_ids(found: Columns, ids: Sequence[str], index: Sequence[str]) -> None:
 
 
 def _join_halves(found: Columns, column: str) -> None:
-    """Make one column of strings of the two of integers that ONE 1 had for each UUID."""
+    """Join the two columns of integers that ONE 1 had for each UUID into one of strings."""
     names = [f"{column}_0", f"{column}_1"]
     if column in found or not all(found.get(name, (0, 0))[1] == pl.Int64() for name in names):
         return
@@ -96,7 +76,7 @@ def _join_halves(found: Columns, column: str) -> None:
 
 @cache
 def _spell_words() -> pl.Series:
-    """Return how a UUID spells two bytes of a little-endian integer, by their value."""
+    """Return the four digits in a UUID of each 16 bits of a little-endian integer, by value."""
     return pl.Series([word.to_bytes(2, "little").hex() for word in range(1 << 16)])
 
 
@@ -128,7 +108,7 @@ def _convert(column: str, expr: pl.Expr, found: pl.DataType, wanted: pl.DataType
     elif wanted == pl.Date and isinstance(found, pl.Datetime):
         converted = expr.dt.date()
     elif wanted.is_integer() and found.is_float():
-        # pandas has no other way to say that some are missing.
+        # pandas makes integers floats where some are missing.
         converted = expr.fill_nan(None).cast(wanted)
     elif (wanted.is_integer() or wanted == pl.Boolean) and found.is_integer():
         converted = expr.cast(wanted)

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import os
 
-COARSEST_CLOCK_NS = 2_000_000_000
-"""The coarsest times of modification there are, those of FAT: what is younger may change once
-more within the same tick."""
-
 _MOST_NS = 2**63 - 1
 _INODE_BITS = 2**64 - 1
 

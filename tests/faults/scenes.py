@@ -51,7 +51,7 @@ Rows = dict[str, pl.DataFrame]
 def read_rows(folder: Path) -> Rows | None:
     """Return both tables as our readers find them, None where there are none."""
     if not files.table_path(folder, "sessions").exists():
-        transaction.settle(folder)
+        transaction.wait_for_commit(folder)
         if not files.table_path(folder, "sessions").exists():
             return None
     sessions = polars_alf.scan_sessions(folder).drop("origin").collect()

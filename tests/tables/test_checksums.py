@@ -28,9 +28,9 @@ def test_every_byte_is_covered(path: Path) -> None:
                 rows = table.read()
         except TableError:
             continue
-        # Nobody looks at the first letters, and without its key the seal is a text of no meaning:
-        # the rows are those of another program then, but the same.
-        assert table.seal is None or position < 4
+        # Nobody looks at the first letters, and without their key the checksums are a text of no
+        # meaning: the rows are those of another program then, but the same.
+        assert table.checksums is None or position < 4
         assert rows.to_pylist() == whole
 
 
@@ -56,12 +56,12 @@ def test_other_programs_read_it_and_drop_it(path: Path) -> None:
     ):
         write()
         with open_table(path) as table:
-            assert table.seal is None
+            assert table.checksums is None
         assert_frame_equal(scan_datasets(path.parent).collect()["rel_path"].to_frame(),
                            ours.select("rel_path"))  # fmt: skip
 
 
-def test_names_may_spell_a_seal(tmp_path: Path) -> None:
+def test_names_may_spell_the_key(tmp_path: Path) -> None:
     lab = f"{KEY.decode()}{'0' * 16}"
     root = make_tree(tmp_path / "archive", {f"{lab}/Subjects/S/2020-01-01/001": SESSION})
     index_archive(root)
@@ -69,10 +69,10 @@ def test_names_may_spell_a_seal(tmp_path: Path) -> None:
     assert scan_datasets(root).collect().height == 3
 
 
-def test_tables_without_rows_have_seals(tmp_path: Path) -> None:
+def test_tables_without_rows_have_checksums(tmp_path: Path) -> None:
     root = make_tree(tmp_path / "archive", {"empty": {}})
     with pytest.warns(NoSessionsWarning):
         index_archive(root)
     assert scan_datasets(root).collect().is_empty()
     with open_table(root / "sessions.pqt") as table:
-        assert table.seal is not None
+        assert table.checksums is not None

@@ -17,7 +17,7 @@ from polars.testing import assert_frame_equal
 from polars_alf import errors, index_archive, scan_datasets, scan_sessions
 from polars_alf.alf.grammar import QC_DTYPE
 from polars_alf.errors import TableError
-from polars_alf.tables.checksums import sealed_writer
+from polars_alf.tables.checksums import checksummed_writer
 from polars_alf.tables.parquet import open_table, scan_table
 
 
@@ -58,7 +58,7 @@ def in_row_groups(tmp_path: Path) -> Path:
     }
     path = folder / "datasets.pqt"
     rows = pl.DataFrame(columns).to_arrow()
-    with sealed_writer(path, rows.schema, use_dictionary=False) as write:
+    with checksummed_writer(path, rows.schema, use_dictionary=False) as write:
         for start in range(0, len(rows), 5):
             write(rows.slice(start, 5))
     break_columns(path, lambda group, column: group != 3)
