@@ -222,11 +222,11 @@ def _merge_level(
     old_ids, new_ids = _unify_ids(old_ids, new_ids)
     old_ids, old_ranks = _rank_ids(old_ids)
     new_ids, new_ranks = _rank_ids(new_ids)
-    ids, old_places, new_places = _merge_sorted(old_ids, new_ids)
-    # The code -1 takes the last.
-    old_places = np.append(old_places[old_ranks], len(ids))
-    new_places = np.append(new_places[new_ranks], len(ids))
-    return ids, old_places[old_codes], new_places[new_codes]
+    ids, old_positions, new_positions = _merge_sorted(old_ids, new_ids)
+    # The code -1 takes the last position.
+    old_positions = np.append(old_positions[old_ranks], len(ids))
+    new_positions = np.append(new_positions[new_ranks], len(ids))
+    return ids, old_positions[old_codes], new_positions[new_codes]
 
 
 def _rank_ids(ids: pd.Index[Any]) -> tuple[pd.Index[Any], Codes]:

@@ -1,4 +1,4 @@
-"""The tables to merge, of folders or frames, in the order of preference."""
+"""The tables to merge, from folders or frames, in the order of preference."""
 
 from __future__ import annotations
 
