@@ -1,7 +1,7 @@
 """Exceptions and warnings.
 
 Each is also the builtin that a caller would catch, and each message names the value, the place
-and the cure. Across a million files nothing is raised: what cannot be read becomes a row of
+and the cure. A file that cannot be read raises nothing: it becomes a row of
 `polars_alf.schema.ISSUES`.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 
 class PolarsAlfError(Exception):
-    """Base of every exception that this package raises on purpose."""
+    """Base of all exceptions that this package raises on purpose."""
 
     def __str__(self) -> str:
         # An OSError with an errno would put that before a message that says it in words.
@@ -29,22 +29,19 @@ class ArchivePermissionError(PolarsAlfError, PermissionError):
 
 
 class OptionError(PolarsAlfError, ValueError):
-    """An option has a value that makes no sense."""
+    """An option has an invalid value."""
 
 
 class QueryError(OptionError):
-    """A query in SQL is wrong, or asks for more than the tables."""
+    """An SQL query is invalid, or reads something else than the tables."""
 
 
 class LabConflictError(PolarsAlfError, ValueError, AssertionError):
-    """A lab was given that contradicts the lab folders.
-
-    Also an `AssertionError`, which is what `one.alf.cache` raises here.
-    """
+    """The lab given contradicts the lab folders; `one.alf.cache` raises an `AssertionError`."""
 
 
 class NamespaceConflictError(PolarsAlfError, ValueError):
-    """A namespace was given that would change the id of every session and dataset."""
+    """The namespace given would change the id of every session and dataset."""
 
 
 class ArchiveBusyError(PolarsAlfError, BlockingIOError):
@@ -52,15 +49,15 @@ class ArchiveBusyError(PolarsAlfError, BlockingIOError):
 
 
 class OutputError(PolarsAlfError, OSError):
-    """The tables cannot be written: the disk is full, for one."""
+    """The tables cannot be written, for example because the disk is full."""
 
 
 class CommitError(PolarsAlfError, OSError):
-    """New tables are whole, but cannot be put in their place; the next run tries again."""
+    """New tables are complete but cannot replace the old ones; the next run tries again."""
 
 
 class TableError(PolarsAlfError, ValueError):
-    """A table cannot be read, or is not what its name says."""
+    """A table cannot be read, or is not the table that its name promises."""
 
 
 class TableNotFoundError(TableError, FileNotFoundError):
@@ -68,16 +65,13 @@ class TableNotFoundError(TableError, FileNotFoundError):
 
 
 class ColumnsError(TableError, AssertionError):
-    """Records do not have a table's columns.
-
-    Also an `AssertionError`, which is what `one.alf.cache` raises here.
-    """
+    """Records lack a table's columns; `one.alf.cache` raises an `AssertionError`."""
 
 
 class MissingIdsError(TableError, KeyError):
     """A table has no column of ids."""
 
-    __str__ = Exception.__str__  # KeyError's own puts quotes around the message
+    __str__ = Exception.__str__  # KeyError's own quotes the message
 
 
 class UnknownTableError(TableError, KeyError):
@@ -91,39 +85,39 @@ class TornPairError(TableError):
 
 
 class ForeignTablesError(PolarsAlfError, ValueError):
-    """There are no tables, or they are not those of the archive."""
+    """There are no tables, or they are of another archive."""
 
 
 class StalePlanError(PolarsAlfError, ValueError):
-    """A plan was made with tables that have been replaced since."""
+    """The tables have been replaced since the plan was made."""
 
 
 class MissingExtraError(PolarsAlfError, ImportError):
-    """A feature needs a package of an extra that is not installed."""
+    """A package of an optional extra is not installed."""
 
 
 class BenchError(PolarsAlfError, OSError):
-    """A storage system cannot be measured, or what that made cannot be removed."""
+    """A storage system cannot be measured, or the files of the measurement cannot be removed."""
 
 
 class StorageFullError(BenchError):
-    """A storage system has too little room to be measured."""
+    """A storage system has too little free space to be measured."""
 
 
 class ResultError(PolarsAlfError, ValueError):
-    """A saved result of measuring cannot be read."""
+    """A saved measurement cannot be read."""
 
 
 class ScanError(PolarsAlfError, RuntimeError):
-    """The run failed as a whole: the archive went away, or a worker was killed."""
+    """A run failed as a whole: the archive disappeared, or a worker was killed."""
 
 
 class TableWarning(UserWarning):
-    """A table was passed over, or could not be read where that does no harm."""
+    """A table was skipped, or could not be read where that does no harm."""
 
 
 class KeptWarning(UserWarning):
-    """Files that no table has were kept, as it is not certain that they may go."""
+    """Files that are in no table were kept, as it is uncertain that they may be removed."""
 
 
 class NoSessionsWarning(RuntimeWarning):

@@ -12,19 +12,18 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from inspect import isfunction
-from types import TracebackType
 from typing import Any
 
 from polars_alf.errors import MissingExtraError
 
-# ONE's functions by name, from the first call of `enable`, when they were still in place.
+# ONE's functions by name, as they were before the first call of `enable`.
 _originals: dict[str, Callable[..., Any]] = {}
 
 
 class Enabled:
-    """What `enable` returns: a context manager that disables again, if it was that call's doing."""
+    """The context of `enable`: it disables at its end, unless ONE was enabled before."""
 
     def __init__(self, was_enabled: bool) -> None:
         self._was_enabled = was_enabled
@@ -32,21 +31,17 @@ class Enabled:
     def __enter__(self) -> Enabled:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if not self._was_enabled:
             disable()
 
 
 def enable() -> Enabled:
-    """Put our functions wherever ONE's modules have the originals.
+    """Replace the functions of `one.alf.cache` by ours in all modules of ONE.
 
-    It may be called before or after ONE is imported, and again: later calls take care of modules
-    that were imported since. Names that other packages took from `one.alf.cache` stay as they are.
+    It may be called before or after ONE is imported, and again: later calls replace them in
+    modules that were imported since. Names that other packages imported from `one.alf.cache`
+    stay ONE's.
 
     Returns
     -------
@@ -64,23 +59,18 @@ def enable() -> Enabled:
         raise MissingExtraError(
             f'polars_alf.one needs {error.name}: pip install "polars-alf[one]"', name=error.name
         ) from error
-    from polars_alf import cache as ours
-
+    ours = _list_functions()
     was_enabled = is_enabled()
-    values = {name: getattr(ours, name) for name in ours.__all__}
-    replacements = {name: value for name, value in values.items() if isfunction(value)}
-    for name in replacements:
+    for name in ours:
         _originals.setdefault(name, getattr(theirs, name))
-    _replace((_originals[name], function) for name, function in replacements.items())
+    _replace(_originals, ours)
     return Enabled(was_enabled)
 
 
 def disable() -> None:
-    """Put ONE's own functions back; does nothing if they are in place."""
+    """Restore ONE's own functions; do nothing if they are in place."""
     if _originals:
-        from polars_alf import cache as ours
-
-        _replace((getattr(ours, name), original) for name, original in _originals.items())
+        _replace(_list_functions(), _originals)
 
 
 def is_enabled() -> bool:
@@ -91,9 +81,16 @@ def is_enabled() -> bool:
     )
 
 
-def _replace(pairs: Iterable[tuple[Callable[..., Any], Callable[..., Any]]]) -> None:
-    # By identity, under whichever name a module holds them.
-    replacements = {id(old): new for old, new in pairs}
+def _list_functions() -> dict[str, Callable[..., Any]]:
+    from polars_alf import cache  # loads pandas
+
+    values = {name: getattr(cache, name) for name in cache.__all__}
+    return {name: value for name, value in values.items() if isfunction(value)}
+
+
+def _replace(old: dict[str, Callable[..., Any]], new: dict[str, Callable[..., Any]]) -> None:
+    # By identity, as a module may hold a function under another name.
+    replacements = {id(function): new[name] for name, function in old.items()}
     for module_name, module in list(sys.modules.items()):
         if module_name == "one" or module_name.startswith("one."):
             for name, value in list(vars(module).items()):

@@ -105,10 +105,10 @@ MUTATIONS = [
     ),
     Mutation(
         "what pandas makes of metadata is trusted",
-        "polars_alf/cache/loading.py",
+        "polars_alf/cache/files.py",
         "    except Exception as error:",
         "    except ValueError as error:",
-        ("tests/test_cache_loading.py::test_metadata_of_pandas_that_makes_no_sense",),
+        ("tests/cache/test_files.py::test_metadata_of_pandas_that_makes_no_sense",),
     ),
     Mutation(
         "what a snapshot has is trusted",
@@ -292,8 +292,8 @@ MUTATIONS = [
     ),
     Mutation(
         "merges leave what merges that were killed have left",
-        "polars_alf/merging/flow.py",
-        "        runs.discard_all(folder)\n",
+        "polars_alf/merge/api.py",
+        "        discard_runs(folder)\n",
         "",
         (f"{STEP}[1-merge]", f"{STEP}[2-merge]"),
     ),
@@ -325,7 +325,7 @@ MUTATIONS = [
         "polars_alf/store.py",
         "    if len(ours) > 1:\n",
         "    if False:\n",
-        ("tests/test_cache_loading.py::test_tables_of_two_generations",),
+        ("tests/cache/test_files.py::test_tables_of_two_generations",),
     ),
     Mutation(
         "readers do not wait for ONE",
@@ -368,7 +368,7 @@ MUTATIONS = [
         "polars_alf/commits.py",
         "        if not has_conflicts:\n",
         "        if False:\n",
-        ("tests/test_merging.py::test_conflicts_go_with_the_tables_that_had_them",),
+        ("tests/merge/test_api.py::test_conflicts_go_with_the_tables_that_had_them",),
     ),
     Mutation(
         "a run that cannot be taken up stays",
@@ -382,7 +382,7 @@ MUTATIONS = [
         "polars_alf/reading.py",
         "    if name not in headers:\n",
         "    if False:\n",
-        ("tests/test_merging.py::test_a_table_that_goes_meanwhile_is_named",),
+        ("tests/merge/test_api.py::test_a_table_that_goes_meanwhile_is_named",),
     ),
     Mutation(
         "names may steer a terminal",

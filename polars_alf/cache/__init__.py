@@ -1,7 +1,7 @@
-"""The names of `one.alf.cache`, with its signatures and results: one import to swap.
+"""The names of `one.alf.cache`, with its signatures and results: replace one import.
 
-`load_tables` and `merge_tables` take a fraction of the time, and do not repeat the hazards of the
-originals. `polars_alf.one.enable` puts them into ONE itself.
+`load_tables` and `merge_tables` take a fraction of the time, without the hazards of the originals.
+`polars_alf.one.enable` puts them into ONE itself.
 
 This package is the only part of `polars_alf` that imports pandas.
 """
@@ -24,6 +24,7 @@ from polars_alf.cache.archive import (
     make_parquet_db,
     remove_missing_datasets,
 )
+from polars_alf.cache.files import load_tables, remove_table_files
 from polars_alf.cache.frames import (
     DATASETS_COLUMNS,
     EMPTY_DATASETS_FRAME,
@@ -36,8 +37,7 @@ from polars_alf.cache.frames import (
     patch_tables,
 )
 from polars_alf.cache.indexes import cast_index_object
-from polars_alf.cache.loading import load_tables, remove_table_files
-from polars_alf.cache.merging import merge_tables
+from polars_alf.cache.merge import merge_tables
 
 __all__ = [
     "DATASETS_COLUMNS",

@@ -1,4 +1,4 @@
-"""Tables from an archive, by the names of `one.alf.cache`."""
+"""The functions of `one.alf.cache` on an archive: index it, and remove what its tables lack."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from polars_alf.cache.frames import DATASETS_COLUMNS, SESSIONS_COLUMNS
 from polars_alf.errors import NoSessionsWarning
 from polars_alf.prune.examine import RemovalKind, RemovalResult
 
+# Callers of `one.alf.cache` watch this logger.
+_logger = logging.getLogger("one.alf.cache")
+
 
 def make_parquet_db(
     root_dir: str | os.PathLike[str],
@@ -28,7 +31,7 @@ def make_parquet_db(
 ) -> tuple[Path, Path]:
     """Index an archive into ``sessions.pqt`` and ``datasets.pqt``.
 
-    `polars_alf.index_archive` does the same with more to choose, and reports what it found.
+    `polars_alf.index_archive` does the same with more options, and returns a report.
 
     Parameters
     ----------
@@ -37,12 +40,12 @@ def make_parquet_db(
     out_dir : str, os.PathLike, optional
         Existing folder for the tables; by default the root.
     hash_ids : bool
-        Whether ids are UUIDs, as ONE needs them; else they are paths. Unlike ONE's, they are
-        the same in every run over the same tables.
+        Whether ids are UUIDs, as ONE needs them, or paths. Unlike ONE's, UUIDs are the same in
+        every run over the same tables.
     hash_files : bool
         Whether to read every dataset for its MD5.
     lab : str, optional
-        Lab of the sessions that lie in no lab's folder.
+        Lab of the sessions that are in no lab folder.
 
     Returns
     -------
@@ -52,8 +55,8 @@ def make_parquet_db(
     Raises
     ------
     PolarsAlfError
-        As `polars_alf.index_archive`. A lab that contradicts the folders is an `AssertionError`
-        too, as in ONE.
+        As from `polars_alf.index_archive`. The error for a lab that contradicts the folders is
+        also an `AssertionError`, as in ONE.
 
     Warns
     -----
@@ -65,22 +68,22 @@ def make_parquet_db(
 
 
 def _make_sessions_df(root_dir: str | os.PathLike[str]) -> pd.DataFrame:
-    """Return the sessions of an archive with paths as ids, in the order of their paths.
+    """Return the sessions of an archive as `SESSIONS_COLUMNS`, with paths as ids, sorted by path.
 
-    Columns are those of `SESSIONS_COLUMNS`; the index counts.
+    The index counts the rows.
     """
-    return _index_in_passing(root_dir, "sessions", SESSIONS_COLUMNS)
+    return _index_into_frame(root_dir, "sessions", SESSIONS_COLUMNS)
 
 
 def _make_datasets_df(root_dir: str | os.PathLike[str], hash_files: bool = False) -> pd.DataFrame:
-    """Return the datasets of an archive with paths as ids, in the order of their paths.
+    """Return the datasets of an archive as `DATASETS_COLUMNS`, with paths as ids, sorted by path.
 
-    Columns are those of `DATASETS_COLUMNS`; the index counts.
+    The index counts the rows.
     """
-    return _index_in_passing(root_dir, "datasets", DATASETS_COLUMNS, hash_files)
+    return _index_into_frame(root_dir, "datasets", DATASETS_COLUMNS, hash_files)
 
 
-def _index_in_passing(
+def _index_into_frame(
     root: str | os.PathLike[str], name: str, columns: dict[str, Any], hash_files: bool = False
 ) -> pd.DataFrame:
     with temporary_folder() as folder, warnings.catch_warnings():
@@ -89,23 +92,16 @@ def _index_in_passing(
         return pd.read_parquet(folder / f"{name}.pqt").astype(columns)
 
 
-# Callers of `one.alf.cache` watch this logger.
-_logger = logging.getLogger("one.alf.cache")
-
-_COLUMNS = {"sessions": ("id", "lab", "subject", "date", "number"), "datasets": ("eid", "rel_path")}
-
-
 def remove_missing_datasets(
     cache_dir: str | os.PathLike[str],
     tables: Mapping[str, pd.DataFrame] | None = None,
     remove_empty_sessions: bool = True,
     dry: bool = True,
 ) -> list[Path]:
-    """Remove dataset files and session folders that tables do not have.
+    """Remove dataset files and session folders that are not in the tables.
 
-    A file is kept where a row could mean it, where it is a link or behind one, and where it is
-    not ALF; see `polars_alf.plan_removals`. What was removed is noted in
-    ``.polars_alf/removals.jsonl`` below `cache_dir`.
+    A file is kept if a row could mean it, if it is a link or behind one, and if it is not ALF; see
+    `polars_alf.plan_removals`. ``.polars_alf/removals.jsonl`` in `cache_dir` records removals.
 
     Parameters
     ----------
@@ -115,15 +111,15 @@ def remove_missing_datasets(
         ``sessions`` and ``datasets``, with their ids as the index or as columns; by default those
         in `cache_dir`.
     remove_empty_sessions : bool
-        Whether to remove folders of sessions that are empty and not in the table, with the
-        folders of dates and subjects that held nothing else.
+        Whether to remove empty session folders that are not in the table, and the date and
+        subject folders that held nothing else.
     dry : bool
-        Whether to print what would be removed, and remove nothing.
+        Whether to print the paths instead of removing them.
 
     Returns
     -------
     list of pathlib.Path
-        Datasets and folders of sessions, sorted: what would be removed, or was.
+        Datasets and session folders that were removed, or would be; sorted.
 
     Raises
     ------
@@ -132,8 +128,8 @@ def remove_missing_datasets(
     """
     plan = plan_removals(
         cache_dir,
-        sessions=_convert("sessions", tables),
-        datasets=_convert("datasets", tables),
+        sessions=_convert_table("sessions", tables),
+        datasets=_convert_table("datasets", tables),
         remove_empty_sessions=remove_empty_sessions,
     )
     if dry:
@@ -141,38 +137,42 @@ def remove_missing_datasets(
         print("These datasets and session folders would be removed:", *paths, sep="\n\t")
         return paths
     outcomes = apply_removals(cache_dir, plan)
-    kept = (RemovalResult.CHANGED, RemovalResult.FAILED)
-    for row in outcomes.iter_rows(named=True):
-        if row["result"] in kept:
-            _logger.warning("%s was not removed: %s", row["path"], row["message"])
-        else:
-            _logger.debug("Removed %s", row["path"])
-    return _list_paths(cache_dir, outcomes.filter(~pl.col("result").is_in(kept)))
+    is_kept = pl.col("result").is_in([RemovalResult.CHANGED, RemovalResult.FAILED])
+    for path, message in outcomes.filter(is_kept).select("path", "message").iter_rows():
+        _logger.warning("%s was not removed: %s", path, message)
+    removed = outcomes.filter(~is_kept)
+    for path in removed["path"]:
+        _logger.debug("Removed %s", path)
+    return _list_paths(cache_dir, removed)
 
 
 def _list_paths(cache_dir: str | os.PathLike[str], removals: pl.DataFrame) -> list[Path]:
-    named = removals.filter(pl.col("kind").is_in([RemovalKind.DATASET, RemovalKind.SESSION]))
-    return sorted(Path(cache_dir, path) for path in named["path"])
+    listed = removals.filter(pl.col("kind").is_in([RemovalKind.DATASET, RemovalKind.SESSION]))
+    return sorted(Path(cache_dir, path) for path in listed["path"])
 
 
-def _convert(name: str, tables: Mapping[str, pd.DataFrame] | None) -> pl.DataFrame | None:
-    """Return the columns of a table that say which file a row means, as text."""
+# Columns that tell which file a row means.
+_COLUMNS = {"sessions": ("id", "lab", "subject", "date", "number"), "datasets": ("eid", "rel_path")}
+
+
+def _convert_table(name: str, tables: Mapping[str, pd.DataFrame] | None) -> pl.DataFrame | None:
+    """Return the columns that `polars_alf.plan_removals` needs, as text."""
     if tables is None:
         return None
     table = tables[name]
     columns = {}
     for column in _COLUMNS[name]:
         if column in table.columns:
-            columns[column] = _read_text(table[column])
+            columns[column] = _format_values(table[column])
         elif column in table.index.names:
-            columns[column] = _read_text(table.index.get_level_values(column))
+            columns[column] = _format_values(table.index.get_level_values(column))
         elif column in ("id", "eid"):  # an index that lost its names
-            columns[column] = _read_text(table.index.get_level_values(0))
+            columns[column] = _format_values(table.index.get_level_values(0))
     return pl.DataFrame(columns, schema_overrides=dict.fromkeys(columns, pl.String))
 
 
-def _read_text(values: Iterable[Any]) -> pl.Series:
-    # Each value once: of the many rows of a session all have the same eid.
+def _format_values(values: Iterable[Any]) -> pl.Series:
+    # Each distinct value once: the many datasets of a session have one eid.
     codes, distinct = pd.factorize(values)  # type: ignore[call-overload]
     texts = pl.Series([str(value) for value in distinct], dtype=pl.String)
     return texts.gather(pl.Series(codes).replace(-1, None).cast(pl.UInt32))

@@ -1,7 +1,8 @@
-"""The tables as pandas frames: their columns, empty ones, and the patching of old ones."""
+"""The tables as pandas frames: their columns, empty ones, and the update of old ones."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 from copy import deepcopy
@@ -14,25 +15,23 @@ from packaging.version import Version
 from polars_alf.alf.grammar import QC, QC_NAMES, parse_session_path
 from polars_alf.errors import TableError
 
-if TYPE_CHECKING:
 
-    class Bunch(dict[str, Any]):
-        """A dictionary whose keys are attributes too."""
+class Bunch(dict[str, Any]):
+    """A dictionary whose keys are attributes too."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.__dict__ = self
+
+    if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any: ...
 
-else:
-    try:
-        # ONE's own class where there is one: its users may look at the type.
+
+if not TYPE_CHECKING:
+    # ONE's own class where there is one, as users may look at the type.
+    with contextlib.suppress(ImportError):
         from iblutil.util import Bunch
-    except ImportError:
-
-        class Bunch(dict):
-            """A dictionary whose keys are attributes too."""
-
-            def __init__(self, *args, **kwargs):
-                super().__init__(*args, **kwargs)
-                self.__dict__ = self
 
 
 QC_TYPE = pd.CategoricalDtype(categories=list(QC_NAMES), ordered=True)
@@ -61,7 +60,7 @@ DATASETS_COLUMNS: dict[str, Any] = {
 """Columns of the datasets table and their types, the index first."""
 
 INDEX_NAMES = {"sessions": ["id"], "datasets": ["eid", "id"]}
-"""Names of the index levels, for the tables that have to have them."""
+"""Names of the index levels of both tables."""
 
 
 def _make_empty_frame(columns: dict[str, Any], index: list[str]) -> pd.DataFrame:
@@ -76,29 +75,23 @@ EMPTY_DATASETS_FRAME = _make_empty_frame(DATASETS_COLUMNS, INDEX_NAMES["datasets
 
 
 def _metadata(origin: str | os.PathLike[str]) -> dict[str, str]:
-    """Make the metadata of a new table.
-
-    Parameters
-    ----------
-    origin : str, os.PathLike
-        The archive's folder, or the name of a computer or database.
-
-    Returns
-    -------
-    dict
-        `date_created`, in local time to the minute, and `origin`.
-    """
+    """Make the metadata of a new table: `date_created`, local time to the minute, and `origin`."""
     created = datetime.datetime.now().isoformat(sep=" ", timespec="minutes")
     return {"date_created": created, "origin": str(origin)}
 
 
 def default_cache(origin: str = "") -> Bunch:
-    """Make an empty cache: what `load_tables` returns for a folder without tables.
+    """Make an empty cache, as `load_tables` returns for a folder without tables.
 
     Parameters
     ----------
     origin : str
         The name of a computer or database, for the tables' metadata; "" for none.
+
+    Returns
+    -------
+    Bunch
+        `sessions` and `datasets` without rows, and `_meta`.
     """
     metadata = {**_metadata(origin), "origin": {origin} if origin else set()}
     return Bunch(
@@ -117,23 +110,10 @@ def default_cache(origin: str = "") -> Bunch:
 def _get_session_info(
     rel_ses_path: str | os.PathLike[str],
 ) -> tuple[str, str, str, datetime.date, int, str, str]:
-    """Read a session's row from its path.
+    """Return the row of SESSIONS_COLUMNS for a path `[lab/Subjects/]subject/date/number`.
 
-    Parameters
-    ----------
-    rel_ses_path : str, os.PathLike
-        `[lab/Subjects/]subject/date/number`.
-
-    Returns
-    -------
-    tuple
-        The fields of `SESSIONS_COLUMNS`, with the id `[lab/]subject/date/number`. Unknown ones
-        are "".
-
-    Raises
-    ------
-    ValueError
-        The path is not a session's.
+    Its id is `[lab/]subject/date/number`; unknown fields are "". A path of no session raises
+    ValueError.
     """
     path = os.fspath(rel_ses_path).replace(os.sep, "/").strip("/")
     parts = parse_session_path(path)
@@ -144,17 +124,9 @@ def _get_session_info(
 
 
 def parse_qc(values: pd.Series[Any]) -> pd.Series[Any]:
-    """Cast outcomes of quality control to `QC_TYPE`.
+    """Cast outcomes (names in any case, numbers, or `QC` of this package or ONE) to `QC_TYPE`.
 
-    Parameters
-    ----------
-    values : pandas.Series
-        Names in any case, numbers, or `QC` of this package or of ONE. Missing ones stay missing.
-
-    Raises
-    ------
-    ValueError
-        A value is no outcome.
+    Missing ones stay missing; a value that is no outcome raises ValueError.
     """
     if values.dtype == QC_TYPE:
         return values
@@ -165,7 +137,7 @@ def parse_qc(values: pd.Series[Any]) -> pd.Series[Any]:
 def patch_tables(
     table: pd.DataFrame, min_api_version: str | None = None, name: str | None = None
 ) -> pd.DataFrame:
-    """Bring a table that an older version of ONE made up to date.
+    """Update a table of an older version of ONE.
 
     Ids that are pairs of integers become strings, `project` becomes `projects`, datasets get a
     `qc` and lose `session_path`.
@@ -182,7 +154,12 @@ def patch_tables(
     Returns
     -------
     pandas.DataFrame
-        The patched table, or the same one if it is up to date.
+        The updated table, or the same one if it is up to date.
+
+    Raises
+    ------
+    TableError
+        Columns of integers are not the pairs of ids.
     """
     version = Version(min_api_version or "0.0.0")
     table = _join_integer_ids(table)
@@ -198,7 +175,7 @@ def patch_tables(
 
 
 def _join_integer_ids(table: pd.DataFrame) -> pd.DataFrame:
-    """Index a table by strings where it has pairs such as `id_0` and `id_1`, halves of UUIDs."""
+    """Index a table by strings where it has halves of UUIDs, such as `id_0` and `id_1`."""
     if not any(str(name).endswith("_0") for name in table.index.names):
         return table
     frame = table.reset_index()

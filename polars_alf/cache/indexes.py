@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import binascii
-import contextlib
 import gc
 import operator
 import uuid
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import repeat
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 
 from polars_alf.alf.grammar import is_uuid
 
 Objects = npt.NDArray[np.object_]
-
 Codes = npt.NDArray[np.integer[Any]]
 
 
@@ -33,12 +32,17 @@ def cast_index_object(df: pd.DataFrame, dtype: Callable[[Any], Any] = uuid.UUID)
     df : pandas.DataFrame
         A table. Its index is replaced; missing ids stay missing.
     dtype : type, function
-        What to make of each distinct id. `uuid.UUID` leaves UUID objects as they are.
+        Applied to each distinct id. `uuid.UUID` leaves UUID objects as they are.
 
     Returns
     -------
     pandas.DataFrame
         The same table.
+
+    Raises
+    ------
+    ValueError
+        An id is not a UUID.
     """
     index = df.index
     if not isinstance(index, pd.MultiIndex):
@@ -48,7 +52,7 @@ def cast_index_object(df: pd.DataFrame, dtype: Callable[[Any], Any] = uuid.UUID)
     distinct = index.remove_unused_levels()
     levels = [_cast_values(level, dtype) for level in distinct.levels]
     if all(level.is_unique for level in levels):
-        # Each id is looked at once, not once for each row.
+        # Each id is converted once, not once for each row.
         df.index = build_index(levels, distinct.codes, names)
     else:
         arrays = [_cast_values(index.get_level_values(i), dtype) for i in range(index.nlevels)]
@@ -65,24 +69,11 @@ def holds_uuid_strings(index: pd.Index[Any]) -> bool:
 def make_uuid_index(
     columns: Sequence[pa.ChunkedArray], names: Sequence[str]
 ) -> tuple[pd.Index[Any], Codes | None] | None:
-    """Make a sorted index of UUID objects from Arrow columns.
+    """Make a sorted index of UUID objects from Arrow columns, one for each level.
 
-    Parameters
-    ----------
-    columns : sequence of pyarrow.ChunkedArray
-        One for each level, the outermost first.
-    names : sequence of str
-        Names of the levels.
-
-    Returns
-    -------
-    index : pandas.Index
-        A MultiIndex if there are several columns.
-    order : numpy.ndarray, optional
-        The position in the columns of each row of the index; None if they are in order.
-
-    None in place of both where ids are missing, or are not UUIDs as `str` writes them, or none of
-    the first level is of a version that ALF uses.
+    The second value is the position in the columns of each row, None if they are in order. None
+    replaces both if ids are missing or spelt otherwise than by `str`, or if no id of the first
+    level has a version that ALF uses.
     """
     *outer, inner = columns
     factorized = [*map(_factorize_repeated, outer), _factorize(inner)]
@@ -98,15 +89,10 @@ def make_uuid_index(
 
 
 def combine_codes(codes: Sequence[Codes], sizes: Sequence[int]) -> npt.NDArray[np.int64]:
-    """Return a number for each row; the numbers compare as the tuples of the codes do.
+    """Return a number for each row; numbers compare as the tuples of the levels' codes do.
 
-    Parameters
-    ----------
-    codes : sequence of numpy.ndarray
-        One for each level; not negative.
-    sizes : sequence of int
-        How many codes each level has. Their product has to fit in 63 bits: it is the number of
-        possible rows, 1e15 for a million sessions and a thousand million datasets.
+    The product of the sizes of the levels must fit in 63 bits: it is 1e15 for a million sessions
+    and a thousand million datasets.
     """
     rows = np.zeros(len(codes[0]), dtype=np.int64)
     for level_codes, size in zip(codes, sizes, strict=True):
@@ -116,40 +102,40 @@ def combine_codes(codes: Sequence[Codes], sizes: Sequence[int]) -> npt.NDArray[n
 
 
 def find_order(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.intp] | None:
-    """Return the stable order of rows, or None if they are in order."""
+    """Return the stable order that sorts rows, or None if they are sorted."""
     if bool(np.all(rows[1:] >= rows[:-1])):
         return None
     return np.argsort(rows, kind="stable")
 
 
-# pandas takes 0.1 s to see that 680,000 UUIDs are in order, and forgets it with every new id.
-_ordered: weakref.WeakValueDictionary[tuple[Any, ...], Objects] = weakref.WeakValueDictionary()
+# Memory of ids that are known to be sorted: pandas takes 0.1 s to check 680,000 UUIDs.
+_sorted: weakref.WeakValueDictionary[tuple[Any, ...], Objects] = weakref.WeakValueDictionary()
 
 
-def note_order(ids: pd.Index[Any]) -> pd.Index[Any]:
-    """Remember that ids are distinct and in order, for as long as they are in memory."""
+def mark_sorted(ids: pd.Index[Any]) -> pd.Index[Any]:
+    """Remember that ids are distinct and sorted, for as long as they are in memory."""
     if ids.dtype == object:
         values: Objects = ids.to_numpy()
-        # pandas makes new views of it all the time.
-        _ordered[_find_memory(values)] = values if values.base is None else values.base
+        # The owner of the memory, as pandas makes new views of it all the time.
+        _sorted[_locate(values)] = values if values.base is None else values.base
     return ids
 
 
-def is_ordered(ids: pd.Index[Any]) -> bool:
-    """Whether ids are distinct and in order."""
-    if ids.dtype == object and _find_memory(ids.to_numpy()) in _ordered:
+def is_sorted(ids: pd.Index[Any]) -> bool:
+    """Whether ids are distinct and sorted."""
+    if ids.dtype == object and _locate(ids.to_numpy()) in _sorted:
         return True
     return bool(ids.is_monotonic_increasing and ids.is_unique)
 
 
-def _find_memory(values: Objects) -> tuple[Any, ...]:
+def _locate(values: Objects) -> tuple[Any, ...]:
     return values.__array_interface__["data"][0], values.shape, values.strides
 
 
 def build_index(
     levels: Sequence[pd.Index[Any]], codes: Sequence[Codes], names: Sequence[Any]
 ) -> pd.Index[Any]:
-    """Put an index together; a code of -1 is a missing id."""
+    """Make an index of levels and codes; the code -1 is a missing id."""
     if len(levels) > 1:
         # pandas-stubs knows lists only.
         parts: dict[str, Any] = {"levels": levels, "codes": codes, "names": names}
@@ -158,52 +144,47 @@ def build_index(
 
 
 def _factorize(ids: pa.ChunkedArray) -> tuple[Codes, pd.Index[Any]] | None:
-    """Split ids into the rank of each and the distinct ones in order."""
+    """Return the rank of each id, and the distinct ids sorted; None if any is no UUID."""
     octets = _parse_uuids(ids)
     if octets is None:
         return None
-    codes, first = rank_octets(octets)
+    ranks, first = rank_octets(octets)
     distinct = octets[first].view("V16").ravel().tolist()
     uuids = _make_uuids(list(map(int.from_bytes, distinct)))
-    return codes, note_order(pd.Index(uuids, dtype=object))
+    return ranks, mark_sorted(pd.Index(uuids, dtype=object))
+
+
+def _factorize_repeated(ids: pa.ChunkedArray) -> tuple[Codes, pd.Index[Any]] | None:
+    """Return the same as `_factorize`, faster for few distinct ids."""
+    encoded = ids.combine_chunks().dictionary_encode()
+    factorized = _factorize(pa.chunked_array([encoded.dictionary]))
+    if factorized is None or encoded.null_count:
+        return None
+    ranks, level = factorized
+    return ranks[encoded.indices.to_numpy()], level
 
 
 def rank_octets(octets: npt.NDArray[np.uint8]) -> tuple[Codes, Codes]:
-    """Rank UUIDs, given as 16 bytes in a row.
-
-    Returns
-    -------
-    ranks : numpy.ndarray
-        The position of each in the distinct ones in order.
-    first : numpy.ndarray
-        The positions of the distinct ones, in their order.
-    """
+    """Return the dense rank of each row of 16 bytes, and a row of each rank."""
     high, low = octets.view(">u8").astype(np.uint64).T
-    order = np.argsort(high)
-    # Next to never are the first halves of different UUIDs equal.
-    tied = np.diff(high[order]) == 0
-    if (np.diff(low[order])[tied] != 0).any():
-        order = np.lexsort((low, high))
-        tied = np.diff(high[order]) == 0
-    is_first = np.ones(len(order), dtype=bool)
-    is_first[1:] = ~tied | (np.diff(low[order]) != 0)
+    halves = pl.DataFrame({"high": high, "low": low})
+    order = halves.select(pl.arg_sort_by("high", "low")).to_series().to_numpy()
+    return rank_sorted(order, high, low)
+
+
+def rank_sorted(order: Codes, *keys: npt.NDArray[Any]) -> tuple[Codes, Codes]:
+    """Return the dense rank of each row, and a row of each rank, given the order of the keys."""
+    is_first = np.zeros(len(order), dtype=bool)
+    is_first[:1] = True
+    for key in keys:
+        is_first[1:] |= key[order][1:] != key[order][:-1]
     ranks = np.empty(len(order), dtype=np.int64)
     ranks[order] = np.cumsum(is_first) - 1
     return ranks, order[is_first]
 
 
-def _factorize_repeated(ids: pa.ChunkedArray) -> tuple[Codes, pd.Index[Any]] | None:
-    """Do as `_factorize`, faster where there are few ids for many rows."""
-    encoded = ids.combine_chunks().dictionary_encode()
-    factorized = _factorize(pa.chunked_array([encoded.dictionary]))
-    if factorized is None or encoded.null_count:
-        return None
-    codes, level = factorized
-    return codes[encoded.indices.to_numpy()], level
-
-
 def _parse_uuids(ids: pa.ChunkedArray) -> npt.NDArray[np.uint8] | None:
-    """Read UUIDs from hyphenated strings, 16 bytes in a row; None if any is something else."""
+    """Return the 16 bytes of each UUID in `str`'s spelling; None if any is spelt otherwise."""
     if ids.null_count or not len(ids):
         return None
     try:
@@ -213,49 +194,38 @@ def _parse_uuids(ids: pa.ChunkedArray) -> npt.NDArray[np.uint8] | None:
     except (pa.ArrowInvalid, binascii.Error):
         return None
     hyphens = np.frombuffer(texts, dtype=np.uint8).reshape(-1, 36)[:, [8, 13, 18, 23]]
-    # With all four in place, too few digits betray a hyphen in another.
+    # A fifth hyphen would leave too few digits.
     if len(digits) != 16 * len(column) or (hyphens != ord("-")).any() or texts != texts.lower():
         return None
     return np.frombuffer(digits, dtype=np.uint8).reshape(-1, 16)
 
 
 def _make_uuids(numbers: list[int]) -> Objects:
-    """Make UUID objects, some ten times as fast as `uuid.UUID(int=number)`.
-
-    `map` sets the two slots of each object from C.
-    """
-    with _gc_paused():
+    """Make UUID objects, some ten times as fast as `uuid.UUID(int=number)`."""
+    # Passes of the garbage collector over objects that all stay would take most of the time.
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
         blank = map(uuid.UUID.__new__, repeat(uuid.UUID, len(numbers)))
         uuids = np.fromiter(blank, dtype=object, count=len(numbers))
+    finally:
+        if was_enabled:
+            gc.enable()
+    # `map` sets the two slots of each object from C.
     slots = vars(uuid.UUID)
     deque(map(slots["int"].__set__, uuids, numbers), maxlen=0)
     deque(map(slots["is_safe"].__set__, uuids, repeat(uuid.SafeUUID.unknown)), maxlen=0)
     return uuids
 
 
-@contextlib.contextmanager
-def _gc_paused() -> Iterator[None]:
-    """Do without the garbage collector's passes over objects that are all still in use.
-
-    They would take most of the time. Nothing made in the block may be in a reference cycle.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
 def pack_uuids(uuids: Objects) -> npt.NDArray[np.uint8]:
-    """Return UUID objects as 16 bytes in a row."""
+    """Return the 16 bytes of each UUID object."""
     packed = b"".join(map(int.to_bytes, list_integers(uuids), repeat(16)))
     return np.frombuffer(packed, dtype=np.uint8).reshape(-1, 16)
 
 
 def list_integers(uuids: Objects) -> Objects:
-    """Return UUID objects as integers, which compare in C."""
+    """Return the integers of UUID objects, which compare in C."""
     return np.fromiter(map(operator.attrgetter("int"), uuids), dtype=object, count=len(uuids))
 
 
@@ -264,7 +234,7 @@ def _cast_values(values: pd.Index[Any], dtype: Callable[[Any], Any]) -> pd.Index
         return values.map(dtype, na_action="ignore")
     try:
         factorized = _factorize(pa.chunked_array([pa.array(values.to_numpy(), pa.large_string())]))
-    except (pa.ArrowInvalid, pa.ArrowTypeError):  # not only strings
+    except (pa.ArrowInvalid, pa.ArrowTypeError):  # not all are strings
         factorized = None
     if factorized is None:
         return values.map(as_uuid, na_action="ignore")
@@ -273,7 +243,7 @@ def _cast_values(values: pd.Index[Any], dtype: Callable[[Any], Any]) -> pd.Index
 
 
 def as_uuid(value: Any) -> uuid.UUID:
-    """Return the UUID that a string spells, or a UUID as it is."""
+    """Return the UUID of a string, or a UUID as it is."""
     if isinstance(value, uuid.UUID):
         return value
     try:

@@ -1,1 +1,1 @@
-"""The merge of several pairs of tables into one."""
+"""The merge of many tables into one pair."""

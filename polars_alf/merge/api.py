@@ -1,4 +1,4 @@
-"""Merge tables: open, choose sessions, choose datasets range by range, commit."""
+"""Merge tables: open, deduplicate sessions, then datasets bucket by bucket, commit."""
 
 from __future__ import annotations
 
@@ -19,9 +19,22 @@ from polars_alf.alf import grammar
 from polars_alf.alf.ids import make_namespace
 from polars_alf.alf.root import check_folder
 from polars_alf.errors import TableError, TableWarning
-from polars_alf.merge.buckets import Plan, count_datasets, iter_buckets, plan_buckets
-from polars_alf.merge.choose import CONFLICTS, RANK, Choice, choose_datasets, choose_sessions
-from polars_alf.merge.sources import Keep, Mergeable, Source, check_unchanged, find_sources
+from polars_alf.merge.buckets import Buckets, count_datasets, iter_buckets, plan_buckets
+from polars_alf.merge.duplicates import (
+    CONFLICTS,
+    Deduplicated,
+    deduplicate_datasets,
+    deduplicate_sessions,
+)
+from polars_alf.merge.sources import (
+    RANK,
+    Keep,
+    Mergeable,
+    Source,
+    check_present,
+    check_unchanged,
+    find_sources,
+)
 from polars_alf.query.scan import scan_pair
 from polars_alf.schema import DATASETS, ISSUES, TABLES, polars_schema
 from polars_alf.tables.contract import Origin, read_headers
@@ -36,29 +49,28 @@ from polars_alf.tables.files import (
 from polars_alf.tables.rows import ROWS_PER_GROUP
 from polars_alf.tables.transaction import discard_runs, locked_state, staged
 
-_LOST = ["n_dropped", "n_conflicts"]
-
 
 @dataclass(frozen=True, slots=True)
 class MergedTables:
-    """Tables that were merged, and what became of their rows.
+    """Merged tables, and a report of the rows that were kept and left out.
 
     Parameters
     ----------
     sessions, datasets
         SESSIONS sorted by id, DATASETS sorted by eid and id.
     conflicts
-        CONFLICTS: rows that were left out although they say something else than those kept.
+        CONFLICTS: rows that were left out although they contradict those kept.
     sources
         A row for each of the tables, in the order of preference: ``tables``, ``created`` (null
         for frames), and for sessions and for datasets how many rows there are, how many were
-        kept, and how many of the others were the same (``_duplicate``) or in conflict.
+        kept (``_kept``), and how many of the others say the same as those kept (``_duplicate``)
+        or contradict them (``_conflict``).
     folder
-        Where the merged tables are; None where they are frames only.
+        Folder of the merged tables; None where they are frames only.
     namespace
-        What a later index into that folder makes its ids in.
+        Namespace of the ids of a later index into that folder.
     seconds
-        How long it took.
+        Duration of the merge.
     """
 
     sessions: pl.LazyFrame
@@ -71,26 +83,26 @@ class MergedTables:
 
     @property
     def n_sessions(self) -> int:
-        """Rows of the merged sessions."""
+        """Number of merged sessions."""
         return int(self.sources["sessions_kept"].sum())
 
     @property
     def n_datasets(self) -> int:
-        """Rows of the merged datasets."""
+        """Number of merged datasets."""
         return int(self.sources["datasets_kept"].sum())
 
     @property
     def n_duplicates(self) -> int:
-        """Rows that were left out as another says the same."""
+        """Number of rows left out that say the same as those kept."""
         return self._count("_duplicate")
 
     @property
     def n_conflicts(self) -> int:
-        """Rows that were left out although they say something else."""
+        """Number of rows left out that contradict those kept."""
         return self._count("_conflict")
 
     def to_dict(self) -> dict[str, object]:
-        """Return the report in values that JSON has."""
+        """Return the report as values for JSON."""
         folder = self.folder
         return {
             "out_dir": folder and str(folder),
@@ -106,8 +118,8 @@ class MergedTables:
             "sources": self.sources.with_columns(pl.col("created").dt.to_string("iso")).to_dicts(),
         }
 
-    def _count(self, what: str) -> int:
-        columns = [f"{table}{what}" for table in TABLES]
+    def _count(self, suffix: str) -> int:
+        columns = [f"{table}{suffix}" for table in TABLES]
         return int(self.sources.select(pl.sum_horizontal(columns).sum()).item())
 
 
@@ -118,7 +130,7 @@ def merge_tables(
 
     A session is the same in two tables if it has the same id, or the same lab, subject, date and
     number; a dataset if it has the same id, or the same rel_path, in the same session. Of those
-    that are the same one row is kept whole. What is in any of the tables is in the result.
+    that are the same one row is kept whole. A session or dataset of any table is in the result.
 
     Parameters
     ----------
@@ -129,33 +141,32 @@ def merge_tables(
         in memory.
     keep
         Which of several rows to keep: those of the tables that were given ``first``, or those of
-        the ``newest``, by the date that the tables have in their metadata (of the same minute,
-        those written last).
+        the ``newest`` tables by the date in their metadata (of the same minute, those written
+        last).
 
     Returns
     -------
     MergedTables
-        The merged tables, and what became of the rows.
+        The merged tables, and a report of the rows that were kept and left out.
 
     Raises
     ------
     OptionError
-        No tables were given, frames were given to keep the newest of, or an option makes no
-        sense.
+        No tables were given, the newest of frames is to be kept, or an option is invalid.
     ArchiveNotFoundError, ArchiveNotADirectoryError, ArchivePermissionError
-        About a folder.
+        A folder is missing, is a file, or cannot be written.
     TableError
-        A table is missing, cannot be read, has rows without ids, or was replaced meanwhile.
+        A table is missing, cannot be read, has rows without ids, or was replaced during the merge.
     ArchiveBusyError
         Another run is writing into `out_dir`.
     OutputError, CommitError
-        The merged tables cannot be written, or not be put in place.
+        The merged tables cannot be written, or cannot replace those in `out_dir`.
 
     Warns
     -----
     TableWarning
-        Columns that ONE's tables do not have were left out; ids come from several namespaces; or
-        the tables that were in `out_dir` are of other archives, and were replaced.
+        Columns that ONE's tables do not have were left out; ids are of several namespaces; or
+        tables of other archives in `out_dir` were replaced.
     """
     start = time.perf_counter()
     if out_dir is None:
@@ -173,20 +184,19 @@ def merge_tables(
 
 
 def _merge_into_frames(sources: Sequence[Source], start: float) -> MergedTables:
+    kept, conflicts, counts = [polars_schema(DATASETS).to_frame()], [], []
     with _reading():
-        choice, plan, counts = _choose_sessions(sources)
-        kept, conflicts = [polars_schema(DATASETS).to_frame()], [choice.conflicts]
-        dropped: list[pl.DataFrame] = []
-        for rows in iter_buckets(sources, plan, None):
-            datasets = choose_datasets(rows, plan.eids)
+        sessions, buckets, totals = _merge_sessions(sources)
+        for rows in iter_buckets(sources, buckets, None):
+            datasets = deduplicate_datasets(rows, buckets.eids)
             kept.append(datasets.kept.select(DATASETS.names))
             conflicts.append(datasets.conflicts)
-            dropped.append(datasets.n_dropped)
+            counts.append(datasets.counts)
     return MergedTables(
-        sessions=choice.kept.drop(RANK).lazy(),
+        sessions=sessions.kept.drop(RANK).lazy(),
         datasets=pl.concat(kept).lazy(),
-        conflicts=_name_tables(pl.concat(conflicts), sources).lazy(),
-        sources=_report(sources, choice, counts, dropped),
+        conflicts=_name_tables(pl.concat([sessions.conflicts, *conflicts]), sources).lazy(),
+        sources=_count_rows(sources, totals, sessions.counts, counts),
         folder=None,
         namespace=_choose_namespace(sources),
         seconds=time.perf_counter() - start,
@@ -195,7 +205,7 @@ def _merge_into_frames(sources: Sequence[Source], start: float) -> MergedTables:
 
 def _merge_into_folder(sources: Sequence[Source], folder: Path, start: float) -> MergedTables:
     origins = list(dict.fromkeys(origin for source in sources for origin in source.origins))
-    _warn_of_others(folder, origins)
+    _warn_of_foreign_tables(folder, origins)
     origin = Origin(
         root=origins[0] if len(origins) == 1 else origins,
         namespace=_choose_namespace(sources),
@@ -203,30 +213,30 @@ def _merge_into_folder(sources: Sequence[Source], folder: Path, start: float) ->
         created=datetime.now(),
     )
     with _reading():
-        choice, plan, counts = _choose_sessions(sources)
-    dropped: list[pl.DataFrame] = []
-    with staged(folder, origin, with_index=_are_uuids(choice.kept, plan)) as staging:
+        sessions, buckets, totals = _merge_sessions(sources)
+    counts: list[pl.DataFrame] = []
+    with staged(folder, origin, with_index=_are_uuids(sessions.kept, buckets)) as staging:
         with _reading(), staging.open_rows("conflicts", CONFLICTS) as write_conflicts:
-            write_conflicts(_name_tables(choice.conflicts, sources))
-            staging.write_table("sessions", [choice.kept.drop(RANK)], len(choice.kept))
+            write_conflicts(_name_tables(sessions.conflicts, sources))
+            staging.write_table("sessions", [sessions.kept.drop(RANK)], len(sessions.kept))
 
-            def datasets() -> Iterator[pl.DataFrame]:
-                for rows in iter_buckets(sources, plan, staging.path / "spill"):
-                    chosen = choose_datasets(rows, plan.eids)
-                    dropped.append(chosen.n_dropped)
-                    write_conflicts(_name_tables(chosen.conflicts, sources))
-                    yield chosen.kept.select(DATASETS.names)
+            def merge_datasets() -> Iterator[pl.DataFrame]:
+                for rows in iter_buckets(sources, buckets, staging.path / "spill"):
+                    datasets = deduplicate_datasets(rows, buckets.eids)
+                    counts.append(datasets.counts)
+                    write_conflicts(_name_tables(datasets.conflicts, sources))
+                    yield datasets.kept.select(DATASETS.names)
 
-            staging.write_table("datasets", _regroup(datasets()))
+            staging.write_table("datasets", _fill_groups(merge_datasets()))
         staging.write_rows("issues", [_gather_issues(sources, len(origins) > 1)], ISSUES)
         check_unchanged(sources)
         staging.commit()
-    sessions, merged = scan_pair(folder)
+    merged_sessions, merged_datasets = scan_pair(folder)
     return MergedTables(
-        sessions=sessions,
-        datasets=merged,
+        sessions=merged_sessions,
+        datasets=merged_datasets,
         conflicts=pl.scan_ipc(conflicts_path(folder), glob=False),
-        sources=_report(sources, choice, counts, dropped),
+        sources=_count_rows(sources, totals, sessions.counts, counts),
         folder=folder,
         namespace=origin.namespace,
         seconds=time.perf_counter() - start,
@@ -235,7 +245,7 @@ def _merge_into_folder(sources: Sequence[Source], folder: Path, start: float) ->
 
 @contextmanager
 def _reading() -> Iterator[None]:
-    """Tell of tables that could not be read to their end."""
+    """Re-raise errors of Polars as TableError."""
     try:
         yield
     except pl.exceptions.PolarsError as error:
@@ -245,53 +255,52 @@ def _reading() -> Iterator[None]:
         ) from error
 
 
-def _choose_sessions(sources: Sequence[Source]) -> tuple[Choice, Plan, pl.DataFrame]:
-    """Return the choice of sessions, the ranges of datasets, and the rows of every table."""
-    sessions = [
+def _merge_sessions(sources: Sequence[Source]) -> tuple[Deduplicated, Buckets, pl.DataFrame]:
+    """Return the merged sessions, the buckets of datasets, and the rows of each table by rank."""
+    frames = [
         source.sessions.with_columns(pl.lit(rank, pl.UInt32).alias(RANK))
         for rank, source in enumerate(sources)
     ]
-    rows = pl.concat(sessions).collect(engine="streaming")
-    for rank, source in enumerate(sources):
-        if rows.filter(pl.col(RANK) == rank)["id"].null_count():
-            raise TableError(f"sessions of {source.name} has a row without id; index it again")
-    choice, eids = choose_sessions(rows)
+    rows = pl.concat(frames).collect(engine="streaming")
+    check_present(rows, "sessions", "id", sources)
+    sessions, eids = deduplicate_sessions(rows)
     counts = count_datasets(sources, eids)
     totals = (
         pl.DataFrame({RANK: range(len(sources))}, schema={RANK: pl.UInt32})
-        .join(rows.group_by(RANK).agg(n_sessions=pl.len()), on=RANK, how="left")
-        .join(counts.group_by(RANK).agg(pl.col("n_datasets").sum()), on=RANK, how="left")
+        .join(rows.group_by(RANK).agg(sessions=pl.len()), on=RANK, how="left")
+        .join(counts.group_by(RANK).agg(datasets=pl.sum("n_datasets")), on=RANK, how="left")
+        .sort(RANK)
     )
-    return choice, plan_buckets(counts), totals
+    return sessions, plan_buckets(counts), totals
 
 
-def _report(
-    sources: Sequence[Source], choice: Choice, counts: pl.DataFrame, dropped: list[pl.DataFrame]
+def _count_rows(
+    sources: Sequence[Source],
+    totals: pl.DataFrame,
+    sessions: pl.DataFrame,
+    datasets: Sequence[pl.DataFrame],
 ) -> pl.DataFrame:
-    """Make the frame ``sources`` of `MergedTables`."""
-    lost = {"sessions": [choice.n_dropped], "datasets": dropped}
-    frame = counts.with_columns(
-        tables=pl.Series([source.name for source in sources], dtype=pl.String),
-        created=pl.Series(
-            [source.created and source.created[0] for source in sources], dtype=pl.Datetime
-        ),
-    )
-    columns: list[pl.Expr] = []
-    for table, frames in lost.items():
-        sums = pl.concat([choice.n_dropped.clear(), *frames]).group_by(RANK).sum()
-        names = [f"{table}_dropped", f"{table}_conflict"]
-        sums = sums.select(RANK, *(pl.col(c).alias(n) for c, n in zip(_LOST, names, strict=True)))
-        frame = frame.join(sums, on=RANK, how="left", maintain_order="left")
+    """Make the frame ``sources`` of `MergedTables` from the counts of rows and of those dropped."""
+    names = pl.Series([source.name for source in sources], dtype=pl.String)
+    created = [source.created and source.created[0] for source in sources]
+    frame = totals.with_columns(tables=names, created=pl.Series(created, dtype=pl.Datetime))
+    for table, counts in {
+        "sessions": [sessions],
+        "datasets": [sessions.clear(), *datasets],
+    }.items():
+        sums = pl.concat(counts).group_by(RANK).sum()
         n_rows, n_dropped, n_conflicts = (
-            pl.col(name).fill_null(0).cast(pl.Int64) for name in (f"n_{table}", *names)
+            pl.col(column).fill_null(0).cast(pl.Int64)
+            for column in (table, "n_dropped", "n_conflicts")
         )
-        columns += [
-            n_rows.alias(table),
+        frame = frame.join(sums, on=RANK, how="left", maintain_order="left").select(
+            pl.exclude(table, "n_dropped", "n_conflicts"),
+            n_rows,
             (n_rows - n_dropped).alias(f"{table}_kept"),
             (n_dropped - n_conflicts).alias(f"{table}_duplicate"),
             n_conflicts.alias(f"{table}_conflict"),
-        ]
-    return frame.select("tables", "created", *columns)
+        )
+    return frame.select("tables", "created", pl.exclude(RANK, "tables", "created"))
 
 
 def _name_tables(conflicts: pl.DataFrame, sources: Sequence[Source]) -> pl.DataFrame:
@@ -299,12 +308,14 @@ def _name_tables(conflicts: pl.DataFrame, sources: Sequence[Source]) -> pl.DataF
     return conflicts.with_columns(pl.lit(names).gather(pl.col("kept", "dropped")).name.keep())
 
 
-def _regroup(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """Put frames together to row groups, as duplicates have left some of them small."""
+def _fill_groups(
+    frames: Iterable[pl.DataFrame], rows_per_group: int = ROWS_PER_GROUP
+) -> Iterator[pl.DataFrame]:
+    """Concatenate small frames, which deduplication leaves, to row groups."""
     waiting: list[pl.DataFrame] = []
     n_rows = 0
     for frame in frames:
-        if waiting and n_rows + len(frame) > ROWS_PER_GROUP:
+        if waiting and n_rows + len(frame) > rows_per_group:
             yield pl.concat(waiting, rechunk=True)
             waiting, n_rows = [], 0
         waiting.append(frame)
@@ -313,19 +324,19 @@ def _regroup(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         yield pl.concat(waiting, rechunk=True)
 
 
-def _are_uuids(sessions: pl.DataFrame, plan: Plan) -> bool:
-    """Tell whether ids are UUIDs, and so the index of the tables."""
-    ids = pl.concat([sessions["id"], plan.eids.alias("id")]).to_frame()
+def _are_uuids(sessions: pl.DataFrame, buckets: Buckets) -> bool:
+    ids = pl.concat([sessions["id"], buckets.eids.alias("id")]).to_frame()
     return bool(ids.select(grammar.expr_is_uuid(pl.col("id")).all()).item())
 
 
 def _choose_namespace(sources: Sequence[Source]) -> uuid.UUID:
+    """Return the namespace of the first tables that have one, with a warning of others."""
     found = list(dict.fromkeys(source.namespace for source in sources if source.namespace))
     if len(found) > 1:
         warnings.warn(
-            f"the ids of the tables were made in {len(found)} namespaces; a later index into the "
-            f"folder of the merged tables makes its ids in {found[0]}, that of "
-            f"{next(source.name for source in sources if source.namespace)}; to have one only, "
+            f"the ids of the tables are of {len(found)} namespaces; a later index into the folder "
+            f"of the merged tables makes its ids in {found[0]}, that of "
+            f"{next(source.name for source in sources if source.namespace)}; for a single one, "
             "index with the same --namespace",
             TableWarning,
             stacklevel=4,
@@ -333,29 +344,29 @@ def _choose_namespace(sources: Sequence[Source]) -> uuid.UUID:
     return found[0] if found else make_namespace()
 
 
-def _warn_of_others(folder: Path, origins: Sequence[str]) -> None:
-    """Warn of tables that are not among those merged, and go."""
+def _warn_of_foreign_tables(folder: Path, origins: Sequence[str]) -> None:
+    """Warn if tables in the folder are of other archives than those merged, and replaced."""
     try:
         headers = read_headers(folder)
     except TableError as error:
         warnings.warn(f"{error}; it will be replaced", TableWarning, stacklevel=4)
         return
-    there = {origin for header in headers.values() for origin in header.origins}
-    if not there <= set(origins):
+    found = {origin for header in headers.values() for origin in header.origins}
+    if not found <= set(origins):
         warnings.warn(
-            f"the tables in {folder} are of {', '.join(sorted(there))}; they will be replaced",
+            f"the tables in {folder} are of {', '.join(sorted(found))}; they will be replaced",
             TableWarning,
             stacklevel=4,
         )
 
 
-def _gather_issues(sources: Sequence[Source], several: bool) -> pa.Table:
-    """Return the issues of all tables; with their archive where that is not the same for all."""
+def _gather_issues(sources: Sequence[Source], has_several_roots: bool) -> pa.Table:
+    """Return the issues of all tables; below the root of their archive if there are several."""
     frames = [polars_schema(ISSUES).to_frame()]
     for source in sources:
         if source.folder and issues_path(source.folder).exists():
             issues = scan_issues(source.folder)
-            if several and len(source.origins) == 1:
+            if has_several_roots and len(source.origins) == 1:
                 issues = issues.with_columns(
                     path=pl.format("{}/{}", pl.lit(source.origins[0]), "path")
                 )

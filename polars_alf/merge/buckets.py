@@ -1,7 +1,7 @@
-"""Datasets of many tables, a range of sessions at a time, so that memory stays bounded.
+"""Datasets of many tables in buckets, so that memory stays bounded.
 
-Every table is read once, from its beginning, and its rows are spilled into one file for each
-range. A range then has all rows of its sessions, from whatever table, however that was sorted.
+A bucket is a range of sessions with all their datasets, in whatever table and order these are.
+Every table is read once, and its rows are spilled into one file for each bucket.
 """
 
 from __future__ import annotations
@@ -12,153 +12,105 @@ from pathlib import Path
 
 import polars as pl
 
-from polars_alf.errors import TableError
-from polars_alf.merge.choose import RANK
-from polars_alf.merge.sources import Source
+from polars_alf.merge.sources import RANK, Source, check_present
 from polars_alf.tables.rows import ROWS_PER_GROUP
-
-_BUCKET = "bucket"
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """The ranges.
+class Buckets:
+    """The bucket of each session.
 
     Parameters
     ----------
     eids
-        Sessions that stay and have datasets, sorted.
-    places
-        ``rank`` and ``eid`` of every table's sessions that have datasets; ``place``, where the
-        session that stays in their stead is among `eids`; and ``bucket``, its range, from 0 on.
+        Kept sessions that have datasets, sorted.
+    sessions
+        Every table's sessions that have datasets, by ``rank`` and ``eid``; with ``session``, the
+        index of the kept session in `eids`, and ``bucket``, from 0 on.
     """
 
     eids: pl.Series
-    places: pl.DataFrame
+    sessions: pl.DataFrame
 
 
 def count_datasets(sources: Sequence[Source], eids: pl.DataFrame) -> pl.DataFrame:
     """Count the datasets of every session in every table.
 
-    Parameters
-    ----------
-    sources
-        In the order of preference.
-    eids
-        ``eid``, ``kept_eid``: which session stays in the place of which.
-
-    Returns
-    -------
-    polars.DataFrame
-        ``rank``, ``eid``, ``kept_eid`` and ``n_datasets``. Sessions that are in no sessions table
-        stay what they are.
-
-    Raises
-    ------
-    TableError
-        A row has no eid.
+    `eids` has ``eid`` and ``kept_eid``, the session that is kept for it. The result has ``rank``,
+    ``eid``, ``kept_eid`` and ``n_datasets``; an eid of no session is its own ``kept_eid``.
     """
     counts = [
         source.datasets.group_by("eid")
-        .len("n_datasets")
-        .select(pl.lit(rank, pl.UInt32).alias(RANK), "eid", pl.col("n_datasets").cast(pl.UInt64))
+        .agg(n_datasets=pl.len().cast(pl.UInt64))
+        .with_columns(pl.lit(rank, pl.UInt32).alias(RANK))
         for rank, source in enumerate(sources)
     ]
     found = pl.concat(counts).collect(engine="streaming")
-    for rank in found.filter(pl.col("eid").is_null())[RANK]:
-        raise TableError(
-            f"datasets of {sources[rank].name} has rows without eid; index that archive again"
-        )
-    return (
-        found.lazy()
-        .join(eids.lazy(), on="eid", how="left")
-        .with_columns(pl.coalesce("kept_eid", "eid").alias("kept_eid"))
-        .collect()
+    check_present(found, "datasets", "eid", sources)
+    return found.join(eids, on="eid", how="left").with_columns(
+        kept_eid=pl.coalesce("kept_eid", "eid")
     )
 
 
-def plan_buckets(counts: pl.DataFrame, size: int = ROWS_PER_GROUP) -> Plan:
-    """Cut the sessions, in their order, into ranges of about as many datasets.
+def plan_buckets(counts: pl.DataFrame, rows_per_bucket: int = ROWS_PER_GROUP) -> Buckets:
+    """Divide the sessions of `count_datasets`, in order, into buckets of about as many datasets.
 
-    Parameters
-    ----------
-    counts
-        What `count_datasets` gave.
-    size
-        Rows of a range. One with a session that has more by itself is larger.
+    A session is never divided: one with more datasets makes its bucket larger.
     """
     before = pl.col("n_datasets").cum_sum() - pl.col("n_datasets")
-    sessions = (
+    kept = (
         counts.group_by("kept_eid")
         .agg(pl.col("n_datasets").sum())
         .sort("kept_eid")
-        .with_row_index("place")
-        .with_columns((before // size).cast(pl.UInt32).alias(_BUCKET))
+        .with_row_index("session")
+        .with_columns(bucket=(before // rows_per_bucket).cast(pl.UInt32))
     )
-    places = counts.join(sessions, on="kept_eid").select(RANK, "eid", "place", _BUCKET)
-    return Plan(sessions["kept_eid"], places)
+    sessions = counts.join(kept, on="kept_eid").select(RANK, "eid", "session", "bucket")
+    return Buckets(kept["kept_eid"], sessions)
 
 
 def iter_buckets(
-    sources: Sequence[Source], plan: Plan, folder: Path | None
+    sources: Sequence[Source], buckets: Buckets, folder: Path | None
 ) -> Iterator[pl.DataFrame]:
-    """Yield the datasets of each range in turn.
+    """Yield the datasets of each bucket in turn, in the order of preference.
 
-    Parameters
-    ----------
-    sources
-        In the order of preference.
-    plan
-        What `plan_buckets` gave.
-    folder
-        Where to spill, about as many bytes as the tables have when they are not compressed. None
-        yields all rows at once.
-
-    Yields
-    ------
-    polars.DataFrame
-        DATASETS and ``rank``, with ``place`` in the stead of ``eid``; in the order of preference.
-
-    Raises
-    ------
-    TableError
-        A row has no id or no path.
+    They have the columns of DATASETS but ``eid``, and ``rank`` and ``session``. The rows are
+    spilled into `folder`, about as many bytes as the tables have uncompressed; None yields all of
+    them at once.
     """
-    if plan.eids.is_empty():
+    if buckets.eids.is_empty():
         return
-    rows = [_place(source, rank, plan) for rank, source in enumerate(sources)]
-    last = int(plan.places[_BUCKET].max() or 0)  # type: ignore[arg-type]
-    if folder is None or last == 0:
-        yield _check([frame.drop(_BUCKET).collect() for frame in rows], sources)
+    # A number in place of the eid makes rows smaller on their way.
+    frames = [
+        source.datasets.join(
+            buckets.sessions.lazy().filter(pl.col(RANK) == rank),
+            on="eid",
+            how="left",
+            maintain_order="left",
+        ).drop("eid")
+        for rank, source in enumerate(sources)
+    ]
+    n_buckets = 1 + buckets.sessions.select(pl.max("bucket")).item()
+    if folder is None or n_buckets == 1:
+        yield _join_tables([frame.drop("bucket").collect() for frame in frames], sources)
         return
-    for rank, frame in enumerate(rows):
-        target = pl.PartitionBy(folder / str(rank), key=_BUCKET, include_key=False)
+    for rank, frame in enumerate(frames):
+        target = pl.PartitionBy(folder / str(rank), key="bucket", include_key=False)
         frame.sink_ipc(target, mkdir=True, engine="streaming")
-    for bucket in range(last + 1):
+    for bucket in range(n_buckets):
         files = [
             file
             for rank in range(len(sources))
-            for file in sorted((folder / str(rank) / f"{_BUCKET}={bucket}").glob("*"))
+            for file in sorted((folder / str(rank) / f"bucket={bucket}").glob("*"))
         ]
         if files:
-            yield _check([pl.read_ipc(file) for file in files], sources)
+            yield _join_tables([pl.read_ipc(file) for file in files], sources)
         for file in files:
             file.unlink()
 
 
-def _place(source: Source, rank: int, plan: Plan) -> pl.LazyFrame:
-    """Put numbers in the place of eids, so that rows are smaller on their way, and their range."""
-    known = plan.places.lazy().filter(pl.col(RANK) == rank)
-    return source.datasets.join(known, on="eid", how="left", maintain_order="left").drop("eid")
-
-
-def _check(frames: list[pl.DataFrame], sources: Sequence[Source]) -> pl.DataFrame:
+def _join_tables(frames: list[pl.DataFrame], sources: Sequence[Source]) -> pl.DataFrame:
     rows = pl.concat(frames)
     for column in ("id", "rel_path"):
-        if rows[column].null_count():
-            rank = rows.filter(pl.col(column).is_null())[RANK][0]
-            raise TableError(
-                f"datasets of {sources[rank].name} has a row without {column}; index that archive "
-                "again"
-            )
+        check_present(rows, "datasets", column, sources)
     return rows

@@ -1,4 +1,4 @@
-"""The tables that are to be merged: folders or frames, in the order of preference."""
+"""The tables to merge, from folders or frames, in the order of preference."""
 
 from __future__ import annotations
 
@@ -13,11 +13,7 @@ from typing import Literal, TypeAlias, get_args
 
 import polars as pl
 
-from polars_alf.errors import (
-    OptionError,
-    TableError,
-    TableWarning,
-)
+from polars_alf.errors import OptionError, TableError, TableWarning
 from polars_alf.query.scan import Pair, choose_header, find_folders, is_pair, scan_pair
 from polars_alf.schema import TABLES, polars_schema
 from polars_alf.tables.contract import read_headers
@@ -25,13 +21,16 @@ from polars_alf.tables.fingerprint import fingerprint_tables
 from polars_alf.tables.transaction import wait_for_commit
 
 Keep = Literal["first", "newest"]
-"""Which of several rows to keep where tables are merged: see `polars_alf.merge_tables`."""
+"""Which of several duplicates `polars_alf.merge_tables` keeps."""
 
 KEEPS: tuple[Keep, ...] = get_args(Keep)
 
 Mergeable: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str] | Pair]"
 
-# What a table that does not know it would have after an index.
+RANK = "rank"
+"""Column of the index of a row's tables among the sources; the smallest is preferred."""
+
+# Values that an index gives to columns that a table lacks.
 _UNKNOWN = {
     "lab": "",
     "task_protocol": "",
@@ -44,22 +43,22 @@ _UNKNOWN = {
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One pair of tables.
+    """One pair of tables to merge.
 
     Parameters
     ----------
     name
-        Their folder, or for frames their position.
+        Their folder, or the position of frames.
     sessions, datasets
         SESSIONS and DATASETS; only numbers may be null.
     created
-        When they were made, and last written should that be the same minute; None for frames.
+        When they were made, to the minute, and when written, in ns; None for frames.
     origins
         Roots of their archives, as ONE records them.
     namespace
-        What their ids were made in, where we made them.
-    folder, stamp
-        Where they lie, and what tells that they were replaced since; None for frames.
+        Namespace of their ids; None if unknown.
+    folder, fingerprint
+        Their folder and the fingerprint of its files; None for frames.
     """
 
     name: str
@@ -69,29 +68,25 @@ class Source:
     origins: tuple[str, ...] = ()
     namespace: uuid.UUID | None = None
     folder: Path | None = None
-    stamp: str | None = None
+    fingerprint: str | None = None
 
 
 def find_sources(tables: Mergeable, keep: str) -> list[Source]:
-    """Return the tables that a caller means, those to keep rows of first.
+    """Open the tables that a caller names, in the order of preference.
 
-    Raises
-    ------
-    OptionError
-        There are none, one of them is no tables at all, or frames are to be compared by age.
-    ArchiveNotFoundError, ArchiveNotADirectoryError, TableError
-        As of `scan_sessions`.
+    Raises OptionError where there are none, an item is neither a folder nor a pair of frames, or
+    frames would have to be compared by age; otherwise as `polars_alf.scan_sessions`.
     """
     if keep not in KEEPS:
-        raise OptionError(f"{keep!r} is nothing to keep; give one of {', '.join(KEEPS)}")
+        raise OptionError(f"keep={keep!r} is unknown; give one of {', '.join(KEEPS)}")
     items = [tables] if isinstance(tables, str | os.PathLike) or is_pair(tables) else list(tables)
     sources: list[Source] = []
     for item in items:
         if isinstance(item, str | os.PathLike):
             known = {source.folder for source in sources}
-            sources += [_open(folder) for folder in find_folders(item) if folder not in known]
+            sources += map(_open_folder, [f for f in find_folders(item) if f not in known])
         else:
-            sources.append(_take(item, f"frames {len(sources) + 1}"))
+            sources.append(_wrap_frames(item, f"frames {len(sources) + 1}"))
     if not sources:
         raise OptionError("no tables to merge were given; give one folder at least")
     if keep == "first":
@@ -103,31 +98,35 @@ def find_sources(tables: Mergeable, keep: str) -> list[Source]:
     return [source for _, source in sorted(dated, key=lambda pair: pair[0], reverse=True)]
 
 
-def check_unchanged(sources: Sequence[Source]) -> None:
-    """Check that no tables were replaced since they were opened.
+def check_present(rows: pl.DataFrame, table: str, column: str, sources: Sequence[Source]) -> None:
+    """Raise TableError naming the tables if one of their rows has no value in a column."""
+    missing = rows.filter(pl.col(column).is_null())
+    if len(missing):
+        raise TableError(
+            f"{table} of {sources[missing[RANK][0]].name} has rows without {column}; index that "
+            "archive again"
+        )
 
-    Raises
-    ------
-    TableError
-        Some were.
-    """
+
+def check_unchanged(sources: Sequence[Source]) -> None:
+    """Raise TableError if tables were replaced since they were opened."""
     for source in sources:
-        if source.folder and fingerprint_tables(source.folder) != source.stamp:
+        if source.folder and fingerprint_tables(source.folder) != source.fingerprint:
             raise TableError(
                 f"the tables in {source.folder} were replaced while they were merged; merge again"
             )
 
 
-def _open(folder: Path) -> Source:
+def _open_folder(folder: Path) -> Source:
     wait_for_commit(folder)
-    stamp = fingerprint_tables(folder)
+    fingerprint = fingerprint_tables(folder)
     sessions, datasets = scan_pair(folder)
     headers = read_headers(folder)
     header = choose_header(folder, headers, "datasets")
     try:
         made = datetime.fromisoformat(header.one.get("date_created", ""))
     except (TypeError, ValueError):
-        made = datetime.min  # of no known age: everything else is newer
+        made = datetime.min  # older than all others
     return Source(
         name=str(folder),
         sessions=_complete(sessions, "sessions", str(folder)),
@@ -136,11 +135,11 @@ def _open(folder: Path) -> Source:
         origins=tuple(dict.fromkeys(o for found in headers.values() for o in found.origins)),
         namespace=header.namespace,
         folder=folder,
-        stamp=stamp,
+        fingerprint=fingerprint,
     )
 
 
-def _take(pair: object, name: str) -> Source:
+def _wrap_frames(pair: object, name: str) -> Source:
     if not is_pair(pair):
         raise OptionError(
             f"{pair!r} is neither a folder nor a pair of frames, sessions and datasets"
@@ -154,8 +153,9 @@ def _take(pair: object, name: str) -> Source:
 
 
 def _complete(frame: pl.LazyFrame, table: str, name: str) -> pl.LazyFrame:
-    wanted = TABLES[table].names
-    others = [column for column in frame.collect_schema().names() if column not in wanted]
+    """Select the columns of a table's schema, and fill values that may not be null."""
+    schema = polars_schema(TABLES[table])
+    others = [column for column in frame.collect_schema().names() if column not in schema]
     if others:
         warnings.warn(
             f"{table} of {name}: the columns {', '.join(others)} are left out, as ONE's tables do "
@@ -163,9 +163,8 @@ def _complete(frame: pl.LazyFrame, table: str, name: str) -> pl.LazyFrame:
             TableWarning,
             stacklevel=5,
         )
-    schema = polars_schema(TABLES[table])
-    return frame.select(wanted).with_columns(
+    return frame.select(schema.names()).with_columns(
         pl.col(column).fill_null(pl.lit(value, schema[column]))
         for column, value in _UNKNOWN.items()
-        if column in wanted
+        if column in schema
     )

@@ -32,7 +32,7 @@ def test_files_are_merged_as_frames_are(
     out_dir = work / "merged"
     out_dir.mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(api, "plan_buckets", functools.partial(plan_buckets, size=size))
+        patch.setattr(api, "plan_buckets", functools.partial(plan_buckets, rows_per_bucket=size))
         merged = merge_tables(folders, out_dir)
     check_merged(merged, pairs)
     state = out_dir / files.STATE_DIR

@@ -130,7 +130,7 @@ def test_tables_of_one_1_are_merged_with_those_of_today(
     write_table(old / "datasets.pqt", halve_ids(cache["datasets"]).drop(columns=["qc", "hash"]))
     out_dir = tmp_path / "merged"
     out_dir.mkdir()
-    monkeypatch.setattr(api, "plan_buckets", functools.partial(plan_buckets, size=size))
+    monkeypatch.setattr(api, "plan_buckets", functools.partial(plan_buckets, rows_per_bucket=size))
     merged = merge_tables([old, tables], out_dir)
     assert (merged.n_sessions, merged.n_datasets, merged.n_duplicates) == (4, 12, 16)
     for name in schema.TABLES:

@@ -1,4 +1,4 @@
-"""Tables from files to frames, and the removal of the files."""
+"""The tables as files: loaded into frames, or removed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import datetime
 import logging
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,22 +32,6 @@ from polars_alf.tables.parquet import TableFile, open_table
 _logger = logging.getLogger("one.alf.cache")
 
 
-@dataclass
-class _File:
-    """A table that is not read yet, but for its header."""
-
-    table: TableFile
-    header: TableHeader
-
-    @property
-    def path(self) -> Path:
-        return self.header.path
-
-    @property
-    def name(self) -> str:
-        return self.path.stem
-
-
 def load_tables(tables_dir: str | os.PathLike[str], glob_pattern: str = "*.pqt") -> Bunch:
     """Load the tables of a folder.
 
@@ -64,7 +47,7 @@ def load_tables(tables_dir: str | os.PathLike[str], glob_pattern: str = "*.pqt")
     Bunch
         The tables, `sessions` and `datasets` at least, sorted by their indexes; and `_meta`. Ids
         that are UUIDs are `uuid.UUID` objects. Rows with the same id are all kept. Files
-        without ONE's metadata, and folders, are skipped; both with a warning in the log
+        without ONE's metadata, and folders, are skipped with a warning in the log
         `one.alf.cache`.
 
     Raises
@@ -73,7 +56,7 @@ def load_tables(tables_dir: str | os.PathLike[str], glob_pattern: str = "*.pqt")
         A table has no column of ids.
     TableError
         A file is not a table, or has ids of several kinds or an index with the wrong names; or
-        sessions and datasets are not of one generation.
+        sessions and datasets are of two generations.
     """
     folder = Path(tables_dir)
     return read_consistently(folder, lambda: _load_tables(folder, glob_pattern))
@@ -84,63 +67,38 @@ def _load_tables(folder: Path, glob_pattern: str) -> Bunch:
     meta = caches["_meta"]
     with contextlib.ExitStack() as stack:
         # All are opened before any is read, so that a commit in between replaces none of them.
-        files = list(_open_tables(folder, glob_pattern, stack))
-        check_generations(file.header for file in files if file.name in INDEX_NAMES)
-        for file in files:
-            raw = meta["raw"][file.name] = dict(file.header.one)
+        files = [*_open_tables(folder, glob_pattern, stack)]
+        check_generations(header for header, _ in files if header.path.stem in INDEX_NAMES)
+        for header, file in files:
+            name = header.path.stem
+            raw = meta["raw"][name] = dict(header.one)
             if "date_created" not in raw:
-                _logger.warning("%s has no metadata of ONE: skipped", file.path)
+                _logger.warning("%s has no metadata of ONE: skipped", header.path)
                 continue
-            caches[file.name] = _read_table(file)
-            raw["origin"] = _as_origins(raw.get("origin", "unknown"))
+            _check_date(header)
+            caches[name] = _read_table(file, header)
+            origin = raw.get("origin", "unknown") or ()
+            raw["origin"] = {*filter(None, [origin] if isinstance(origin, str) else origin)}
             meta["loaded_time"] = datetime.datetime.now()
+    # A table that the folder lacks was created now, as in ONE.
     created = [raw["date_created"] for raw in meta["raw"].values() if "date_created" in raw]
     meta["created_time"] = min(map(datetime.datetime.fromisoformat, created), default=None)
     return caches
 
 
-def remove_table_files(
-    folder: str | os.PathLike[str], tables: str | Iterable[str] = ("sessions", "datasets")
-) -> list[Path]:
-    """Delete tables, and `cache_info.json`, from a folder.
-
-    Parameters
-    ----------
-    folder : str, os.PathLike
-        The folder of the tables.
-    tables : str, iterable of str
-        Names of the tables to delete.
-
-    Returns
-    -------
-    list of pathlib.Path
-        What was deleted. Files that are not there are named in the log `one.alf.cache`.
-    """
-    names = [tables] if isinstance(tables, str) else tables
-    removed = []
-    for filename in ("cache_info.json", *(f"{name}.pqt" for name in names)):
-        path = Path(folder, filename)
-        if path.is_file():
-            path.unlink()
-            removed.append(path)
-        else:
-            _logger.warning("%s not found", path)
-    return removed
-
-
-def _open_tables(folder: Path, glob_pattern: str, stack: contextlib.ExitStack) -> Iterator[_File]:
+def _open_tables(
+    folder: Path, glob_pattern: str, stack: contextlib.ExitStack
+) -> Iterator[tuple[TableHeader, TableFile]]:
     for path in sorted(folder.glob(glob_pattern)):
         if path.is_dir() and path.stem not in INDEX_NAMES:
             _logger.warning("%s is a folder: skipped", path)
             continue
-        table = stack.enter_context(open_table(path))
-        header = parse_header(path, table.parquet.schema_arrow)
-        _check_date(header)
-        yield _File(table, header)
+        file = stack.enter_context(open_table(path))
+        yield parse_header(path, file.parquet.schema_arrow), file
 
 
 def _check_date(header: TableHeader) -> None:
-    created = header.one.get("date_created", "2000-01-01")
+    created = header.one["date_created"]
     try:
         datetime.datetime.fromisoformat(created)
     except (TypeError, ValueError) as error:
@@ -149,32 +107,30 @@ def _check_date(header: TableHeader) -> None:
         ) from error
 
 
-def _as_origins(value: str | Iterable[str] | None) -> set[str]:
-    origins = [value] if isinstance(value, str) else value or ()
-    return set(filter(None, origins))
-
-
-def _read_table(file: _File) -> pd.DataFrame:
-    table = file.table.read()
+def _read_table(file: TableFile, header: TableHeader) -> pd.DataFrame:
+    table = file.read()
     try:
-        frame = _make_frame(table, file.name, file.header.one.get("min_api_version"))
+        frame = _make_frame(table, header.path.stem, header.one.get("min_api_version"))
     except Exception as error:  # pandas' metadata may say anything, and Arrow believes it
         kind = type(error) if isinstance(error, TableError) else TableError
-        raise kind(f"{file.path} is not as it should be ({error}); {REPAIR_ADVICE}") from error
+        raise kind(f"{header.path} is not as it should be ({error}); {REPAIR_ADVICE}") from error
     if frame.index.has_duplicates:
-        repeated = int(frame.index.duplicated().sum())
-        _logger.info("%s: ids of %d rows are repeated; all are kept", file.path, repeated)
+        n_repeated = int(frame.index.duplicated().sum())
+        _logger.info("%s: ids of %d rows are repeated; all are kept", header.path, n_repeated)
     return frame
 
 
 def _make_frame(table: pa.Table, name: str, min_api_version: str | None) -> pd.DataFrame:
     fields = _find_index_fields(table.schema, name)
     found = None
-    # Where the index is not yet what it should be, pandas goes the long way.
+    # pandas takes more time, but makes an index of whatever a table has.
     if fields == INDEX_NAMES.get(name, fields) and all(map(_is_string, map(table.field, fields))):
         found = make_uuid_index([table[field] for field in fields], fields)
     if found is None:
-        frame = patch_tables(_convert(table, fields), min_api_version, name)
+        frame = table.to_pandas()
+        if isinstance(frame.index, pd.RangeIndex):
+            frame = frame.set_index(fields)
+        frame = patch_tables(frame, min_api_version, name)
         frame.index = _name_levels(frame.index, INDEX_NAMES.get(name))
         if holds_uuid_strings(frame.index):
             frame = cast_index_object(frame)
@@ -192,7 +148,7 @@ def _make_frame(table: pa.Table, name: str, min_api_version: str | None) -> pd.D
 
 
 def _find_index_fields(schema: pa.Schema, name: str) -> list[str]:
-    """Choose the columns of the index: what pandas noted, or else those that hold ids, as ONE."""
+    """Return the columns of the index: those that pandas noted, or else, as ONE, of ids."""
     noted = (schema.pandas_metadata or {}).get("index_columns", [])
     fields = [field for field in noted if isinstance(field, str)]
     if fields:
@@ -210,13 +166,8 @@ def _is_string(field: pa.Field) -> bool:
     return field.type in (pa.string(), pa.large_string())
 
 
-def _convert(table: pa.Table, fields: list[str]) -> pd.DataFrame:
-    frame: pd.DataFrame = table.to_pandas()
-    return frame.set_index(fields) if isinstance(frame.index, pd.RangeIndex) else frame
-
-
 def _name_levels(index: pd.Index[Any], expected: list[str] | None) -> pd.Index[Any]:
-    """Bring the levels into the expected order, and name them if ONE lost their names."""
+    """Return an index with the levels in the expected order; ONE may have lost their names."""
     if expected is None or list(index.names) == expected:
         return index
     if index.nlevels == len(expected) and not any(index.names):
@@ -224,3 +175,32 @@ def _name_levels(index: pd.Index[Any], expected: list[str] | None) -> pd.Index[A
     if isinstance(index, pd.MultiIndex) and set(index.names) == set(expected):
         return index.reorder_levels(expected)
     raise TableError(f"its index is {list(index.names)}, not {expected}")
+
+
+def remove_table_files(
+    folder: str | os.PathLike[str], tables: str | Iterable[str] = ("sessions", "datasets")
+) -> list[Path]:
+    """Delete tables and `cache_info.json` from a folder.
+
+    Parameters
+    ----------
+    folder : str, os.PathLike
+        The folder of the tables.
+    tables : str, iterable of str
+        Names of the tables to delete.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The deleted files. Files that do not exist are named in the log `one.alf.cache`.
+    """
+    names = [tables] if isinstance(tables, str) else tables
+    removed = []
+    for filename in ("cache_info.json", *(f"{name}.pqt" for name in names)):
+        path = Path(folder, filename)
+        if path.is_file():
+            path.unlink()
+            removed.append(path)
+        else:
+            _logger.warning("%s not found", path)
+    return removed

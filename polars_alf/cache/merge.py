@@ -1,4 +1,4 @@
-"""New and changed records into tables."""
+"""The merge of new and changed records into tables."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from polars_alf.cache.indexes import (
     combine_codes,
     find_order,
     holds_uuid_strings,
-    is_ordered,
+    is_sorted,
     list_integers,
-    note_order,
+    mark_sorted,
     pack_uuids,
     rank_octets,
+    rank_sorted,
 )
 from polars_alf.errors import ColumnsError, TableError, UnknownTableError
 
@@ -35,30 +36,30 @@ def merge_tables(
     origin: str | None = None,
     **kwargs: pd.DataFrame | pd.Series[Any] | None,
 ) -> datetime.datetime | None:
-    """Insert records into tables, or update them where their ids are there already.
+    """Insert records into tables, or update the rows with the same ids.
 
-    All tables are replaced, sorted by their indexes, or after an error none.
+    Either all tables are replaced, sorted by their indexes, or after an error none.
 
     Parameters
     ----------
     cache : dict
         Tables by name, and `_meta`, as from `load_tables`.
     strict : bool
-        Refuse records whose columns are not those of the table. Otherwise columns that the table
-        does not have are dropped. Columns that the records do not have become nullable, and
-        missing in these rows; `exists_*` take the values of `exists`.
+        Whether to refuse records whose columns are not those of the table. Otherwise columns that
+        the table lacks are dropped; columns that the records lack become nullable, and missing in
+        these rows, but `exists_*` take the values of `exists`.
     origin : str, optional
-        Where the records are from: added to the origins of the tables.
+        Origin of the records, added to the origins of the tables.
     **kwargs : pandas.DataFrame, pandas.Series
         Records for each table, indexed as it is; a Series is one record, with its id as the name.
-        Levels may be in another order, and ids strings in place of UUIDs or the reverse. Of
-        records with the same id the first counts. `qc` may be a name in any case, a number or a
-        `QC`. None and empty frames are ignored.
+        Levels may be in another order, and ids may be strings in place of UUIDs or the reverse.
+        The first of records with the same id is used. `qc` may be a name in any case, a number or
+        a `QC`. None and empty frames are ignored.
 
     Returns
     -------
     datetime.datetime
-        When the tables were changed; None if there were no records.
+        Time of the change; None if there were no records.
 
     Raises
     ------
@@ -80,43 +81,36 @@ def merge_tables(
     updated = datetime.datetime.now()
     for name, table in merged.items():
         cache[name] = table
-        _note_merge(cache["_meta"]["raw"].setdefault(name, {}), origin)
+        raw = cache["_meta"]["raw"].setdefault(name, {})
+        raw.setdefault("date_created", _metadata("")["date_created"])
+        if origin is not None:
+            raw["origin"] = {*raw.get("origin", ()), origin}  # a list after One.save_cache
     cache["_meta"]["modified_time"] = updated
     return updated
-
-
-def _note_merge(raw: dict[str, Any], origin: str | None) -> None:
-    if origin is not None:
-        # One.save_cache leaves a list here.
-        raw["origin"] = {*raw.get("origin", ()), origin}
-    raw.setdefault("date_created", _metadata("")["date_created"])
 
 
 def _merge(
     table: pd.DataFrame, records: pd.DataFrame | pd.Series[Any], strict: bool, name: str
 ) -> pd.DataFrame:
+    names: list[Any] = list(table.index.names)
+    if not any(names):  # ONE's own merge loses them
+        names = INDEX_NAMES.get(name, names)
     try:
-        records = _frame_records(records, table, name)
+        records = _frame_records(records, names)
         table, records = _align_columns(table, records, strict)
         records = _cast_columns(records, table)
-        return _merge_rows(table, records, _expected_names(table, name))
+        index, chosen = _merge_indexes(table.index, records.index, names)
     except ColumnsError:
         raise
     except (TypeError, ValueError) as error:
         raise TableError(f"records do not fit the table {name!r}: {error}") from error
+    merged = pd.concat([table, records], ignore_index=True).take(chosen)
+    merged.index = index
+    return merged
 
 
-def _expected_names(table: pd.DataFrame, name: str) -> list[Any]:
-    # ONE's own merging loses the names.
-    names = list(table.index.names)
-    return names if any(names) else INDEX_NAMES.get(name, names)
-
-
-def _frame_records(
-    records: pd.DataFrame | pd.Series[Any], table: pd.DataFrame, name: str
-) -> pd.DataFrame:
-    """Return records as a frame whose levels are in the table's order."""
-    names = _expected_names(table, name)
+def _frame_records(records: pd.DataFrame | pd.Series[Any], names: list[Any]) -> pd.DataFrame:
+    """Return records as a frame with the levels of the index in the given order."""
     if isinstance(records, pd.Series):
         records = pd.DataFrame([records])
     index = records.index
@@ -132,7 +126,7 @@ def _frame_records(
 def _align_columns(
     table: pd.DataFrame, records: pd.DataFrame, strict: bool
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Give both the table's columns."""
+    """Give both the table's columns; those that the records lack become nullable."""
     lacking = [column for column in table.columns if column not in records.columns]
     if strict and (lacking or len(records.columns) != len(table.columns)):
         raise ColumnsError(
@@ -145,7 +139,7 @@ def _align_columns(
         table[lacking] = nullable
         records = records.copy(deep=False)
         for column, dtype in nullable.dtypes.items():
-            # An archive's mirrors have what the archive has, as far as the records can tell.
+            # A file that exists is taken to exist in an archive's mirrors too.
             is_mirror = str(column).startswith("exists_")
             missing = getattr(dtype, "na_value", np.nan)
             records[column] = records.get("exists", True) if is_mirror else missing
@@ -163,14 +157,6 @@ def _cast_columns(records: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns, index=records.index, columns=table.columns)
 
 
-def _merge_rows(table: pd.DataFrame, records: pd.DataFrame, names: list[Any]) -> pd.DataFrame:
-    """Combine frames of the same columns: of rows with the same id, the records' remains."""
-    index, chosen = _merge_indexes(table.index, records.index, names)
-    merged = pd.concat([table, records], ignore_index=True).take(chosen)
-    merged.index = index
-    return merged
-
-
 def _merge_indexes(
     old: pd.Index[Any], new: pd.Index[Any], names: list[Any]
 ) -> tuple[pd.Index[Any], Codes]:
@@ -181,25 +167,23 @@ def _merge_indexes(
     chosen = _choose_rows(combine_codes(old_codes, sizes), combine_codes(new_codes, sizes))
     codes = []
     for level, *pair in zip(levels, old_codes, new_codes, strict=True):
-        places = np.concatenate(pair)[chosen]
-        codes.append(np.where(places == len(level), -1, places))
+        merged = np.concatenate(pair)[chosen]
+        codes.append(np.where(merged == len(level), -1, merged))
     return build_index(levels, codes, names), chosen
 
 
 def _choose_rows(old: npt.NDArray[np.int64], new: npt.NDArray[np.int64]) -> Codes:
-    """Return the positions, in the old rows and then the new ones, of what a merge leaves.
+    """Return the positions, in the old rows and then the new ones, of the merged rows.
 
-    Rows are numbers, as of `combine_codes`, and equal where their ids are.
+    Rows are the numbers of `combine_codes`, equal where their ids are.
     """
-    # Of the records with the same id, the first.
     distinct, first = np.unique(new, return_index=True)
     nearest = np.minimum(np.searchsorted(distinct, old), len(distinct) - 1)
     is_updated = distinct[nearest] == old
     is_fresh = np.ones(len(distinct), dtype=bool)
     is_fresh[nearest[is_updated]] = False
-    kept = np.arange(len(old))
-    kept[is_updated] = len(old) + first[nearest[is_updated]]
-    chosen = np.concatenate([kept, len(old) + first[is_fresh]])
+    updated = np.where(is_updated, len(old) + first[nearest], np.arange(len(old)))
+    chosen = np.concatenate([updated, len(old) + first[is_fresh]])
     order = find_order(np.concatenate([old, distinct[is_fresh]]))
     return chosen if order is None else chosen[order]
 
@@ -208,16 +192,16 @@ def _split_index(index: pd.Index[Any]) -> list[tuple[Codes, pd.Index[Any]]]:
     """Return for each level the codes of the rows, -1 if missing, and the distinct ids."""
     if isinstance(index, pd.MultiIndex):
         return [*map(_drop_unused, index.codes, index.levels)]
-    if is_ordered(index) and not index.hasnans:
+    if is_sorted(index) and not index.hasnans:
         return [(np.arange(len(index)), index)]
     codes, ids = index.factorize()
     return [(codes, pd.Index(ids))]
 
 
 def _drop_unused(codes: Codes, ids: pd.Index[Any]) -> tuple[Codes, pd.Index[Any]]:
-    """Drop ids that no row has: a few rows taken from a large table still have all of them.
+    """Drop ids of no row, of which a few rows taken from a large table have many.
 
-    `MultiIndex.remove_unused_levels` does not keep the others in order.
+    Unlike `MultiIndex.remove_unused_levels`, keep the others in order.
     """
     is_used = np.zeros(len(ids) + 1, dtype=bool)
     is_used[codes] = True
@@ -230,69 +214,60 @@ def _drop_unused(codes: Codes, ids: pd.Index[Any]) -> tuple[Codes, pd.Index[Any]
 def _merge_level(
     old: tuple[Codes, pd.Index[Any]], new: tuple[Codes, pd.Index[Any]]
 ) -> tuple[pd.Index[Any], Codes, Codes]:
-    """Return the distinct ids of both in order, and the place in them of each row's id.
+    """Return the distinct ids of both, sorted, and the codes of the old and the new rows.
 
-    A missing id has the place after the last: it comes last, as in pandas.
+    The code of a missing id is the number of ids: it comes last, as in pandas.
     """
     (old_codes, old_ids), (new_codes, new_ids) = old, new
     old_ids, new_ids = _unify_ids(old_ids, new_ids)
     old_ids, old_ranks = _rank_ids(old_ids)
     new_ids, new_ranks = _rank_ids(new_ids)
-    ids, old_places, new_places = _merge_ordered(old_ids, new_ids)
-    # The code -1 takes the last.
-    old_places = np.append(old_places[old_ranks], len(ids))
-    new_places = np.append(new_places[new_ranks], len(ids))
-    return ids, old_places[old_codes], new_places[new_codes]
+    ids, old_positions, new_positions = _merge_sorted(old_ids, new_ids)
+    # The code -1 takes the last position.
+    old_positions = np.append(old_positions[old_ranks], len(ids))
+    new_positions = np.append(new_positions[new_ranks], len(ids))
+    return ids, old_positions[old_codes], new_positions[new_codes]
 
 
 def _rank_ids(ids: pd.Index[Any]) -> tuple[pd.Index[Any], Codes]:
-    """Return the distinct ids in order, and the place in them of each."""
-    if is_ordered(ids):
+    """Return the distinct ids, sorted, and the rank of each id."""
+    if is_sorted(ids):
         return ids, np.arange(len(ids))
     values: Objects = ids.to_numpy(dtype=object)
     if isinstance(values[0], uuid.UUID):
         ranks, first = rank_octets(pack_uuids(values))
-        return note_order(ids.take(first)), ranks
-    order = np.argsort(values, kind="stable")
-    is_first = np.ones(len(order), dtype=bool)
-    is_first[1:] = values[order][1:] != values[order][:-1]
-    ranks = np.empty(len(order), dtype=np.int64)
-    ranks[order] = np.cumsum(is_first) - 1
-    return note_order(ids.take(order[is_first])), ranks
+    else:
+        ranks, first = rank_sorted(np.argsort(values, kind="stable"), values)
+    return mark_sorted(ids.take(first)), ranks
 
 
-def _merge_ordered(old: pd.Index[Any], new: pd.Index[Any]) -> tuple[pd.Index[Any], Codes, Codes]:
-    """Merge distinct ids that are in order; return also the place of each in the result."""
-    places, is_fresh = _find_places(old, new)
+def _merge_sorted(old: pd.Index[Any], new: pd.Index[Any]) -> tuple[pd.Index[Any], Codes, Codes]:
+    """Merge distinct sorted ids; return also the positions of both in the result."""
+    positions, is_fresh = _find_positions(old, new)
     if not is_fresh.any():
-        return old, np.arange(len(old)), places
-    fresh_before = np.cumsum(is_fresh)
-    new_places = places + fresh_before - is_fresh
-    n_fresh = fresh_before[-1]
-    pushed = np.bincount(places[is_fresh], minlength=len(old) + 1)
-    old_places = np.arange(len(old)) + np.cumsum(pushed)[:-1]
-    order = np.empty(len(old) + n_fresh, dtype=np.int64)
-    order[old_places] = np.arange(len(old))
-    order[new_places[is_fresh]] = len(old) + np.arange(n_fresh)
-    return note_order(old.append(new[is_fresh]).take(order)), old_places, new_places
+        return old, np.arange(len(old)), positions
+    fresh = len(old) + np.arange(np.count_nonzero(is_fresh))
+    order = np.insert(np.arange(len(old)), positions[is_fresh], fresh)
+    merged = mark_sorted(old.append(new[is_fresh]).take(order))
+    return merged, np.flatnonzero(order < len(old)), positions + np.cumsum(is_fresh) - is_fresh
 
 
-def _find_places(old: pd.Index[Any], new: pd.Index[Any]) -> tuple[Codes, npt.NDArray[np.bool_]]:
-    """Return where in the old ids each new one is, or belongs, and whether it is fresh."""
+def _find_positions(old: pd.Index[Any], new: pd.Index[Any]) -> tuple[Codes, npt.NDArray[np.bool_]]:
+    """Return where each new id is among the old ones, or belongs, and whether it is fresh."""
     haystack, needles = old.to_numpy(dtype=object), new.to_numpy(dtype=object)
     if len(needles) > len(haystack) // 100 and isinstance(needles[0], uuid.UUID):
-        # Faster comparisons pay for the integers of all.
+        # Faster comparisons are worth the integers of all.
         haystack, needles = list_integers(haystack), list_integers(needles)
-    places = np.searchsorted(haystack, needles)
+    positions = np.searchsorted(haystack, needles)
     is_fresh = np.ones(len(needles), dtype=bool)
-    is_inside = places < len(haystack)
-    is_fresh[is_inside] = haystack[places[is_inside]] != needles[is_inside]
-    return places, is_fresh
+    is_inside = positions < len(haystack)
+    is_fresh[is_inside] = haystack[positions[is_inside]] != needles[is_inside]
+    return positions, is_fresh
 
 
 def _unify_ids(old: pd.Index[Any], new: pd.Index[Any]) -> tuple[pd.Index[Any], pd.Index[Any]]:
-    """Make ids of one kind, the table's if it has any, from UUID objects and strings."""
-    old_kinds, new_kinds = _find_kinds(old), _find_kinds(new)
+    """Convert UUID objects and strings to one kind, that of the table if it has any ids."""
+    old_kinds, new_kinds = _list_kinds(old), _list_kinds(new)
     if uuid.UUID in (old_kinds or new_kinds):
         return _as_uuids(old, old_kinds), _as_uuids(new, new_kinds)
     if uuid.UUID in new_kinds:
@@ -302,9 +277,9 @@ def _unify_ids(old: pd.Index[Any], new: pd.Index[Any]) -> tuple[pd.Index[Any], p
     return old, new
 
 
-def _find_kinds(ids: pd.Index[Any]) -> set[type]:
-    # Ids of several kinds have no order.
-    return set(map(type, ids[:1] if ids.dtype != object or is_ordered(ids) else ids.to_numpy()))
+def _list_kinds(ids: pd.Index[Any]) -> set[type]:
+    # Ids of several kinds cannot be sorted.
+    return set(map(type, ids[:1] if ids.dtype != object or is_sorted(ids) else ids.to_numpy()))
 
 
 def _as_uuids(ids: pd.Index[Any], kinds: set[type]) -> pd.Index[Any]:
