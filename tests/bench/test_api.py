@@ -10,6 +10,7 @@ import math
 import os
 import statistics
 import subprocess
+import sys
 from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,11 +25,11 @@ from trees import SESSION, TWO_LABS, make_tree
 
 from polars_alf import bench_storage, index_archive, plan_removals, verify_archive
 from polars_alf.bench import machine, pages
-from polars_alf.bench.folder import Plan
-from polars_alf.bench.machine import choose_mount
+from polars_alf.bench.archive import Plan
+from polars_alf.bench.machine import check_extra, choose_mount
 from polars_alf.bench.meters import count_latencies, find_percentiles, merge_histograms
 from polars_alf.bench.models import choose_concurrency, describe_scalability, predict_index
-from polars_alf.bench.operations import Operation
+from polars_alf.bench.operations import Operation, plan_levels, share_out
 from polars_alf.bench.results import (
     StorageReport,
     compare_reports,
@@ -36,7 +37,7 @@ from polars_alf.bench.results import (
     name_apart,
     read_report,
 )
-from polars_alf.bench.sweep import find_fixed_seconds, plan_levels, share_out
+from polars_alf.bench.sweep import find_fixed_seconds
 from polars_alf.errors import (
     ArchiveNotADirectoryError,
     ArchiveNotFoundError,
@@ -415,8 +416,10 @@ def test_a_folder_that_may_not_be_written(tmp_path: Path, unprivileged: Callable
 
 
 def test_a_missing_extra_names_its_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("polars_alf.bench.machine.NEEDED", ("scipy", "no_such_package"))
     with pytest.raises(ImportError, match=r'no_such_package: pip install "polars-alf\[bench\]"'):
+        check_extra(["scipy", "no_such_package"])
+    monkeypatch.setitem(sys.modules, "altair", None)
+    with pytest.raises(ImportError, match="measuring storage needs altair"):
         bench(tmp_path)
 
 
