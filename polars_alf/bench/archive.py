@@ -215,7 +215,7 @@ def write_archive(folder: Path, plan: Plan, pool: Executor, level: Level) -> Tar
             "permissions",
         ) from error
     files = [(f"{root}/{file.path}", file.size) for file in plan.files]
-    run_operation(None, share_out(files, level), pool, root=root, seconds=UNLIMITED)
+    run_operation(None, share_out(files, level), pool=pool, root=root, seconds=UNLIMITED)
     n_part = sum(file.path.startswith(f"{plan.subject}/") for file in plan.files)
     small = [f"{root}/{file.path}" for file in plan.small]
     return Target(

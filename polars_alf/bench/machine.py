@@ -72,24 +72,12 @@ def _count_memory() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A file system and the folder that it is mounted on.
+    """A file system and the folder that it is mounted on."""
 
-    Parameters
-    ----------
-    point
-        That folder.
-    file_system
-        Type, such as ``ext4``, ``nfs4`` or ``lustre``.
-    source
-        Device, or server and export.
-    options
-        Options of the mount and of the file system, as the system spells them.
-    """
-
-    point: str
-    file_system: str
-    source: str
-    options: str
+    point: str  # that folder
+    file_system: str  # type, such as ext4, nfs4 or lustre
+    source: str  # device, or server and export
+    options: str  # of the mount and of the file system, as the system spells them
 
 
 def find_mount(path: Path) -> Mount:

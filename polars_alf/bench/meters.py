@@ -45,24 +45,14 @@ class TimeIsUpError(Exception):
 
 
 class Meter:
-    """Timer of the calls of one thread, for some seconds or until `stop` is called.
-
-    Attributes
-    ----------
-    latencies : array of int
-        Nanoseconds of each call.
-    n_bytes : int
-        Bytes read.
-    begin_ns, end_ns : int
-        Start of the first call and end of the last one.
-    """
+    """Timer of the calls of one thread, for some seconds or until `stop` is called."""
 
     def __init__(self, seconds: float) -> None:
         self._span_ns = int(min(seconds, 1e6) * 1e9)
         self._until_ns = 0
-        self.latencies = array("q")
-        self.n_bytes = 0
-        self.begin_ns = self.end_ns = 0
+        self.latencies = array("q")  # nanoseconds of each call
+        self.n_bytes = 0  # read
+        self.begin_ns = self.end_ns = 0  # of the first call, and of the last
 
     def stop(self) -> None:
         """End after the call that is under way."""

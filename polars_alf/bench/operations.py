@@ -145,8 +145,8 @@ class Outcome:
 def run_operation(
     operation: Operation | None,
     shares: Shares,
-    pool: Executor,
     *,
+    pool: Executor,
     root: Path,
     seconds: float,
     once: bool = True,

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -95,13 +97,14 @@ class Sweep:
     ) -> None:
         self._target = target
         self._settings = settings
-        self._pool = pool
         self._progress = progress
+        self._run = partial(run_operation, pool=pool, root=target.root)
 
     def run(self) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Return MEASUREMENTS and LATENCIES of every operation at every level and repetition.
+        """Return MEASUREMENTS and LATENCIES.
 
-        A repetition goes through all of them: what disturbs it disturbs no other one.
+        Each repetition goes through all operations and levels, so that a disturbance of the machine
+        spoils one value of many medians.
         """
         settings = self._settings
         caches = [Cache.WARM, Cache.COLD] if settings.cold else [Cache.WARM]
@@ -109,19 +112,18 @@ class Sweep:
         n_steps = settings.repeats * len(settings.levels) * sum(map(len, operations.values()))
         rows: list[dict[str, Any]] = []
         latencies = [LATENCIES.to_frame()]
-        for repeat in range(settings.repeats):
-            for cache in caches:
-                if cache is Cache.WARM:
-                    self._warm_up(operations[cache])
-                for level in settings.levels:
-                    files = _ScratchFiles(self._target.scratch, settings.n_files, level)
-                    for operation in operations[cache]:
-                        step = f"{operation}, {level.concurrency} at once, {cache}"
-                        self._progress(len(rows), n_steps, f"{step}, round {repeat + 1}")
-                        row, histogram = self._measure(operation, level, cache, repeat, files)
-                        rows.append(row)
-                        keys = [pl.lit(row[name], LATENCIES[name]).alias(name) for name in _KEYS]
-                        latencies.append(histogram.select(*keys, *HISTOGRAM.names()))
+        for repeat, cache in product(range(settings.repeats), caches):
+            if cache is Cache.WARM:
+                self._warm_up(operations[cache])
+            for level in settings.levels:
+                files = _ScratchFiles(self._target.scratch, settings.n_files, level)
+                for operation in operations[cache]:
+                    step = f"{operation}, {level.concurrency} at once, {cache}, round {repeat + 1}"
+                    self._progress(len(rows), n_steps, step)
+                    row, histogram = self._measure(operation, level, cache, repeat, files)
+                    rows.append(row)
+                    keys = [pl.lit(row[name], LATENCIES[name]).alias(name) for name in _KEYS]
+                    latencies.append(histogram.select(*keys, *HISTOGRAM.names()))
         return pl.DataFrame(rows, schema=MEASUREMENTS, orient="row"), pl.concat(latencies)
 
     def _choose_operations(self, cache: Cache) -> list[Operation]:
@@ -152,6 +154,7 @@ class Sweep:
         self, operation: Operation, level: Level, cache: Cache, repeat: int, files: _ScratchFiles
     ) -> tuple[dict[str, Any], pl.DataFrame]:
         """Return a row of MEASUREMENTS, and the histogram of latencies."""
+        seconds = self._settings.seconds
         row = dict.fromkeys(MEASUREMENTS) | {
             "operation": str(operation),
             "cache": str(cache),
@@ -165,32 +168,15 @@ class Sweep:
         if operation is Operation.INDEX:
             return row | self._measure_index(level, cache), HISTOGRAM.to_frame()
         if operation in CHANGING:
-            outcomes = self._run(operation, files.share_out(operation))
+            outcomes = self._run(operation, files.share_out(operation), seconds=seconds)
             unfinished = files.update(operation, outcomes)
             if any(map(any, unfinished)):
                 self._run(operation, unfinished, seconds=UNLIMITED)
         else:
             shares = share_out(self._list_items(operation), level)
-            outcomes = self._run(operation, shares, once=cache is Cache.COLD)
+            outcomes = self._run(operation, shares, seconds=seconds, once=cache is Cache.COLD)
         histogram = merge_histograms(outcome.histogram for outcome in outcomes)
         return row | _sum_up(operation, level, outcomes), histogram
-
-    def _run(
-        self,
-        operation: Operation,
-        shares: Shares,
-        *,
-        seconds: float | None = None,
-        once: bool = True,
-    ) -> list[Outcome]:
-        return run_operation(
-            operation,
-            shares,
-            self._pool,
-            root=self._target.root,
-            seconds=seconds or self._settings.seconds,
-            once=once,
-        )
 
     def _empty_caches(self, paths: Sequence[str]) -> None:
         if self._settings.cold:
