@@ -1,4 +1,4 @@
-"""The folder of a run: made where there is room, and removed with nothing that is not its own."""
+"""The folder of a run: room for it, and its removal, which leaves the files of others."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ class Mount:
 def find_mount(path: Path) -> Mount:
     """Return the mount of a path, absolute and without links.
 
-    Only the folder of the mount is known where the system does not list mounts, as Linux does.
+    Elsewhere than on Linux only the folder of the mount is known.
     """
     try:
         lines = _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
