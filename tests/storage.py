@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from polars_alf import StorageReport, bench_storage
+
 CALLS = r"""
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -119,3 +121,9 @@ def mount_ext4(point: Path, image: Path) -> Iterator[Path]:
     with mount(point, "-o", "loop,noatime", image) as folder:
         shutil.rmtree(folder / "lost+found")
         yield folder
+
+
+def measure_quickly(path: Path, **options: object) -> StorageReport:
+    """Measure in a moment."""
+    quick: dict[str, object] = {"files": 80, "threads": [1], "duration": 0.02, "repeats": 1}
+    return bench_storage(path, **(quick | options))  # type: ignore[arg-type]

@@ -1,1 +1,1 @@
-"""Measurements of how a storage system serves ALF archives."""
+"""Measurement of how a storage system serves ALF archives."""

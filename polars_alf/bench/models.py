@@ -1,7 +1,6 @@
-"""What the measurements say: throughput against concurrency, where it ends, and times to come.
+"""Models of measurements: how throughput grows with concurrency, advice, and predicted times.
 
-Pure, and all but the fit without a library. Rates are those of the program as it ran: what it
-takes for itself is part of an index too.
+Rates are those of the program as it ran: Python's own time is part of an index, too.
 """
 
 from __future__ import annotations
@@ -9,47 +8,34 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import polars as pl
 
-ENOUGH = 0.95
-"""Share of the best rate that is as good: more calls at once are only a burden to others."""
+from polars_alf.bench.machine import Cache
+from polars_alf.bench.operations import Operation
 
-SATURATED = 1.1
-"""What twice the calls must bring at least for storage not to be saturated yet."""
+PREDICTED_COUNTS = (1_000_000, 100_000_000, 1_000_000_000)
+"""Numbers of files to predict times for."""
 
-LEAST_LEVELS = 4
-"""Concurrencies that a fit needs: it has three parameters."""
+GOOD_ENOUGH = 0.95
+"""Share of the best rate that is as good: more calls at once would only burden other users."""
+
+SATURATED_GROWTH = 1.1
+"""Growth of the rate with twice the calls below which the storage is saturated."""
+
+MIN_LEVELS = 4
+"""Concurrencies that a fit needs: the law has three parameters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scalability:
-    """How throughput grows with concurrency.
+    """Growth of throughput with concurrency.
 
-    By the Universal Scalability Law n calls at once get
-    ``rate_of_one * n / (1 + contention * (n - 1) + coherency * n * (n - 1))`` done a second.
-
-    Parameters
-    ----------
-    rate_of_one, contention, coherency
-        Parameters of the law; None where there are too few concurrencies for a fit.
-    rate_of_one_error, contention_error, coherency_error
-        Their standard errors.
-    fit_error
-        Root of the mean square of the residuals of the rate's logarithm: a relative error.
-    peak
-        Concurrency beyond which the law has throughput fall; None where it never does.
-    best_rate
-        Highest rate that was measured. Other work on a machine only ever takes from a rate.
-    saturation, least_saturation, most_saturation
-        Concurrency at which a storage that serves calls without delay to each other would reach
-        that rate: where the slope of the fewest calls at once meets the best rate. The least and
-        the most are of the repetitions by themselves.
-    is_saturated
-        Whether the rate stopped growing within the concurrencies measured; else `saturation` is
-        as far as was looked.
+    By the Universal Scalability Law the rate of n calls at once is
+    ``rate_of_one * n / (1 + contention * (n - 1) + coherency * n * (n - 1))``. Its parameters, with
+    their standard errors, are None where there are too few concurrencies for a fit.
     """
 
     rate_of_one: float | None
@@ -58,134 +44,57 @@ class Scalability:
     rate_of_one_error: float | None
     contention_error: float | None
     coherency_error: float | None
-    fit_error: float | None
-    peak: float | None
-    best_rate: float
+    fit_error: float | None  # relative: root mean square of the residuals of the rate's logarithm
+    peak: float | None  # concurrency with the highest rate by the law; None where it always grows
+    best_rate: float  # highest measured rate: other work on a machine only ever lowers a rate
+    # Concurrency at which storage that serves calls without delay to each other would reach that
+    # rate: where the slope of the lowest concurrency meets it. The least and the most are those of
+    # single repetitions.
     saturation: float
     least_saturation: float
     most_saturation: float
-    is_saturated: bool
+    is_saturated: bool  # whether the rate stopped growing; if not, saturation lies further on
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """How long a number of files takes, in seconds: likely, at least and at most."""
+def model_operations(measurements: pl.DataFrame) -> list[dict[str, Any]]:
+    """Return the `Scalability` of each operation with each cache."""
+    return [
+        {"operation": operation, "cache": cache} | asdict(describe_scalability(_select_rates(part)))
+        for (operation, cache), part in measurements.group_by(
+            ["operation", "cache"], maintain_order=True
+        )
+    ]
 
-    task: str
-    cache: str
-    n_files: int
-    seconds: float
-    least_seconds: float
-    most_seconds: float
+
+def _select_rates(part: pl.DataFrame) -> pl.DataFrame:
+    """Return the rates of the program as it ran: of bytes where they count, else of operations."""
+    rate = pl.coalesce("byte_rate", "gross_rate").alias("gross_rate")
+    return part.select("concurrency", "repeat", rate)
 
 
 def describe_scalability(rates: pl.DataFrame) -> Scalability:
-    """Return how throughput grows.
-
-    Parameters
-    ----------
-    rates
-        ``concurrency``, ``repeat`` and ``gross_rate`` of one operation with one kind of cache.
-    """
-    bests = _take(rates, pl.col("gross_rate").max())
-    knees = [
-        _find_knee(_take(part, pl.col("gross_rate").max())) for part in rates.partition_by("repeat")
+    """Return the scalability of one operation from ``concurrency``, ``repeat``, ``gross_rate``."""
+    bests = _aggregate(rates, pl.col("gross_rate").max())
+    saturations = [
+        _find_saturation(_aggregate(part, pl.col("gross_rate").max()))
+        for part in rates.partition_by("repeat")
     ]
-    fitted = _fit(rates)
     return Scalability(
-        **fitted,
+        **_fit(rates),
         best_rate=max(bests.values()),
-        saturation=_find_knee(bests),
-        least_saturation=min(knees),
-        most_saturation=max(knees),
-        is_saturated=_is_saturated(_take(rates, pl.col("gross_rate").median())),
+        saturation=_find_saturation(bests),
+        least_saturation=min(saturations),
+        most_saturation=max(saturations),
+        is_saturated=_is_saturated(_aggregate(rates, pl.col("gross_rate").median())),
     )
 
 
-def predict_law(law: Scalability, concurrency: float) -> float | None:
-    """Return the rate that the law has for so many calls at once, None without a fit."""
-    if law.rate_of_one is None or law.contention is None or law.coherency is None:
-        return None
-    return float(_rate(concurrency, law.rate_of_one, law.contention, law.coherency))
+def _aggregate(rates: pl.DataFrame, aggregate: pl.Expr) -> dict[int, float]:
+    """Return an aggregate of the repetitions by concurrency, in rising order."""
+    return dict(rates.group_by("concurrency").agg(aggregate).sort("concurrency").iter_rows())
 
 
-def choose_concurrency(rates: pl.DataFrame) -> int:
-    """Return the least concurrency that is about as good as the best."""
-    medians = _take(rates, pl.col("gross_rate").median())
-    enough = ENOUGH * max(medians.values())
-    return min(level for level, rate in medians.items() if rate >= enough)
-
-
-def predict_index(
-    rows: pl.DataFrame, cache: str, counts: Sequence[int], error: float
-) -> list[Prediction]:
-    """Return how long it takes to index so many files.
-
-    Parameters
-    ----------
-    rows
-        MEASUREMENTS of indexes with one concurrency.
-    counts
-        Numbers of files.
-    error
-        Relative error to add on both sides: that of the model of concurrency.
-    """
-    fixed = rows["fixed_seconds"].to_list()
-    each = [
-        (whole - part) / n
-        for whole, part, n in zip(rows["seconds"], fixed, rows["n_ops"], strict=True)
-    ]
-    return [
-        _predict("index", cache, n, [f + n * e for f, e in zip(fixed, each, strict=True)], error)
-        for n in counts
-    ]
-
-
-def predict_digest(
-    reads: pl.DataFrame,
-    digests: pl.DataFrame,
-    cache: str,
-    counts: Sequence[int],
-    mean: float,
-    error: float,
-) -> list[Prediction]:
-    """Return how long it takes to read so many files for their MD5.
-
-    Parameters
-    ----------
-    reads, digests
-        MEASUREMENTS of small files and of large ones, with one concurrency.
-    counts
-        Numbers of files.
-    mean
-        Their mean size, in bytes.
-    error
-        As for `predict_index`.
-    """
-    pairs = zip(reads["gross_rate"], digests["byte_rate"], strict=True)
-    each = [1 / opened + mean / digested for opened, digested in pairs]
-    return [_predict("digest", cache, n, [n * e for e in each], error) for n in counts]
-
-
-def _predict(
-    task: str, cache: str, n_files: int, seconds: Sequence[float], error: float
-) -> Prediction:
-    return Prediction(
-        task=task,
-        cache=cache,
-        n_files=n_files,
-        seconds=statistics.median(seconds),
-        least_seconds=min(seconds) / (1 + error),
-        most_seconds=max(seconds) * (1 + error),
-    )
-
-
-def _take(rates: pl.DataFrame, one: pl.Expr) -> dict[int, float]:
-    """Return one of the repetitions' rates by concurrency, in rising order."""
-    return dict(rates.group_by("concurrency").agg(one).sort("concurrency").iter_rows())
-
-
-def _find_knee(rates: dict[int, float]) -> float:
+def _find_saturation(rates: dict[int, float]) -> float:
     least = min(rates)
     return max(rates.values()) / (rates[least] / least)
 
@@ -195,41 +104,42 @@ def _is_saturated(medians: dict[int, float]) -> bool:
         return False
     *others, (last, rate) = medians.items()
     before, rate_before = max(others, key=lambda pair: pair[1])
-    # What growth would be for twice the calls, however far apart they are.
-    doubled: float = (rate / rate_before) ** (1 / math.log2(last / before))
-    return doubled < SATURATED
+    # Growth for twice the calls, however far apart the concurrencies are.
+    growth: float = (rate / rate_before) ** (1 / math.log2(last / before))
+    return growth < SATURATED_GROWTH
 
 
 def _fit(rates: pl.DataFrame) -> dict[str, float | None]:
+    """Return the fields of `Scalability` that a fit of the law gives, all None without one."""
     levels = rates["concurrency"].cast(pl.Float64).to_list()
     values = rates["gross_rate"].to_list()
     names = ("rate_of_one", "contention", "coherency")
     nothing = dict.fromkeys([*names, *(f"{name}_error" for name in names), "fit_error", "peak"])
-    if len(set(levels)) < LEAST_LEVELS:
+    if len(set(levels)) < MIN_LEVELS:
         return nothing
     import numpy as np
     from scipy.optimize import curve_fit
 
     x, y = np.array(levels), np.log(values)
 
-    def law(level: Any, *parameters: float) -> Any:
-        return np.log(_rate(level, *parameters))
+    def log_rate(level: Any, *parameters: float) -> Any:
+        return np.log(_apply_law(level, *parameters))
 
-    first = max(rate / level for rate, level in zip(values, levels, strict=True))
+    start = max(rate / level for rate, level in zip(values, levels, strict=True))
     try:
-        # Of logarithms, since noise grows with the rate.
+        # Logarithms, as noise grows with the rate.
         best, covariance = curve_fit(
-            law,
+            log_rate,
             x,
             y,
-            p0=(first, 0.05, 0.0001),
-            bounds=((first * 1e-6, 0, 0), (np.inf, 1, np.inf)),
-            x_scale=(first, 0.1, 0.001),
+            p0=(start, 0.05, 0.0001),
+            bounds=((start * 1e-6, 0, 0), (np.inf, 1, np.inf)),
+            x_scale=(start, 0.1, 0.001),
             max_nfev=10_000,
         )
-    except RuntimeError:  # no fit was found
+    except RuntimeError:  # the fit does not converge
         return nothing
-    residuals = law(x, *best) - y
+    residuals = log_rate(x, *best) - y
     contention, coherency = float(best[1]), float(best[2])
     peak = max(math.sqrt((1 - contention) / coherency), 1.0) if coherency > 0 else math.inf
     errors = [
@@ -239,11 +149,120 @@ def _fit(rates: pl.DataFrame) -> dict[str, float | None]:
         **dict(zip(names, map(float, best), strict=True)),
         **dict(zip((f"{name}_error" for name in names), errors, strict=True)),
         "fit_error": float(np.sqrt(np.mean(residuals**2))),
-        # Far beyond what was measured, a peak is nothing but an extrapolation of noise.
+        # A peak far beyond the measured concurrencies is only an extrapolation of noise.
         "peak": peak if peak < 10 * max(levels) else None,
     }
 
 
-def _rate(level: Any, rate_of_one: float, contention: float, coherency: float) -> Any:
-    """Return the law's rate; also for arrays of levels."""
+def _apply_law(level: Any, rate_of_one: float, contention: float, coherency: float) -> Any:
+    """Return the rate by the law at a concurrency, or at an array of them."""
     return rate_of_one * level / (1 + contention * (level - 1) + coherency * level * (level - 1))
+
+
+def apply_law(model: dict[str, Any], concurrency: float) -> float | None:
+    """Return the rate of a fitted model at a concurrency, None without a fit."""
+    if model["rate_of_one"] is None:
+        return None
+    parameters = (model[name] for name in ("rate_of_one", "contention", "coherency"))
+    return float(_apply_law(concurrency, *parameters))
+
+
+def choose_concurrency(rates: pl.DataFrame) -> int:
+    """Return the lowest concurrency that is about as good as the best."""
+    medians = _aggregate(rates, pl.col("gross_rate").median())
+    enough = GOOD_ENOUGH * max(medians.values())
+    return min(level for level, rate in medians.items() if rate >= enough)
+
+
+def recommend(measurements: pl.DataFrame) -> dict[str, int]:
+    """Return the best ``jobs`` and ``threads`` of an index, and ``digest_jobs`` of one with MD5.
+
+    Cold caches are preferred, as an archive is seldom in memory. Operations that were not measured
+    give no advice.
+    """
+    advice = {}
+    index = _prefer_cold(measurements, Operation.INDEX)
+    if len(index):
+        best = index.filter(concurrency=choose_concurrency(_select_rates(index)))
+        advice = {"jobs": int(best["jobs"][0]), "threads": int(best["threads"][0])}
+    digests = _prefer_cold(measurements, Operation.MD5)
+    if len(digests):
+        advice["digest_jobs"] = choose_concurrency(_select_rates(digests))
+    return advice
+
+
+def _prefer_cold(measurements: pl.DataFrame, operation: Operation) -> pl.DataFrame:
+    rows = measurements.filter(operation=str(operation))
+    cold = rows.filter(cache=str(Cache.COLD))
+    return cold if len(cold) else rows
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Likely, least and most seconds of a task with a number of files."""
+
+    task: str
+    cache: str
+    n_files: int
+    seconds: float
+    least_seconds: float
+    most_seconds: float
+
+
+def predict(
+    measurements: pl.DataFrame, models: list[dict[str, Any]], mean_bytes: float
+) -> list[dict[str, Any]]:
+    """Return a `Prediction` of indexes and of digests for each cache, with the best concurrency.
+
+    `mean_bytes` is the mean size of a file.
+    """
+    advice = recommend(measurements)
+    errors = {(model["operation"], model["cache"]): model["fit_error"] or 0.0 for model in models}
+    found: list[Prediction] = []
+    for (cache,), part in measurements.group_by("cache", maintain_order=True):
+        index = part.filter(
+            operation=str(Operation.INDEX),
+            jobs=advice.get("jobs", 0),
+            threads=advice.get("threads", 0),
+        )
+        if len(index):
+            error = errors[Operation.INDEX, cache]
+            found += predict_index(index, str(cache), PREDICTED_COUNTS, error)
+        at_best = part.filter(concurrency=advice.get("digest_jobs", 0)).sort("repeat")
+        reads = at_best.filter(operation=str(Operation.READ))["gross_rate"]
+        digests = at_best.filter(operation=str(Operation.MD5))["byte_rate"]
+        if len(reads) and len(digests):
+            times = [(0.0, each) for each in 1 / reads + mean_bytes / digests]
+            error = errors[Operation.MD5, cache]
+            found += _predict("digest", str(cache), PREDICTED_COUNTS, times, error)
+    return [asdict(prediction) for prediction in found]
+
+
+def predict_index(
+    rows: pl.DataFrame, cache: str, counts: Sequence[int], error: float
+) -> list[Prediction]:
+    """Return predictions for numbers of files from measurements with one concurrency.
+
+    `error` is relative, that of the model, and widens the prediction on both sides.
+    """
+    each = (pl.col("seconds") - pl.col("fixed_seconds")) / pl.col("n_ops")
+    times = rows.select("fixed_seconds", each).rows()
+    return _predict("index", cache, counts, times, error)
+
+
+def _predict(
+    task: str,
+    cache: str,
+    counts: Sequence[int],
+    times: Sequence[tuple[float, float]],
+    error: float,
+) -> list[Prediction]:
+    """Return predictions from the fixed seconds, and those of each file, of each repetition."""
+    found = []
+    for n_files in counts:
+        seconds = [fixed + n_files * each for fixed, each in times]
+        likely, least, most = statistics.median(seconds), min(seconds), max(seconds)
+        found.append(
+            Prediction(task, cache, n_files, likely, least / (1 + error), most * (1 + error))
+        )
+    return found

@@ -1,14 +1,12 @@
-"""Compare storage systems: several reports in one, with ratios. Pure."""
+"""Reports of measured storage, on disk and compared with each other, and the advice they leave."""
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
-import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,87 +17,9 @@ from polars_alf._version import __version__
 from polars_alf.bench.figures import KEYS
 from polars_alf.bench.machine import Mount, find_mount
 from polars_alf.errors import OptionError, OutputError, ResultError
+from polars_alf.tables.files import replace_file
 
-RATIOS = pl.Schema(
-    {
-        "label": pl.String,
-        "what": pl.String,  # an operation, or what a time is predicted for
-        "cache": pl.String,
-        "concurrency": pl.Int64,  # null for a predicted time
-        "ratio": pl.Float64,  # how many times faster than the first system
-        "is_noise": pl.Boolean,  # whether either figure is
-    }
-)
-
-
-def name_apart(reports: Sequence[StorageReport]) -> list[StorageReport]:
-    """Return reports of which no two have the same label.
-
-    Raises
-    ------
-    OptionError
-        There are fewer than two.
-    """
-    if len(reports) < 2:
-        raise OptionError("one result is nothing to compare; give two or more")
-    labels = [report.label for report in reports]
-    return [
-        report
-        if labels.count(report.label) == 1
-        else replace(report, label=f"{report.label} ({i})")
-        for i, report in enumerate(reports, start=1)
-    ]
-
-
-def compare_reports(reports: Sequence[StorageReport]) -> pl.DataFrame:
-    """Return how many times faster each system is than the first (RATIOS).
-
-    What was measured of only one of two is left out.
-    """
-    first, *others = reports
-    frames = [RATIOS.to_frame()]
-    for other in others:
-        frames += [_compare_figures(first, other), _compare_predictions(first, other)]
-    return pl.concat([frame.select(RATIOS.names()).cast(RATIOS) for frame in frames])
-
-
-def _compare_figures(first: StorageReport, other: StorageReport) -> pl.DataFrame:
-    columns = [*KEYS, "rate", "byte_rate", "is_noise"]
-    joined = other.figures.select(columns).join(
-        first.figures.select(columns), on=KEYS, suffix="_first", maintain_order="left"
-    )
-    # A piece of a file is as large in both: bytes and pieces have the same ratio.
-    return joined.select(
-        "cache", "concurrency",
-        label=pl.lit(other.label),
-        what=pl.col("operation"),
-        ratio=pl.col("rate") / pl.col("rate_first"),
-        is_noise=pl.col("is_noise") | pl.col("is_noise_first"),
-    )  # fmt: skip
-
-
-def _compare_predictions(first: StorageReport, other: StorageReport) -> pl.DataFrame:
-    keys = ["task", "cache", "n_files"]
-    columns = {"task": pl.String, "cache": pl.String, "n_files": pl.Int64, "seconds": pl.Float64}
-    frames = [
-        pl.DataFrame([{name: row[name] for name in columns} for row in report.predictions], columns)
-        for report in (other, first)
-    ]
-    return (
-        frames[0]
-        .join(frames[1], on=keys, suffix="_first", maintain_order="left")
-        .select(
-            "cache",
-            label=pl.lit(other.label),
-            what=pl.format("{} {} million files", "task", pl.col("n_files") // 1_000_000),
-            concurrency=pl.lit(None, pl.Int64),
-            ratio=pl.col("seconds_first") / pl.col("seconds"),
-            is_noise=pl.lit(value=False),
-        )
-    )
-
-
-RESULT, MEASUREMENTS_FILE, LATENCIES_FILE = (
+_RESULT_FILE, _MEASUREMENTS_FILE, _LATENCIES_FILE = (
     "result.json",
     "measurements.parquet",
     "latencies.parquet",
@@ -108,41 +28,43 @@ RESULT, MEASUREMENTS_FILE, LATENCIES_FILE = (
 
 @dataclass(frozen=True, slots=True)
 class StorageReport:
-    """How a storage system serves an ALF archive.
+    """Report of how a storage system serves an ALF archive.
 
     Parameters
     ----------
     label
-        What the user calls it.
+        Name of the storage.
     path
-        Where it was measured.
+        Folder that was measured.
     begun
-        When, local time in ISO 8601.
+        Local time of the start, in ISO 8601.
     seconds
-        How long that took.
+        Duration of the run.
     settings
-        What was asked for, and how caches were emptied.
-    machine, mount
-        Where it ran and what it ran on, see `polars_alf.bench.machine`.
+        Options of the run, and how caches were emptied.
+    machine
+        Host, system, kernel, processors, memory (bytes) and Python.
+    mount
+        Mount point, type, source and options of the file system.
     figures
         A row for each operation, cache and concurrency: ``rate`` (operations per second of the
-        storage), ``gross_rate`` (with the program's own time), ``byte_rate``, their spread, and
+        storage), ``gross_rate`` (with Python's own time), ``byte_rate``, their spread, and
         percentiles of latency in nanoseconds. Null where there is no such value. Where each
         process makes more than one call at a time, both rates are the same.
     models
-        How each operation's throughput grows with concurrency.
+        Growth of each operation's throughput with concurrency.
     advice
         ``jobs`` and ``threads`` for an index, and ``digest_jobs`` for one that reads all files for
         their MD5, as far as that was measured.
     predictions
-        Seconds to index and to digest numbers of files, with the least and the most.
+        Likely, least and most seconds to index and to digest numbers of files.
     mean_bytes
-        Mean size of a file that digests were predicted for.
+        Mean size of a file in the predictions of digests.
     notes
-        What a reader should know before trusting figures.
+        Warnings to read before trusting figures.
     measurements, latencies
-        MEASUREMENTS and LATENCIES of `polars_alf.bench.sweep`; empty where the report was read
-        from its JSON.
+        A row for each measurement, and for each bin of the histogram of its latencies; empty in a
+        report that was read from its JSON.
     """
 
     label: str
@@ -162,39 +84,36 @@ class StorageReport:
     latencies: pl.DataFrame
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all but the single measurements, in values that JSON has."""
+        """Return all but the single measurements and latencies, in values that JSON has."""
         frames = ("figures", "measurements", "latencies")
-        values = {
-            field.name: getattr(self, field.name)
-            for field in fields(self)
-            if field.name not in frames
-        }
+        names = [field.name for field in fields(self) if field.name not in frames]
+        values = {name: getattr(self, name) for name in names}
         return {"version": __version__, **values, "figures": self.figures.to_dicts()}
 
     def write(self, folder: Path) -> None:
-        """Write ``result.json``, ``measurements.parquet`` and ``latencies.parquet``."""
-        write_json(folder / RESULT, self.to_dict())
-        write_frame(folder / MEASUREMENTS_FILE, self.measurements)
-        write_frame(folder / LATENCIES_FILE, self.latencies)
+        """Write ``result.json``, ``measurements.parquet`` and ``latencies.parquet``.
+
+        Raises
+        ------
+        OutputError
+            They cannot be written.
+        """
+        write_json(folder / _RESULT_FILE, self.to_dict())
+        write_frame(folder / _MEASUREMENTS_FILE, self.measurements)
+        write_frame(folder / _LATENCIES_FILE, self.latencies)
 
 
 def read_report(path: str | os.PathLike[str]) -> StorageReport:
-    """Read a report from its folder, or from its ``result.json``.
-
-    Raises
-    ------
-    ResultError
-        There is none, or it is none of ours.
-    """
+    """Read a report from its folder or its ``result.json``, or raise ResultError."""
     file = Path(path)
     if file.is_dir():
-        file = file / RESULT
+        file = file / _RESULT_FILE
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
         del values["version"]
         figures = pl.DataFrame(values.pop("figures"), infer_schema_length=None)
-        nothing = pl.DataFrame()
-        return StorageReport(**values, figures=figures, measurements=nothing, latencies=nothing)
+        empty = pl.DataFrame()
+        return StorageReport(**values, figures=figures, measurements=empty, latencies=empty)
     except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         cause = getattr(error, "strerror", None) or "it is not what polars-alf bench writes"
         raise ResultError(
@@ -203,78 +122,125 @@ def read_report(path: str | os.PathLike[str]) -> StorageReport:
 
 
 def write_json(path: Path, values: object) -> None:
-    """Write JSON, as `write_file` does."""
+    """Write values as JSON, see `write_file`."""
     write_file(path, json.dumps(values, indent=1, allow_nan=False).encode())
 
 
 def write_frame(path: Path, frame: pl.DataFrame) -> None:
-    """Write a frame to Parquet, as `write_file` does."""
+    """Write a frame as Parquet, see `write_file`."""
     content = io.BytesIO()
     frame.write_parquet(content)
     write_file(path, content.getvalue())
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file, whole or not at all, and through no link that lies in its place.
-
-    Raises
-    ------
-    OutputError
-        It cannot be written.
-    """
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    """Write a file, whole or not at all and through no link in its place, or raise OutputError."""
     try:
-        with beside.open("xb") as file:
+        with replace_file(path) as file:
             file.write(content)
-        beside.replace(path)
     except OSError as error:
         raise OutputError(
             error.errno, f"{path} cannot be written: {error.strerror}; give another --out"
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
+
+
+RATIOS = pl.Schema(
+    {
+        "label": pl.String,
+        "what": pl.String,  # an operation, or a task whose time is predicted
+        "cache": pl.String,
+        "concurrency": pl.Int64,  # null for a predicted time
+        "ratio": pl.Float64,  # how many times faster than the first system
+        "is_noise": pl.Boolean,  # whether either figure is
+    }
+)
+
+
+def name_apart(reports: Sequence[StorageReport]) -> list[StorageReport]:
+    """Return two or more reports, else raise OptionError, with a number in labels that repeat."""
+    if len(reports) < 2:
+        raise OptionError("one result is nothing to compare; give two or more")
+    labels = [report.label for report in reports]
+    return [
+        report
+        if labels.count(report.label) == 1
+        else replace(report, label=f"{report.label} ({i})")
+        for i, report in enumerate(reports, start=1)
+    ]
+
+
+def compare_reports(reports: Sequence[StorageReport]) -> pl.DataFrame:
+    """Return how many times faster each system is than the first (RATIOS).
+
+    What only one of two reports has is left out.
+    """
+    first, *others = reports
+    frames = [RATIOS.to_frame()]
+    for other in others:
+        label = pl.lit(other.label).alias("label")
+        frames.append(_compare_figures(first, other).with_columns(label))
+        frames.append(_compare_predictions(first, other).with_columns(label))
+    return pl.concat([frame.select(RATIOS.names()).cast(RATIOS) for frame in frames])
+
+
+def _compare_figures(first: StorageReport, other: StorageReport) -> pl.DataFrame:
+    columns = [*KEYS, "rate", "is_noise"]
+    joined = other.figures.select(columns).join(
+        first.figures.select(columns), on=KEYS, suffix="_first", maintain_order="left"
+    )
+    # Pieces of files are equally large in both, so bytes have the ratio of pieces.
+    return joined.select(
+        "cache", "concurrency",
+        what=pl.col("operation"),
+        ratio=pl.col("rate") / pl.col("rate_first"),
+        is_noise=pl.col("is_noise") | pl.col("is_noise_first"),
+    )  # fmt: skip
+
+
+def _compare_predictions(first: StorageReport, other: StorageReport) -> pl.DataFrame:
+    schema = {"task": pl.String, "cache": pl.String, "n_files": pl.Int64, "seconds": pl.Float64}
+    frame, frame_first = (
+        pl.DataFrame([{name: row[name] for name in schema} for row in report.predictions], schema)
+        for report in (other, first)
+    )
+    joined = frame.join(
+        frame_first, on=["task", "cache", "n_files"], suffix="_first", maintain_order="left"
+    )
+    return joined.select(
+        "cache",
+        what=pl.format("{} {} million files", "task", pl.col("n_files") // 1_000_000),
+        concurrency=pl.lit(None, pl.Int64),
+        ratio=pl.col("seconds_first") / pl.col("seconds"),
+        is_noise=pl.lit(value=False),
+    )
 
 
 def save_advice(report: StorageReport) -> None:
-    """Keep the advice of a report for indexes on the same mount."""
-    folder = _advice_folder()
-    mount = Mount(**report.mount)
+    """Save the advice of a report for later indexes on the same mount, where there is a home."""
+    values = {"advice": report.advice, "begun": report.begun, "mount": report.mount}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(
-            _advice_path(mount),
-            {"advice": report.advice, "begun": report.begun, "mount": asdict(mount)},
-        )
-    except OSError:
-        return  # no home to write to: the advice is in the report all the same
+        path = _advice_path(Mount(**report.mount))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, values)
+    except (OSError, RuntimeError):
+        return  # the report has the advice all the same
 
 
 def find_advice(path: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """Return the ``advice`` on the mount that a path lies on, and when it was ``begun``.
-
-    Returns
-    -------
-    dict or None
-        None where its storage was never measured here.
-    """
+    """Return the saved ``advice`` for the mount of a path and when it was ``begun``, or None."""
     try:
         mount = find_mount(Path(path).resolve())
         values: dict[str, Any] = json.loads(_advice_path(mount).read_text(encoding="utf-8"))
         advice = values["advice"]
         is_whole = all(isinstance(advice[name], int) for name in ("jobs", "threads"))
-    except (OSError, ValueError, TypeError, LookupError):
+    except (OSError, RuntimeError, ValueError, TypeError, LookupError):
         return None
     return values if is_whole else None
 
 
-def _advice_folder() -> Path:
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
-    return Path(state, "polars_alf", "bench")
-
-
 def _advice_path(mount: Mount) -> Path:
-    # Options may change from one mount to the next; what is mounted where is its identity.
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
+    # Options may change from one mount to the next: they are no part of its identity.
     identity = "\0".join((mount.point, mount.file_system, mount.source))
     name = xxhash.xxh3_64_hexdigest(identity.encode("utf-8", "surrogateescape"))
-    return _advice_folder() / f"{name}.json"
+    return Path(state, "polars_alf", "bench", f"{name}.json")

@@ -1,0 +1,28 @@
+"""Histograms of latencies."""
+
+from __future__ import annotations
+
+from array import array
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from polars_alf.bench.meters import count_latencies, find_percentiles, merge_histograms
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 10**12), min_size=1, max_size=500), st.integers(0, 100))
+def test_histograms_are_precise_and_add_up(values: list[int], overhead: int) -> None:
+    net = np.maximum(np.array(values) - overhead, 1)
+    half = len(values) // 2
+    parts = [array("q", values[:half]), array("q", values[half:])]
+    whole = count_latencies(parts, overhead)
+    assert merge_histograms(count_latencies([part], overhead) for part in parts).equals(whole)
+    found = find_percentiles(whole)
+    exact = np.percentile(net, 50, method="inverted_cdf")
+    assert found["p50"] == pytest.approx(exact, rel=0.005)
+    assert found["max"] == pytest.approx(net.max(), rel=0.005)
+    assert found["mean"] == pytest.approx(net.mean(), rel=0.005)
+    assert (found["p99.9"] is None) == (len(values) < 10_000)
