@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import polars as pl
-import typer
 from rich.filesize import decimal
+from typer import BadParameter, Exit, Option, Typer, confirm
 
 import polars_alf
 from polars_alf.alf.paths import printable
@@ -27,13 +27,14 @@ from polars_alf.cli.options import (
     with_walk_options,
 )
 from polars_alf.errors import OptionError
+from polars_alf.tables.files import removals_path
 from polars_alf.walk.digests import ALGORITHMS, Algorithm
 
 if TYPE_CHECKING:  # each is loaded by the command that needs it
     from polars_alf.index.report import IndexReport
     from polars_alf.verify.api import Verification
 
-app = typer.Typer()
+app = Typer()
 
 
 @app.command()
@@ -41,49 +42,40 @@ app = typer.Typer()
 def index(
     root: Root,
     out_dir: Annotated[
-        str | None,
-        typer.Option(metavar="DIR", help="Existing folder for the tables; ROOT by default."),
+        str | None, Option(metavar="DIR", help="Existing folder for the tables; ROOT by default.")
     ] = None,
     lab: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Lab of sessions that lie in no lab's folder."),
+        str | None, Option(metavar="NAME", help="Lab of sessions that lie in no lab's folder.")
     ] = None,
     hash_ids: Annotated[
-        bool, typer.Option("--hash-ids/--no-hash-ids", help="Ids are UUIDs, or else paths.")
+        bool, Option("--hash-ids/--no-hash-ids", help="Ids are UUIDs, or else paths.")
     ] = True,
     namespace: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Namespace of the UUIDs, a UUID or any name; that of the tables by default.",
+        Option(
+            metavar="NAME", help="Namespace of ids, a UUID or any name; the tables' by default."
         ),
     ] = None,
     ids_from: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="DIR",
-            help="Folder of tables whose ids win where names match; may be given again.",
-        ),
+        Option(metavar="DIR", help="Tables whose ids win where names match; may be given again."),
     ] = None,
     hash_files: Annotated[
-        bool, typer.Option("--hash-files", help="Read every dataset for its MD5.")
+        bool, Option("--hash-files", help="Read every dataset for its MD5.")
     ] = False,
     digest: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             metavar="|".join(ALGORITHMS),
-            help="Read every dataset for this digest; xxh3_128 has a column of its own. May be "
-            "given again.",
+            help="Read every dataset for this digest; may be given again.",
         ),
     ] = None,
     quick: Annotated[
         bool,
-        typer.Option(
-            "--quick", help="Trust the times of folders; files rewritten in place are not seen."
-        ),
+        Option("--quick", help="Trust the times of folders; files rewritten in place go unseen."),
     ] = False,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Begin anew, not where an interrupted run ended.")
+        bool, Option("--restart", help="Begin anew, not where an interrupted run ended.")
     ] = False,
     strict: Strict = False,
     as_json: AsJson = False,
@@ -118,7 +110,7 @@ def index(
     elif not walk.quiet:
         _print_report(report)
     if strict and report.issues:
-        raise typer.Exit(output.EXIT_INCOMPLETE)
+        raise Exit(output.EXIT_INCOMPLETE)
 
 
 @app.command()
@@ -127,13 +119,13 @@ def verify(
     root: Root,
     tables_dir: TablesDir = None,
     digest: Annotated[
-        bool, typer.Option("--digest", help="Read files, and compare their MD5 with the tables'.")
+        bool, Option("--digest", help="Read files, and compare their MD5 with the tables'.")
     ] = False,
     sample: Annotated[
         str | None,
-        typer.Option(metavar="SHARE", help="Share of the datasets to check, such as 1% or 0.01."),
+        Option(metavar="SHARE", help="Share of the datasets to check, such as 1% or 0.01."),
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Number that chooses the sample.")] = 0,
+    seed: Annotated[int, Option(metavar="N", help="Number that chooses the sample.")] = 0,
     as_json: AsJson = False,
     *,
     walk: WalkOptions,
@@ -156,7 +148,7 @@ def verify(
     elif not walk.quiet:
         _print_verification(found)
     if len(found.findings):
-        raise typer.Exit(output.EXIT_INCOMPLETE)
+        raise Exit(output.EXIT_INCOMPLETE)
 
 
 @app.command()
@@ -165,16 +157,14 @@ def prune(
     root: Root,
     tables_dir: TablesDir = None,
     apply: Annotated[
-        bool, typer.Option("--apply", help="Remove it, after a confirmation on the terminal.")
+        bool, Option("--apply", help="Remove it, after a confirmation on the terminal.")
     ] = False,
-    yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Remove without a confirmation.")
-    ] = False,
+    yes: Annotated[bool, Option("--yes", "-y", help="Remove without a confirmation.")] = False,
     keep_empty_sessions: Annotated[
-        bool, typer.Option("--keep-empty-sessions", help="Remove no folders.")
+        bool, Option("--keep-empty-sessions", help="Remove no folders.")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Go on without tables, or with those of other archives.")
+        bool, Option("--force", help="Go on without tables, or with those of other archives.")
     ] = False,
     as_json: JsonLines = False,
     *,
@@ -189,7 +179,7 @@ def prune(
     Exit codes: 0 done, 1 failed or declined, 2 wrong usage, 3 some paths could not be removed.
     """
     if apply and not yes and (walk.quiet or as_json or not sys.stdin.isatty()):
-        raise typer.BadParameter("there is no plan shown to confirm on a terminal; add --yes")
+        raise BadParameter("there is no plan shown to confirm on a terminal; add --yes")
     arguments = walk.list_arguments(root)
     with output.running("nothing was removed"), walk.show_progress() as progress:
         plan = polars_alf.plan_removals(
@@ -211,13 +201,9 @@ def prune(
         return
     if plan.is_empty():
         return
-    if not yes and not typer.confirm(f"Remove these {len(plan):,}?", err=True):
+    if not yes and not confirm(f"Remove these {len(plan):,}?", err=True):
         output.print_message("nothing was removed")
-        raise typer.Exit(output.EXIT_FAILED)
-
-    from polars_alf.prune.examine import RemovalResult
-    from polars_alf.tables.files import removals_path
-
+        raise Exit(output.EXIT_FAILED)
     log = removals_path(Path(root if tables_dir is None else tables_dir)).resolve()
     with output.running(f"what was removed is in {log}"):
         outcomes = polars_alf.apply_removals(root, plan, tables_dir)
@@ -225,8 +211,8 @@ def prune(
         print(outcomes.write_ndjson(), end="")
     elif is_shown:
         _print_outcomes(outcomes, log)
-    if outcomes["result"].is_in([RemovalResult.CHANGED, RemovalResult.FAILED]).any():
-        raise typer.Exit(output.EXIT_INCOMPLETE)
+    if outcomes["result"].is_in(["changed", "failed"]).any():
+        raise Exit(output.EXIT_INCOMPLETE)
 
 
 def _parse_share(text: str) -> float:
@@ -279,9 +265,7 @@ def _list_optional_fields(report: IndexReport) -> Iterator[tuple[str, str]]:
 
 def _print_verification(found: Verification) -> None:
     """Print how an archive compares with its tables."""
-    from polars_alf.verify.compare import FindingKind
-
-    labels = {FindingKind.SIZE_CHANGED: "Other size", FindingKind.DIGEST_CHANGED: "Other digest"}
+    labels = {"size_changed": "Other size", "digest_changed": "Other digest"}
     sample = "" if found.n_checked == found.n_datasets else f" of {found.n_datasets:,}"
     fields = [
         ("Archive", str(found.root)),
@@ -293,9 +277,8 @@ def _print_verification(found: Verification) -> None:
         fields.append(
             ("No digest", f"{found.n_without_hash:,} have none in the tables; index --hash-files")
         )
-    for kind in map(FindingKind, found.counts):
-        label = labels.get(kind, kind.replace("_", " ").capitalize())
-        fields.append((label, f"{found.counts[kind]:,}"))
+    for kind, count in found.counts.items():
+        fields.append((labels.get(kind, kind.replace("_", " ").capitalize()), f"{count:,}"))
     output.print_fields(*fields)
     columns = ["kind", "path", "table_size", "disk_size", "message"]
     output.print_first(found.findings.select(columns), "Findings", 2 * output.ROWS_SHOWN)
@@ -303,12 +286,10 @@ def _print_verification(found: Verification) -> None:
 
 def _print_plan(plan: pl.DataFrame, root: Path) -> None:
     """Print what a plan (REMOVALS) would remove, with the first datasets and folders."""
-    from polars_alf.prune.examine import RemovalKind
-
-    datasets = plan.filter(kind=RemovalKind.DATASET)
-    folders = plan.filter(pl.col("kind") != RemovalKind.DATASET)
+    datasets = plan.filter(pl.col("kind") == "dataset")
+    folders = plan.filter(pl.col("kind") != "dataset")
     reasons = datasets.group_by("reason", maintain_order=True).len()
-    sessions = len(folders.filter(kind=RemovalKind.SESSION))
+    sessions = len(folders.filter(pl.col("kind") == "session"))
     output.print_fields(
         ("Archive", str(root)),
         ("Datasets", f"{len(datasets):,} ({decimal(int(datasets['file_size'].sum()))})"),
@@ -324,12 +305,10 @@ def _print_plan(plan: pl.DataFrame, root: Path) -> None:
 
 def _print_outcomes(outcomes: pl.DataFrame, log: Path) -> None:
     """Print how many paths of a plan were removed, and each that was not (OUTCOMES)."""
-    from polars_alf.prune.examine import RemovalResult
-
-    removed = outcomes.filter(result=RemovalResult.REMOVED)
+    removed = outcomes.filter(pl.col("result") == "removed")
     size = decimal(int(removed["file_size"].sum()))
     output.print_visibly(f"Removed {len(removed):,} of {len(outcomes):,} ({size}).")
-    left = outcomes.filter(pl.col("result") != RemovalResult.REMOVED)
+    left = outcomes.filter(pl.col("result") != "removed")
     for path, result, message in left.select("path", "result", "message").iter_rows():
         output.print_visibly(f"  {result}: {printable(path)}: {message}")
     output.print_visibly(f"Log: {log}")

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Option, Typer
 from typer.core import TyperGroup
 
 from polars_alf.cli import output
@@ -36,47 +36,44 @@ class _RunByDefault(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-app = typer.Typer(
+app = Typer(
     cls=_RunByDefault,
-    help="Measure how storage serves ALF archives: bench PATH, bench compare A B...",
+    help="Measure how storage serves ALF archives.\n\nbench PATH is bench run PATH.",
 )
 
 Out = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Folder for the report; a new one in this folder by default."),
+    Option(metavar="DIR", help="Folder for the report; a new one in this folder by default."),
 ]
 
 
 @app.command("run")
 def run(
-    path: Annotated[str, typer.Argument(metavar="PATH", help="A folder on that storage.")],
-    files: Annotated[int, typer.Option(metavar="N", min=1, help="Files to measure with.")] = 20_000,
+    path: Annotated[str, Argument(metavar="PATH", help="A folder on that storage.")],
+    files: Annotated[int, Option(metavar="N", min=1, help="Files to measure with.")] = 20_000,
     threads: Annotated[
-        str, typer.Option(metavar="N,N,…", help="Calls to have under way at once, in turn.")
+        str, Option(metavar="N,N,…", help="Calls to have under way at once, in turn.")
     ] = THREADS,
     jobs: Annotated[
         int | None,
-        typer.Option(min=1, help="Most processes to spread them over; one a processor by default."),
+        Option(min=1, help="Most processes to spread them over; one a processor by default."),
     ] = None,
     duration: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Most time for one measurement.")
+        float, Option(metavar="SECONDS", help="Most time for one measurement.")
     ] = 0.5,
-    repeats: Annotated[int, typer.Option(min=1, help="How often each is made.")] = 3,
+    repeats: Annotated[int, Option(min=1, help="How often each is made.")] = 3,
     operations: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME,NAME,…", help="What to measure, such as stat,index; all by default."
-        ),
+        Option(metavar="NAME,NAME,…", help="What to measure, such as stat,index; all by default."),
     ] = None,
     read_only: Annotated[
-        bool,
-        typer.Option("--read-only", help="Measure the archive in PATH, and write nothing there."),
+        bool, Option("--read-only", help="Measure the archive in PATH, and write nothing there.")
     ] = False,
     cold: Annotated[
-        bool, typer.Option("--cold", help="With empty caches, too; as root of the whole machine.")
+        bool, Option("--cold", help="With empty caches, too; as root of the whole machine.")
     ] = False,
     name: Annotated[
-        str | None, typer.Option(metavar="LABEL", help="What to call this storage in reports.")
+        str | None, Option(metavar="LABEL", help="What to call this storage in reports.")
     ] = None,
     out: Out = None,
     as_json: AsJson = False,
@@ -130,7 +127,7 @@ def run(
 @app.command("compare")
 def compare(
     results: Annotated[
-        list[str], typer.Argument(metavar="A B...", help="Folders that bench has written.")
+        list[str], Argument(metavar="A B...", help="Folders that bench has written.")
     ],
     out: Out = None,
     as_json: AsJson = False,

@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from typer import Argument, BadParameter, Option
 
 from polars_alf.cli.output import Show, print_message, show_progress
 from polars_alf.errors import OptionError
@@ -21,30 +21,26 @@ AUTO = "auto"
 
 Root = Annotated[
     str,
-    typer.Argument(
+    Argument(
         metavar="ROOT", help="An archive, a lab, a Subjects folder, a subject, a date or a session."
     ),
 ]
 
-Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of the tables.")]
+Folder = Annotated[Path, Argument(metavar="FOLDER", help="Folder of the tables.")]
 
-Tables = Annotated[
-    str, typer.Argument(metavar="DIR", help="Folder of tables, or a pattern of several.")
-]
+Tables = Annotated[str, Argument(metavar="DIR", help="Folder of tables, or a pattern of several.")]
 
 TablesDir = Annotated[
-    str | None, typer.Option(metavar="DIR", help="Folder of the tables; ROOT by default.")
+    str | None, Option(metavar="DIR", help="Folder of the tables; ROOT by default.")
 ]
 
-Strict = Annotated[
-    bool, typer.Option("--strict", help="Exit with 3 if there are issues or conflicts.")
-]
+Strict = Annotated[bool, Option("--strict", help="Exit with 3 if there are issues or conflicts.")]
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+AsJson = Annotated[bool, Option("--json", help="Print the result as one JSON object.")]
 
-JsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+JsonLines = Annotated[bool, Option("--json", help="Print one JSON object a line.")]
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and warnings only.")]
+Quiet = Annotated[bool, Option("--quiet", "-q", help="Print errors and warnings only.")]
 
 
 class ProgressKind(StrEnum):
@@ -59,12 +55,9 @@ def parse_jobs(text: str) -> int | str:
     """Return a number of workers, or `AUTO`."""
     if text == AUTO:
         return text
-    try:
-        if int(text) >= 1:
-            return int(text)
-    except ValueError:
-        pass
-    raise typer.BadParameter(f"{text!r} is neither a number from 1 on nor {AUTO!r}")
+    if text.isdecimal() and int(text) >= 1:
+        return int(text)
+    raise BadParameter(f"{text!r} is neither a number from 1 on nor {AUTO!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,48 +66,42 @@ class WalkOptions:
 
     exclude: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="GLOB", help="Leave out what matches, as in .gitignore; may be given again."
-        ),
+        Option(metavar="GLOB", help="What to leave out, as in .gitignore; may be given again."),
     ] = None
     follow_links: Annotated[
-        bool, typer.Option("--follow-links", help="Enter linked directories that are no sessions.")
+        bool, Option("--follow-links", help="Enter linked directories that are no sessions.")
     ] = False
     jobs: Annotated[
         Any,  # an int, or AUTO
-        typer.Option(
+        Option(
             metavar=f"N|{AUTO}",
             parser=parse_jobs,
             help="Workers; one a processor by default; auto takes what bench has found best.",
         ),
     ] = None
     executor: Annotated[
-        Executor | None, typer.Option(help="Where the workers run; by the work by default.")
+        Executor | None, Option(help="Where workers run; chosen by the work to do by default.")
     ] = None
     cluster: Annotated[
         str | None,
-        typer.Option(
-            metavar="dask://HOST:PORT",
-            help="Scheduler of a Dask cluster to run on, instead of on this machine.",
-        ),
+        Option(metavar="dask://HOST:PORT", help="Scheduler of a Dask cluster to run on instead."),
     ] = None
     threads: Annotated[
         int | None,
-        typer.Option(
+        Option(
             metavar="N",
             min=1,
-            help="Calls to the storage that each worker has under way; measured by default.",
+            help="Calls to the storage at once, in each worker; measured by default.",
         ),
     ] = None
     op_timeout: Annotated[
         float | None,
-        typer.Option(
-            metavar="SECONDS",
-            help="Time after which a directory that does not answer is given up; none by default.",
+        Option(
+            metavar="SECONDS", help="Time to wait for a directory to answer; no limit by default."
         ),
     ] = None
     progress: Annotated[
-        ProgressKind, typer.Option(help="A bar or lines on stderr, JSON lines there, or nothing.")
+        ProgressKind, Option(help="A bar or lines on stderr, JSON lines there, or nothing.")
     ] = ProgressKind.AUTO
     quiet: Quiet = False
 

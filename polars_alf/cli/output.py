@@ -24,11 +24,8 @@ if TYPE_CHECKING:  # rich is loaded where it draws: a quiet command needs none o
     from polars_alf.parallel.progress import Progress
 
 EXIT_FAILED = 1
-
 EXIT_USAGE = 2
-
 EXIT_INCOMPLETE = 3
-
 EXIT_INTERRUPTED = 130
 
 SECONDS_PER_LINE = 10.0
@@ -146,21 +143,21 @@ def show_progress(console: Console, *, as_json: bool = False) -> Iterator[Show]:
 
     With `as_json` it prints JSON lines instead, one a second and one for each stage.
     """
-    if as_json or not console.is_terminal:
-        yield _JsonPrinter(console.file) if as_json else _LinePrinter(console.file)
-        return
-    with draw_bar(console) as update:
-        is_resumed = False
-
-        def show(progress: Progress) -> None:
-            nonlocal is_resumed
-            if progress.n_resumed and not is_resumed:
-                is_resumed = True
-                console.print(_describe_resumption(progress), highlight=False, markup=False)
-            text = f"{_STAGES[progress.stage]}: {_describe_figures(progress)}"
-            update(progress.shards, progress.n_shards, text)
-
-        yield show
+    if as_json:
+        yield _show_seldom(lambda progress: _print_json_line(progress, console.file), 1)
+    elif not console.is_terminal:
+        show = _show_seldom(lambda progress: _print_line(progress, console.file), SECONDS_PER_LINE)
+        yield _show_resumption_once(show, console)
+    else:
+        with draw_bar(console) as update:
+            yield _show_resumption_once(
+                lambda progress: update(
+                    progress.shards,
+                    progress.n_shards,
+                    f"{_STAGES[progress.stage]}: {_describe_figures(progress)}",
+                ),
+                console,
+            )
 
 
 @contextmanager
@@ -177,60 +174,63 @@ def draw_bar(console: Console) -> Iterator[Update]:
         )
 
 
-class _LinePrinter:
-    def __init__(self, file: IO[str]) -> None:
-        self._file = file
-        self._stage = ""
-        self._is_resumed = False
-        self._next = SECONDS_PER_LINE
+def _show_seldom(show: Show, seconds: float) -> Show:
+    """Return a callback that calls `show` when a stage begins, and after some seconds each."""
+    stage, due = "", 0.0
 
-    def __call__(self, progress: Progress) -> None:
-        if progress.n_resumed and not self._is_resumed:
-            self._is_resumed = True
-            print_visibly(_describe_resumption(progress), self._file)
-        if progress.stage != self._stage:
-            self._stage = progress.stage
-        elif progress.seconds < self._next:
-            return
-        self._next = progress.seconds + SECONDS_PER_LINE
-        stage = _STAGES[progress.stage]
-        done = f" {progress.shards}/{progress.n_shards} shards," if progress.n_shards else ""
-        figures = _describe_figures(progress) if progress.files else "…"
-        print_visibly(f"{progress.seconds:.0f} s {stage}:{done} {figures}", self._file)
+    def show_if_due(progress: Progress) -> None:
+        nonlocal stage, due
+        if progress.stage != stage or progress.seconds >= due:
+            stage, due = progress.stage, progress.seconds + seconds
+            show(progress)
+
+    return show_if_due
 
 
-class _JsonPrinter:
-    def __init__(self, file: IO[str]) -> None:
-        self._file = file
-        self._stage = ""
-        self._next = 0.0
+def _show_resumption_once(show: Show, console: Console) -> Show:
+    """Return a callback that calls `show`, and once prints what an interrupted run has done."""
+    is_shown = False
 
-    def __call__(self, progress: Progress) -> None:
-        if progress.stage == self._stage and progress.seconds < self._next:
-            return
-        self._stage, self._next = progress.stage, progress.seconds + 1
-        rate = progress.files / progress.seconds if progress.seconds else 0.0
-        values = asdict(progress) | {
-            "files_per_second": round(rate, 1),
-            "seconds_left": progress.seconds_left,
-        }
-        print(json.dumps(values), file=self._file, flush=True)
+    def show_both(progress: Progress) -> None:
+        nonlocal is_shown
+        if progress.n_resumed and not is_shown:
+            is_shown = True
+            text = (
+                f"Going on with an interrupted run: {progress.n_resumed} of {progress.n_shards} "
+                "shards are done; --restart scans them again"
+            )
+            console.print(text, highlight=False, markup=False, soft_wrap=True)
+        show(progress)
+
+    return show_both
+
+
+def _print_line(progress: Progress, file: IO[str]) -> None:
+    done = f" {progress.shards}/{progress.n_shards} shards," if progress.n_shards else ""
+    figures = _describe_figures(progress) if progress.files else "…"
+    print_visibly(f"{progress.seconds:.0f} s {_STAGES[progress.stage]}:{done} {figures}", file)
+
+
+def _print_json_line(progress: Progress, file: IO[str]) -> None:
+    values = asdict(progress) | {
+        "files_per_second": round(_rate(progress), 1),
+        "seconds_left": progress.seconds_left,
+    }
+    print(json.dumps(values), file=file, flush=True)
+
+
+def _rate(progress: Progress) -> float:
+    return progress.files / progress.seconds if progress.seconds else 0.0
 
 
 def _describe_figures(progress: Progress) -> str:
     """Return files, sessions, rate, digested bytes and time left, in a line."""
-    rate = progress.files / progress.seconds if progress.seconds else 0.0
-    text = f"{progress.files:,} files, {progress.sessions:,} sessions, {rate:,.0f} files/s"
+    text = (
+        f"{progress.files:,} files, {progress.sessions:,} sessions, {_rate(progress):,.0f} files/s"
+    )
     if progress.n_bytes:
         speed = decimal(int(progress.n_bytes / progress.seconds))
         text += f", {decimal(progress.n_bytes)}, {speed}/s"
     if progress.seconds_left:
         text += f", {timedelta(seconds=round(progress.seconds_left))} left"
     return text
-
-
-def _describe_resumption(progress: Progress) -> str:
-    return (
-        f"Going on with an interrupted run: {progress.n_resumed} of {progress.n_shards} shards are "
-        "done; --restart scans them again"
-    )

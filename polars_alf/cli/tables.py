@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import polars as pl
-import typer
 from rich.filesize import decimal
+from typer import Argument, Exit, Option, Typer
 
 import polars_alf
 from polars_alf.cli import output
@@ -46,7 +46,7 @@ _SINKS: dict[str, Callable[..., object]] = {
 
 _ANSWER_ROWS = 100
 
-app = typer.Typer()
+app = Typer()
 
 
 @app.command()
@@ -54,7 +54,7 @@ def issues(
     folder: Folder,
     kind: Annotated[
         list[IssueKind] | None,
-        typer.Option(metavar="KIND", help="Only issues of this kind; may be given again."),
+        Option(metavar="KIND", help="Only issues of this kind; may be given again."),
     ] = None,
     as_json: JsonLines = False,
 ) -> None:
@@ -72,7 +72,7 @@ def changes(
     folder: Folder,
     kind: Annotated[
         list[Change] | None,
-        typer.Option(metavar="CHANGE", help="Only datasets with this change; may be given again."),
+        Option(metavar="CHANGE", help="Only datasets with this change; may be given again."),
     ] = None,
     as_json: JsonLines = False,
 ) -> None:
@@ -90,16 +90,11 @@ def changes(
 @app.command()
 def merge(
     folders: Annotated[
-        list[str], typer.Argument(metavar="DIR...", help="Folders of tables, or patterns of them.")
+        list[str], Argument(metavar="DIR...", help="Folders of tables, or patterns of them.")
     ],
-    out_dir: Annotated[
-        str, typer.Option(metavar="DIR", help="Existing folder for the merged tables.")
-    ],
+    out_dir: Annotated[str, Option(metavar="DIR", help="Existing folder for the merged tables.")],
     keep: Annotated[
-        Keep,
-        typer.Option(
-            help="Which of several rows to keep: of the DIR given first, or of the newest tables."
-        ),
+        Keep, Option(help="Row to keep of several: of the first DIR, or of the newest tables.")
     ] = "first",
     strict: Strict = False,
     as_json: AsJson = False,
@@ -119,18 +114,16 @@ def merge(
     elif not quiet:
         _print_merge(merged)
     if strict and merged.n_conflicts:
-        raise typer.Exit(output.EXIT_INCOMPLETE)
+        raise Exit(output.EXIT_INCOMPLETE)
 
 
 @app.command()
 def diff(
-    old: Annotated[str, typer.Argument(metavar="OLD", help="Folder of the old tables.")],
-    new: Annotated[str, typer.Argument(metavar="NEW", help="Folder of the new tables.")],
+    old: Annotated[str, Argument(metavar="OLD", help="Folder of the old tables.")],
+    new: Annotated[str, Argument(metavar="NEW", help="Folder of the new tables.")],
     ignore: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="COLUMN", help="Column whose changes do not count; may be given again."
-        ),
+        Option(metavar="COLUMN", help="Column whose changes do not count; may be given again."),
     ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -148,15 +141,14 @@ def diff(
     elif not quiet:
         _print_differences(found)
     if len(found.differences):
-        raise typer.Exit(output.EXIT_INCOMPLETE)
+        raise Exit(output.EXIT_INCOMPLETE)
 
 
 @app.command()
 def info(
     folder: Tables,
     top: Annotated[
-        int,
-        typer.Option(metavar="N", min=1, help="Rows to print of each table, and datasets to list."),
+        int, Option(metavar="N", min=1, help="Rows to print of each table, and datasets to list.")
     ] = output.ROWS_SHOWN,
     as_json: AsJson = False,
 ) -> None:
@@ -183,13 +175,13 @@ def info(
 @app.command()
 def sql(
     folder: Tables,
-    query: Annotated[str, typer.Argument(metavar="QUERY", help="SELECT, WITH or SHOW TABLES.")],
+    query: Annotated[str, Argument(metavar="QUERY", help="SELECT, WITH or SHOW TABLES.")],
     form: Annotated[
         Format | None,
-        typer.Option("--format", help="Format; by default that of FILE's suffix, or a table."),
+        Option("--format", help="Format; by default that of FILE's suffix, or a table."),
     ] = None,
     file: Annotated[
-        Path | None, typer.Option("--output", metavar="FILE", help="File for the answer.")
+        Path | None, Option("--output", metavar="FILE", help="File for the answer.")
     ] = None,
 ) -> None:
     """Query the tables in DIR with the SQL of Polars.
