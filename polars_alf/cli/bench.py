@@ -7,19 +7,17 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from typer import Argument, Option, Typer
 from typer.core import TyperGroup
 
-from polars_alf.cli.options import Quiet, interruptible, say, saying_warnings
-from polars_alf.cli.output import SECONDS_PER_LINE, print_fields, print_visibly
+from polars_alf.cli import output
+from polars_alf.cli.options import AsJson, Quiet
 from polars_alf.errors import OptionError, OutputError
 
 if TYPE_CHECKING:
@@ -38,65 +36,44 @@ class _RunByDefault(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-app = typer.Typer(
+app = Typer(
     cls=_RunByDefault,
-    help="Measure how storage serves ALF archives: bench PATH, bench compare A B...",
+    help="Measure how storage serves ALF archives.\n\nbench PATH is bench run PATH.",
 )
 
 Out = Annotated[
     Path | None,
-    typer.Option(
-        metavar="DIR",
-        help="Folder for the report; a new one in this folder by default.",
-        show_default=False,
-    ),
+    Option(metavar="DIR", help="Folder for the report; a new one in this folder by default."),
 ]
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 
 
 @app.command("run")
 def run(
-    path: Annotated[
-        str,
-        typer.Argument(metavar="PATH", help="A folder on that storage.", show_default=False),
-    ],
-    files: Annotated[int, typer.Option(metavar="N", min=1, help="Files to measure with.")] = 20_000,
+    path: Annotated[str, Argument(metavar="PATH", help="A folder on that storage.")],
+    files: Annotated[int, Option(metavar="N", min=1, help="Files to measure with.")] = 20_000,
     threads: Annotated[
-        str, typer.Option(metavar="N,N,…", help="Calls to have under way at once, in turn.")
+        str, Option(metavar="N,N,…", help="Calls to have under way at once, in turn.")
     ] = THREADS,
     jobs: Annotated[
         int | None,
-        typer.Option(
-            min=1,
-            help="Most processes to spread them over; one a processor by default.",
-            show_default=False,
-        ),
+        Option(min=1, help="Most processes to spread them over; one a processor by default."),
     ] = None,
     duration: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Most time for one measurement.")
+        float, Option(metavar="SECONDS", help="Most time for one measurement.")
     ] = 0.5,
-    repeats: Annotated[int, typer.Option(min=1, help="How often each is made.")] = 3,
+    repeats: Annotated[int, Option(min=1, help="How often each is made.")] = 3,
     operations: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME,NAME,…",
-            help="What to measure, such as stat,index; all by default.",
-            show_default=False,
-        ),
+        Option(metavar="NAME,NAME,…", help="What to measure, such as stat,index; all by default."),
     ] = None,
     read_only: Annotated[
-        bool,
-        typer.Option("--read-only", help="Measure the archive in PATH, and write nothing there."),
+        bool, Option("--read-only", help="Measure the archive in PATH, and write nothing there.")
     ] = False,
     cold: Annotated[
-        bool, typer.Option("--cold", help="With empty caches, too; as root of the whole machine.")
+        bool, Option("--cold", help="With empty caches, too; as root of the whole machine.")
     ] = False,
     name: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LABEL", help="What to call this storage in reports.", show_default=False
-        ),
+        str | None, Option(metavar="LABEL", help="What to call this storage in reports.")
     ] = None,
     out: Out = None,
     as_json: AsJson = False,
@@ -123,8 +100,8 @@ def run(
         # The end of a terminal must not leave an archive behind.
         signal.signal(signal.SIGHUP, signal.default_int_handler)
     state = "nothing was written" if read_only else "what was written was removed"
-    with _open_folder(out, name) as folder, saying_warnings(), interruptible(state):
-        with _showing_steps(quiet) as progress:
+    with _open_folder(out, name) as folder, output.running(state):
+        with _show_steps(quiet) as progress:
             report = bench_storage(
                 path,
                 files=files,
@@ -150,10 +127,7 @@ def run(
 @app.command("compare")
 def compare(
     results: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="A B...", help="Folders that bench has written.", show_default=False
-        ),
+        list[str], Argument(metavar="A B...", help="Folders that bench has written.")
     ],
     out: Out = None,
     as_json: AsJson = False,
@@ -177,7 +151,7 @@ def compare(
 
     reports = name_apart([read_report(path) for path in results])
     ratios = compare_reports(reports)
-    with _open_folder(out, "compared") as folder, interruptible("nothing was changed"):
+    with _open_folder(out, "compared") as folder, output.running("nothing was changed"):
         values = {"labels": [report.label for report in reports], "ratios": ratios.to_dicts()}
         write_json(folder / "comparison.json", values)
         write_frame(folder / "comparison.parquet", ratios)
@@ -188,37 +162,10 @@ def compare(
         for row in ratios.filter(~ratios["is_noise"]).iter_rows(named=True):
             at_once = f", {row['concurrency']} at once" if row["concurrency"] else ""
             what = f"{row['what']}{at_once}, {row['cache']}"
-            print_visibly(
+            output.print_visibly(
                 f"{what:<40} {row['ratio']:>8.2f} times {reports[0].label}: {row['label']}"
             )
-        print_fields(("Report", str(written[0])))
-
-
-def take_advice(root: str, threads: int | None, *, quiet: bool) -> tuple[int | None, int | None]:
-    """Return the jobs and threads that measuring has found best for the storage of a folder.
-
-    Parameters
-    ----------
-    root
-        The folder.
-    threads
-        Threads that were asked for, which win.
-    quiet
-        Whether to say only that there is nothing to go by.
-    """
-    from polars_alf.bench.results import find_advice
-
-    found = find_advice(root)
-    if found is None:
-        say(
-            f"warning: the storage of {root} has not been measured: one worker a processor; to "
-            f"find what is best, run polars-alf bench {root}"
-        )
-        return None, threads
-    jobs, best = found["advice"]["jobs"], found["advice"]["threads"]
-    if not quiet:
-        say(f"jobs {jobs}, threads {threads or best}: found best when measured on {found['begun']}")
-    return jobs, threads or best
+        output.print_fields(("Report", str(written[0])))
 
 
 def _parse_threads(text: str) -> list[int]:
@@ -251,22 +198,14 @@ def _open_folder(out: Path | None, name: str | None) -> Iterator[Path]:
                 out.rmdir()
 
 
-@contextmanager
-def _showing_steps(quiet: bool) -> Iterator[Callable[[int, int, str], None] | None]:
-    """Show steps on stderr: a bar on a terminal, else a line now and then."""
+def _show_steps(quiet: bool) -> AbstractContextManager[output.Update | None]:
+    """Return a context that shows steps: a bar on a terminal, else a line now and then."""
     if quiet:
-        yield None
-        return
+        return nullcontext(None)
+    from rich.console import Console
+
     console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _LinePrinter()
-        return
-    columns = (TimeElapsedColumn(), BarColumn(bar_width=24), TextColumn("{task.description}"))
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("…", total=None)
-        yield lambda done, total, text: bar.update(
-            task, completed=done, total=total or None, description=text
-        )
+    return output.draw_bar(console) if console.is_terminal else nullcontext(_LinePrinter())
 
 
 class _LinePrinter:
@@ -277,21 +216,21 @@ class _LinePrinter:
 
     def __call__(self, done: int, total: int, text: str) -> None:
         if not total:
-            say(text)
+            output.print_message(text)
         elif time.monotonic() >= self._next:
-            self._next = time.monotonic() + SECONDS_PER_LINE
-            say(f"{done}/{total} {text}")
+            self._next = time.monotonic() + output.SECONDS_PER_LINE
+            output.print_message(f"{done}/{total} {text}")
 
 
 def _print_report(report: StorageReport, page: Path) -> None:
     from polars_alf.bench.pages import describe_latency, describe_rate, describe_seconds
 
     mount, machine = report.mount, report.machine
-    print_fields(
+    output.print_fields(
         ("Storage", f"{report.label} ({mount['file_system']} on {mount['point']})"),
         ("Machine", f"{machine['cpu']}, {machine['n_cpus']} to use, {machine['kernel']}"),
     )
-    print_visibly(
+    output.print_visibly(
         f"\n{'':<8} {'':<5} {'one at a time':>18} {'best':>18} {'saturates at':>14} {'50 %':>9}"
     )
     best = {(law["operation"], law["cache"]): law for law in report.models}
@@ -302,22 +241,22 @@ def _print_report(report: StorageReport, page: Path) -> None:
         top = describe_rate({"byte_rate": None, unit: law["best_rate"]})
         knee = f"{'' if law['is_saturated'] else '> '}{law['saturation']:.1f}"
         mark = " noise" if figure["is_noise"] else ""
-        print_visibly(
+        output.print_visibly(
             f"{figure['operation']:<8} {figure['cache']:<5} {describe_rate(figure):>18} {top:>18} "
             f"{knee:>14} {describe_latency(figure['p50_ns']):>9}{mark}"
         )
-    print_visibly()
+    output.print_visibly()
     for row in report.predictions:
         times = [describe_seconds(row[key]) for key in ("seconds", "least_seconds", "most_seconds")]
         text = f"{row['n_files']:,} files in {times[0]} ({times[1]} to {times[2]}), {row['cache']}"
-        print_fields((row["task"].capitalize(), text))
-    print_visibly()
+        output.print_fields((row["task"].capitalize(), text))
+    output.print_visibly()
     for note in report.notes:
-        print_visibly(f"Note: {note}")
+        output.print_visibly(f"Note: {note}")
     advice = report.advice
     if "jobs" in advice:
         text = f"index --jobs {advice['jobs']} --threads {advice['threads']}"
-        print_fields(("Recommended", text))
+        output.print_fields(("Recommended", text))
     if "digest_jobs" in advice:
-        print_fields(("With digests", f"index --hash-files --jobs {advice['digest_jobs']}"))
-    print_fields(("Report", str(page)))
+        output.print_fields(("With digests", f"index --hash-files --jobs {advice['digest_jobs']}"))
+    output.print_fields(("Report", str(page)))

@@ -1,118 +1,175 @@
-"""What all commands share: exit codes, common options, how warnings and interrupts are told."""
+"""Options that several commands share, each with its name, metavar and help in one place."""
 
 from __future__ import annotations
 
-import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import functools
+import inspect
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-from rich.console import Console
+from typer import Argument, BadParameter, Option
 
-from polars_alf.cli import output
-from polars_alf.errors import KeptWarning, NoSessionsWarning, TableWarning
-
-EXIT_FAILED = 1
-
-EXIT_USAGE = 2
-
-EXIT_INCOMPLETE = 3
-
-EXIT_INTERRUPTED = 130
-
-Root = Annotated[
-    str,
-    typer.Argument(
-        metavar="ROOT",
-        help="An archive, a lab, a Subjects folder, a subject, a date or a session.",
-        show_default=False,
-    ),
-]
-
-Jobs = Annotated[
-    int | None,
-    typer.Option(min=1, help="Workers; one a processor by default.", show_default=False),
-]
+from polars_alf.cli.output import Show, print_message, show_progress
+from polars_alf.errors import OptionError
+from polars_alf.parallel.executors import Executor
 
 AUTO = "auto"
 
-
-def parse_jobs(text: str) -> int | str:
-    """Return a number of workers, or `AUTO`."""
-    if text == AUTO:
-        return text
-    try:
-        if int(text) >= 1:
-            return int(text)
-    except ValueError:
-        pass
-    raise typer.BadParameter(f"{text!r} is neither a number from 1 on nor {AUTO!r}")
-
-
-JobsOrAuto = Annotated[
-    Any,
-    typer.Option(
-        metavar=f"N|{AUTO}",
-        parser=parse_jobs,
-        help="Workers; one a processor by default; auto takes what bench has found best.",
-        show_default=False,
+Root = Annotated[
+    str,
+    Argument(
+        metavar="ROOT", help="An archive, a lab, a Subjects folder, a subject, a date or a session."
     ),
 ]
 
-Folder = Annotated[
-    Path, typer.Argument(metavar="FOLDER", help="Folder of the tables.", show_default=False)
+Folder = Annotated[Path, Argument(metavar="FOLDER", help="Folder of the tables.")]
+
+Tables = Annotated[str, Argument(metavar="DIR", help="Folder of tables, or a pattern of several.")]
+
+TablesDir = Annotated[
+    str | None, Option(metavar="DIR", help="Folder of the tables; ROOT by default.")
 ]
 
-Lines = Annotated[bool, typer.Option("--json", help="Print JSON lines.")]
+Strict = Annotated[bool, Option("--strict", help="Exit with 3 if there are issues or conflicts.")]
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and warnings only.")]
+AsJson = Annotated[bool, Option("--json", help="Print the result as one JSON object.")]
 
+JsonLines = Annotated[bool, Option("--json", help="Print one JSON object a line.")]
 
-def say(message: str) -> None:
-    """Print a message to stderr."""
-    output.print_visibly(message, sys.stderr)
-
-
-@contextmanager
-def interruptible(state: str = "the tables are whole") -> Iterator[None]:
-    """End with the exit code of an interrupt, and say in what state it left things."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        say(f"interrupted; {state}")
-        raise typer.Exit(EXIT_INTERRUPTED) from None
-
-
-@contextmanager
-def saying_warnings() -> Iterator[None]:
-    """Say the warnings of this package when all is done."""
-    with warnings.catch_warnings(record=True) as caught:
-        for category in (KeptWarning, NoSessionsWarning, TableWarning):
-            warnings.simplefilter("always", category)
-        try:
-            yield
-        finally:
-            for warning in caught:
-                say(f"warning: {warning.message}")
+Quiet = Annotated[bool, Option("--quiet", "-q", help="Print errors and warnings only.")]
 
 
 class ProgressKind(StrEnum):
-    """How progress is told."""
+    """Form of the progress on stderr."""
 
     AUTO = "auto"
     JSON = "json"
     NONE = "none"
 
 
-def showing_progress(
-    quiet: bool, kind: ProgressKind = ProgressKind.AUTO
-) -> AbstractContextManager[output.Show | None]:
-    """Return a context that yields a callback for progress, None where it is not wanted."""
-    as_json = kind is ProgressKind.JSON
-    if (quiet and not as_json) or kind is ProgressKind.NONE:
-        return nullcontext(None)
-    return output.show_progress(Console(stderr=True), as_json=as_json)
+def parse_jobs(text: str) -> int | str:
+    """Return a number of workers, or `AUTO`."""
+    if text == AUTO:
+        return text
+    if text.isdecimal() and int(text) >= 1:
+        return int(text)
+    raise BadParameter(f"{text!r} is neither a number from 1 on nor {AUTO!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WalkOptions:
+    """Options of every command that walks an archive; `with_walk_options` adds them."""
+
+    exclude: Annotated[
+        list[str] | None,
+        Option(metavar="GLOB", help="What to leave out, as in .gitignore; may be given again."),
+    ] = None
+    follow_links: Annotated[
+        bool, Option("--follow-links", help="Enter linked directories that are no sessions.")
+    ] = False
+    jobs: Annotated[
+        Any,  # an int, or AUTO
+        Option(
+            metavar=f"N|{AUTO}",
+            parser=parse_jobs,
+            help="Workers; one a processor by default; auto takes what bench has found best.",
+        ),
+    ] = None
+    executor: Annotated[
+        Executor | None, Option(help="Where workers run; chosen by the work to do by default.")
+    ] = None
+    cluster: Annotated[
+        str | None,
+        Option(metavar="dask://HOST:PORT", help="Scheduler of a Dask cluster to run on instead."),
+    ] = None
+    threads: Annotated[
+        int | None,
+        Option(
+            metavar="N",
+            min=1,
+            help="Calls to the storage at once, in each worker; measured by default.",
+        ),
+    ] = None
+    op_timeout: Annotated[
+        float | None,
+        Option(
+            metavar="SECONDS", help="Time to wait for a directory to answer; no limit by default."
+        ),
+    ] = None
+    progress: Annotated[
+        ProgressKind, Option(help="A bar or lines on stderr, JSON lines there, or nothing.")
+    ] = ProgressKind.AUTO
+    quiet: Quiet = False
+
+    def list_arguments(self, root: str) -> dict[str, Any]:
+        """Return what was given, as keyword arguments of the functions that walk `root`.
+
+        The functions' own defaults hold for what was not given.
+        """
+        if self.cluster and self.executor:
+            raise OptionError("--executor is for this machine; give either that or --cluster")
+        jobs, threads = self.jobs, self.threads
+        if jobs == AUTO:
+            # What was measured here tells nothing of the machines of a cluster.
+            best = (None, None) if self.cluster else self._find_best(root)
+            jobs, threads = best[0], threads or best[1]
+        arguments = {
+            "exclude": self.exclude or None,
+            "follow_links": self.follow_links or None,
+            "n_jobs": jobs,
+            "executor": self.cluster or self.executor,
+            "threads": threads,
+            "op_timeout": self.op_timeout,
+        }
+        return {name: value for name, value in arguments.items() if value is not None}
+
+    def _find_best(self, root: str) -> tuple[int | None, int | None]:
+        """Return the jobs and threads that bench has found best for the storage of a folder."""
+        from polars_alf.bench.results import find_advice
+
+        found = find_advice(root)
+        if found is None:
+            print_message(
+                f"warning: the storage of {root} has not been measured: one worker a processor; "
+                f"to find what is best, run polars-alf bench {root}"
+            )
+            return None, None
+        jobs, threads = found["advice"]["jobs"], found["advice"]["threads"]
+        if not self.quiet:
+            print_message(
+                f"jobs {jobs}, threads {self.threads or threads}: found best when measured on "
+                f"{found['begun']}"
+            )
+        return jobs, threads
+
+    def show_progress(self) -> AbstractContextManager[Show | None]:
+        """Return a context that yields a callback for progress, None where it is not wanted."""
+        as_json = self.progress is ProgressKind.JSON
+        if (self.quiet and not as_json) or self.progress is ProgressKind.NONE:
+            return nullcontext(None)
+        from rich.console import Console
+
+        return show_progress(Console(stderr=True), as_json=as_json)
+
+
+def with_walk_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Replace the parameter `walk` of a command by an option for each field of `WalkOptions`."""
+    options = inspect.signature(WalkOptions, eval_str=True).parameters
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        walk = WalkOptions(**{name: values.pop(name) for name in options})
+        command(walk=walk, **values)
+
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        parameters += options.values() if parameter.name == "walk" else [parameter]
+    # Typer takes options from the signature.
+    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in parameters]
+    )
+    return run

@@ -1,136 +1,80 @@
-"""What a person sees: progress on stderr, summaries on stdout."""
+"""Output of all commands: results on stdout, progress and messages on stderr, exit codes."""
 
 from __future__ import annotations
 
 import json
-import shlex
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
-from pathlib import Path
-from typing import TextIO, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 import polars as pl
-from rich.console import Console
+import typer
 from rich.filesize import decimal
-from rich.progress import (
-    BarColumn,
-    ProgressColumn,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.progress import (
-    Progress as Bar,
-)
 
 from polars_alf.alf.paths import printable, visible
-from polars_alf.index.report import IndexReport
-from polars_alf.parallel.progress import Progress
-from polars_alf.prune.examine import RemovalKind, RemovalResult
+from polars_alf.errors import KeptWarning, NoSessionsWarning, TableWarning
+
+if TYPE_CHECKING:  # rich is loaded where it draws: a quiet command needs none of it
+    from rich.console import Console
+
+    from polars_alf.parallel.progress import Progress
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INCOMPLETE = 3
+EXIT_INTERRUPTED = 130
+
+SECONDS_PER_LINE = 10.0
+"""Time between lines of progress where no bar can be drawn: few enough for a log."""
+
+ROWS_SHOWN = 10
+"""Rows that are printed of a long table."""
 
 Show: TypeAlias = "Callable[[Progress], None]"
 
-SECONDS_PER_LINE = 10.0
-"""How often progress is told where it cannot be drawn: seldom enough for a log."""
+Update: TypeAlias = Callable[[int, int, str], None]
+"""Callback for what is done, how much there is (0 if unknown), and a text."""
+
+_BYTES = ("file_size", "n_bytes", "n_bytes_spare")
 
 _STAGES = {"survey": "Listing subjects", "scan": "Scanning", "write": "Writing tables"}
 
-WIDE = 120
-"""Columns of a terminal from which on there is room for a bar beside the figures."""
-
-_PATHS_SHOWN = 10
+_WIDE = 120
+"""Columns of a terminal with room for a bar beside the figures."""
 
 
-def print_visibly(text: str = "", file: TextIO | None = None) -> None:
-    """Print for a person: to a terminal, with all that could steer it spelt out.
-
-    Parameters
-    ----------
-    text
-        Lines, perhaps with names that others have chosen.
-    file
-        Where to; by default stdout.
-    """
+def print_visibly(text: str = "", file: IO[str] | None = None) -> None:
+    """Print lines to stdout or a file; on a terminal, escape what could steer it."""
     stream = file or sys.stdout
     print(visible(text) if stream.isatty() else text, file=stream)
 
 
+def print_message(text: str) -> None:
+    """Print a message to stderr."""
+    print_visibly(text, sys.stderr)
+
+
 @contextmanager
-def show_progress(console: Console, *, as_json: bool = False) -> Iterator[Show]:
-    """Yield a callback that shows progress: a bar on a terminal, else a line now and then.
+def running(state: str) -> Iterator[None]:
+    """Print warnings of this package at the end; turn an interrupt into its exit code.
 
-    Parameters
-    ----------
-    console
-        Where to.
-    as_json
-        Whether to print JSON lines instead, one a second and one for each stage.
+    `state` tells in what state an interrupt leaves things.
     """
-    if as_json or not console.is_terminal:
-        yield _JsonPrinter(console) if as_json else _LinePrinter(console)
-        return
-    columns: list[ProgressColumn] = [SpinnerColumn(), TimeElapsedColumn()]
-    if console.width >= WIDE:
-        columns.append(BarColumn(bar_width=24))
-    columns.append(TextColumn("{task.description}: {task.fields[figures]}"))
-    with Bar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(_STAGES["survey"], total=None, figures="")
-        yield lambda progress: _draw(bar, task, progress)
-
-
-def describe_progress(progress: Progress) -> str:
-    """Return the figures of a run in a line: files, sessions, rate, and what was digested."""
-    rate = progress.files / progress.seconds if progress.seconds else 0.0
-    text = f"{progress.files:,} files, {progress.sessions:,} sessions, {rate:,.0f} files/s"
-    if progress.n_bytes:
-        speed = decimal(int(progress.n_bytes / progress.seconds))
-        text += f", {decimal(progress.n_bytes)}, {speed}/s"
-    if progress.seconds_left:
-        text += f", {timedelta(seconds=round(progress.seconds_left))} left"
-    return text
-
-
-def describe_resumption(progress: Progress) -> str:
-    """Return what was found of an interrupted run."""
-    return (
-        f"Going on with an interrupted run: {progress.n_resumed} of {progress.n_shards} shards are "
-        "done; --restart scans them again"
-    )
-
-
-def print_report(report: IndexReport) -> None:
-    """Print what an index found, and where it is."""
-    rate = (report.n_datasets + report.n_other_files) / report.seconds
-    workers = "1 worker" if report.n_jobs == 1 else f"{report.n_jobs} workers"
-    print_fields(
-        ("Archive", str(report.root)),
-        ("Sessions", f"{report.n_sessions:,}"),
-        ("Datasets", f"{report.n_datasets:,} ({decimal(report.n_bytes)})"),
-        ("Other files", f"{report.n_other_files:,} (not ALF, or in no session)"),
-        ("Issues", f"{sum(report.issues.values()):,}"),
-        *_optional_fields(report),
-        ("Time", f"{report.seconds:.2f} s ({rate:,.0f} files/s, {workers})"),
-        ("Tables", str(report.sessions_path)),
-        ("", str(report.datasets_path)),
-        ("Open with", _opening_line(report)),
-    )
-    if report.issues:
-        _print_issues(report)
-
-
-def _optional_fields(report: IndexReport) -> Iterator[tuple[str, str]]:
-    if report.changes is not None:
-        counts = [f"{n:,} {change}" for change, n in report.changes.items() if n]
-        yield "Changes", f"{', '.join(counts) or 'none'} (since the last index)"
-    if report.n_known_sessions:
-        known = f"{report.n_known_sessions:,} sessions, {report.n_known_datasets:,} datasets"
-        yield "Known ids", f"{known} (from the tables given)"
-    if report.n_resumed:
-        yield "Resumed", f"{report.n_resumed:,} of {report.n_shards:,} shards were done before"
+    with warnings.catch_warnings(record=True) as caught:
+        for category in (KeptWarning, NoSessionsWarning, TableWarning):
+            warnings.simplefilter("always", category)
+        try:
+            yield
+        except KeyboardInterrupt:
+            print_message(f"interrupted; {state}")
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+        finally:
+            for warning in caught:
+                print_message(f"warning: {warning.message}")
 
 
 def print_fields(*fields: tuple[str, str]) -> None:
@@ -140,104 +84,153 @@ def print_fields(*fields: tuple[str, str]) -> None:
         print_visibly(f"{label:<12} {value}")
 
 
-def _print_issues(report: IndexReport) -> None:
-    """Print the number of issues of each kind, with an example."""
-    examples = report.scan_issues().unique("kind", keep="first", maintain_order=True).collect()
-    shown = {row["kind"]: row for row in examples.iter_rows(named=True)}
-    for kind, count in report.issues.items():
-        row = shown[kind]
-        print_visibly(f"\n{count:>6,} {kind}, for example {row['path']}\n       {row['message']}")
-    print_visibly(
-        f"\nAll of them: polars-alf issues {shlex.quote(str(report.sessions_path.parent))}"
+def print_json(head: dict[str, object], rows_name: str, rows: pl.DataFrame) -> None:
+    """Print one JSON object, its last value an array with a row a line."""
+    print(json.dumps(head)[:-1] + f', "{rows_name}": [', end="")
+    if len(rows):
+        lines = rows.write_ndjson().strip().split("\n")
+        print("\n" + ",\n".join(lines) + "\n", end="")
+    print("]}")
+
+
+def print_first(frame: pl.DataFrame, title: str, rows: int = ROWS_SHOWN) -> None:
+    """Print the first rows of a frame, and how many there are more; nothing if it is empty."""
+    if frame.is_empty():
+        return
+    print_frame(frame.head(rows), title)
+    if len(frame) > rows:
+        print_visibly(f"… and {len(frame) - rows:,} more")
+
+
+def print_frame(frame: pl.DataFrame, title: str = "") -> None:
+    """Print a frame as a table, as wide as its values."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    if title:
+        print_visibly(f"\n{title}")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name, dtype in frame.schema.items():
+        label = Text("size" if name in _BYTES else name)
+        justify: Any = "right" if dtype.is_numeric() else "left"
+        table.add_column(label, no_wrap=True, justify=justify)
+    for row in frame.iter_rows(named=True):
+        table.add_row(*(Text(_format_cell(name, value)) for name, value in row.items()))
+    # As a pipe has no width, and paths are to be copied, nothing is cut or folded.
+    console = Console(file=sys.stdout, width=100_000, color_system=None, highlight=False)
+    with console.capture() as capture:
+        console.print(table)
+    print_visibly("\n".join(line.rstrip() for line in capture.get().rstrip("\n").split("\n")))
+
+
+def _format_cell(name: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if name in _BYTES:
+        return decimal(int(value))
+    if isinstance(value, int) and not isinstance(value, bool) and name != "year":
+        return f"{value:,}"
+    if isinstance(value, list):
+        return ", ".join(printable(str(item)) for item in value)
+    return printable(str(value))
+
+
+@contextmanager
+def show_progress(console: Console, *, as_json: bool = False) -> Iterator[Show]:
+    """Yield a callback that shows progress: a bar on a terminal, else a line now and then.
+
+    With `as_json` it prints JSON lines instead, one a second and one for each stage.
+    """
+    if as_json:
+        yield _show_seldom(lambda progress: _print_json_line(progress, console.file), 1)
+    elif not console.is_terminal:
+        show = _show_seldom(lambda progress: _print_line(progress, console.file), SECONDS_PER_LINE)
+        yield _show_resumption_once(show, console)
+    else:
+        with draw_bar(console) as update:
+            yield _show_resumption_once(
+                lambda progress: update(
+                    progress.shards,
+                    progress.n_shards,
+                    f"{_STAGES[progress.stage]}: {_describe_figures(progress)}",
+                ),
+                console,
+            )
+
+
+@contextmanager
+def draw_bar(console: Console) -> Iterator[Update]:
+    """Draw a bar on a terminal, until the end of the context."""
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    bar = [BarColumn(bar_width=24)] if console.width >= _WIDE else []
+    columns = (SpinnerColumn(), TimeElapsedColumn(), *bar, TextColumn("{task.description}"))
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("…", total=None)
+        yield lambda done, total, text: progress.update(
+            task, completed=done, total=total or None, description=text
+        )
+
+
+def _show_seldom(show: Show, seconds: float) -> Show:
+    """Return a callback that calls `show` when a stage begins, and after some seconds each."""
+    stage, due = "", 0.0
+
+    def show_if_due(progress: Progress) -> None:
+        nonlocal stage, due
+        if progress.stage != stage or progress.seconds >= due:
+            stage, due = progress.stage, progress.seconds + seconds
+            show(progress)
+
+    return show_if_due
+
+
+def _show_resumption_once(show: Show, console: Console) -> Show:
+    """Return a callback that calls `show`, and once prints what an interrupted run has done."""
+    is_shown = False
+
+    def show_both(progress: Progress) -> None:
+        nonlocal is_shown
+        if progress.n_resumed and not is_shown:
+            is_shown = True
+            text = (
+                f"Going on with an interrupted run: {progress.n_resumed} of {progress.n_shards} "
+                "shards are done; --restart scans them again"
+            )
+            console.print(text, highlight=False, markup=False, soft_wrap=True)
+        show(progress)
+
+    return show_both
+
+
+def _print_line(progress: Progress, file: IO[str]) -> None:
+    done = f" {progress.shards}/{progress.n_shards} shards," if progress.n_shards else ""
+    figures = _describe_figures(progress) if progress.files else "…"
+    print_visibly(f"{progress.seconds:.0f} s {_STAGES[progress.stage]}:{done} {figures}", file)
+
+
+def _print_json_line(progress: Progress, file: IO[str]) -> None:
+    values = asdict(progress) | {
+        "files_per_second": round(_rate(progress), 1),
+        "seconds_left": progress.seconds_left,
+    }
+    print(json.dumps(values), file=file, flush=True)
+
+
+def _rate(progress: Progress) -> float:
+    return progress.files / progress.seconds if progress.seconds else 0.0
+
+
+def _describe_figures(progress: Progress) -> str:
+    """Return files, sessions, rate, digested bytes and time left, in a line."""
+    text = (
+        f"{progress.files:,} files, {progress.sessions:,} sessions, {_rate(progress):,.0f} files/s"
     )
-
-
-def print_plan(plan: pl.DataFrame, root: Path) -> None:
-    """Print what a plan of removals (REMOVALS) would remove, with the first paths of each kind."""
-    datasets = plan.filter(kind=RemovalKind.DATASET)
-    folders = plan.filter(pl.col("kind") != RemovalKind.DATASET)
-    reasons = datasets.group_by("reason", maintain_order=True).len()
-    sessions = len(folders.filter(kind=RemovalKind.SESSION))
-    print_fields(
-        ("Archive", str(root)),
-        ("Datasets", f"{len(datasets):,} ({decimal(int(datasets['file_size'].sum()))})"),
-        *(("", f"{count:,}: {reason}") for reason, count in reasons.iter_rows()),
-        ("Folders", f"{len(folders):,} ({sessions:,} of sessions)"),
-    )
-    for rows in (datasets, folders):
-        for path in rows["path"].head(_PATHS_SHOWN):
-            print_visibly(f"  {printable(path)}")
-        if len(rows) > _PATHS_SHOWN:
-            print_visibly(f"  … and {len(rows) - _PATHS_SHOWN:,} more")
-
-
-def print_outcomes(outcomes: pl.DataFrame, log: Path) -> None:
-    """Print what became of a plan (OUTCOMES), and each path that was not removed with its cause."""
-    removed = outcomes.filter(result=RemovalResult.REMOVED)
-    size = decimal(int(removed["file_size"].sum()))
-    print_visibly(f"Removed {len(removed):,} of {len(outcomes):,} ({size}).")
-    left = outcomes.filter(pl.col("result") != RemovalResult.REMOVED)
-    for path, result, message in left.select("path", "result", "message").iter_rows():
-        print_visibly(f"  {result}: {printable(path)}: {message}")
-    print_visibly(f"Log: {log}")
-
-
-def _opening_line(report: IndexReport) -> str:
-    folder = report.sessions_path.parent
-    tables_dir = "" if folder == report.cache_dir else f", tables_dir={str(folder)!r}"
-    return f"One(cache_dir={str(report.cache_dir)!r}{tables_dir}, mode='local')"
-
-
-class _LinePrinter:
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._stage = ""
-        self._is_resumed = False
-        self._next = SECONDS_PER_LINE
-
-    def __call__(self, progress: Progress) -> None:
-        if progress.n_resumed and not self._is_resumed:
-            self._is_resumed = True
-            self._print(describe_resumption(progress))
-        if progress.stage != self._stage:
-            self._stage = progress.stage
-        elif progress.seconds < self._next:
-            return
-        self._next = progress.seconds + SECONDS_PER_LINE
-        stage = _STAGES[progress.stage]
-        done = f" {progress.shards}/{progress.n_shards} shards," if progress.n_shards else ""
-        figures = describe_progress(progress) if progress.files else "…"
-        self._print(f"{progress.seconds:.0f} s {stage}:{done} {figures}")
-
-    def _print(self, text: str) -> None:
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-class _JsonPrinter:
-    def __init__(self, console: Console) -> None:
-        self._file = console.file
-        self._stage = ""
-        self._next = 0.0
-
-    def __call__(self, progress: Progress) -> None:
-        if progress.stage == self._stage and progress.seconds < self._next:
-            return
-        self._stage, self._next = progress.stage, progress.seconds + 1
-        rate = progress.files / progress.seconds if progress.seconds else 0.0
-        values = asdict(progress) | {
-            "files_per_second": round(rate, 1),
-            "seconds_left": progress.seconds_left,
-        }
-        print(json.dumps(values), file=self._file, flush=True)
-
-
-def _draw(bar: Bar, task: TaskID, progress: Progress) -> None:
-    if progress.n_resumed and progress.n_shards and bar.tasks[task].total is None:
-        bar.console.print(describe_resumption(progress), highlight=False, markup=False)
-    bar.update(
-        task,
-        description=_STAGES[progress.stage],
-        total=progress.n_shards or None,
-        completed=progress.shards,
-        figures=describe_progress(progress),
-    )
+    if progress.n_bytes:
+        speed = decimal(int(progress.n_bytes / progress.seconds))
+        text += f", {decimal(progress.n_bytes)}, {speed}/s"
+    if progress.seconds_left:
+        text += f", {timedelta(seconds=round(progress.seconds_left))} left"
+    return text

@@ -1,4 +1,4 @@
-"""Commands about tables: merge, diff, verify, info, sql."""
+"""Commands that read tables: issues, changes, merge, diff, info, sql."""
 
 from __future__ import annotations
 
@@ -9,32 +9,44 @@ import pty
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import polars as pl
 import pytest
 from command_line import run
+from trees import SESSION, make_tree
 
 import polars_alf
+from polars_alf.cli import tables as commands
+from polars_alf.index.snapshot import ChangeKind
+from polars_alf.merge.sources import KEEPS
 
-SESSION = "cortexlab/Subjects/KS001/2020-01-01/001"
-
-
-@pytest.fixture
-def tables(archive: Path, tmp_path: Path) -> Path:
-    folder = tmp_path / "tables"
-    folder.mkdir()
-    polars_alf.index_archive(archive, folder, hash_files=True, namespace="site")
-    return folder
+SESSION_PATH = "cortexlab/Subjects/KS001/2020-01-01/001"
 
 
 @pytest.fixture
 def others(archive: Path, tables: Path, tmp_path: Path) -> Path:
     """Make tables of the same archive, with one size changed since."""
-    (archive / SESSION / "alf/spikes.times.npy").write_bytes(bytes(99))
+    (archive / SESSION_PATH / "alf/spikes.times.npy").write_bytes(bytes(99))
     folder = tmp_path / "others"
     folder.mkdir()
     polars_alf.index_archive(archive, folder, hash_files=True, namespace="site")
     return folder
+
+
+def test_issues_are_listed(archive: Path) -> None:
+    make_tree(archive, {"cortexlab/Subjects/KS001/2021-13-45/001": SESSION})
+    run("index", archive)
+    result = run("issues", archive)
+    first, *others = result.stdout.splitlines()
+    assert [line.split("\t")[0] for line in others] == ["outside_session"] * 3
+    kind, path, message = first.split("\t")
+    assert (kind, path) == ("invalid_date", "cortexlab/Subjects/KS001/2021-13-45")
+    assert "rename" in message
+    lines = run("issues", archive, "--json", "--kind", kind).stdout.splitlines()
+    assert [json.loads(line)["path"] for line in lines] == [path]
+    assert run("issues", archive, "--kind", "vanished").stdout == ""
+    assert run("issues", archive / "cortexlab").returncode == 1
 
 
 def test_merge_tells_a_person_and_a_machine(tables: Path, others: Path, tmp_path: Path) -> None:
@@ -73,25 +85,6 @@ def test_diff_tells_a_person_and_a_machine(tables: Path, others: Path) -> None:
     result = run("diff", tables, others, "--ignore", "file_size", "--ignore", "hash", "--quiet")
     assert (result.returncode, result.stdout) == (0, "")
     assert json.loads(run("diff", tables, tables, "--json").stdout)["differences"] == []
-
-
-def test_verify_tells_a_person_and_a_machine(archive: Path, tables: Path) -> None:
-    result = run("verify", archive, "--tables-dir", tables, "--digest")
-    assert result.returncode == 0
-    assert "Digested" in result.stdout
-    (archive / SESSION / "alf/spikes.times.npy").write_bytes(b"x" * 20)
-    assert run("verify", archive, "--tables-dir", tables, "--quiet").returncode == 0
-    result = run("verify", archive, "--tables-dir", tables, "--digest")
-    assert result.returncode == 3
-    assert f"{SESSION}/alf/spikes.times.npy" in result.stdout
-    result = run("verify", archive, "--tables-dir", tables, "--digest", "--json")
-    report = json.loads(result.stdout)
-    assert report["counts"]["digest_changed"] == 1
-    assert [row["path"] for row in report["findings"]] == [f"{SESSION}/alf/spikes.times.npy"]
-    result = run(
-        "verify", archive, "--tables-dir", tables, "--sample", "25%", "--seed", 3, "--json"
-    )
-    assert json.loads(result.stdout)["n_checked"] == 3
 
 
 def test_info_tells_a_person_and_a_machine(tables: Path) -> None:
@@ -157,15 +150,6 @@ def test_parquet_is_refused_on_a_terminal(tables: Path) -> None:
     assert "nothing for a terminal" in result.stderr
 
 
-def test_nothing_of_a_name_reaches_the_terminal_as_a_command(archive: Path) -> None:
-    sessions = polars_alf.index_archive(archive).sessions_path
-    frame = polars_alf.scan_sessions(archive).drop("origin").collect()
-    frame.with_columns(lab=pl.lit("\x1b[31m[bold]red\n")).write_parquet(sessions)
-    shown = run("info", archive).stdout
-    assert "\x1b" not in shown
-    assert "\\x1b[31m[bold]red\\x0a" in shown
-
-
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
@@ -174,14 +158,9 @@ def test_nothing_of_a_name_reaches_the_terminal_as_a_command(archive: Path) -> N
         (["merge", "nowhere", "--out-dir", "."], 1, "does not exist"),
         (["merge", ".", "--out-dir", "nowhere"], 1, "does not exist"),
         (["merge", ".", "--out-dir", "."], 1, "no sessions.pqt"),
-        (["merge", ".", "--out-dir", ".", "--keep", "best"], 2, "first, newest"),
+        (["merge", ".", "--out-dir", ".", "--keep", "best"], 2, "'first', 'newest'"),
         (["diff", "."], 2, "NEW"),
         (["diff", ".", "nowhere"], 1, "no sessions.pqt"),
-        (["verify", "nowhere"], 1, "does not exist"),
-        (["verify", "."], 1, "no sessions.pqt"),
-        (["verify", ".", "--sample", "some"], 2, "no share"),
-        (["verify", ".", "--sample", "101%"], 2, "no share"),
-        (["verify", ".", "--executor", "gpu"], 2, "gpu"),
         (["info", "nowhere"], 1, "does not exist"),
         (["sql", ".", "SELECT 1"], 1, "no sessions.pqt"),
         (["sql", ".", "DROP TABLE sessions"], 2, "begins with SELECT"),
@@ -208,3 +187,22 @@ def test_queries_that_fail_while_they_run_are_wrong_too(tables: Path, tmp_path: 
         assert (result.returncode, result.stdout) == (2, "")
         assert "cannot be answered: conversion from" in result.stderr
     assert not list(tmp_path.glob("*answer*"))
+
+
+def test_choices_are_those_of_the_rooms_that_answer() -> None:
+    assert list(commands.Change) == list(ChangeKind)
+    assert get_args(commands.Keep) == KEEPS
+
+
+def test_changes_are_listed(archive: Path) -> None:
+    run("index", archive)
+    (archive / SESSION_PATH / "alf/spikes.times.npy").unlink()
+    make_tree(archive / SESSION_PATH, {"alf/new.times.npy": 7})
+    run("index", archive)
+    lines = run("changes", archive).stdout.splitlines()
+    assert sorted(line.split("\t")[0] for line in lines) == ["added", "removed"]
+    result = run("changes", archive, "--kind", "added", "--json")
+    assert json.loads(result.stdout)["path"] == f"{SESSION_PATH}/alf/new.times.npy"
+    result = run("changes", archive, "--kind", "moved")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "'moved' is not one of 'added', 'changed', 'removed', 'unreadable'" in result.stderr

@@ -1,0 +1,314 @@
+"""Commands that walk an archive: index, verify, prune."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import polars as pl
+from rich.filesize import decimal
+from typer import BadParameter, Exit, Option, Typer, confirm
+
+import polars_alf
+from polars_alf.alf.paths import printable
+from polars_alf.cli import output
+from polars_alf.cli.options import (
+    AsJson,
+    JsonLines,
+    Root,
+    Strict,
+    TablesDir,
+    WalkOptions,
+    with_walk_options,
+)
+from polars_alf.errors import OptionError
+from polars_alf.tables.files import removals_path
+from polars_alf.walk.digests import ALGORITHMS, Algorithm
+
+if TYPE_CHECKING:  # each is loaded by the command that needs it
+    from polars_alf.index.report import IndexReport
+    from polars_alf.verify.api import Verification
+
+app = Typer()
+
+
+@app.command()
+@with_walk_options
+def index(
+    root: Root,
+    out_dir: Annotated[
+        str | None, Option(metavar="DIR", help="Existing folder for the tables; ROOT by default.")
+    ] = None,
+    lab: Annotated[
+        str | None, Option(metavar="NAME", help="Lab of sessions that lie in no lab's folder.")
+    ] = None,
+    hash_ids: Annotated[
+        bool, Option("--hash-ids/--no-hash-ids", help="Ids are UUIDs, or else paths.")
+    ] = True,
+    namespace: Annotated[
+        str | None,
+        Option(
+            metavar="NAME", help="Namespace of ids, a UUID or any name; the tables' by default."
+        ),
+    ] = None,
+    ids_from: Annotated[
+        list[str] | None,
+        Option(metavar="DIR", help="Tables whose ids win where names match; may be given again."),
+    ] = None,
+    hash_files: Annotated[
+        bool, Option("--hash-files", help="Read every dataset for its MD5.")
+    ] = False,
+    digest: Annotated[
+        list[str] | None,
+        Option(
+            metavar="|".join(ALGORITHMS),
+            help="Read every dataset for this digest; may be given again.",
+        ),
+    ] = None,
+    quick: Annotated[
+        bool,
+        Option("--quick", help="Trust the times of folders; files rewritten in place go unseen."),
+    ] = False,
+    restart: Annotated[
+        bool, Option("--restart", help="Begin anew, not where an interrupted run ended.")
+    ] = False,
+    strict: Strict = False,
+    as_json: AsJson = False,
+    *,
+    walk: WalkOptions,
+) -> None:
+    """Index ROOT into sessions.pqt and datasets.pqt, which ONE opens.
+
+    After an interruption, the same command goes on where the run ended.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but with issues under --strict.
+    """
+    arguments = walk.list_arguments(root)
+    state = "the tables are whole; the same command goes on from here"
+    with output.running(state), walk.show_progress() as progress:
+        report = polars_alf.index_archive(
+            root,
+            out_dir,
+            hash_ids=hash_ids,
+            hash_files=hash_files,
+            digest=cast("list[Algorithm]", digest or []),
+            lab=lab,
+            namespace=namespace,
+            ids_from=ids_from or (),
+            quick=quick,
+            restart=restart,
+            progress=progress,
+            **arguments,
+        )
+    if as_json:
+        print(json.dumps(report.to_dict()))
+    elif not walk.quiet:
+        _print_report(report)
+    if strict and report.issues:
+        raise Exit(output.EXIT_INCOMPLETE)
+
+
+@app.command()
+@with_walk_options
+def verify(
+    root: Root,
+    tables_dir: TablesDir = None,
+    digest: Annotated[
+        bool, Option("--digest", help="Read files, and compare their MD5 with the tables'.")
+    ] = False,
+    sample: Annotated[
+        str | None,
+        Option(metavar="SHARE", help="Share of the datasets to check, such as 1% or 0.01."),
+    ] = None,
+    seed: Annotated[int, Option(metavar="N", help="Number that chooses the sample.")] = 0,
+    as_json: AsJson = False,
+    *,
+    walk: WalkOptions,
+) -> None:
+    """Compare the files in ROOT with its tables.
+
+    Finds datasets that are missing or new, and those of another size; with --digest, also those of
+    another content. Only files that have an MD5 in the tables are read. Changes nothing.
+
+    Exit codes: 0 all is as the tables say, 1 failed, 2 wrong usage, 3 something is not.
+    """
+    share = None if sample is None else _parse_share(sample)
+    arguments = walk.list_arguments(root)
+    with output.running("nothing was changed"), walk.show_progress() as progress:
+        found = polars_alf.verify_archive(
+            root, tables_dir, digest=digest, sample=share, seed=seed, progress=progress, **arguments
+        )
+    if as_json:
+        output.print_json(found.to_dict(), "findings", found.findings)
+    elif not walk.quiet:
+        _print_verification(found)
+    if len(found.findings):
+        raise Exit(output.EXIT_INCOMPLETE)
+
+
+@app.command()
+@with_walk_options
+def prune(
+    root: Root,
+    tables_dir: TablesDir = None,
+    apply: Annotated[
+        bool, Option("--apply", help="Remove it, after a confirmation on the terminal.")
+    ] = False,
+    yes: Annotated[bool, Option("--yes", "-y", help="Remove without a confirmation.")] = False,
+    keep_empty_sessions: Annotated[
+        bool, Option("--keep-empty-sessions", help="Remove no folders.")
+    ] = False,
+    force: Annotated[
+        bool, Option("--force", help="Go on without tables, or with those of other archives.")
+    ] = False,
+    as_json: JsonLines = False,
+    *,
+    walk: WalkOptions,
+) -> None:
+    """Show what ROOT has and its tables lack; remove it with --apply.
+
+    Only datasets and emptied folders of sessions are removed: nothing that the tables could mean,
+    nothing that is not ALF, nothing through a link. Index first: files newer than the tables are
+    in none of their rows. Removals are logged in .polars_alf/removals.jsonl beside the tables.
+
+    Exit codes: 0 done, 1 failed or declined, 2 wrong usage, 3 some paths could not be removed.
+    """
+    if apply and not yes and (walk.quiet or as_json or not sys.stdin.isatty()):
+        raise BadParameter("there is no plan shown to confirm on a terminal; add --yes")
+    arguments = walk.list_arguments(root)
+    with output.running("nothing was removed"), walk.show_progress() as progress:
+        plan = polars_alf.plan_removals(
+            root,
+            tables_dir,
+            remove_empty_sessions=not keep_empty_sessions,
+            force=force,
+            progress=progress,
+            **arguments,
+        )
+    is_shown = not (walk.quiet or as_json)
+    if is_shown:
+        _print_plan(plan, Path(root).resolve())
+    if not apply:
+        if as_json:
+            print(plan.drop("tables").write_ndjson(), end="")
+        elif is_shown and len(plan):
+            print("Nothing was removed; --apply removes it.")
+        return
+    if plan.is_empty():
+        return
+    if not yes and not confirm(f"Remove these {len(plan):,}?", err=True):
+        output.print_message("nothing was removed")
+        raise Exit(output.EXIT_FAILED)
+    log = removals_path(Path(root if tables_dir is None else tables_dir)).resolve()
+    with output.running(f"what was removed is in {log}"):
+        outcomes = polars_alf.apply_removals(root, plan, tables_dir)
+    if as_json:
+        print(outcomes.write_ndjson(), end="")
+    elif is_shown:
+        _print_outcomes(outcomes, log)
+    if outcomes["result"].is_in(["changed", "failed"]).any():
+        raise Exit(output.EXIT_INCOMPLETE)
+
+
+def _parse_share(text: str) -> float:
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+|[0-9]+\.)\s*(%?)\s*", text)
+    if not match:
+        raise OptionError(f"the sample {text!r} is no share; give one such as 1% or 0.01")
+    return float(match[1]) / (100 if match[2] else 1)
+
+
+def _print_report(report: IndexReport) -> None:
+    """Print what an index found, and where its tables are."""
+    rate = (report.n_datasets + report.n_other_files) / report.seconds
+    workers = "1 worker" if report.n_jobs == 1 else f"{report.n_jobs} workers"
+    folder = report.sessions_path.parent
+    tables_dir = "" if folder == report.cache_dir else f", tables_dir={str(folder)!r}"
+    output.print_fields(
+        ("Archive", str(report.root)),
+        ("Sessions", f"{report.n_sessions:,}"),
+        ("Datasets", f"{report.n_datasets:,} ({decimal(report.n_bytes)})"),
+        ("Other files", f"{report.n_other_files:,} (not ALF, or in no session)"),
+        ("Issues", f"{sum(report.issues.values()):,}"),
+        *_list_optional_fields(report),
+        ("Time", f"{report.seconds:.2f} s ({rate:,.0f} files/s, {workers})"),
+        ("Tables", str(report.sessions_path)),
+        ("", str(report.datasets_path)),
+        ("Open with", f"One(cache_dir={str(report.cache_dir)!r}{tables_dir}, mode='local')"),
+    )
+    if not report.issues:
+        return
+    examples = report.scan_issues().unique("kind", keep="first", maintain_order=True).collect()
+    shown = {row["kind"]: row for row in examples.iter_rows(named=True)}
+    for kind, count in report.issues.items():
+        row = shown[kind]
+        output.print_visibly(
+            f"\n{count:>6,} {kind}, for example {row['path']}\n       {row['message']}"
+        )
+    output.print_visibly(f"\nAll of them: polars-alf issues {shlex.quote(str(folder))}")
+
+
+def _list_optional_fields(report: IndexReport) -> Iterator[tuple[str, str]]:
+    if report.changes is not None:
+        counts = [f"{n:,} {change}" for change, n in report.changes.items() if n]
+        yield "Changes", f"{', '.join(counts) or 'none'} (since the last index)"
+    if report.n_known_sessions:
+        known = f"{report.n_known_sessions:,} sessions, {report.n_known_datasets:,} datasets"
+        yield "Known ids", f"{known} (from the tables given)"
+    if report.n_resumed:
+        yield "Resumed", f"{report.n_resumed:,} of {report.n_shards:,} shards were done before"
+
+
+def _print_verification(found: Verification) -> None:
+    """Print how an archive compares with its tables."""
+    labels = {"size_changed": "Other size", "digest_changed": "Other digest"}
+    sample = "" if found.n_checked == found.n_datasets else f" of {found.n_datasets:,}"
+    fields = [
+        ("Archive", str(found.root)),
+        ("Checked", f"{found.n_checked:,}{sample} datasets in {found.seconds:.2f} s"),
+    ]
+    if found.n_digested or found.n_without_hash:
+        fields.append(("Digested", f"{found.n_digested:,}"))
+    if found.n_without_hash:
+        fields.append(
+            ("No digest", f"{found.n_without_hash:,} have none in the tables; index --hash-files")
+        )
+    for kind, count in found.counts.items():
+        fields.append((labels.get(kind, kind.replace("_", " ").capitalize()), f"{count:,}"))
+    output.print_fields(*fields)
+    columns = ["kind", "path", "table_size", "disk_size", "message"]
+    output.print_first(found.findings.select(columns), "Findings", 2 * output.ROWS_SHOWN)
+
+
+def _print_plan(plan: pl.DataFrame, root: Path) -> None:
+    """Print what a plan (REMOVALS) would remove, with the first datasets and folders."""
+    datasets = plan.filter(pl.col("kind") == "dataset")
+    folders = plan.filter(pl.col("kind") != "dataset")
+    reasons = datasets.group_by("reason", maintain_order=True).len()
+    sessions = len(folders.filter(pl.col("kind") == "session"))
+    output.print_fields(
+        ("Archive", str(root)),
+        ("Datasets", f"{len(datasets):,} ({decimal(int(datasets['file_size'].sum()))})"),
+        *(("", f"{count:,}: {reason}") for reason, count in reasons.iter_rows()),
+        ("Folders", f"{len(folders):,} ({sessions:,} of sessions)"),
+    )
+    for rows in (datasets, folders):
+        for path in rows["path"].head(output.ROWS_SHOWN):
+            output.print_visibly(f"  {printable(path)}")
+        if len(rows) > output.ROWS_SHOWN:
+            output.print_visibly(f"  … and {len(rows) - output.ROWS_SHOWN:,} more")
+
+
+def _print_outcomes(outcomes: pl.DataFrame, log: Path) -> None:
+    """Print how many paths of a plan were removed, and each that was not (OUTCOMES)."""
+    removed = outcomes.filter(pl.col("result") == "removed")
+    size = decimal(int(removed["file_size"].sum()))
+    output.print_visibly(f"Removed {len(removed):,} of {len(outcomes):,} ({size}).")
+    left = outcomes.filter(pl.col("result") != "removed")
+    for path, result, message in left.select("path", "result", "message").iter_rows():
+        output.print_visibly(f"  {result}: {printable(path)}: {message}")
+    output.print_visibly(f"Log: {log}")

@@ -1,0 +1,304 @@
+"""Commands that walk an archive: index, verify, prune."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import polars as pl
+import pytest
+from command_line import run
+from trees import SESSION, make_tree
+
+SESSION_PATH = "cortexlab/Subjects/KS001/2020-01-01/001"
+BAD_DATE = {"cortexlab/Subjects/KS001/2021-13-45/001": SESSION}
+
+
+def test_index_tells_a_person(archive: Path) -> None:
+    result = run("index", archive)
+    assert result.returncode == 0
+    for text in (
+        "Sessions     4",
+        "Datasets     12 (244 bytes)",
+        "Other files  4",
+        "Issues       0",
+    ):
+        assert text in result.stdout
+    assert f"One(cache_dir='{archive}', mode='local')" in result.stdout
+    assert "Writing tables" in result.stderr
+    assert "\x1b" not in result.stderr, "no terminal, no control sequences"
+    assert (archive / "sessions.pqt").exists()
+
+
+def test_index_tells_a_machine(archive: Path, tmp_path: Path) -> None:
+    make_tree(archive, BAD_DATE)
+    out_dir = tmp_path / "tables"
+    out_dir.mkdir()
+    namespace = uuid.uuid4()
+    result = run("index", archive, "--out-dir", out_dir, "--json", "--namespace", namespace)
+    assert result.returncode == 0
+    report = json.loads(result.stdout)
+    assert report["seconds"] > 0
+    assert report["sessions_path"] == str(out_dir / "sessions.pqt")
+    assert (report["n_sessions"], report["n_datasets"], report["n_bytes"]) == (4, 12, 244)
+    assert report["issues"] == {"invalid_date": 1, "outside_session": 3}
+    assert report["namespace"] == str(namespace)
+
+
+def test_quiet_says_nothing(archive: Path) -> None:
+    result = run("index", archive, "--quiet")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_options_reach_the_index(archive: Path, tmp_path: Path) -> None:
+    result = run(
+        "index", archive / "cortexlab", "--out-dir", tmp_path, "--lab", "cortexlab",
+        "--no-hash-ids", "--hash-files", "--jobs", 2, "--executor", "threads", "--exclude", "*.csv",
+        "--exclude", "probe00/", "--follow-links", "--quiet",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    datasets = pl.read_parquet(tmp_path / "datasets.pqt")
+    assert datasets["id"].to_list() == ["alf/spikes.times.npy"] * 3
+    assert datasets["hash"].str.len_chars().to_list() == [32] * 3
+
+
+def test_strict_turns_issues_into_an_exit_code(archive: Path) -> None:
+    assert run("index", archive, "--strict").returncode == 0
+    make_tree(archive, BAD_DATE)
+    result = run("index", archive, "--strict")
+    assert result.returncode == 3
+    assert "invalid_date" in result.stdout
+    assert "is no calendar date" in result.stdout
+    assert (archive / "sessions.pqt").exists()
+    assert run("index", archive).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["index"], 2, "Missing argument 'ROOT'"),
+        (["index", "nowhere"], 1, "does not exist"),
+        (["index", ".", "--out-dir", "nowhere"], 1, "folder for the tables"),
+        (["index", ".", "--jobs", "0"], 2, "--jobs"),
+        (["index", ".", "--jobs", "many"], 2, "--jobs"),
+        (["index", ".", "--namespace", ""], 2, "namespace"),
+        (["index", ""], 2, "empty text"),
+        (["index", ".", "--exclude", "!"], 2, "cannot be excluded"),
+        (["issues", ".", "--kind", "bogus"], 2, "bogus"),
+        (["index", ".", "--executor", "gpu"], 2, "gpu"),
+        (["index", ".", "--lab", "other"], 1, "contradicts the folder"),
+        (["index", ".", "--lab", "a/b"], 2, "cannot be the name of a folder"),
+        (["index", ".", "--no-such-option"], 2, "--no-such-option"),
+        (["conquer"], 2, "conquer"),
+    ],
+)
+def test_failures_are_one_line_and_a_code(
+    archive: Path, arguments: list[str], code: int, text: str
+) -> None:
+    result = run(*arguments, cwd=archive)
+    assert result.returncode == code
+    assert text in result.stderr
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    if code == 1:
+        assert result.stderr.splitlines()[-1].startswith("error: ")
+    assert not (archive / "sessions.pqt").exists()
+
+
+def test_empty_archive_warns_and_is_done(tmp_path: Path) -> None:
+    result = run("index", tmp_path)
+    assert result.returncode == 0
+    assert f"warning: No sessions found in {tmp_path}" in result.stderr
+
+
+def test_verify_tells_a_person_and_a_machine(archive: Path, tables: Path) -> None:
+    result = run("verify", archive, "--tables-dir", tables, "--digest")
+    assert result.returncode == 0
+    assert "Digested" in result.stdout
+    (archive / SESSION_PATH / "alf/spikes.times.npy").write_bytes(b"x" * 20)
+    assert run("verify", archive, "--tables-dir", tables, "--quiet").returncode == 0
+    result = run("verify", archive, "--tables-dir", tables, "--digest")
+    assert result.returncode == 3
+    assert f"{SESSION_PATH}/alf/spikes.times.npy" in result.stdout
+    result = run("verify", archive, "--tables-dir", tables, "--digest", "--json")
+    report = json.loads(result.stdout)
+    assert report["counts"]["digest_changed"] == 1
+    assert [row["path"] for row in report["findings"]] == [f"{SESSION_PATH}/alf/spikes.times.npy"]
+    result = run(
+        "verify", archive, "--tables-dir", tables, "--sample", "25%", "--seed", 3, "--json"
+    )
+    assert json.loads(result.stdout)["n_checked"] == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["verify", "nowhere"], 1, "does not exist"),
+        (["verify", "."], 1, "no sessions.pqt"),
+        (["verify", ".", "--sample", "some"], 2, "no share"),
+        (["verify", ".", "--sample", "101%"], 2, "no share"),
+        (["verify", ".", "--executor", "gpu"], 2, "gpu"),
+    ],
+)
+def test_verify_fails_in_one_line_and_a_code(
+    tmp_path: Path, arguments: list[str], code: int, text: str
+) -> None:
+    result = run(*arguments, cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (code, "")
+    assert text in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_every_finding_has_a_label(archive: Path, tables: Path) -> None:
+    (archive / SESSION_PATH / "alf/spikes.times.npy").unlink()
+    lines = run("verify", archive, "--tables-dir", tables).stdout.splitlines()
+    labels = [line[:12].rstrip() for line in lines if line[13:].isdecimal()]
+    assert labels == ["Missing", "New", "Other size", "Other digest", "Unreadable", "Unsafe path"]
+
+
+STRAY = "cortexlab/Subjects/KS001/2020-01-01/001/alf/stray.times.npy"
+
+
+@pytest.fixture
+def strays(archive: Path) -> Path:
+    """Make an archive with an index, a stray of 1,000 bytes and a session without a row."""
+    assert run("index", archive, "--quiet").returncode == 0
+    make_tree(archive, {STRAY: 1000, "cortexlab/Subjects/KS009/2020-01-01/001": {}})
+    return archive
+
+
+def test_prune_shows_a_plan(strays: Path) -> None:
+    result = run("prune", strays)
+    assert result.returncode == 0
+    for text in (
+        f"Archive      {strays}",
+        "Datasets     1 (1.0 kB)",
+        "1: not in the datasets table",
+        "Folders      3 (1 of sessions)",
+        f"  {STRAY}\n",
+        "Nothing was removed; --apply removes it.",
+    ):
+        assert text in result.stdout
+    assert "shards" in result.stderr
+    assert (strays / STRAY).exists()
+    assert "KS009" not in run("prune", strays, "--keep-empty-sessions").stdout
+    excluded = run("prune", strays, "--exclude", "stray.*", "--exclude", "KS009/").stdout
+    assert "Datasets     0 (0 bytes)" in excluded
+    assert "--apply" not in excluded
+
+
+def test_prune_tells_a_machine(strays: Path, tmp_path: Path) -> None:
+    tables = tmp_path / "tables"
+    tables.mkdir()
+    for name in ("sessions.pqt", "datasets.pqt"):
+        (strays / name).rename(tables / name)
+    arguments = ["prune", strays, "--tables-dir", tables, "--jobs", 1, "--json"]
+    planned = [json.loads(line) for line in run(*arguments).stdout.splitlines()]
+    assert [row["kind"] for row in planned] == ["dataset", "session", "folder", "folder"]
+    assert planned[0]["path"] == STRAY
+    assert planned[0]["file_size"] == 1000
+    result = run(*arguments, "--apply", "--yes")
+    assert result.returncode == 0
+    outcomes = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [row["path"] for row in outcomes] == [row["path"] for row in planned]
+    assert {row["result"] for row in outcomes} == {"removed"}
+    assert not (strays / STRAY).exists()
+    log = (tables / ".polars_alf/removals.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(log) == 8
+    assert run(*arguments).stdout == ""
+
+
+def test_prune_applies_only_what_is_confirmed(strays: Path) -> None:
+    result = run("prune", strays, "--apply", stdin=subprocess.DEVNULL)
+    assert result.returncode == 2
+    assert "--yes" in result.stderr
+    assert result.stdout == ""
+    assert (strays / STRAY).exists()
+    result = run("prune", strays, "--apply", "--yes", "--quiet", stdin=subprocess.DEVNULL)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert not (strays / STRAY).exists()
+    result = run("prune", strays, "--apply", "--yes")
+    assert result.returncode == 0
+    assert "Datasets     0" in result.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals there")
+@pytest.mark.parametrize(("answer", "code"), [("n", 1), ("", 1), ("y", 0)])
+def test_prune_asks_on_a_terminal(strays: Path, answer: str, code: int) -> None:
+    ours, theirs = os.openpty()
+    try:
+        os.write(ours, f"{answer}\n".encode())
+        result = run("prune", strays, "--apply", stdin=theirs)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert result.returncode == code
+    assert "Remove these 4? [y/N]" in result.stderr
+    assert (strays / STRAY).exists() == bool(code)
+    assert ("Removed 4 of 4 (1.0 kB)." in result.stdout) == (not code)
+    assert ("nothing was removed" in result.stderr) == bool(code)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
+def test_prune_says_what_it_could_not_remove(strays: Path, tmp_path: Path) -> None:
+    # As a user that may do as it likes in all folders but one.
+    # The plan comes first, as root, so that all is imported: that user may not see the packages.
+    code = """
+import os, sys
+from polars_alf.cli.app import main
+try:
+    main()
+except SystemExit:
+    pass
+os.geteuid() or os.seteuid(65534)
+sys.argv += ["--apply", "--yes"]
+main()
+"""
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_mode & 0o077 == 0:
+            folder.chmod(0o755)
+    for path in (strays, *strays.rglob("*")):
+        path.chmod(0o777 if path.is_dir() else 0o666)
+    (strays / STRAY).parent.chmod(0o555)
+    arguments = [sys.executable, "-c", code, "prune", str(strays)]
+    result = subprocess.run(arguments, capture_output=True, text=True)
+    assert result.returncode == 3, result.stderr
+    assert "Removed 3 of 4 (0 bytes)." in result.stdout
+    assert f"  failed: {STRAY}: Permission denied" in result.stdout
+    assert f"Log: {strays}/.polars_alf/removals.jsonl" in result.stdout
+
+
+def test_prune_warns_of_what_it_keeps(archive: Path) -> None:
+    copy = archive / "backup/cortexlab/Subjects/KS001/2020-01-01/001"
+    make_tree(copy, {"more.times.npy": 1})
+    run("index", archive)
+    result = run("prune", archive, "--quiet")
+    assert result.returncode == 0
+    assert result.stdout == ""
+    assert result.stderr.startswith("warning: kept 1 that no table has")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["prune"], 2, "Missing argument 'ROOT'"),
+        (["prune", "nowhere"], 1, "does not exist"),
+        (["prune", "."], 1, "missing or empty"),
+        (["prune", ".", "--tables-dir", "nowhere"], 1, "does not exist"),
+        (["prune", ".", "--jobs", "0"], 2, "--jobs"),
+    ],
+)
+def test_prune_fails_in_one_line_and_a_code(
+    archive: Path, arguments: list[str], code: int, text: str
+) -> None:
+    result = run(*arguments, cwd=archive)
+    assert (result.returncode, result.stdout) == (code, "")
+    assert text in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (archive / ".polars_alf").exists()
+    forced = run("prune", ".", "--force", cwd=archive)
+    assert "Datasets     12" in forced.stdout

@@ -1,0 +1,142 @@
+"""What reaches a terminal, a pipe and a log."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import polars as pl
+import pytest
+import typer
+from command_line import run
+from rich.console import Console
+from trees import SESSION, make_tree
+
+import polars_alf
+from polars_alf import index_archive
+from polars_alf.cli import output
+from polars_alf.errors import TableWarning
+from polars_alf.parallel.progress import Progress
+
+STEERING = "\u202eypn\u2066.a\u200f"
+"""Marks that turn the direction of what is shown."""
+
+
+@pytest.fixture(scope="module")
+def steering(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make an archive with names that change how a terminal shows them."""
+    folder = tmp_path_factory.mktemp("steering")
+    root = make_tree(folder / f"archive {STEERING}", {"S/2020-01-01/001": SESSION})
+    index_archive(root)
+    make_tree(root, {f"S/2020-01-01/001/{STEERING}/x.y.npy": 1})
+    index_archive(root)
+    make_tree(root, {f"S/2020-01-01/001/{STEERING}/new.y.npy": 1})
+    return root
+
+
+def run_on_terminal(*arguments: object, stream: str = "stdout") -> tuple[int, str]:
+    """Run a command with one of its streams on a terminal; return what that shows."""
+    ours, theirs = os.openpty()
+    streams = dict.fromkeys(("stdout", "stderr"), subprocess.DEVNULL) | {stream: theirs}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "polars_alf", *map(str, arguments)],
+        env=os.environ | {"COLUMNS": "200"},
+        **streams,  # type: ignore[call-overload]
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while part := os.read(ours, 65536):
+            shown += part
+    except OSError:  # how Linux tells that nobody has the other end
+        pass
+    os.close(ours)
+    return process.wait(), shown.decode()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals there")
+def test_names_do_not_steer_a_terminal(steering: Path) -> None:
+    query = "SELECT rel_path FROM datasets"
+    commands = ("issues", "changes", "verify", "prune", "info", "sql")
+    for command in commands:
+        arguments = (command, steering, *([query] if command == "sql" else []))
+        assert STEERING in run(*arguments).stdout, "a pipe gets names as they are"
+        code, shown = run_on_terminal(*arguments)
+        assert code in (0, 3)
+        assert "\\u202eypn\\u2066.a\\u200f" in shown, command
+        assert not {"\u202e", "\u2066", "\u200f"}.intersection(shown), command
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals there")
+def test_machines_get_names_as_they_are(steering: Path) -> None:
+    query = "SELECT rel_path FROM datasets"
+    for arguments in (
+        ("changes", steering, "--json"),
+        ("sql", steering, query, "--format", "csv"),
+        ("sql", steering, query, "--format", "jsonl"),
+    ):
+        assert STEERING in run_on_terminal(*arguments)[1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals there")
+def test_errors_do_not_steer_a_terminal(tmp_path: Path) -> None:
+    code, shown = run_on_terminal("index", tmp_path / f"no\x9b2J{STEERING}", stream="stderr")
+    assert code == 1
+    assert "no\\u009b2J\\u202eypn\\u2066.a\\u200f" in shown
+    assert not {"\x9b", "\u202e", "\u2066", "\u200f"}.intersection(shown)
+
+
+def test_nothing_of_a_name_reaches_the_terminal_as_a_command(archive: Path) -> None:
+    sessions = polars_alf.index_archive(archive).sessions_path
+    frame = polars_alf.scan_sessions(archive).drop("origin").collect()
+    frame.with_columns(lab=pl.lit("\x1b[31m[bold]red\n")).write_parquet(sessions)
+    shown = run("info", archive).stdout
+    assert "\x1b" not in shown
+    assert "\\x1b[31m[bold]red\\x0a" in shown
+
+
+def _progress(stage: str, seconds: float, n_resumed: int = 0) -> Progress:
+    return Progress(stage, 1000, 10, 0, 1, 2, n_resumed, seconds)
+
+
+def test_progress_in_json_is_a_line_a_second_and_one_a_stage() -> None:
+    stream = io.StringIO()
+    with output.show_progress(Console(file=stream), as_json=True) as show:
+        for tenth in range(25):
+            show(_progress("scan", tenth / 10))
+        show(_progress("write", 2.5))
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(line["stage"], line["seconds"]) for line in lines] == [
+        *(("scan", 0.0), ("scan", 1.0), ("scan", 2.0), ("write", 2.5)),
+    ]
+    assert lines[1]["files_per_second"] == 1000.0
+    assert lines[1]["seconds_left"] == 1.0
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_an_interrupted_run_is_told_once(is_terminal: bool) -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=is_terminal, width=160)
+    with output.show_progress(console) as show:
+        for second in range(30):
+            show(_progress("scan", second, n_resumed=1))
+    text = "Going on with an interrupted run: 1 of 2 shards are done; --restart scans them again"
+    assert stream.getvalue().count(text) == 1
+
+
+def test_warnings_and_interrupts_are_messages(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt() -> None:
+        with output.running("all is whole"):
+            warnings.warn("it is small", TableWarning, stacklevel=1)
+            raise KeyboardInterrupt
+
+    with pytest.raises(typer.Exit) as ended:
+        interrupt()
+    assert ended.value.exit_code == output.EXIT_INTERRUPTED
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "interrupted; all is whole\nwarning: it is small\n")
