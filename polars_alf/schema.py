@@ -72,8 +72,8 @@ SESSIONS = pa.schema(
         _field("subject", pa.string(), "name of the subject"),
         _field("date", pa.date32(), "day of the session"),
         _field("number", pa.uint16(), "number of the session on that day"),
-        _field("task_protocol", pa.string(), "always '': only a database knows it"),
-        _field("projects", pa.string(), "always '': only a database knows them"),
+        _field("task_protocol", pa.string(), "protocol of the task, '' where nobody wrote it"),
+        _field("projects", pa.string(), "projects, '' where nobody wrote them"),
     ]
 )
 """One row per session."""
@@ -129,6 +129,7 @@ class IssueKind(StrEnum):
     NESTED_SESSION = "nested_session"
     MISPLACED_SESSION = "misplaced_session"
     UNREADABLE_CONTENT = "unreadable_content"
+    AMBIGUOUS_ID = "ambiguous_id"
 
 
 HIDING = frozenset({IssueKind.UNREADABLE_DIRECTORY, IssueKind.UNREADABLE_FILE, IssueKind.TIMED_OUT})

@@ -60,6 +60,14 @@ def index(
         list[str] | None,
         Option(metavar="DIR", help="Tables whose ids win where names match; may be given again."),
     ] = None,
+    reset: Annotated[
+        bool,
+        Option("--reset", help="Forget what people or a database wrote into the tables there."),
+    ] = False,
+    prune_missing: Annotated[
+        bool,
+        Option("--prune-missing", help="Drop rows of a database whose files are not here."),
+    ] = False,
     hash_files: Annotated[
         bool, Option("--hash-files", help="Read every dataset for its MD5.")
     ] = False,
@@ -100,6 +108,8 @@ def index(
             lab=lab,
             namespace=namespace,
             ids_from=ids_from or (),
+            reset=reset,
+            prune_missing=prune_missing,
             quick=quick,
             restart=restart,
             progress=progress,

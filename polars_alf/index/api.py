@@ -7,6 +7,7 @@ folders    ids, digests        a shard            of the ids    datasets.pqt, to
 
 from __future__ import annotations
 
+import functools
 import shutil
 import time
 import warnings
@@ -18,14 +19,16 @@ from pathlib import Path
 from uuid import UUID
 
 import polars as pl
+import pyarrow as pa
 
 from polars_alf.alf.ids import check_namespace, make_namespace
 from polars_alf.alf.layout import check_lab, count_bases
 from polars_alf.alf.root import FolderPath, Root, check_folder, open_root
-from polars_alf.errors import NoSessionsWarning, TableWarning
+from polars_alf.arrow import make_table
+from polars_alf.errors import NoSessionsWarning, TableError, TableWarning
 from polars_alf.index.changes import CHANGES
 from polars_alf.index.checkpoint import discarded_on_error, open_run, scratch_folder
-from polars_alf.index.external_ids import KnownIds
+from polars_alf.index.known_rows import KnownRows, find_known_rows
 from polars_alf.index.merge import ShardRows, check_sessions, group_sessions, list_subjects
 from polars_alf.index.options import IndexOptions, lists_the_same, makes_the_same
 from polars_alf.index.report import (
@@ -74,6 +77,8 @@ def index_archive(
     follow_links: bool = False,
     exclude: str | Sequence[str] = (),
     ids_from: FolderPath | Sequence[FolderPath] = (),
+    reset: bool = False,
+    prune_missing: bool = False,
     quick: bool = False,
     restart: bool = False,
     threads: int | None = None,
@@ -118,7 +123,14 @@ def index_archive(
     ids_from
         Folders of tables whose ids win, for sessions of the same lab, subject, date and number,
         and for datasets of these with the same rel_path: a local index agrees with a database.
-        Later runs over the same tables keep these ids.
+        Later runs over the same tables keep these ids. What people or the database wrote in them
+        is taken along: ``qc``, ``projects``, ``task_protocol`` and all columns that are not ours.
+    reset
+        Whether to forget what people or a database wrote into the tables that are there. It is kept
+        by default, for each row that matches by id, or by its path.
+    prune_missing
+        Whether rows of a database whose files are not on this disk go. They stay by default, with
+        ``exists`` False, where the tables that are there come from a database.
     quick
         Whether to trust the times of directories: one that has not changed since the last index is
         not listed again. A file that was rewritten in place, or a link's target, is not seen then.
@@ -183,6 +195,8 @@ def index_archive(
         lab=lab or "",
         namespace=namespace,  # type: ignore[arg-type]
         ids_from=ids_from,  # type: ignore[arg-type]
+        reset=reset,
+        prune_missing=prune_missing,
         quick=quick,
         restart=restart,
     )
@@ -231,7 +245,7 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
             report = _repeat(folder, snapshot, survey)
             if report:
                 return report
-    known = _find_known_ids(folder, options.ids_from)
+    known = _find_known_rows(folder, options)
     run = open_run(
         folder, settings, namespace or make_namespace(), survey.folders, restart=options.restart
     )
@@ -249,25 +263,32 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
             rows_per_group=options.rows_per_group,
         )
         order, base, issues = check_sessions(root, options.lab, survey.issues, rows)
-    origin = Origin(str(root), run.namespace, run.generation, datetime.now())
-    staging = Staging(folder, run.path, origin, with_index=options.hash_ids)
-    n_datasets, n_bytes = _write_tables(
-        staging, rows, order, known, columns, options.rows_per_group
+    roots = [str(root), *known.databases] if known else [str(root)]
+    origin = Origin(
+        roots if len(roots) > 1 else roots[0], run.namespace, run.generation, datetime.now()
     )
+    staging = Staging(folder, run.path, origin, with_index=options.hash_ids)
+    n_sessions, n_datasets, n_bytes = _write_tables(staging, rows, order, known, columns)
+    if known:
+        issues = pa.concat_tables([issues, make_table(known.issues, ISSUES)])
     staging.write_rows("issues", [issues], ISSUES)
     staging.write_rows("changes", chain(rows.read("changes"), [gone.to_arrow()]), CHANGES)
+    n_files = n_datasets - (known.n_missing if known else 0)
     report = IndexReport(
         sessions_path=table_path(folder, "sessions"),
         datasets_path=table_path(folder, "datasets"),
         issues_path=issues_path(folder),
-        n_sessions=len(order),
+        n_sessions=n_sessions,
         n_datasets=n_datasets,
         n_bytes=n_bytes,
         n_other_files=survey.n_other_files + sum(shard.n_other_files for shard in summaries),
         issues=count_issues(issues),
-        changes=count_changes(summaries, gone, n_datasets) if snapshot else None,
-        n_known_sessions=known.n_sessions if known else 0,
-        n_known_datasets=known.n_datasets if known else 0,
+        changes=count_changes(summaries, gone, n_files) if snapshot else None,
+        n_known_sessions=known.n_known_sessions if known else 0,
+        n_known_datasets=known.n_known_datasets if known else 0,
+        n_kept_sessions=known.n_kept_sessions if known else 0,
+        n_kept_datasets=known.n_kept_datasets if known else 0,
+        n_missing=known.n_missing if known else 0,
         n_shards=len(summaries),
         n_resumed=len(run.summaries),
         seconds=walk.monitor.snapshot().seconds,
@@ -317,48 +338,77 @@ def _repeat(folder: Path, snapshot: Snapshot, survey: Survey) -> IndexReport | N
     return None
 
 
-def _find_known_ids(folder: Path, given: Sequence[Path]) -> KnownIds | None:
-    """Open the tables whose ids are to win: those given, and our own if theirs were taken so."""
-    is_taken = bool(read_settings(folder).get("ids_from"))
-    own = folder if is_taken and all(table_path(folder, n).exists() for n in TABLES) else None
-    if is_taken and not own:
+def _find_known_rows(folder: Path, options: IndexOptions) -> KnownRows | None:
+    """Open the tables whose rows are to be kept: those given, and those that are there."""
+    took_ids = bool(read_settings(folder).get("ids_from"))
+    there = [name for name in TABLES if table_path(folder, name).exists()]
+    if took_ids and len(there) < len(TABLES):
         warnings.warn(
             f"the tables in {folder} had ids from others and are gone; give those again to keep "
             "the ids",
             TableWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
-    return KnownIds(given, own) if given or own else None
+    own = folder if there and not options.reset else None
+    known = functools.partial(
+        find_known_rows,
+        given=options.ids_from,
+        hash_ids=options.hash_ids,
+        took_ids=took_ids,
+        prune_missing=options.prune_missing,
+    )
+    try:
+        return known(own)
+    except TableError as error:
+        if own is None or isinstance(error.__cause__, OSError) and error.__cause__.errno:
+            raise
+        if took_ids and not options.ids_from:
+            raise TableError(
+                f"{error}; its ids were taken from other tables: give these again by --ids-from, "
+                "or --reset to make new ids"
+            ) from error
+        # A warning names the table, which is replaced.
+        return known(None)
 
 
 def _write_tables(
     staging: Staging,
     rows: ShardRows,
     order: pl.DataFrame,
-    known: KnownIds | None,
+    known: KnownRows | None,
     columns: Sequence[str],
-    rows_per_group: int,
-) -> tuple[int, int]:
-    """Write both tables; return the number of datasets, and of their bytes."""
-    n_datasets = int(order["n_datasets"].cast(pl.UInt64).sum())
-    if known:
-        order = known.take_sessions(order, rows)
-    staging.write_table("sessions", rows.merge_sessions(order), len(order))
-    groups = group_sessions(order, rows_per_group)
-    n_bytes = 0
+) -> tuple[int, int, int]:
+    """Write both tables; return their numbers of rows, and the bytes of all files."""
+    more: dict[str, pl.DataType] = dict.fromkeys(columns, pl.String())
+    kept: dict[str, pl.DataType] = {}
+    n_datasets: int | None = int(order["n_datasets"].cast(pl.UInt64).sum())
+    sessions = rows.merge_sessions
     if known:
         spilled = staging.path / "known"
         shutil.rmtree(spilled, ignore_errors=True)  # of a run that was interrupted
+        order = known.take_sessions(order, rows, spilled / "sessions")
+        groups = group_sessions(order, rows.rows_per_group, known.count_missing())
         known.spill_datasets(groups, spilled)
+        kept = known.columns["sessions"]
+        more |= known.columns["datasets"]
+        n_datasets = None
+    else:
+        groups = group_sessions(order, rows.rows_per_group)
+    staging.write_table(
+        "sessions",
+        (known.complete_sessions(part) if known else part for part in sessions(order)),
+        len(order),
+        kept,
+    )
+    n_bytes = 0
 
     def frames() -> Iterator[pl.DataFrame]:
         nonlocal n_bytes
-        for group, frame in rows.merge_datasets(groups, columns):
+        for group, frame in rows.merge_datasets(groups, columns, every_group=known is not None):
             n_bytes += int(frame["file_size"].sum())
-            yield known.take_datasets(group, frame) if known else frame
+            yield known.complete_datasets(group, frame) if known else frame
 
-    staging.write_table("datasets", frames(), n_datasets, columns)
-    return n_datasets, n_bytes
+    return len(order), staging.write_table("datasets", frames(), n_datasets, more), n_bytes
 
 
 def _find_namespace(folder: Path, root: Root, given: UUID | None) -> UUID | None:

@@ -21,7 +21,8 @@ from polars_alf.alf.paths import expr_full
 from polars_alf.alf.root import Root
 from polars_alf.arrow import make_table
 from polars_alf.errors import ScanError
-from polars_alf.schema import HIDING, ISSUES, SESSIONS, IssueKind
+from polars_alf.index.changes import DIGESTS
+from polars_alf.schema import HIDING, ISSUES, SESSIONS, IssueKind, polars_schema
 from polars_alf.tables.rows import ROWS_PER_GROUP, complete_datasets, drop_duplicate_sessions
 
 _FILES_AT_ONCE = 64
@@ -37,6 +38,17 @@ _ORDER = pl.Schema(
         "n_datasets": pl.UInt32,
     }
 )
+
+
+_SESSIONS = pl.Schema(
+    {**polars_schema(SESSIONS), **dict.fromkeys(("session", "name", "key"), pl.String())}
+    | {"n_datasets": pl.UInt64()}
+)
+_DATASETS = pl.Schema(
+    {"id": pl.String(), "rel_path": pl.String(), "file_size": pl.UInt64()}
+    | dict.fromkeys(DIGESTS, pl.String())
+)
+"""Rows of a shard, as they are written."""
 
 
 class ShardRows:
@@ -57,7 +69,7 @@ class ShardRows:
     ) -> None:
         self._shards = shards
         self._by_id = by_id
-        self._rows_per_group = rows_per_group
+        self.rows_per_group = rows_per_group
         self._sessions = [_Mapped(shard / "sessions.arrow") for shard in shards]
         self._datasets = [_Mapped(shard / "datasets.arrow") for shard in shards]
 
@@ -108,6 +120,26 @@ class ShardRows:
         places = placed.select("shard", offset="row", n=pl.lit(1, pl.UInt32))
         return _take(self._sessions, places)
 
+    def add_sessions(self, sessions: pl.DataFrame, folder: Path) -> pl.DataFrame:
+        """Add a shard of sessions without datasets, and return its order with their ``id``.
+
+        `sessions` are as `assemble_sessions` makes them; `folder` takes the rows of the shard.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = sessions.with_columns(n_datasets=pl.lit(0, pl.UInt64)).select(
+            pl.col(name).cast(dtype) for name, dtype in _SESSIONS.items()
+        )
+        for name, frame in (("sessions", rows), ("datasets", _DATASETS.to_frame())):
+            frame.write_ipc(folder / f"{name}.arrow", compat_level=pl.CompatLevel.oldest())
+        self._sessions.append(_Mapped(folder / "sessions.arrow"))
+        self._datasets.append(_Mapped(folder / "datasets.arrow"))
+        return sessions.select("id").with_columns(
+            shard=pl.lit(len(self._sessions) - 1, pl.UInt32),
+            row=pl.int_range(pl.len(), dtype=pl.UInt32),
+            offset=pl.lit(0, pl.UInt32),
+            n_datasets=pl.lit(0, pl.UInt32),
+        )
+
     def list_folders(self, dropped: pl.DataFrame) -> Iterator[pl.Series]:
         """Yield the ``session`` directories of each shard, without those dropped of an order."""
         gone = dict(dropped.group_by("shard").agg("row").iter_rows())
@@ -120,11 +152,11 @@ class ShardRows:
 
     def merge_sessions(self, order: pl.DataFrame) -> Iterator[pl.DataFrame]:
         """Yield SESSIONS, `ROWS_PER_GROUP` rows at a time."""
-        for part in order.iter_slices(self._rows_per_group):
+        for part in order.iter_slices(self.rows_per_group):
             yield self.pick_sessions(part).select(SESSIONS.names)
 
     def merge_datasets(
-        self, order: pl.DataFrame, more: Sequence[str] = ()
+        self, order: pl.DataFrame, more: Sequence[str] = (), *, every_group: bool = False
     ) -> Iterator[tuple[int, pl.DataFrame]]:
         """Merge the datasets of all shards into the order of their sessions.
 
@@ -134,11 +166,13 @@ class ShardRows:
             Sessions wanted, in the order wanted, with ``group`` of `group_sessions`.
         more
             Columns beside those of DATASETS.
+        every_group
+            Whether groups without datasets are yielded, too.
 
         Yields
         ------
         group : int
-            The groups that have datasets, in their order.
+            The groups in their order.
         datasets : polars.DataFrame
             DATASETS of the group, and more.
         """
@@ -147,6 +181,15 @@ class ShardRows:
             part = order.slice(start, n_sessions).filter(pl.col("n_datasets") > 0)
             start += n_sessions
             if part.is_empty():
+                if every_group:
+                    yield (
+                        group,
+                        _DATASETS.to_frame()
+                        .lazy()
+                        .with_columns(eid=pl.lit(None, pl.String))
+                        .pipe(complete_datasets, more)
+                        .collect(),
+                    )
                 continue
             placed = part.with_row_index("rank").sort("shard", "offset")
             ids = placed["id"] if "id" in placed.columns else self._take_sessions(placed)["id"]
@@ -165,17 +208,21 @@ class ShardRows:
                 yield pa.ipc.open_file(file).read_all()
 
 
-def group_sessions(order: pl.DataFrame, rows_per_group: int) -> pl.DataFrame:
+def group_sessions(
+    order: pl.DataFrame, rows_per_group: int, known: pl.DataFrame | None = None
+) -> pl.DataFrame:
     """Add ``group``: sessions whose datasets are in memory, and in a row group, together.
 
-    Parameters
-    ----------
-    order
-        Sessions in the order of the table. None is divided, however many datasets it has.
+    Sessions are in the order of the table; none is divided, however many datasets it has. `known`
+    has ``id`` of sessions and ``n_known``, the number of datasets that they have beside.
     """
     n_datasets = pl.col("n_datasets").cast(pl.UInt64)
+    if known is not None:
+        order = order.join(known, on="id", how="left", maintain_order="left")
+        n_datasets += pl.col("n_known").fill_null(0)
     before = n_datasets.cum_sum() - n_datasets
-    return order.with_columns(group=(before // rows_per_group).cast(pl.UInt32))
+    grouped = order.with_columns(group=(before // rows_per_group).cast(pl.UInt32))
+    return grouped.drop("n_known", strict=False)
 
 
 class _Mapped:

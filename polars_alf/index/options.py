@@ -34,7 +34,7 @@ class IndexOptions:
     ----------
     walk
         How to walk it.
-    hash_ids, lab, namespace, quick, restart
+    hash_ids, lab, namespace, reset, prune_missing, quick, restart
         As for `polars_alf.index_archive`.
     digests
         Digests to compute, each once.
@@ -61,6 +61,8 @@ class IndexOptions:
     lab: str = ""
     namespace: uuid.UUID | None = None
     ids_from: tuple[Path, ...] = ()
+    reset: bool = False
+    prune_missing: bool = False
     quick: bool = False
     restart: bool = False
     least_folders: int = LEAST_FOLDERS

@@ -51,6 +51,10 @@ class IndexReport:
         the last index of the same tables; None where there was none.
     n_known_sessions, n_known_datasets
         How many have their ids from the tables that were given for that.
+    n_kept_sessions, n_kept_datasets
+        How many have something that people or a database wrote, from those or the tables before.
+    n_missing
+        Datasets of a database without a file on this disk.
     n_shards, n_resumed
         Pieces that the work was cut into, and how many of them an interrupted run had finished.
     seconds
@@ -76,6 +80,9 @@ class IndexReport:
     changes: dict[str, int] | None
     n_known_sessions: int
     n_known_datasets: int
+    n_kept_sessions: int
+    n_kept_datasets: int
+    n_missing: int
     n_shards: int
     n_resumed: int
     seconds: float

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 
 from polars_alf.alf.grammar import QC_NAMES
@@ -20,6 +21,13 @@ from polars_alf.tables.files import REPAIR_ADVICE, namespace_path, table_path
 from polars_alf.tables.parquet import open_table
 
 _KEY = b"polars_alf"
+
+_NEVER_NULL = {"number", "exists", "default_revision"}
+_NULLABLE = {
+    "bool": "boolean",
+    **{f"int{bits}": f"Int{bits}" for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": f"UInt{bits}" for bits in (8, 16, 32, 64)},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +50,17 @@ def table_schema(
     origin: Origin,
     *,
     with_index: bool,
-    more: Iterable[str] = (),
+    more: Mapping[str, pl.DataType] | None = None,
 ) -> pa.Schema:
     """Return the schema of a table's file, with the metadata that pandas and ONE read.
 
     `with_index` makes the ids the index, as it is where they are UUIDs: they come last then.
-    `n_rows` is None where it is not known yet, and pandas counts the rows. `more` are columns of
-    strings beside those that ONE knows.
+    `n_rows` is None where it is not known yet, and pandas counts the rows. `more` are columns
+    beside those of every table, by name and type: see `storable_type`.
     """
     index = INDEX[name] if with_index else []
     fields = [field.remove_metadata() for field in TABLES[name]]
-    fields += [pa.field(column, pa.string()) for column in more]
+    fields += [pa.field(column, _arrow_type(dtype)) for column, dtype in (more or {}).items()]
     fields.sort(key=lambda field: index.index(field.name) if field.name in index else -1)
     rows: dict[str, Any] = {"kind": "range", "name": None, "start": 0, "stop": n_rows, "step": 1}
     pandas: dict[str, Any] = {
@@ -77,6 +85,24 @@ def table_schema(
             _KEY: json.dumps(ours).encode(),
         },
     )
+
+
+def storable_type(dtype: pl.DataType) -> pl.DataType:
+    """Return the type in which a column that is not ours is stored.
+
+    Numbers, booleans, times, bytes and lists stay. Categories, and what has several columns in
+    Parquet, become strings, as their checksums and pandas' metadata are simpler then.
+    """
+    is_plain = dtype.is_numeric() or dtype.is_temporal() or dtype in (pl.Boolean, pl.Binary)
+    if is_plain or (isinstance(dtype, pl.List) and not dtype.inner.is_nested()):
+        return dtype
+    return pl.String()
+
+
+def _arrow_type(dtype: pl.DataType) -> pa.DataType:
+    if dtype == pl.String:
+        return pa.string()
+    return pl.Series(dtype=dtype).to_arrow().type
 
 
 def read_namespace(folder: Path, root: Path) -> tuple[uuid.UUID | None, list[str]]:
@@ -104,7 +130,7 @@ def read_namespace(folder: Path, root: Path) -> tuple[uuid.UUID | None, list[str
         if header.namespace is None:
             problems.append(f"{path} was made by another program, of {origin}")
             continue
-        if header.origins != (str(root),):
+        if {o for o in header.origins if Path(o).is_absolute()} != {str(root)}:
             problems.append(f"{path} is of another archive, {origin}")
         found = found or header.namespace
     try:
@@ -230,6 +256,17 @@ def _describe_field(field: pa.Field) -> dict[str, Any]:
         return _describe_column(field.name, "unicode", "object", None)
     if pa.types.is_date(dtype):
         return _describe_column(field.name, "date", "object", None)
-    # Nullable in pandas: a size may be unknown in tables that come from a database.
-    numpy = "UInt64" if field.name == "file_size" else str(dtype)
-    return _describe_column(field.name, str(dtype), numpy, None)
+    if pa.types.is_timestamp(dtype):
+        zone = {"timezone": dtype.tz} if dtype.tz else None
+        kind = "datetimetz" if dtype.tz else "datetime"
+        return _describe_column(field.name, kind, f"datetime64[{dtype.unit}]", zone)
+    if pa.types.is_floating(dtype):
+        name = f"float{dtype.bit_width}"
+        return _describe_column(field.name, name, name, None)
+    name = str(dtype)
+    if not (pa.types.is_integer(dtype) or pa.types.is_boolean(dtype)):
+        return _describe_column(field.name, name, "object", None)
+    # Nullable in pandas: a size may be unknown in tables that come from a database, and columns of
+    # other programs have no values for new rows.
+    is_own = field.name in _NEVER_NULL
+    return _describe_column(field.name, name, name if is_own else _NULLABLE.get(name, name), None)

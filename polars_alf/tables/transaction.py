@@ -131,13 +131,13 @@ class Staging:
         name: str,
         frames: Iterable[pl.DataFrame],
         n_rows: int | None = None,
-        more: Sequence[str] = (),
+        more: Mapping[str, pl.DataType] | None = None,
     ) -> int:
         """Write ``sessions`` or ``datasets``, and return the number of rows.
 
         Each frame becomes one row group; the next one is made while one is written. Any number of
-        rows but `n_rows` is a TableError. `more` are columns of strings beside those that ONE
-        knows.
+        rows but `n_rows` is a TableError. `more` are columns beside those of every table,
+        by name and type.
         """
         schema = table_schema(name, n_rows, self.origin, with_index=self._with_index, more=more)
         written = 0

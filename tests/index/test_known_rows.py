@@ -65,7 +65,7 @@ def test_known_ids_win(
     sessions, datasets = (pl.read_parquet(out_dir / f"{n}.pqt") for n in ("sessions", "datasets"))
     assert sessions["id"].is_sorted()
     assert datasets.equals(datasets.sort("eid", "id"))
-    assert set(datasets["qc"]) == {"NOT_SET"}, "ids alone are taken"
+    assert set(datasets["qc"]) == {"PASS"}
 
 
 def test_what_is_not_known_gets_an_id_of_its_own(
@@ -135,7 +135,8 @@ def test_a_name_with_two_ids_tells_nothing(archive: Path, out_dir: Path, databas
     twin = sessions.head(1).with_columns(id=pl.lit(str(uuid.uuid4())))
     pl.concat([sessions, twin]).write_parquet(database / "sessions.pqt")
     report = index_archive(archive, out_dir, ids_from=database)
-    assert (report.n_known_sessions, report.n_known_datasets) == (3, 9)
+    assert (report.n_known_sessions, report.n_known_datasets) == (3, 12)
+    assert report.issues == {"ambiguous_id": 1}
 
 
 def test_other_archives_match_nothing(archive: Path, out_dir: Path, tmp_path: Path) -> None:
