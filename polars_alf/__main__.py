@@ -9,9 +9,9 @@ import sys
 
 def main() -> None:
     """Load the command line, which takes a third of a second, and run it."""
-    # NumPy comes with pyarrow; nothing here needs the threads that it starts.
+    # pyarrow loads NumPy, whose threads nothing here needs.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # What is loaded stays: to look for garbage in it takes a sixth of the time.
+    # Loaded modules stay: looking for garbage among them takes a sixth of the time.
     gc.disable()
     try:
         from polars_alf.cli.app import main as run

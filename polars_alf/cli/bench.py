@@ -1,4 +1,4 @@
-"""The command ``bench``: measure a storage system, and compare such results."""
+"""The command bench: measure a storage system, or compare such measurements."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from polars_alf.errors import OptionError, OutputError
 
 if TYPE_CHECKING:
     from polars_alf.bench.results import StorageReport
-
 
 THREADS = "1,2,4,8,16,32"
 
@@ -56,12 +55,12 @@ def run(
     ] = THREADS,
     jobs: Annotated[
         int | None,
-        Option(min=1, help="Most processes to spread them over; one a processor by default."),
+        Option(metavar="N", min=1, help="Most processes to use; one a processor by default."),
     ] = None,
     duration: Annotated[
         float, Option(metavar="SECONDS", help="Most time for one measurement.")
     ] = 0.5,
-    repeats: Annotated[int, Option(min=1, help="How often each is made.")] = 3,
+    repeats: Annotated[int, Option(metavar="N", min=1, help="How often each is made.")] = 3,
     operations: Annotated[
         str | None,
         Option(metavar="NAME,NAME,…", help="What to measure, such as stat,index; all by default."),
@@ -179,7 +178,7 @@ def _parse_threads(text: str) -> list[int]:
 
 @contextmanager
 def _open_folder(out: Path | None, name: str | None) -> Iterator[Path]:
-    """Yield the folder for a report; one that was made for none is removed again."""
+    """Yield the folder for a report; a new one that stays empty is removed again."""
     if out is None:
         label = re.sub(r"\W+", "-", name or "storage").strip("-").lower()
         out = Path(f"polars_alf_bench-{label}-{datetime.now():%Y%m%d-%H%M%S}")
@@ -209,7 +208,7 @@ def _show_steps(quiet: bool) -> AbstractContextManager[output.Update | None]:
 
 
 class _LinePrinter:
-    """Print a step now and then, and those outside of measuring always."""
+    """Print a measurement now and then, and every other step."""
 
     def __init__(self) -> None:
         self._next = 0.0

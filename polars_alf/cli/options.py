@@ -20,10 +20,7 @@ from polars_alf.parallel.executors import Executor
 AUTO = "auto"
 
 Root = Annotated[
-    str,
-    Argument(
-        metavar="ROOT", help="An archive, a lab, a Subjects folder, a subject, a date or a session."
-    ),
+    str, Argument(metavar="ROOT", help="Archive, lab, Subjects folder, subject, date or session.")
 ]
 
 Folder = Annotated[Path, Argument(metavar="FOLDER", help="Folder of the tables.")]
@@ -165,11 +162,11 @@ def with_walk_options(command: Callable[..., None]) -> Callable[..., None]:
         walk = WalkOptions(**{name: values.pop(name) for name in options})
         command(walk=walk, **values)
 
-    parameters: list[inspect.Parameter] = []
-    for parameter in inspect.signature(command, eval_str=True).parameters.values():
-        parameters += options.values() if parameter.name == "walk" else [parameter]
+    parameters = [
+        option.replace(kind=option.KEYWORD_ONLY)
+        for parameter in inspect.signature(command, eval_str=True).parameters.values()
+        for option in (options.values() if parameter.name == "walk" else [parameter])
+    ]
     # Typer takes options from the signature.
-    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in parameters]
-    )
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return run

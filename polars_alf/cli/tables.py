@@ -236,8 +236,8 @@ def _print_merge(merged: MergedTables) -> None:
     )
     output.print_frame(merged.sources.drop("created"))
     if merged.n_conflicts:
-        first = merged.conflicts.head(output.ROWS_SHOWN).collect()
-        shown = first.select("differs", "kept_path", "dropped_path", "kept_size", "dropped_size")
+        columns = ["differs", "kept_path", "dropped_path", "kept_size", "dropped_size"]
+        shown = merged.conflicts.select(columns).head(output.ROWS_SHOWN).collect()
         output.print_frame(shown, "Conflicts")
         output.print_visibly(f"\nAll of them: {merged.to_dict()['conflicts_path']} (Arrow IPC)")
 
