@@ -171,7 +171,7 @@ class Plan:
         return 2 * self.n_files + self.n_sessions * _MAX_FOLDERS_PER_SESSION + _OTHER_INODES
 
     def has(self, path: str) -> bool:
-        """Tell whether the run makes a path, relative to the folder of the run."""
+        """Whether the run makes a path, relative to the folder of the run."""
         first, _, rest = path.partition("/")
         if first == ARCHIVE:
             return not rest or rest in self.paths
@@ -250,15 +250,15 @@ def find_archive(root: Path, n_files: int, tables: Path) -> Target:
     BenchError is raised where there are no datasets.
     """
     subjects: dict[str, list[str]] = defaultdict(list)
-    for unit in Walker(open_root(root), WalkOptions()).survey():
-        subjects[unit.rpartition("/")[0]].append(unit)
+    for folder in Walker(open_root(root), WalkOptions()).survey():
+        subjects[folder.rpartition("/")[0]].append(folder)
     counts: dict[str, int] = {}
     folders: list[str] = []
     files: list[tuple[str, int]] = []
-    for subject, units in sorted(subjects.items()):
+    for subject, folders in sorted(subjects.items()):
         counter = Counter()
         walker = Walker(open_root(root), WalkOptions(), counter)
-        entries = join_batches(walker.walk(units))
+        entries = join_batches(walker.walk(folders))
         rows = entries.select("directory", "name", "file_size").iter_rows()
         files += [(f"{root}/{directory}/{name}", size) for directory, name, size in rows]
         listed: pa.ChunkedArray = walker.listings().column("directory")

@@ -290,7 +290,7 @@ def _print_run(run: dict[str, Any]) -> None:
         (shard["first_folder"], shard["n_folders"], shard["seconds"])
         for shard in run["slowest_shards"]
     ]
-    columns = {"first unit": pl.String, "units": pl.Int64, "seconds": pl.Float64}
+    columns = {"first folder": pl.String, "folders": pl.Int64, "seconds": pl.Float64}
     output.print_first(pl.DataFrame(shards, schema=columns, orient="row"), "Slowest shards")
 
 

@@ -360,7 +360,7 @@ def _find_known_rows(folder: Path, options: IndexOptions) -> KnownRows | None:
     try:
         return known(own)
     except TableError as error:
-        if own is None or isinstance(error.__cause__, OSError) and error.__cause__.errno:
+        if own is None or (isinstance(error.__cause__, OSError) and error.__cause__.errno):
             raise
         if took_ids and not options.ids_from:
             raise TableError(

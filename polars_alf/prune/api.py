@@ -213,7 +213,7 @@ def _identify(root: Root, paths: Iterable[str]) -> set[tuple[int, int]]:
     found = set()
     for path in paths:
         with contextlib.suppress(OSError):
-            status = os.stat(root.locate(path))
+            status = Path(root.locate(path)).stat()
             found.add((status.st_dev, status.st_ino))
     return found
 

@@ -301,12 +301,7 @@ class KnownListings:
     def recall(self, directory: str, path: str, into: Listing) -> bool:
         """Add a directory to a listing, and return whether it is as it was.
 
-        Parameters
-        ----------
-        directory, path
-            The directory, relative to the root and as the system has it.
-        into
-            The listing.
+        `directory` is relative to the root, `path` as the system has it.
         """
         known = self._known.get(directory)
         if known is None:

@@ -22,7 +22,7 @@ DESCRIPTORS_PER_THREAD = 4
 """A directory under way has two, and as much again may wait for its last files."""
 
 CALLS_PER_DIRECTORY = 2
-"""One to open it and one to read it, as a server sees it, beside one for each dataset."""
+"""Calls for a directory beside those for its datasets, as a server sees them: open and read."""
 
 IDLE = 0.4
 """Share of the time that the processor is at work below which more calls go under way."""
@@ -34,13 +34,13 @@ FASTEST_GROWTH = 16
 """Most that the number is multiplied by at once."""
 
 LEAST_GAIN = 1.2
-"""What the rate must be multiplied by for a larger number to be kept."""
+"""Factor by which the rate must grow for a larger number to be kept."""
 
 WINDOWS_OF_TRIAL = 5
-"""How often to look for that gain: directories differ, and so do the calls that they need."""
+"""Windows in which to look for that gain: directories differ in the calls that they need."""
 
 WINDOWS_WITHOUT_GROWTH = 20
-"""How long to stay with a number that more did not improve on."""
+"""Windows to stay with a number that a larger one did not improve on."""
 
 
 class Concurrency:
@@ -70,12 +70,7 @@ class Concurrency:
     def note(self, busy: float, rate: float) -> None:
         """Learn from a time in which there was work for all threads.
 
-        Parameters
-        ----------
-        busy
-            Share of the time that the processor was at work.
-        rate
-            Calls per second.
+        `busy` is the share of it that the processor was at work, `rate` the calls per second.
         """
         if self._is_fixed:
             return
@@ -98,28 +93,25 @@ class Concurrency:
             self.size = min(int(self.size * growth), _most_threads())
 
 
-class _Known(threading.local):
-    """What each thread that walks has learned, by archive."""
+class _Learned(threading.local):
+    """The concurrency that each thread that walks has learned, by archive."""
 
     def __init__(self) -> None:
-        self.known: dict[str, Concurrency] = {}
+        self.by_root: dict[str, Concurrency] = {}
 
 
-_known = _Known()
+_learned = _Learned()
 
 
 def find_concurrency(root: str) -> Concurrency:
-    """Return the pace that this thread has found for an archive, for it to go on from there."""
-    return _known.known.setdefault(root, Concurrency())
+    """Return the concurrency that this thread has learned for an archive, to go on from there."""
+    return _learned.by_root.setdefault(root, Concurrency())
 
 
 class Meter:
     """Measure times, and how much of them the processor was at work.
 
-    Attributes
-    ----------
-    n_calls : int
-        Calls since the last reading.
+    `n_calls` are the calls since the last reading.
     """
 
     def __init__(self) -> None:
@@ -132,7 +124,7 @@ class Meter:
         self.n_calls = 0
 
     def count(self, n_calls: int) -> bool:
-        """Add to the calls since the last reading; tell whether it is time for one."""
+        """Add to the calls since the last reading; return whether it is time for one."""
         self.n_calls += n_calls
         return time.perf_counter() - self._start >= WINDOW_SECONDS
 

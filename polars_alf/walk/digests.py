@@ -40,13 +40,7 @@ _NEW: dict[Algorithm, Callable[[], Any]] = {
 def check_digests(
     digest: Algorithm | Sequence[Algorithm], *, hash_files: bool = False
 ) -> tuple[Algorithm, ...]:
-    """Return the digests to compute, each once.
-
-    Raises
-    ------
-    OptionError
-        There is none of that name.
-    """
+    """Return the digests to compute, each once; OptionError for one that is unknown."""
     given = {digest} if isinstance(digest, str) else {*digest}
     if unknown := given - {*ALGORITHMS}:
         raise OptionError(
@@ -58,26 +52,10 @@ def check_digests(
 def digest_file(
     path: str, algorithms: Sequence[Algorithm], on_bytes: Callable[[int], None] = lambda _: None
 ) -> list[str]:
-    """Return digests of a file's content, which is read once.
+    """Return digests of a file's content, 32 hexadecimal digits each; it is read once.
 
-    Parameters
-    ----------
-    path
-        The file, read in pieces of 1 MiB.
-    algorithms
-        Of ``md5``, as `one.alf.cache` stores it, and ``xxh3_128``.
-    on_bytes
-        Called with the size of each piece, in bytes.
-
-    Returns
-    -------
-    list of str
-        32 hexadecimal digits for each algorithm.
-
-    Raises
-    ------
-    OSError
-        The file cannot be read, or is none: a FIFO, say, or a device without an end.
+    `on_bytes` is called with the size of each piece of 1 MiB. Raises OSError where the file cannot
+    be read, or is none: a FIFO, say, or a device without an end.
     """
     digests = [_NEW[algorithm]() for algorithm in algorithms]
     buffer = bytearray(_CHUNK)
@@ -102,12 +80,7 @@ def digest_files(
 ) -> list[Outcome]:
     """Return the digests of files, in their order; the first ones are read first.
 
-    Parameters
-    ----------
-    paths, algorithms, on_bytes
-        As for `digest_file`; `on_bytes` is called by one thread at a time.
-    threads
-        How many files to read at a time.
+    `threads` files are read at a time; `on_bytes` is called by one thread at a time.
     """
     lock = threading.Lock()
     is_stopped = threading.Event()

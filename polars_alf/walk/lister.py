@@ -59,16 +59,10 @@ class Lister:
         self._excluded = options.patterns
 
     def list(self, directory: str, session: str | None, into: Listing) -> None:
-        """List a directory.
+        """Add a directory, relative to the root, to a listing.
 
-        Parameters
-        ----------
-        directory
-            Path relative to the root, "" for the root itself.
-        session
-            Path of the session that it lies in, or is; None outside of every session.
-        into
-            The listing to add to. If reading stops with an error, what was read before is kept.
+        `session` is the session that it lies in, or is; None outside of every session. If reading
+        stops with an error, what was read before is kept.
         """
         if self.known is not None and self.recall(directory, into):
             return
@@ -180,7 +174,7 @@ class Lister:
             into.n_strays += session is None and code >= 0
 
     def _follow(self, directory: str, name: str, session: str | None, into: Listing) -> bool:
-        """Tell whether to enter a linked directory; report it where not."""
+        """Whether to enter a linked directory; report it where not."""
         path = join(directory, name)
         above = list_folders_above(directory)
         target = Path(self.root.locate(path))
@@ -197,13 +191,7 @@ class Lister:
         return False
 
     def report_stop(self, directory: str, error: OSError, into: Listing) -> None:
-        """Report a directory that could not be opened, or not be read to its end.
-
-        Raises
-        ------
-        ScanError
-            It is the root.
-        """
+        """Report a directory that could not be opened or read to its end; ScanError for the root."""
         if not directory:
             # Without its root, an archive is not empty but out of reach.
             raise ScanError(

@@ -16,7 +16,7 @@ from polars_alf.parallel.executors import check_jobs, check_place
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WalkOptions:
-    """What to walk, how patiently, and where. Checks itself.
+    """The options of every walk, checked when they are made.
 
     Parameters
     ----------

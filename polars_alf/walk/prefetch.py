@@ -65,7 +65,7 @@ class Directory:
         Whether the directory was given up, as it did not answer: its parts are worth nothing.
     """
 
-    __slots__ = ("is_done", "is_lost", "lock", "n_left", "path", "parts", "session", "target")
+    __slots__ = ("is_done", "is_lost", "lock", "n_left", "parts", "path", "session", "target")
 
     def __init__(self, path: str, session: str | None) -> None:
         self.path = path
@@ -160,7 +160,7 @@ class Prefetch:
         self._most_waiting = most_waiting
         self._jobs: deque[tuple[Directory, Part | None]] = deque()
         # One for each job. The queue waits without Python's lock, but has no two ends: files go
-        # to the end where jobs are taken, as each keeps a directory open, directories to the other.
+        # to the end where jobs are taken, as each keeps a directory open; directories to the other.
         self._tokens: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._wakeups: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._awaited: Directory | None = None

@@ -80,7 +80,7 @@ class Shard:
 
 
 class Visit(Protocol[_Result_co]):
-    """What a worker does with a shard. An instance can be pickled; its results are small."""
+    """Work on one shard by one worker. An instance can be pickled; its results are small."""
 
     def __call__(self, walker: Walker, shard: Shard) -> _Result_co:
         """Visit a shard with a walker of its own."""
@@ -88,7 +88,7 @@ class Visit(Protocol[_Result_co]):
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What a walk knows before its shards: the dated folders, and what lies above them.
+    """The dated folders of an archive, and what lies above them.
 
     Parameters
     ----------
@@ -337,7 +337,7 @@ class _Task(Generic[_Result]):
             return str(self.folder)
         # Files come and go, but hardly all of a shard at once. An archive that is not mounted
         # here would otherwise look like one that was emptied.
-        if not any(os.path.exists(self.root.locate(path)) for path in self.shard.folders):
+        if not any(Path(self.root.locate(path)).exists() for path in self.shard.folders):
             return self.root.locate(self.shard.folders[0])
         return None
 
