@@ -191,7 +191,7 @@ class Lister:
         return False
 
     def report_stop(self, directory: str, error: OSError, into: Listing) -> None:
-        """Report a directory that could not be opened or read to its end; ScanError for the root."""
+        """Report a directory that was not read to its end; raise ScanError for the root."""
         if not directory:
             # Without its root, an archive is not empty but out of reach.
             raise ScanError(

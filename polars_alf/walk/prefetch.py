@@ -270,8 +270,8 @@ class Prefetch:
         if len(_hung) > MOST_HUNG:
             raise ScanError(
                 f"the archive {self._lister.root} does not answer: {len(_hung)} directories hang "
-                f"at once, {directory.path!r} for one; tables that were there are as they were; see "
-                "to the storage"
+                f"at once, {directory.path!r} for one; tables that were there are as they were; "
+                "see to the storage"
             )
 
     # In the threads that list
