@@ -98,7 +98,7 @@ def test_uuids_give_the_frames_of_one_up_to_the_ids(clean: Path, tmp_path: Path)
 
 def test_digests_are_those_of_one(tmp_path: Path) -> None:
     root = tmp_path / "archive"
-    make_archive(root, labs=1, subjects=1, sessions=1, files=40, content="small")
+    make_archive(root, labs=1, subjects=1, sessions=1, files=16, content="small")
     theirs, ours = folders(tmp_path)
     one_cache.make_parquet_db(root, theirs, hash_ids=False, hash_files=True)
     index_archive(root, ours, hash_ids=False, hash_files=True)
