@@ -3,7 +3,8 @@
 Names of mutations, as arguments, choose some. Each is made in a clone of HEAD, by itself, and its
 tests are run there by this Python, which needs what the tests need. They pass without it, and must
 not with it. Exits with 1 if some stay green or do not end, or if a mutation does not fit the code
-any more. PYTEST_XDIST_AUTO_NUM_WORKERS tells how many tests to run at a time.
+any more. With --check, nothing is run: it says which do not fit, or name a test that is not there.
+PYTEST_XDIST_AUTO_NUM_WORKERS tells how many tests to run at a time.
 """
 
 from __future__ import annotations
@@ -72,33 +73,33 @@ STEP = f"{KILLS}::test_a_run_is_killed_at_a_step"
 TOGETHER = "tests/faults/test_together.py"
 READERS = f"{TOGETHER}::test_readers_see_one_generation_and_whole_files"
 MOVING = "tests/faults/test_moving.py"
-BENCH_LEFT = "tests/test_benching.py::test_what_another_run_has_left_is_named_and_is_no_session"
+BENCH_LEFT = "tests/bench/test_api.py::test_what_another_run_has_left_is_named_and_is_no_session"
 
 MUTATIONS = [
     Mutation(
         "the digest of a footer is not compared",
-        "polars_alf/seals.py",
+        "polars_alf/tables/checksums.py",
         "digests[0] != _digest(_put(footer, position, _BLANK))",
         "False",
         OURS,
     ),
     Mutation(
         "the digests of columns are not compared",
-        "polars_alf/seals.py",
+        "polars_alf/tables/checksums.py",
         "if _digest(_read_part(file, start, size)) != digest:",
         "if False:",
         OURS,
     ),
     Mutation(
         "Polars reads the tables of other programs",
-        "polars_alf/tablefiles.py",
+        "polars_alf/tables/parquet.py",
         "frames = _read_foreign(table, wanted, n_rows)",
         "frames = _read_sealed(table, table.groups, wanted, n_rows, batch_size, None)",
         FOREIGN,
     ),
     Mutation(
         "only errors of the system become ours",
-        "polars_alf/tablefiles.py",
+        "polars_alf/tables/parquet.py",
         "    except _ANY_ERROR as error:",
         "    except OSError as error:",
         FOREIGN,
@@ -112,35 +113,35 @@ MUTATIONS = [
     ),
     Mutation(
         "what a snapshot has is trusted",
-        "polars_alf/snapshots.py",
-        "    if not spool.is_whole(path):",
+        "polars_alf/index/snapshot.py",
+        "    if not is_whole(path):",
         "    if False:",
         (f"{TABLES}::test_damage_to_our_state_harms_nobody[0]",),
     ),
     Mutation(
         "a footer may have any size",
-        "polars_alf/tablefiles.py",
+        "polars_alf/tables/parquet.py",
         "if size > MOST_FOOTER_BYTES:",
         "if False:",
         BOMBS,
     ),
     Mutation(
         "JSON may have any depth",
-        "polars_alf/store.py",
+        "polars_alf/tables/contract.py",
         "except (ValueError, RecursionError) as error:",
         "except ValueError as error:",
         BOMBS,
     ),
     Mutation(
         "a full path may lead anywhere",
-        "polars_alf/parts.py",
+        "polars_alf/query/columns.py",
         "return pl.when(is_safe).then(path)",
         "return pl.when(pl.lit(True)).then(path)",
         (f"{PATHS}::test_a_full_path_lies_in_its_session",),
     ),
     Mutation(
         "verify opens what the tables name",
-        "polars_alf/verifying/flow.py",
+        "polars_alf/verify/api.py",
         "    is_unsafe = datasets",
         "    for p in datasets['rel_path']:\n"
         "        Path(root, 'a/b/c/d/e', p.replace(chr(0), '')).exists()\n"
@@ -149,7 +150,7 @@ MUTATIONS = [
     ),
     Mutation(
         "prune opens what the tables name",
-        "polars_alf/pruning/planning.py",
+        "polars_alf/prune/api.py",
         "    options = Options(ignored=",
         "    for p in tables.datasets['rel_path']:\n"
         "        Path(root, 'a/b/c/d/e', p.replace(chr(0), '')).exists()\n"
@@ -158,49 +159,49 @@ MUTATIONS = [
     ),
     Mutation(
         "a plan may name any path",
-        "polars_alf/pruning/folders.py",
+        "polars_alf/prune/folders.py",
         'if part in ("", ".", "..") or',
         "if False and",
-        ("tests/test_pruning.py::test_paths_that_lead_out_are_never_followed",),
+        ("tests/prune/test_folders.py::test_paths_that_lead_out_are_never_followed",),
     ),
     Mutation(
         "the state has a mode of its own",
-        "polars_alf/commits.py",
+        "polars_alf/tables/transaction.py",
         "state.mkdir(exist_ok=True)",
         "state.mkdir(mode=0o700, exist_ok=True)",
         (f"{SHARED}::test_modes_are_those_of_the_umask[23]",),
     ),
     Mutation(
         "temporary names can be guessed",
-        "polars_alf/commits.py",
-        ".{uuid.uuid4().hex}{_BESIDE}",
-        "{_BESIDE}",
+        "polars_alf/tables/files.py",
+        ".{uuid.uuid4().hex}{BESIDE}",
+        "{BESIDE}",
         (f"{SHARED}::test_nothing_is_made_at_names_that_others_can_guess",),
     ),
     Mutation(
         "the log of removals may be a link",
-        "polars_alf/pruning/applying.py",
+        "polars_alf/prune/apply.py",
         '    | getattr(os, "O_NOFOLLOW", 0)\n',
         "",
         (f"{SHARED}::test_links_at_names_that_are_known_are_not_followed",),
     ),
     Mutation(
         "the state may be anyone's link",
-        "polars_alf/commits.py",
+        "polars_alf/tables/transaction.py",
         "        _check_link(state)\n",
         "",
         (f"{SHARED}::test_a_state_that_another_user_has_linked_is_refused",),
     ),
     Mutation(
         "something is run",
-        "polars_alf/querying.py",
+        "polars_alf/query/sql.py",
         "    _check_query(query)\n",
         "    _check_query(query)\n    __import__('os').system('true')\n",
         (f"{SHARED}::test_nothing_is_run_unpickled_or_fetched",),
     ),
     Mutation(
         "something is unpickled",
-        "polars_alf/querying.py",
+        "polars_alf/query/sql.py",
         "    _check_query(query)\n",
         "    _check_query(query)\n"
         "    __import__('pickle').loads(__import__('pickle').dumps(re.compile('')))\n",
@@ -208,84 +209,84 @@ MUTATIONS = [
     ),
     Mutation(
         "queries may read files",
-        "polars_alf/querying.py",
+        "polars_alf/query/sql.py",
         "found = _READS_FILES.search(query)",
         "found = None",
         (f"{SHARED}::test_a_query_opens_nothing_but_the_tables",),
     ),
     Mutation(
         "names that are invalid are passed over in silence",
-        "polars_alf/sources/listing.py",
+        "polars_alf/walk/lister.py",
         "        if verdict == _INVALID:\n            into.report(",
         "        if verdict == _INVALID:\n            str(",
         (f"{TREES}::test_every_name_in_every_place",),
     ),
     Mutation(
         "names may have control characters of Unicode",
-        "polars_alf/paths.py",
+        "polars_alf/alf/paths.py",
         r'r"[\x00-\x1f\x7f-\x9f]"',
         r'r"[\x00-\x1f\x7f]"',
         (f"{TREES}::test_every_name_in_every_place",),
     ),
     Mutation(
         "impossible dates are dates",
-        "polars_alf/sources/posix.py",
-        "            and spec.is_date(parts[-2])\n            and",
-        "            and spec.looks_like_date(parts[-2])\n            and",
+        "polars_alf/walk/walker.py",
+        "            and grammar.is_date(parts[-2])\n            and",
+        "            and grammar.looks_like_date(parts[-2])\n            and",
         (f"{TREES}::test_every_name_in_every_place",),
     ),
     Mutation(
         "FIFOs and devices are files",
-        "polars_alf/sources/listing.py",
+        "polars_alf/walk/lister.py",
         "elif not stat.S_ISREG((status := entry.stat()).st_mode):",
         "elif not (status := entry.stat()):",
         (f"{TREES}::test_nothing_but_files_is_opened",),
     ),
     Mutation(
         "digests are taken of what is no file",
-        "polars_alf/digests.py",
+        "polars_alf/walk/digests.py",
         "if not stat.S_ISREG(os.fstat(descriptor).st_mode):",
         "if False:",
         (f"{TREES}::test_what_took_the_place_of_a_file_is_not_read[fifo]",),
     ),
     Mutation(
         "links may lead in circles",
-        "polars_alf/sources/listing.py",
+        "polars_alf/walk/lister.py",
         "if any(target.samefile(self._prefix + other) for other in above):",
         "if False:",
         (f"{TREES}::test_links_lead_to_nothing_that_is_not_said",),
     ),
     Mutation(
         "folders that cannot be opened are passed over in silence",
-        "polars_alf/sources/listing.py",
+        "polars_alf/walk/lister.py",
         '        into.report(directory, kind, f"listing stopped: {error.strerror}", error.errno)\n',
         "        str(kind)\n",
         (f"{TREES}::test_paths_that_the_system_does_not_take_are_named",),
     ),
     Mutation(
         "files that cannot be examined are passed over in silence",
-        "polars_alf/sources/listing.py",
+        "polars_alf/walk/lister.py",
         "        into.report(path, IssueKind.UNREADABLE_FILE, message, error.errno)\n",
         "        str(message)\n",
         (f"{PART}[ahead-stat-ENAMETOOLONG-a/Subjects/S1/2020-01-01/001]",),
     ),
     Mutation(
         "what could not be listed counts as removed",
-        "polars_alf/snapshots.py",
+        "polars_alf/index/snapshot.py",
         "kinds = [str(kind) for kind in HIDING]",
         "kinds = []",
         (f"{PART}[serial-open-EIO-a/Subjects/S1/2020-01-01/001]",),
     ),
     Mutation(
         "ids are new where the old ones cannot be read",
-        "polars_alf/store.py",
+        "polars_alf/tables/contract.py",
         "    if unread and not found:\n",
         "    if False:\n",
         (f"{STORAGE}::test_ids_are_kept_though_what_names_them_cannot_be_read[EIO-open]",),
     ),
     Mutation(
         "what could not be replaced stays in the state",
-        "polars_alf/commits.py",
+        "polars_alf/tables/files.py",
         "            beside.unlink()\n",
         "            pass\n",
         (f"{CALLS}[refresh-fsync-EMFILE-from_then_on]", f"{CALLS}[merge-fsync-ELOOP-once]"),
@@ -299,22 +300,22 @@ MUTATIONS = [
     ),
     Mutation(
         "tables are put in place without a journal",
-        "polars_alf/commits.py",
-        "            _write_durably(self._state / _JOURNAL, json.dumps(journal))\n"
+        "polars_alf/tables/transaction.py",
+        "            write_durably(self._state / _JOURNAL, json.dumps(journal))\n"
         "            recover(self.folder)\n",
-        "            _put_in_place(self.folder, self.path)\n",
+        "            _put_in_place(self.folder, self.path, self._files)\n",
         (f"{STEP}[0-refresh]", f"{STEP}[0-merge]"),
     ),
     Mutation(
         "removals are not announced",
-        "polars_alf/pruning/applying.py",
+        "polars_alf/prune/apply.py",
         '    log.write({"event": _ANNOUNCEMENT, **row} for row in batch)\n',
         "",
         (f"{KILLS}::test_a_prune_is_killed", f"{STEP}[1-prune]"),
     ),
     Mutation(
         "tables are written where they are read",
-        "polars_alf/commits.py",
+        "polars_alf/tables/transaction.py",
         "                (staging / final.name).replace(final)\n",
         "                final.write_bytes((staging / final.name).read_bytes())\n"
         "                (staging / final.name).unlink()\n",
@@ -322,116 +323,118 @@ MUTATIONS = [
     ),
     Mutation(
         "tables may be of two generations",
-        "polars_alf/store.py",
+        "polars_alf/tables/contract.py",
         "    if len(ours) > 1:\n",
         "    if False:\n",
         ("tests/cache/test_files.py::test_tables_of_two_generations",),
     ),
     Mutation(
         "readers do not wait for ONE",
-        "polars_alf/settling.py",
-        "            is_writing = one_lock.is_one_writing(folder) or _look_at(folder) != before\n",
+        "polars_alf/tables/consistent_read.py",
+        "            is_writing = is_one_writing(folder) or _look_at(folder) != before\n",
         "            is_writing = False\n",
         (f"{TOGETHER}::test_our_loader_waits_for_one",),
     ),
     Mutation(
         "several may write at once",
-        "polars_alf/commits.py",
+        "polars_alf/tables/transaction.py",
         "        lock.acquire(blocking=False)\n",
         "",
         (f"{TOGETHER}::test_two_writers_never_write_at_once",),
     ),
     Mutation(
         "files that go meanwhile stop the listing",
-        "polars_alf/sources/listing.py",
+        "polars_alf/walk/lister.py",
         "            except OSError as error:\n                _report_entry(",
         "            except PermissionError as error:\n                _report_entry(",
         (f"{MOVING}::test_what_stands_still_is_right",),
     ),
     Mutation(
         "what has changed since it was planned is removed",
-        "polars_alf/pruning/applying.py",
+        "polars_alf/prune/apply.py",
         "        change = describe_change(row, folder.status(name))\n",
         "        change = None\n",
-        ("tests/test_pruning.py::test_what_has_changed_is_kept",),
+        ("tests/prune/test_folders.py::test_what_has_changed_is_kept",),
     ),
     Mutation(
         "what cannot be put in place is taken for what is there",
-        "polars_alf/commits.py",
+        "polars_alf/tables/transaction.py",
         "                (staging / final.name).replace(final)\n",
         "                with contextlib.suppress(FileNotFoundError):\n"
         "                    (staging / final.name).replace(final)\n",
-        ("tests/test_store.py::test_a_commit_that_fails_halfway_is_finished_later",),
+        ("tests/tables/test_transaction.py::test_a_commit_that_fails_halfway_is_finished_later",),
     ),
     Mutation(
         "conflicts stay where their tables do not",
-        "polars_alf/commits.py",
-        "        if not has_conflicts:\n",
-        "        if False:\n",
+        "polars_alf/tables/transaction.py",
+        "        _remove_old(state, journal.removed)\n",
+        "",
         ("tests/merge/test_api.py::test_conflicts_go_with_the_tables_that_had_them",),
     ),
     Mutation(
         "a run that cannot be taken up stays",
-        "polars_alf/runs.py",
+        "polars_alf/index/checkpoint.py",
         "        shutil.rmtree(path, ignore_errors=True)  # by its new name",
         "        str(path)  # by its new name",
-        ("tests/test_resuming.py::test_a_run_that_could_not_be_removed_goes_with_the_next",),
+        (
+            "tests/index/test_checkpoint.py::test_a_run_that_could_not_be_removed_goes_with_the_next",
+        ),
     ),
     Mutation(
         "tables that go while they are opened are not expected",
-        "polars_alf/reading.py",
+        "polars_alf/query/scan.py",
         "    if name not in headers:\n",
         "    if False:\n",
-        ("tests/merge/test_api.py::test_a_table_that_goes_meanwhile_is_named",),
+        ("tests/merge/test_sources.py::test_a_table_that_goes_meanwhile_is_named",),
     ),
     Mutation(
         "names may steer a terminal",
-        "polars_alf/rendering.py",
+        "polars_alf/cli/output.py",
         "visible(text) if stream.isatty() else text",
         "text",
         (
-            "tests/test_cli.py::test_names_do_not_steer_a_terminal",
-            "tests/test_cli.py::test_errors_do_not_steer_a_terminal",
+            "tests/cli/test_app.py::test_names_do_not_steer_a_terminal",
+            "tests/cli/test_app.py::test_errors_do_not_steer_a_terminal",
         ),
     ),
     Mutation(
         "names are spelt out for machines, too",
-        "polars_alf/rendering.py",
+        "polars_alf/cli/output.py",
         "visible(text) if stream.isatty() else text",
         "visible(text)",
-        ("tests/test_cli.py::test_names_do_not_steer_a_terminal",),
+        ("tests/cli/test_app.py::test_names_do_not_steer_a_terminal",),
     ),
     Mutation(
         "a bench leaves what it wrote",
-        "polars_alf/benching/folder.py",
+        "polars_alf/bench/folder.py",
         "            _remove(folder, plan, n_threads, warn)\n",
         "            pass\n",
         (f"{STORAGE}::test_bench_on_a_full_disk[4]",),
     ),
     Mutation(
         "what cannot be removed fills",
-        "polars_alf/benching/folder.py",
+        "polars_alf/bench/folder.py",
         "        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):\n            raise\n",
         "",
         (f"{STORAGE}::test_what_bench_cannot_remove_is_named",),
     ),
     Mutation(
         "reports are written through links",
-        "polars_alf/benching/results.py",
+        "polars_alf/bench/results.py",
         '.{uuid.uuid4().hex}.tmp")\n    try:\n        with beside.open("xb")',
         '.tmp")\n    try:\n        with beside.open("wb")',
-        ("tests/test_benching.py::test_a_report_is_written_through_no_link",),
+        ("tests/bench/test_api.py::test_a_report_is_written_through_no_link",),
     ),
     Mutation(
         "what a bench has left is taken for an archive",
-        "polars_alf/sources/listing.py",
+        "polars_alf/walk/lister.py",
         "if session is None and BENCH_FOLDER.fullmatch(name):",
         "if False:",
         (BENCH_LEFT,),
     ),
     Mutation(
         "what a bench has left is not named",
-        "polars_alf/benching/flow.py",
+        "polars_alf/bench/api.py",
         "    for folder in find_others(root):\n",
         "    for folder in []:\n",
         (BENCH_LEFT,),
@@ -444,6 +447,10 @@ def main(names: list[str]) -> int:
     if names in (["-h"], ["--help"]):
         print(__doc__)
         return 0
+    if names == ["--check"]:
+        unfit = find_unfit()
+        print("\n".join(unfit) or f"{len(MUTATIONS)} mutations fit")
+        return bool(unfit)
     chosen = [mutation for mutation in MUTATIONS if not names or mutation.name in names]
     outcomes = []
     with tempfile.TemporaryDirectory() as folder:
@@ -463,14 +470,43 @@ def main(names: list[str]) -> int:
     return 0 if chosen and n_red == len(chosen) else 1
 
 
+def find_unfit() -> list[str]:
+    """Return a line for each mutation that does not fit the code, and each test that is missing."""
+    lines = []
+    for mutation in MUTATIONS:
+        try:
+            mutate(REPOSITORY, mutation)
+        except (OSError, SyntaxError, ValueError) as error:
+            lines.append(f"{mutation.name}: {error}")
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
+    tests = sorted({test for mutation in MUTATIONS for test in mutation.tests})
+    found = subprocess.run([*command, *tests], cwd=REPOSITORY, capture_output=True, text=True)
+    missing = [line for line in found.stderr.splitlines() if line.startswith("ERROR: ")]
+    if found.returncode and not missing:
+        raise SystemExit(f"pytest could not run: {found.stdout}{found.stderr}")
+    return lines + missing
+
+
+def mutate(folder: Path, mutation: Mutation) -> str:
+    """Return the text of a file with a mutation; raise ValueError where it does not fit."""
+    path = folder / mutation.file
+    whole = path.read_text(encoding="utf-8")
+    if whole.count(mutation.old) != 1:
+        n_times = whole.count(mutation.old)
+        raise ValueError(f"{mutation.file} has {mutation.old!r} {n_times} times, not once")
+    mutated = whole.replace(mutation.old, mutation.new)
+    compile(mutated, path, "exec")  # what is no Python fails any test
+    return mutated
+
+
 def judge(clone: Path, mutation: Mutation) -> Outcome:
     """Return what tests say of it; ``stale`` if it does not fit."""
     path = clone / mutation.file
-    whole = path.read_text(encoding="utf-8")
-    if whole.count(mutation.old) != 1:
+    try:
+        mutated = mutate(clone, mutation)
+    except (OSError, ValueError):
         return Outcome("stale")
-    mutated = whole.replace(mutation.old, mutation.new)
-    compile(mutated, path, "exec")  # what is no Python fails any test
+    whole = path.read_text(encoding="utf-8")
     path.write_text(mutated, encoding="utf-8")
     try:
         # One that fails is enough.

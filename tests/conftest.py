@@ -10,6 +10,14 @@ import pytest
 from trees import TWO_LABS, make_tree
 
 
+@pytest.fixture(scope="session", autouse=True)
+def unsynced() -> Iterator[None]:
+    """Wait for no disk: no test of this process takes the power away."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", os.fstat)
+        yield
+
+
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
     """Make a clean archive of two labs."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
+
+from apart import run_apart
 
 STAGES = ["before_journal", "after_journal", "after_sessions", "after_datasets", "before_unlink"]
 
@@ -33,5 +33,5 @@ def on_write(path, text):
 Path.replace, Path.unlink, transaction.write_durably = on_replace, on_unlink, on_write
 index_archive({str(archive)!r}, executor="serial")
 """
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    result = run_apart(code)
     assert result.returncode == 9, result.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import uuid
 import warnings
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 from make_archive import make_archive
 from one.alf import cache as one_cache
 from one.api import One
@@ -96,7 +98,7 @@ def test_uuids_give_the_frames_of_one_up_to_the_ids(clean: Path, tmp_path: Path)
 
 def test_digests_are_those_of_one(tmp_path: Path) -> None:
     root = tmp_path / "archive"
-    make_archive(root, labs=1, subjects=1, sessions=1, files=40, content="small")
+    make_archive(root, labs=1, subjects=1, sessions=1, files=16, content="small")
     theirs, ours = folders(tmp_path)
     one_cache.make_parquet_db(root, theirs, hash_ids=False, hash_files=True)
     index_archive(root, ours, hash_ids=False, hash_files=True)
@@ -187,13 +189,20 @@ def test_no_dataset_is_passed_over_in_silence(tmp_path: Path, flat: bool) -> Non
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make an archive with real content, and index it."""
-    root = tmp_path_factory.mktemp("large") / "archive"
-    summary = make_archive(root, labs=4, subjects=20, sessions=35, files=72, content="small")
-    assert summary.files >= 50_000
-    report = index_archive(root)
-    assert (report.n_sessions, report.n_datasets) == (700, summary.datasets)
-    assert report.issues == {}
+    """Make an archive with real content, and index it, once for all workers of pytest-xdist."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    root, made = shared / "large", shared / "large.made"
+    with FileLock(shared / "large.lock"):
+        if not made.exists():
+            options = {"labs": 4, "subjects": 20, "sessions": 35, "files": 72, "content": "small"}
+            summary = make_archive(root, **options)
+            assert summary.files >= 50_000
+            report = index_archive(root)
+            assert (report.n_sessions, report.n_datasets) == (700, summary.datasets)
+            assert report.issues == {}
+            made.touch()
     return root
 
 

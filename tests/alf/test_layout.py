@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from indexes import NAMESPACE, read_folder, read_tables
 from polars.testing import assert_frame_equal
 from trees import SESSION, make_tree
 
 from polars_alf import errors, index_archive
+from polars_alf.alf.layout import choose_base, count_places
 from polars_alf.walk import walker
 
 
@@ -123,3 +127,14 @@ def test_lab_conflicts_are_found_before_the_scan(
     with pytest.raises(errors.LabConflictError, match="cortexlab"):
         index_archive(f"{archive}/cortexlab/Subjects/KS002{below}", out_dir, lab="other")
     assert read_folder(out_dir) == {}
+
+
+@given(st.lists(st.tuples(st.sampled_from(["x", "y", "x/y"]), st.sampled_from([None, "l1", "l2"]))))
+def test_most_subjects_decide_where_one_starts(places: list[tuple[str, str | None]]) -> None:
+    subjects = [
+        [*base.split("/"), *([lab, "Subjects"] if lab else []), "S"] for base, lab in places
+    ]
+    counted = Counter(base for base, _ in places)
+    chosen = "/".join(choose_base(["x", "y"], count_places(subjects)))
+    assert counted[chosen] == max(counted.values(), default=0)
+    assert choose_base(["z"], count_places([])) == ("z",)

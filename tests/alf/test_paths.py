@@ -7,10 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from indexes import read_folder
 from trees import SESSION, TWO_LABS, make_tree
 
 from polars_alf import errors, index_archive, scan_archive
+from polars_alf.alf.paths import CONTROL, find_above, printable
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
 
@@ -76,3 +79,22 @@ def test_names_are_no_patterns(tmp_path: Path, name: str) -> None:
     assert report.n_datasets == 12
     assert report.scan_issues().collect().height == 1
     assert scan_archive(root).collect().height == 12
+
+
+FOLDERS = st.sets(st.sampled_from(["", "a", "a/b", "b"]))
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=4), FOLDERS)
+def test_the_folder_above_a_path(steps: list[str], folders: set[str]) -> None:
+    path = "/".join(steps)
+    holding = [
+        folder for folder in sorted(folders) if not folder or f"{path}/".startswith(f"{folder}/")
+    ]
+    assert find_above(path, folders) == next(iter(holding), None)
+
+
+@given(st.text())
+def test_paths_are_printed_without_control_characters(text: str) -> None:
+    shown = printable(text)
+    assert not CONTROL.search(shown)
+    assert printable(shown) == shown

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from apart import run_apart
+from command_line import run
 from indexes import assert_equal, index_undisturbed, read_tables
 from trees import SESSION, Tree, check_state, make_tree
 from tuning import SMALL_SHARDS, tune
@@ -55,7 +57,7 @@ def end(*args, **kwargs):
 shards.run_tasks = end
 index_archive({str(archive)!r}, executor="serial", {options})
 """
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    result = run_apart(code)
     assert result.returncode == 9, result.stderr
 
 
@@ -158,7 +160,7 @@ def end(*args, **kwargs):
 shards.run_tasks = end
 index_archive({str(many)!r}, executor="serial", namespace="test")
 """
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    result = run_apart(code)
     assert result.returncode == 9, result.stderr
     closed.chmod(0o755)
     report = index_archive(many, namespace="test")
@@ -231,11 +233,7 @@ index_archive({str(many)!r}, n_jobs=2, executor="processes", namespace="test")
 
 def test_an_interrupt_says_how_to_go_on(many: Path) -> None:
     _end_after(25, many)
-    result = subprocess.run(
-        [sys.executable, "-m", "polars_alf", "index", str(many), "--namespace", "test"],
-        capture_output=True,
-        text=True,
-    )
+    result = run("index", many, "--namespace", "test")
     assert "26 of " in result.stderr
     assert "--restart" in result.stderr
     assert "Resumed      26 of " in result.stdout
@@ -292,8 +290,5 @@ def test_an_archive_that_is_replaced_meanwhile_is_scanned_again(
 
 def test_restart_from_the_command_line(many: Path) -> None:
     _end_after(25, many)
-    command = [sys.executable, "-m", "polars_alf", "index", str(many), "--namespace", "test"]
-    result = subprocess.run(
-        [*command, "--restart", "--json"], capture_output=True, text=True, check=True
-    )
+    result = run("index", many, "--namespace", "test", "--restart", "--json")
     assert json.loads(result.stdout)["n_resumed"] == 0

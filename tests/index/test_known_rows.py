@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import uuid
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from command_line import run
 from trees import SESSION, make_tree
 from tuning import tune
 
@@ -163,9 +162,7 @@ def test_wrong_tables_are_refused(archive: Path, out_dir: Path, tmp_path: Path) 
 
 
 def test_command_line(archive: Path, out_dir: Path, database: Path) -> None:
-    command = [sys.executable, "-m", "polars_alf", "index", str(archive), "--out-dir", str(out_dir)]
-    command += ["--ids-from", str(database)]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    command = ("index", archive, "--out-dir", out_dir, "--ids-from", database)
+    shown = run(*command).stdout
     assert "Known ids    4 sessions, 12 datasets" in shown
-    shown = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout
-    assert json.loads(shown)["n_known_datasets"] == 12
+    assert json.loads(run(*command, "--json").stdout)["n_known_datasets"] == 12

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import polars as pl
+from command_line import run
 from indexes import read_tables
 from trees import SESSION, make_tree
 
@@ -52,18 +51,15 @@ def test_info_shows_the_last_run(archive: Path) -> None:
     (archive / "cortexlab/Subjects/KS001/2020-01-01/001/my coll").mkdir()
     (archive / "cortexlab/Subjects/KS001/2020-01-01/001/my coll/a.b.npy").touch()
     index_archive(archive, exclude="*.tmp")
-    command = [sys.executable, "-m", "polars_alf", "info", str(archive)]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    shown = run("info", archive).stdout
     assert "exclude=['*.tmp']" in shown
     assert "1 invalid_collection, for example cortexlab/" in shown
     assert "Slowest shards" in shown
-    shown = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout
-    run = json.loads(shown)["run"]
-    assert run["report"]["n_datasets"] == 13
-    assert run["slowest_shards"][0]["n_folders"] == 3
+    info = json.loads(run("info", archive, "--json").stdout)["run"]
+    assert info["report"]["n_datasets"] == 13
+    assert info["slowest_shards"][0]["n_folders"] == 3
     # Tables of another hand have no such report.
     for name in ("sessions", "datasets"):
         path = archive / f"{name}.pqt"
         pl.read_parquet(path).write_parquet(path)
-    shown = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout
-    assert json.loads(shown)["run"] is None
+    assert json.loads(run("info", archive, "--json").stdout)["run"] is None

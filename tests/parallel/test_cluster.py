@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 from clusters import PATIENCE, TestCluster, wait_for
 from polars.testing import assert_frame_equal
-from trees import SESSION, check_state, make_tree
+from trees import SESSION, TWO_LABS, check_state, make_tree
 from tuning import tune
 
 from polars_alf import IndexReport, index_archive
@@ -275,11 +275,11 @@ def test_what_a_worker_needs_to_see(archive: Path, tmp_path: Path) -> None:
     assert task.find_unseen() == str(archive / dated[0])
 
 
-def test_an_address_without_a_scheduler(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_without_a_scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
     with pytest.raises(ScanError, match=r"no Dask scheduler answers at tcp://127.0.0.1:9: "):
-        index_archive(archive, executor="dask://127.0.0.1:9")
-    assert not (archive / "sessions.pqt").exists()
+        index_archive(make_tree(tmp_path, TWO_LABS), executor="dask://127.0.0.1:9")
+    assert not (tmp_path / "sessions.pqt").exists()
 
 
 @pytest.mark.parametrize(
@@ -296,9 +296,9 @@ def test_an_address_without_a_scheduler(archive: Path, monkeypatch: pytest.Monke
         "dask://[::1:8786",
     ],
 )
-def test_addresses_that_are_none(archive: Path, address: str) -> None:
+def test_addresses_that_are_none(tmp_path: Path, address: str) -> None:
     with pytest.raises(OptionError, match="give that of its scheduler, as dask://HOST:PORT"):
-        index_archive(archive, executor=address)
+        index_archive(tmp_path, executor=address)
 
 
 @pytest.mark.parametrize(
@@ -324,15 +324,15 @@ def run_cli(*arguments: object, code: str = "") -> subprocess.CompletedProcess[s
     )
 
 
-def test_a_cluster_without_dask_names_the_cure(archive: Path) -> None:
+def test_a_cluster_without_dask_names_the_cure(tmp_path: Path) -> None:
     blocked = "import sys; sys.modules['distributed'] = None"
-    result = run_cli("index", archive, "--cluster", "dask://127.0.0.1:9", code=blocked)
+    result = run_cli("index", tmp_path, "--cluster", "dask://127.0.0.1:9", code=blocked)
     assert (result.returncode, result.stdout) == (1, "")
     assert 'pip install "polars-alf[dask]"' in result.stderr
 
 
-def test_a_cluster_is_no_other_executor(archive: Path) -> None:
+def test_a_cluster_is_no_other_executor(tmp_path: Path) -> None:
     arguments = ("--cluster", "dask://127.0.0.1:9", "--executor", "serial")
-    result = run_cli("index", archive, *arguments, code="pass")
+    result = run_cli("index", tmp_path, *arguments, code="pass")
     assert result.returncode == 2
     assert "either" in result.stderr

@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import json
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
+from apart import run_apart
 from removals import KS001, STRAY, files_of, list_names, list_results, read_log
 from trees import make_tree
 
@@ -151,8 +151,8 @@ def test_a_run_that_was_killed_can_be_repeated(archive: Path, n_removed: int) ->
     indexed = files_of(archive)
     make_tree(archive / KS001, {f"alf/stray{i:02}.times.npy": i for i in range(30)})
     make_tree(archive, {"cortexlab/Subjects/KS009/2020-01-01/001/alf/a.b.c": 1})
-    arguments = [sys.executable, "-c", KILLED, str(archive), str(n_removed)]
-    assert subprocess.run(arguments, timeout=60).returncode == -signal.SIGKILL
+    result = run_apart(KILLED, [str(archive), str(n_removed)])
+    assert result.returncode == -signal.SIGKILL, result.stderr
     events = read_log(archive)
     announced = {event["path"] for event in events if event["event"] == "removing"}
     removed = {event["path"] for event in events if event["event"] == "removed"}

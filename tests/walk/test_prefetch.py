@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 import slow_storage
+from command_line import run
 from polars.testing import assert_frame_equal
 from trees import ODD, ODD_POSIX, SESSION, TWO_LABS, Link, Tree, make_tree
 
@@ -287,16 +288,14 @@ def test_a_directory_that_hangs_is_the_only_one_missing(
     session = "lab/Subjects/S7/2021-02-08/001"
     folder = tmp_path / "tables"
     hanging = slow_storage.hang(library, many / session / "alf", call)  # type: ignore[arg-type]
-    options = ("--op-timeout", "2", "--strict", "--executor", executor)
+    options = ("--op-timeout", "1", "--strict", "--executor", executor)
     code, report, stderr = index(many, folder, hanging, *options)
     assert code == 3, stderr
     assert report["issues"] == {"timed_out": 1}
     # Two datasets lie in it, or below.
     assert report["n_datasets"] == 160 * 3 + 1 - 2
-    issues = subprocess.run(
-        [sys.executable, "-m", "polars_alf", "issues", str(folder)], capture_output=True, text=True
-    )
-    assert issues.stdout.startswith(f"timed_out\t{session}/alf\tdid not answer within 2 s")
+    issues = run("issues", folder)
+    assert issues.stdout.startswith(f"timed_out\t{session}/alf\tdid not answer within 1 s")
 
 
 @needs_library

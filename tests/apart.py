@@ -1,0 +1,55 @@
+"""Code in a process of its own that starts at once, since what it needs is loaded already.
+
+A server that has loaded the package, and done nothing with it, forks for each run.
+"""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+PATIENCE = 120
+"""Seconds after which a run that was to end has not."""
+
+_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+_context = multiprocessing.get_context(_METHOD)
+_context.set_forkserver_preload(["polars_alf.index.api", "polars_alf.cli.app"])
+
+
+def run_apart(
+    code: str, arguments: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run code as ``python -c`` does, in the folder and with the environment of this process."""
+    with tempfile.TemporaryDirectory() as folder:
+        state = (os.getcwd(), {**os.environ, **(environment or {})})
+        process = _context.Process(target=_run, args=(code, list(arguments), folder, *state))
+        process.start()
+        process.join(PATIENCE)
+        if process.exitcode is None:
+            process.kill()
+            raise TimeoutError(f"the process did not end within {PATIENCE} s")
+        texts = [Path(folder, name).read_text() for name in ("stdout", "stderr")]
+    return subprocess.CompletedProcess(code, process.exitcode, *texts)
+
+
+def _run(code: str, arguments: list[str], folder: str, cwd: str, environ: dict[str, str]) -> None:
+    for descriptor, name in ((1, "stdout"), (2, "stderr")):
+        target = os.open(Path(folder, name), os.O_WRONLY | os.O_CREAT, 0o600)
+        os.dup2(target, descriptor)
+        os.close(target)
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environ)
+    sys.argv = ["-c", *arguments]
+    try:
+        exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})
+    finally:
+        atexit._run_exitfuncs()

@@ -1,0 +1,9 @@
+"""The mutations of `scripts/mutate.py` fit the code."""
+
+from __future__ import annotations
+
+import mutate
+
+
+def test_mutations_fit_and_their_tests_are_there() -> None:
+    assert mutate.find_unfit() == []
