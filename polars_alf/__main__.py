@@ -6,6 +6,8 @@ import gc
 import os
 import sys
 
+from polars_alf.alf.encoding import restart_in_utf8
+
 
 def main() -> None:
     """Load the command line, which takes a third of a second, and run it."""
@@ -14,6 +16,7 @@ def main() -> None:
     # Loaded modules stay: looking for garbage among them takes a sixth of the time.
     gc.disable()
     try:
+        restart_in_utf8()
         from polars_alf.cli.app import main as run
     except KeyboardInterrupt:
         print("interrupted; nothing was begun", file=sys.stderr)

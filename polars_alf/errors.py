@@ -32,6 +32,10 @@ class OptionError(PolarsAlfError, ValueError):
     """An option has an invalid value."""
 
 
+class EncodingError(PolarsAlfError, UnicodeError):
+    """The names of files are not decoded as UTF-8, as tables have them, by this process."""
+
+
 class QueryError(OptionError):
     """An SQL query is invalid, or reads something else than the tables."""
 

@@ -73,7 +73,8 @@ STEP = f"{KILLS}::test_a_run_is_killed_at_a_step"
 TOGETHER = "tests/faults/test_together.py"
 READERS = f"{TOGETHER}::test_readers_see_one_generation_and_whole_files"
 MOVING = "tests/faults/test_moving.py"
-BENCH_LEFT = "tests/bench/test_api.py::test_what_another_run_has_left_is_named_and_is_no_session"
+BENCH_LEFT = "tests/bench/test_folder.py::test_what_another_run_has_left_is_named_and_is_no_session"
+ENCODING = "tests/alf/test_encoding.py"
 
 MUTATIONS = [
     Mutation(
@@ -438,6 +439,55 @@ MUTATIONS = [
         "    for folder in find_others(root):\n",
         "    for folder in []:\n",
         (BENCH_LEFT,),
+    ),
+    Mutation(
+        "calls take the encoding of names from the locale",
+        "polars_alf/alf/root.py",
+        "    check_encoding()\n",
+        "",
+        (f"{ENCODING}::test_calls_in_a_process_that_decodes_otherwise_are_refused[ascii]",),
+    ),
+    Mutation(
+        "commands take the encoding of names from the locale",
+        "polars_alf/__main__.py",
+        "        restart_in_utf8()\n",
+        "",
+        (f"{ENCODING}::test_commands_see_the_names_that_are_there[ascii]",),
+    ),
+    Mutation(
+        "arguments of a restart are those that Python has decoded",
+        "polars_alf/alf/encoding.py",
+        'Path("/proc/self/cmdline")',
+        'Path("/nowhere")',
+        (f"{ENCODING}::test_a_restart_keeps_the_process_and_its_arguments[euc_jp]",),
+    ),
+    Mutation(
+        "what came from stdin is restarted",
+        "polars_alf/alf/encoding.py",
+        'if sys.argv[0] in ("", "-"):',
+        "if False:",
+        (f"{ENCODING}::test_what_cannot_be_restarted_is_refused",),
+    ),
+    Mutation(
+        "worker processes take the encoding of names from the locale",
+        "polars_alf/parallel/executors.py",
+        ' | {"PYTHONUTF8": "1"}',
+        "",
+        (f"{ENCODING}::test_workers_decode_names_as_their_caller_does",),
+    ),
+    Mutation(
+        "workers of a cluster take the encoding of names from the locale",
+        "polars_alf/parallel/cluster.py",
+        "if not decodes_utf8():",
+        "if False:",
+        ("tests/parallel/test_cluster.py::test_a_worker_that_decodes_names_otherwise_is_told_of",),
+    ),
+    Mutation(
+        "JSON has escapes of Python",
+        "polars_alf/cli/app.py",
+        "errors=_ESCAPE",
+        'errors="backslashreplace"',
+        ("tests/cli/test_app.py::test_json_is_json_on_a_terminal_that_lacks_names",),
     ),
 ]
 """Add to it: what a suite is there for should be in here."""

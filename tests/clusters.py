@@ -39,12 +39,20 @@ class TestCluster:
         Whether a worker that was killed is started again.
     blocked
         A module that workers cannot import.
+    variables
+        Of the workers' environment.
     """
 
     __test__ = False
 
     def __init__(
-        self, folder: Path, n_workers: int = 2, *, nanny: bool = True, blocked: str = ""
+        self,
+        folder: Path,
+        n_workers: int = 2,
+        *,
+        nanny: bool = True,
+        blocked: str = "",
+        variables: dict[str, str] | None = None,
     ) -> None:
         self.folder = folder
         folder.mkdir(parents=True)
@@ -67,6 +75,7 @@ class TestCluster:
                 *("--local-directory", str(folder / f"worker-{i}")),
                 *("--nanny" if nanny else "--no-nanny", *preload),
                 name=f"worker-{i}.log",
+                variables=variables,
             )
             for i in range(n_workers)
         ]
@@ -74,13 +83,19 @@ class TestCluster:
         wait_for(lambda: log.read_text().count(joined) >= n_workers, "the workers")
 
     def _start(
-        self, what: str, code: str, *arguments: str, name: str = ""
+        self,
+        what: str,
+        code: str,
+        *arguments: str,
+        name: str = "",
+        variables: dict[str, str] | None = None,
     ) -> subprocess.Popen[bytes]:
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join([str(HERE.parent), str(HERE)]),
             "POLARS_ALF_TEST_FOLDER": str(self.folder),
             # Of four, that Dask tries a task on by default: each takes seconds to start again.
             "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
+            **(variables or {}),
         }
         with (self.folder / (name or f"{what}.log")).open("wb") as log:
             process = subprocess.Popen(

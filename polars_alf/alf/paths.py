@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import tempfile
@@ -34,7 +33,7 @@ def join(directory: str, name: str) -> str:
 def printable(path: str) -> str:
     r"""Return a path as text of one line; bytes not UTF-8 and control characters as ``\xNN``."""
     try:
-        text = os.fsencode(path).decode("utf-8", "backslashreplace")
+        text = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # half a surrogate pair, as Windows allows
         text = path.encode("utf-8", "backslashreplace").decode()
     return CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
+from polars_alf.alf.encoding import check_encoding
 from polars_alf.errors import (
     ArchiveNotADirectoryError,
     ArchiveNotFoundError,
@@ -103,6 +104,8 @@ def open_root(path: FolderPath, op_timeout: float | None = None) -> Root:
     ------
     ArchiveNotFoundError, ArchiveNotADirectoryError, ArchivePermissionError
         The folder is not there, is a file, or cannot be listed.
+    EncodingError
+        This process does not decode names as UTF-8.
     ScanError
         The storage does not answer.
     """
@@ -170,6 +173,8 @@ def check_folder(
     ------
     ArchiveNotFoundError, ArchiveNotADirectoryError, ArchivePermissionError
         The folder is not there, is a file, or cannot be written to.
+    EncodingError
+        This process does not decode names as UTF-8.
     """
     path = _resolve(folder, what)
     if not path.exists():
@@ -195,6 +200,7 @@ def _resolve(path: FolderPath, what: str) -> Path:
         raise OptionError(f"{what} is {path!r}, which is no path; give the path of a folder")
     if not os.fspath(path):
         raise OptionError(f"{what} is an empty text; give the path of a folder")
+    check_encoding()
     try:
         resolved = Path(path).resolve()
     except (OSError, RuntimeError) as error:

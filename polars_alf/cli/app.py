@@ -7,6 +7,8 @@ removed, differences, files that are not as their tables say), 130 interrupted.
 
 from __future__ import annotations
 
+import codecs
+import json
 import signal
 import sys
 from typing import Annotated
@@ -31,11 +33,23 @@ app.add_typer(tables.app)
 app.add_typer(bench.app, name="bench")
 
 
+_ESCAPE = "polars_alf_escape"
+"""The error handler of streams."""
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    r"""Return characters that a stream's encoding lacks as ``\uNNNN``, which JSON can hold too."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
+
+
 def main() -> None:
     """Run the command line; every failure that has a cause is one line on stderr."""
+    codecs.register_error(_ESCAPE, _escape)
     for stream in (sys.stdout, sys.stderr):
         # A name that the terminal's encoding lacks must not end the run.
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        stream.reconfigure(errors=_ESCAPE)  # type: ignore[union-attr]
     # As an interrupt, so that workers end with this process.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

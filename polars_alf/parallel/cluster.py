@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import pickle
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +26,7 @@ import joblib
 from joblib.parallel import ParallelBackendBase
 
 from polars_alf._version import __version__
+from polars_alf.alf.encoding import decodes_utf8
 from polars_alf.errors import MissingExtraError, OptionError, ScanError
 
 CONNECT_SECONDS = 15
@@ -381,6 +383,11 @@ def _run_there(function: Callable[[Any], Result], task: SharedTask, version: str
         raise ScanError(
             f"the worker {_name_worker()} has polars-alf {__version__}, and the run is of "
             f"{version}; install the same on all machines"
+        )
+    if not decodes_utf8():
+        raise ScanError(
+            f"the worker {_name_worker()} decodes the names of files as "
+            f"{sys.getfilesystemencoding()}; start it with PYTHONUTF8=1"
         )
     unseen = task.find_unseen()
     if unseen is not None:

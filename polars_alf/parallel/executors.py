@@ -229,7 +229,8 @@ def open_processes(n_processes: int, module: str) -> Iterator[Pool]:
         timeout=20,
         initializer=_begin_worker,
         initargs=(os.getpid(), module),
-        env={name: os.environ.get(name, "1") for name in _ONE_THREAD},
+        # loky passes no -X utf8 on.
+        env={name: os.environ.get(name, "1") for name in _ONE_THREAD} | {"PYTHONUTF8": "1"},
     )
     try:
         yield pool

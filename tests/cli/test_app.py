@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -59,6 +60,21 @@ def test_names_reach_a_terminal_that_lacks_them(tmp_path: Path) -> None:
             env=narrow,
         )
         assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such name there")
+def test_json_is_json_on_a_terminal_that_lacks_names(tmp_path: Path) -> None:
+    name = "dé 日 \N{GRINNING FACE}"
+    root = make_tree(tmp_path / name, {f"{name}/2020-01-01/001": SESSION})
+    assert run("index", root, "--quiet").returncode == 0
+    for command in (["issues", "--json"], ["info", "--json"]):
+        result = subprocess.run(
+            [sys.executable, "-m", "polars_alf", *command, str(root)],
+            capture_output=True,
+            env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        )
+        values = [json.loads(line) for line in result.stdout.decode("ascii").splitlines()]
+        assert command[0] != "issues" or values[0]["path"].startswith(name)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals there")

@@ -16,6 +16,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from clusters import PATIENCE, TestCluster, wait_for
+from locales import ASCII
 from polars.testing import assert_frame_equal
 from trees import SESSION, TWO_LABS, check_state, make_tree
 from tuning import tune
@@ -225,6 +226,17 @@ def test_a_worker_without_the_package_is_told_of(
     workers = start_cluster(1, nanny=False, blocked="polars_alf")
     with pytest.raises(ScanError, match=r"cannot load its task: .* install polars-alf"):
         index_archive(archive, executor=workers.address)
+
+
+def test_a_worker_that_decodes_names_otherwise_is_told_of(
+    start_cluster: Callable[..., TestCluster], archive: Path
+) -> None:
+    workers = start_cluster(1, nanny=False, variables=ASCII)
+    with pytest.raises(ScanError, match=r"worker tcp://.* as ascii; start it with PYTHONUTF8=1"):
+        index_archive(archive, executor=workers.address)
+    assert not (archive / "sessions.pqt").exists()
+    workers = start_cluster(1, nanny=False, variables=ASCII | {"PYTHONUTF8": "1"})
+    assert index_archive(archive, executor=workers.address).n_shards == 20
 
 
 @dataclass(frozen=True)
