@@ -80,14 +80,14 @@ MUTATIONS = [
     Mutation(
         "the digest of a footer is not compared",
         "polars_alf/tables/checksums.py",
-        "digests[0] != _digest(_put(footer, position, _BLANK))",
+        "sums[0] != _compute_checksum(_put(footer, position, _BLANK))",
         "False",
         OURS,
     ),
     Mutation(
         "the digests of columns are not compared",
         "polars_alf/tables/checksums.py",
-        "if _digest(_read_part(file, start, size)) != digest:",
+        "if _compute_checksum(_read_part(file, start, size)) != checksum:",
         "if False:",
         OURS,
     ),
@@ -95,7 +95,7 @@ MUTATIONS = [
         "Polars reads the tables of other programs",
         "polars_alf/tables/parquet.py",
         "frames = _read_foreign(table, wanted, n_rows)",
-        "frames = _read_sealed(table, table.groups, wanted, n_rows, batch_size, None)",
+        "frames = _read_own(table, table.groups, wanted, n_rows, batch_size, None)",
         FOREIGN,
     ),
     Mutation(
@@ -152,10 +152,10 @@ MUTATIONS = [
     Mutation(
         "prune opens what the tables name",
         "polars_alf/prune/api.py",
-        "    options = Options(ignored=",
+        "    walked = replace(options, ",
         "    for p in tables.datasets['rel_path']:\n"
         "        Path(root, 'a/b/c/d/e', p.replace(chr(0), '')).exists()\n"
-        "    options = Options(ignored=",
+        "    walked = replace(options, ",
         (f"{PATHS}::test_the_dangerous_commands_are_not_led_out[prune]",),
     ),
     Mutation(
@@ -175,8 +175,8 @@ MUTATIONS = [
     Mutation(
         "temporary names can be guessed",
         "polars_alf/tables/files.py",
-        ".{uuid.uuid4().hex}{BESIDE}",
-        "{BESIDE}",
+        ".{uuid.uuid4().hex}{_UNFINISHED}",
+        "{_UNFINISHED}",
         (f"{SHARED}::test_nothing_is_made_at_names_that_others_can_guess",),
     ),
     Mutation(
@@ -211,15 +211,15 @@ MUTATIONS = [
     Mutation(
         "queries may read files",
         "polars_alf/query/sql.py",
-        "found = _READS_FILES.search(query)",
-        "found = None",
+        "if found := _READS_FILES.search(query):",
+        "if found := None:",
         (f"{SHARED}::test_a_query_opens_nothing_but_the_tables",),
     ),
     Mutation(
         "names that are invalid are passed over in silence",
         "polars_alf/walk/lister.py",
-        "        if verdict == _INVALID:\n            into.report(",
-        "        if verdict == _INVALID:\n            str(",
+        "        if code == INVALID:\n            into.report(",
+        "        if code == INVALID:\n            str(",
         (f"{TREES}::test_every_name_in_every_place",),
     ),
     Mutation(
@@ -253,7 +253,7 @@ MUTATIONS = [
     Mutation(
         "links may lead in circles",
         "polars_alf/walk/lister.py",
-        "if any(target.samefile(self._prefix + other) for other in above):",
+        "if any(target.samefile(self.root.locate(other)) for other in above):",
         "if False:",
         (f"{TREES}::test_links_lead_to_nothing_that_is_not_said",),
     ),
@@ -273,7 +273,7 @@ MUTATIONS = [
     ),
     Mutation(
         "what could not be listed counts as removed",
-        "polars_alf/index/snapshot.py",
+        "polars_alf/index/changes.py",
         "kinds = [str(kind) for kind in HIDING]",
         "kinds = []",
         (f"{PART}[serial-open-EIO-a/Subjects/S1/2020-01-01/001]",),
@@ -302,7 +302,7 @@ MUTATIONS = [
     Mutation(
         "tables are put in place without a journal",
         "polars_alf/tables/transaction.py",
-        "            write_durably(self._state / _JOURNAL, json.dumps(journal))\n"
+        "            write_durably(self.folder / STATE_DIR / _JOURNAL, json.dumps(asdict(journal)))\n"
         "            recover(self.folder)\n",
         "            _put_in_place(self.folder, self.path, self._files)\n",
         (f"{STEP}[0-refresh]", f"{STEP}[0-merge]"),
@@ -332,7 +332,7 @@ MUTATIONS = [
     Mutation(
         "readers do not wait for ONE",
         "polars_alf/tables/consistent_read.py",
-        "            is_writing = is_one_writing(folder) or _look_at(folder) != before\n",
+        "            is_writing = is_one_writing(folder) or fingerprint_each_table(folder) != before\n",
         "            is_writing = False\n",
         (f"{TOGETHER}::test_our_loader_waits_for_one",),
     ),
@@ -422,9 +422,9 @@ MUTATIONS = [
     Mutation(
         "reports are written through links",
         "polars_alf/bench/results.py",
-        '.{uuid.uuid4().hex}.tmp")\n    try:\n        with beside.open("xb")',
-        '.tmp")\n    try:\n        with beside.open("wb")',
-        ("tests/bench/test_api.py::test_a_report_is_written_through_no_link",),
+        "with replace_file(path) as file:",
+        'with path.open("wb") as file:',
+        ("tests/bench/test_results.py::test_a_report_is_written_through_no_link",),
     ),
     Mutation(
         "what a bench has left is taken for an archive",
