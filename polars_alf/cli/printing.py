@@ -167,7 +167,8 @@ def print_run(run: dict[str, Any]) -> None:
     report, settings = run["report"], run["settings"]
     told = [f"{name}={value}" for name, value in settings.items() if value not in (None, "", [])]
     shards = [
-        (shard["first_folder"], shard["n_folders"], shard["seconds"]) for shard in run["slowest_shards"]
+        (shard["first_folder"], shard["n_folders"], shard["seconds"])
+        for shard in run["slowest_shards"]
     ]
     print_visibly()
     print_fields(

@@ -11,6 +11,7 @@ from polars.testing import assert_frame_equal
 from trees import SESSION, make_tree
 
 from polars_alf import errors, index_archive
+from polars_alf.alf.layout import Base, choose_base, count_bases
 from polars_alf.walk import walker
 
 
@@ -123,3 +124,15 @@ def test_lab_conflicts_are_found_before_the_scan(
     with pytest.raises(errors.LabConflictError, match="cortexlab"):
         index_archive(f"{archive}/cortexlab/Subjects/KS002{below}", out_dir, lab="other")
     assert read_folder(out_dir) == {}
+
+
+def test_the_base_that_most_subjects_share() -> None:
+    subjects = [
+        ("/", "data", "labA", "Subjects", "S1"),
+        ("/", "data", "labB", "Subjects", "S1"),
+        ("/", "data", "below", "S1"),
+    ]
+    bases = count_bases(subjects)
+    assert bases[Base(("/", "data"), "labA")] == bases[Base(("/", "data", "below"), None)] == 1
+    assert choose_base(("/", "data", "labA"), bases) == ("/", "data")
+    assert choose_base(("/",), bases) == ("/",), "a base below the root is no choice"
