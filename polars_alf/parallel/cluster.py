@@ -232,11 +232,11 @@ class _DaskBackend(ParallelBackendBase):  # type: ignore[misc]
 
 
 def _make_runner() -> Callable[[bytes], bytes]:
-    """Return a function that a worker can run without this package.
+    """Return a function that a worker can run without this package, as it is sent by value.
 
-    A function inside a function is sent by value: a worker would end itself over a task that refers
-    to a module that it lacks. It returns a pickled pair, a result and an error: Dask's client waits
-    for ever for an error that it cannot unpickle.
+    A worker would end itself over a task from a module that it lacks. The function returns a
+    pickled pair, a result and an error: Dask's client waits for ever for an error that it cannot
+    unpickle.
     """
 
     def run_pickled(task: bytes) -> bytes:
@@ -254,11 +254,10 @@ def _make_runner() -> Callable[[bytes], bytes]:
         except Exception as error:
             error.add_note(traceback.format_exc(limit=-8))
             try:
-                pickled = pickle.dumps((None, error))
-                pickle.loads(pickled)
+                pickle.loads(pickle.dumps(error))
             except Exception:
-                return pickle.dumps((None, RuntimeError(f"{type(error).__name__}: {error}")))
-            return pickled
+                error = RuntimeError(f"{type(error).__name__}: {error}")
+            return pickle.dumps((None, error))
 
     return run_pickled
 

@@ -126,8 +126,8 @@ def run_tasks(
 ) -> Iterator[Result]:
     """Run tasks and yield their results, in the order of the tasks or as they are done.
 
-    A worker must be able to import the function; for a cluster, see also `cluster.run_tasks`. What
-    the function raises comes through as it is, ScanError where a worker is killed.
+    A worker must be able to import the function; for a cluster, see also `cluster.run_tasks`. An
+    error of the function comes through as it is; a killed worker is a ScanError.
     """
     backend, n_jobs = workers.backend, workers.n_jobs
     if not isinstance(backend, str):
@@ -224,12 +224,14 @@ def open_processes(n_processes: int, module: str) -> Iterator[Pool]:
     # that unpickles it: 0.1 s each.
     from loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 
+    # There is a worker for each processor already.
+    one_thread = ("POLARS_MAX_THREADS", "OPENBLAS_NUM_THREADS")
     pool = ProcessPoolExecutor(
         n_processes,
         timeout=20,
         initializer=_begin_worker,
         initargs=(os.getpid(), module),
-        env={name: os.environ.get(name, "1") for name in _ONE_THREAD},
+        env={name: os.environ.get(name, "1") for name in one_thread},
     )
     try:
         yield pool
@@ -242,21 +244,8 @@ def open_processes(n_processes: int, module: str) -> Iterator[Pool]:
         pool.shutdown(wait=True, kill_workers=True)
 
 
-_ONE_THREAD = ("POLARS_MAX_THREADS", "OPENBLAS_NUM_THREADS")
-"""Variables that limit threads in a worker: there is a worker for each processor already."""
-
-
 def _begin_worker(caller: int, module: str) -> None:
-    _end_with(caller)
-    # What is loaded stays: to look for garbage in it takes a sixth of the time.
-    gc.disable()
-    importlib.import_module(module)
-    gc.freeze()
-    gc.enable()
-
-
-def _end_with(caller: int) -> None:
-    """End this process when the one that started it is killed, whatever it is doing."""
+    """Load a module, and end this process when the one that started it is killed."""
 
     def watch() -> None:
         while os.getppid() == caller:
@@ -265,6 +254,11 @@ def _end_with(caller: int) -> None:
 
     if sys.platform != "win32":  # where a process keeps the number of a parent that is gone
         threading.Thread(target=watch, daemon=True).start()
+    # What is loaded stays: to look for garbage in it takes a sixth of the time.
+    gc.disable()
+    importlib.import_module(module)
+    gc.freeze()
+    gc.enable()
 
 
 def one_ahead(items: Iterator[Item]) -> Iterator[Item]:
