@@ -394,8 +394,8 @@ MUTATIONS = [
         "visible(text) if stream.isatty() else text",
         "text",
         (
-            "tests/cli/test_app.py::test_names_do_not_steer_a_terminal",
-            "tests/cli/test_app.py::test_errors_do_not_steer_a_terminal",
+            "tests/cli/test_output.py::test_names_do_not_steer_a_terminal",
+            "tests/cli/test_output.py::test_errors_do_not_steer_a_terminal",
         ),
     ),
     Mutation(
@@ -403,7 +403,7 @@ MUTATIONS = [
         "polars_alf/cli/output.py",
         "visible(text) if stream.isatty() else text",
         "visible(text)",
-        ("tests/cli/test_app.py::test_names_do_not_steer_a_terminal",),
+        ("tests/cli/test_output.py::test_names_do_not_steer_a_terminal",),
     ),
     Mutation(
         "a bench leaves what it wrote",

@@ -10,6 +10,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from polars_alf.parallel import cluster
+
 HERE = Path(__file__).parent
 DASK = "from distributed.cli.dask_{} import main; main()"
 PATIENCE = 120
@@ -23,10 +27,18 @@ def wait_for(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.02)
 
 
+def limit_waits(patch: pytest.MonkeyPatch, **seconds: float) -> None:
+    """Set time limits of `cluster.connect` for a while."""
+    defaults = cluster.connect.__wrapped__.__kwdefaults__  # type: ignore[attr-defined]
+    for name, value in seconds.items():
+        assert name in defaults
+        patch.setitem(defaults, name, value)
+
+
 class TestCluster:
     """A scheduler with workers on this machine.
 
-    Its workers tell in `folder` which shards they began and finished, and go by what is there
+    Its workers mark in `folder` which shards they began and finished, and obey the files there
     (see `cluster_worker.py`).
 
     Parameters
@@ -119,7 +131,7 @@ class TestCluster:
             process.wait()
 
     def clear(self) -> None:
-        """Forget what workers told, and let them go on."""
+        """Remove the marks of workers, and let them go on."""
         for path in self.folder.iterdir():
             if path.is_file() and path.suffix != ".log":
                 path.unlink()
@@ -132,9 +144,9 @@ class TestCluster:
         """Let workers go on."""
         (self.folder / "hold").unlink()
 
-    def kill_at(self, unit: str) -> None:
-        """Make the shard with a unit end its worker, once another shard is finished."""
-        (self.folder / "deadly").write_text(unit)
+    def kill_at(self, folder: str) -> None:
+        """Make the shard with a dated folder end its worker, once another shard is finished."""
+        (self.folder / "deadly").write_text(folder)
 
     def marks(self, kind: str) -> list[tuple[str, int]]:
         """Return shard and process of what workers have ``begun``, ``held`` or ``finished``."""

@@ -1,16 +1,16 @@
 """The grammar of ALF names and paths, and the QC outcomes.
 
-The language is that of `one.alf.spec`: the same names are datasets', with the same parts. Each
-pattern is written once, without look-around, for two engines: Python's `re`, for one text at a
-time, and the Rust crate `regex`, in Polars expressions.
+The names of datasets and their parts are those of `one.alf.spec`, which
+<https://int-brain-lab.github.io/ONE/alf_intro.html> explains. Each pattern is written once, without
+look-around, for two engines: Python's `re`, for one text at a time, and the Rust crate `regex`, in
+Polars expressions.
 
 The differences from ONE are deliberate. The whole text has to match: ONE lets a final line feed
 pass, and searches a path for a session, so that `my subject` becomes `subject`. A date is a real
 day in ASCII digits, a number is in ASCII digits, and a lab is the whole name of its folder.
 
-Paths are POSIX. What ALF does not allow is None from a `parse_` function and a null Struct from its
-expression, as is null; nothing raises.
-<https://int-brain-lab.github.io/ONE/alf_intro.html> explains the parts.
+Paths are POSIX. For a text that ALF does not allow, a `parse_` function returns None, and its
+expression, as for null, a null Struct; nothing raises.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from typing import NamedTuple
 
 import polars as pl
 
-# Rust's own \w adds marks, connectors and joiners: names that ONE does not see as datasets. This
-# class is Python's \w, but for characters newer than Python's Unicode.
+# Python's \w, but for characters newer than Python's Unicode. Rust's own \w adds marks, connectors
+# and joiners, so that files would become datasets that ONE does not see.
 _RUST_WORD = r"[\p{L}\p{N}_]"
 
 
 class _Pattern:
-    """A pattern that has to match a whole text, for Python and for Polars."""
+    """A pattern of a whole text, for Python and for Polars."""
 
     def __init__(self, source: str) -> None:
         self.source = source
@@ -72,7 +72,7 @@ _DATE = _Pattern(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _NUMBER = _Pattern(r"[0-9]{1,3}")
 
 _SESSION = _Pattern(
-    # Whatever lies above, line feeds included; lazily, to leave the lab to its group.
+    # Any folders above, even with line feeds in their names; lazily, to leave the lab to its group.
     r"(?s:.*?/)??(?:(?P<lab>[^/]+)/Subjects/)?"
     rf"(?P<subject>{_SUBJECT.source})/(?P<date>{_DATE.source})/(?P<number>{_NUMBER.source})"
 )
@@ -112,7 +112,7 @@ class RelPathParts(NamedTuple):
 
 
 class SessionParts(NamedTuple):
-    """The parts of a session's path, as spelt on disk: together they rebuild it."""
+    """The parts of a session's path, as spelt on disk: joined again, they are that path."""
 
     lab: str | None
     subject: str
@@ -131,7 +131,7 @@ class SessionParts(NamedTuple):
 
 
 def is_dataset_name(name: str) -> bool:
-    """Whether the whole of a file's name follows ALF (`one.alf.spec.FILE_SPEC`)."""
+    """Whether a file's whole name follows ALF (`one.alf.spec.FILE_SPEC`)."""
     return _FILE.fullmatch(name) is not None
 
 
@@ -144,10 +144,7 @@ def parse_file_name(name: str) -> FileParts | None:
 def parse_collection(directory: str) -> CollectionParts | None:
     """Split a folder into collection and revision (`one.alf.spec.COLLECTION_SPEC`).
 
-    Parameters
-    ----------
-    directory : str
-        Relative to the session, without a final slash; "" is the session's own folder.
+    The folder is relative to the session, without a final slash; "" is the session's own.
     """
     match = _COLLECTION.fullmatch(f"{directory}/" if directory else "")
     return CollectionParts(*match.groups()) if match else None
@@ -162,17 +159,14 @@ def parse_rel_path(rel_path: str) -> RelPathParts | None:
 def parse_session_path(path: str) -> SessionParts | None:
     """Split the end of a path, `[lab/Subjects/]subject/date/number` (`one.alf.spec.SESSION_SPEC`).
 
-    Parameters
-    ----------
-    path : str
-        Without a final slash. Folders above these components are ignored.
+    The path has no final slash. Folders above these components are ignored.
     """
     match = _SESSION.fullmatch(path)
     return SessionParts(*match.groups()) if match and is_date(match["date"]) else None
 
 
 def is_usual_lab(name: str) -> bool:
-    """Whether ONE recognises the whole of a lab's name; others it cuts, or does not see."""
+    """Whether ONE recognises a lab's whole name; it cuts other names, or ignores them."""
     return _USUAL_LAB.fullmatch(name) is not None
 
 
@@ -203,10 +197,7 @@ def is_number(name: str) -> bool:
 
 
 def is_uuid(value: str) -> bool:
-    """Whether a text is a UUID of version 3, 4 or 5, lower-case and hyphenated.
-
-    The rule of `one.alf.spec.is_uuid_string`.
-    """
+    """Whether `one.alf.spec` accepts a UUID: version 3, 4 or 5, lower-case, with hyphens."""
     return _UUID.fullmatch(value) is not None
 
 
@@ -236,13 +227,10 @@ def expr_rel_path_parts(rel_path: pl.Expr) -> pl.Expr:
     )
 
 
-_SAMPLE = 10_000
-"""Values that tell whether they repeat: to look for it in all takes a sixth of reading them."""
-
-
 def _map_distinct(values: pl.Series, function: Callable[[pl.Series], pl.Series]) -> pl.Series:
-    """Apply an elementwise function, once to values that are equal if these are frequent."""
-    sample = values.head(_SAMPLE)
+    """Apply an elementwise function, once to equal values where many are equal."""
+    # A sample will do: to count the distinct values of all takes a sixth of the time of parsing.
+    sample = values.head(10_000)
     if sample.n_unique() > len(sample) // 2:
         return function(values)
     given = values.to_frame("value")
@@ -258,9 +246,9 @@ def _map_distinct(values: pl.Series, function: Callable[[pl.Series], pl.Series])
 
 
 def _split_rel_paths(paths: pl.Series) -> pl.Series:
-    # The pattern of the whole path takes three times as long where names are all different, as they
-    # are with UUIDs in them. Neither object nor attribute has a full stop, so the name's second
-    # one cuts the path into a stem, of which there are few, and a tail that is easily read.
+    # The pattern of the whole path takes three times as long where all names differ, as those with
+    # UUIDs do. Neither object nor attribute has a full stop, so the name's second one divides the
+    # path into a stem, of which there are few, and a tail with a cheap pattern.
     name, pieces = pl.col("name"), pl.col("pieces").struct
     stem = pl.concat_str(
         pl.col("path").str.strip_suffix(name),
@@ -296,12 +284,9 @@ def _match_stems(stems: pl.Series) -> pl.Series:
 
 
 def expr_session_parts(path: pl.Expr) -> pl.Expr:
-    """`parse_session_path` of a String column, as Struct of values.
+    """`parse_session_path` of a String column, as Struct with the fields of `SessionParts`.
 
-    Returns
-    -------
-    pl.Expr
-        Struct with the fields of `SessionParts`: lab and subject String, date Date, number UInt16.
+    Lab and subject are String, the date is Date and the number UInt16.
     """
     parts = _SESSION.expr_groups(path).struct.with_fields(
         pl.field("date").str.to_date("%Y-%m-%d", strict=False),
@@ -327,13 +312,7 @@ class QC(IntEnum):
 
     @classmethod
     def parse(cls, value: int | str | QC) -> QC:
-        """Read an outcome from its value, or from its name in any case.
-
-        Raises
-        ------
-        ValueError
-            There is no such outcome.
-        """
+        """Return the outcome of a value, or of a name in any case; ValueError for any other."""
         try:
             if isinstance(value, str):
                 return cls(int(value)) if value.isdecimal() else cls[value.upper()]
@@ -347,4 +326,4 @@ QC_NAMES = tuple(outcome.name for outcome in QC)
 """Names of the outcomes, in ascending order of value."""
 
 QC_DTYPE = pl.Enum(QC_NAMES)
-"""The `qc` column: sorts and compares by value, not by name."""
+"""The type of `qc` columns, which sorts and compares by value, not by name."""

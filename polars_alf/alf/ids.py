@@ -9,36 +9,48 @@ from __future__ import annotations
 import hashlib
 import uuid
 from pathlib import Path
-from uuid import NAMESPACE_DNS, UUID, uuid5
+from uuid import UUID
 
 import polars as pl
 
-from polars_alf.errors import (
-    NamespaceConflictError,
-    OptionError,
-)
+from polars_alf.errors import NamespaceConflictError, OptionError
 
 
-def make_namespace() -> uuid.UUID:
-    """Make a namespace from the system: its clock and network address, as ONE does."""
+def make_namespace() -> UUID:
+    """Make a namespace from the system's clock and network address, as ONE does."""
     return uuid.uuid1()
 
 
-def expr_uuid3(names: pl.Expr, namespace: uuid.UUID) -> pl.Expr:
-    """Return the UUIDs of names.
+def parse_namespace(namespace: UUID | str | None) -> UUID | None:
+    """Return the namespace for a UUID, its text, or a name; OptionError for anything but None.
 
-    Parameters
-    ----------
-    names
-        Strings without nulls.
-    namespace
-        What the names are unique in.
-
-    Returns
-    -------
-    polars.Expr
-        Strings, ``str(uuid.uuid3(namespace, name))``.
+    A name, such as that of a site, becomes the UUID that RFC 9562 gives to a domain name.
     """
+    if namespace is None or isinstance(namespace, UUID):
+        return namespace
+    if not isinstance(namespace, str) or not namespace.strip():
+        raise OptionError(f"the namespace {namespace!r} is no name; give a UUID or a name")
+    try:
+        return UUID(namespace)
+    except ValueError:
+        return uuid.uuid5(uuid.NAMESPACE_DNS, namespace)
+
+
+def check_namespace(given: UUID | None, found: UUID | None, folder: Path) -> None:
+    """Raise NamespaceConflictError for a namespace that would change the ids of a folder's tables.
+
+    `given` is what the caller wants, `found` what the tables in the folder were made with.
+    """
+    if given and found and given != found:
+        raise NamespaceConflictError(
+            f"the namespace {given} would change the id of every session and dataset: the tables "
+            f"in {folder} were made with {found}; leave the namespace out, or give another "
+            "folder for the tables"
+        )
+
+
+def expr_uuid3(names: pl.Expr, namespace: UUID) -> pl.Expr:
+    """Return ``str(uuid.uuid3(namespace, name))`` of names, a String column without nulls."""
     return names.map_batches(
         lambda column: _uuid3(column, namespace), return_dtype=pl.String, is_elementwise=True
     )
@@ -48,7 +60,7 @@ def expr_uuid3(names: pl.Expr, namespace: uuid.UUID) -> pl.Expr:
 _VARIANT = {f"{digit:x}": f"{8 | digit & 3:x}" for digit in range(16)}
 
 
-def _uuid3(names: pl.Series, namespace: uuid.UUID) -> pl.Series:
+def _uuid3(names: pl.Series, namespace: UUID) -> pl.Series:
     # uuid.uuid3 takes four times as long: it makes an object, and hashes the namespace each time.
     # The package polars-hash takes as long as this, and would tie us to its releases of Polars.
     start = hashlib.md5(namespace.bytes, usedforsecurity=False).copy
@@ -69,39 +81,3 @@ def _uuid3(names: pl.Series, namespace: uuid.UUID) -> pl.Series:
             text.str.slice(20, 12),
         ).alias(names.name)
     ).to_series()
-
-
-def parse_namespace(namespace: UUID | str | None) -> UUID | None:
-    """Return the namespace that a UUID, its text, or any other name stands for.
-
-    A name, such as that of a site, becomes the UUID that RFC 9562 gives to it among domain names.
-
-    Raises
-    ------
-    OptionError
-        It is neither, or empty.
-    """
-    if namespace is None or isinstance(namespace, UUID):
-        return namespace
-    if not isinstance(namespace, str) or not namespace.strip():
-        raise OptionError(f"the namespace {namespace!r} is no name; give a UUID or a name")
-    try:
-        return UUID(namespace)
-    except ValueError:
-        return uuid5(NAMESPACE_DNS, namespace)
-
-
-def check_namespace(given: UUID | None, found: UUID | None, folder: Path) -> None:
-    """Check that a namespace would not change the ids of the tables that are there.
-
-    Raises
-    ------
-    NamespaceConflictError
-        It would.
-    """
-    if given and found and given != found:
-        raise NamespaceConflictError(
-            f"the namespace {given} would change the id of every session and dataset: the tables "
-            f"in {folder} were made with {found}; leave the namespace out, or give another "
-            "folder for the tables"
-        )

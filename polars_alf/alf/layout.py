@@ -17,25 +17,19 @@ from polars_alf.errors import LabConflictError, OptionError
 
 
 class Base(NamedTuple):
-    """The base of some subjects, as components of its path, and their lab, if any."""
+    """The base of some subjects as components of a path, and their lab, if any."""
 
     parts: tuple[str, ...]
     lab: str | None
 
 
 def count_bases(subjects: Iterable[Sequence[str]]) -> Counter[Base]:
-    """Count subjects by their base.
-
-    Parameters
-    ----------
-    subjects
-        Components of the path of each subject, from the root of the file system on.
-    """
+    """Count subjects, each the components of its path from the file system's root on, by base."""
     return Counter(_find_base(tuple(parts)) for parts in subjects)
 
 
 def choose_base(root: Sequence[str], bases: Counter[Base]) -> tuple[str, ...]:
-    """Return the base that most subjects share, of those not below the root; else the root."""
+    """Return the base that most subjects share, of bases not below the root; else the root."""
     totals: Counter[tuple[str, ...]] = Counter()
     for base, n_subjects in bases.items():
         if len(base.parts) <= len(root):
@@ -50,7 +44,7 @@ def _find_base(subject: tuple[str, ...]) -> Base:
 
 
 def check_lab_name(lab: str | None) -> str:
-    """Return the name of a lab, '' for None; OptionError where no folder can have it."""
+    """Return the name of a lab, '' for None; OptionError where no folder can have that name."""
     if not lab:
         return ""
     if not lab.isprintable() or lab != lab.strip() or "/" in lab or lab in (".", ".."):
@@ -59,7 +53,7 @@ def check_lab_name(lab: str | None) -> str:
 
 
 def check_lab(lab: str, bases: Iterable[Base]) -> None:
-    """Raise LabConflictError where a folder has another lab than the one that was given."""
+    """Raise LabConflictError where a folder has another lab than the one given, if any."""
     for base in bases:
         if lab and base.lab not in (None, lab):
             raise LabConflictError(

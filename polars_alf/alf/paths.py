@@ -16,22 +16,22 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 """Characters that break a path over lines, or move a terminal's cursor."""
 
 _STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""What a terminal obeys but lines and tabs, or lets text look like another: the marks that turn
-its direction."""
+"""Control characters but tabs and line feeds, and the marks that change a text's direction: these
+let it look like another."""
 
 BENCH_PREFIX = "polars_alf_bench_"
 
 BENCH_FOLDER = re.compile(f"{BENCH_PREFIX}[0-9a-f]{{12}}")
-"""Name of the folder of a bench that is under way, or was killed: its sessions are made up."""
+"""Name of a bench's own folder, which is left where one was killed: its sessions are made up."""
 
 
 def join(directory: str, name: str) -> str:
-    """Return the path of what lies in a directory."""
+    """Return the path of a name in a directory."""
     return f"{directory}/{name}" if directory else name
 
 
 def printable(path: str) -> str:
-    r"""Return a path as text of one line; bytes not UTF-8 and control characters as ``\xNN``."""
+    r"""Return a path as one line of text, with bytes not UTF-8 and controls as ``\xNN``."""
     try:
         text = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # half a surrogate pair, as Windows allows
@@ -40,25 +40,19 @@ def printable(path: str) -> str:
 
 
 def visible(text: str) -> str:
-    r"""Return text of lines and tabs with all else that steers a terminal as ``\uNNNN``."""
+    r"""Return text with characters that steer a terminal, but lines and tabs, as ``\uNNNN``."""
     return _STEERING.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 @contextmanager
 def temporary_folder(where: Path | None = None) -> Iterator[Path]:
-    """Yield a new folder of this user alone; what cannot be removed of it at the end stays.
-
-    Parameters
-    ----------
-    where
-        Folder to make it in; by default the system's for temporary files.
-    """
+    """Yield a new folder of this user alone, by default in the system's for temporary files."""
     # TemporaryDirectory of Python 3.11 ends in a RecursionError where permissions are missing.
     folder = Path(tempfile.mkdtemp(dir=where))
     try:
         yield folder
     finally:
-        # Windows, too, keeps files that are mapped.
+        # Whatever cannot be removed stays: Windows keeps files that are mapped.
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -68,21 +62,21 @@ def list_folders_above(path: str) -> list[str]:
 
 
 def find_folder_above(path: str, folders: Collection[str]) -> str | None:
-    """Return the outermost of some folders that is, or holds, a path; "" holds all."""
+    """Return the outermost of some folders that is a path or holds it; "" holds all."""
     return next((folder for folder in list_folders_above(path) if folder in folders), None)
 
 
 def expr_join(directory: str, name: str | pl.Expr) -> pl.Expr:
-    """Return the paths of names in directories; a directory, or a name, may be ""."""
+    """Return the paths of names in directories; either may be ""."""
     return pl.concat_str(directory, name, separator="/").str.strip_chars("/")
 
 
 def expr_below(path: str, folder: str) -> pl.Expr:
-    """Return paths relative to folders that hold them; "" where they are the same."""
+    """Return paths relative to the folders that hold them, "" for a folder itself."""
     start = pl.col(folder).str.len_chars()
     return pl.col(path).str.slice(start).str.strip_prefix("/")
 
 
 def expr_full(root: str, path: str) -> pl.Expr:
-    """Return the full paths of paths relative to a root, given with slashes."""
+    """Return the full paths of paths relative to a root, whose path has slashes."""
     return pl.concat_str(pl.lit(root.rstrip("/") + "/"), path).str.strip_suffix("/")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import queue
 import tempfile
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias, TypeVar
@@ -22,19 +22,15 @@ from polars_alf.errors import (
 
 FolderPath: TypeAlias = "str | os.PathLike[str]"
 
-_Result = TypeVar("_Result")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
 class Root:
     """The folder that a walk begins at: an archive, or a part of one.
 
-    Parameters
-    ----------
-    path
-        Absolute, links resolved.
-    device, inode
-        Identity of the folder when the run began.
+    `path` is absolute, with links resolved; `device` and `inode` identify the folder that was there
+    when the run began.
     """
 
     path: Path
@@ -59,7 +55,7 @@ class Root:
 
     @property
     def prefix(self) -> str:
-        """The path as the system has it, to be put before a relative one."""
+        """The path as the system has it, ready to stand before a relative one."""
         text = str(self.path)
         return text if text.endswith(os.sep) else text + os.sep
 
@@ -75,13 +71,7 @@ class Root:
         return "" if relative == "." else relative
 
     def check_unchanged(self) -> None:
-        """Check that the folder was not unmounted, or replaced, since the run began.
-
-        Raises
-        ------
-        ScanError
-            It was.
-        """
+        """Raise ScanError where the folder was unmounted, or replaced, since the run began."""
         status = self.path.stat()
         if (status.st_dev, status.st_ino) != (self.device, self.inode):
             raise ScanError(
@@ -91,12 +81,10 @@ class Root:
 
 
 def open_root(path: FolderPath, op_timeout: float | None = None) -> Root:
-    """Return the root at a path, links resolved, if it can be listed.
+    """Return the root at a path: an archive, a lab, a Subjects folder, a subject, date or session.
 
     Parameters
     ----------
-    path
-        An archive, a lab, a Subjects folder, a subject, a date or a session.
     op_timeout
         Seconds to wait for an answer of the storage; None waits for ever.
 
@@ -112,7 +100,7 @@ def open_root(path: FolderPath, op_timeout: float | None = None) -> Root:
     if op_timeout is None:
         return _open_root(path)
     try:
-        return _call_within(op_timeout, lambda: _open_root(path))
+        return call_within(op_timeout, lambda: _open_root(path))
     except TimeoutError:
         raise ScanError(
             f"the archive {os.fspath(path)} did not answer within {op_timeout:g} s; tables that "
@@ -144,30 +132,25 @@ def _open_root(given: FolderPath) -> Root:
     return Root(path, status.st_dev, status.st_ino)
 
 
-def _call_within(seconds: float, function: Callable[[], _Result]) -> _Result:
-    """Call a function in a thread, which is left behind after some seconds: TimeoutError."""
-    outcomes: queue.SimpleQueue[_Result | BaseException] = queue.SimpleQueue()
+def call_within(seconds: float, function: Callable[[], Result]) -> Result:
+    """Call a function in a thread, and leave that behind with TimeoutError if it takes longer."""
+    outcome: Future[Result] = Future()
 
     def call() -> None:
         try:
-            outcomes.put(function())
+            outcome.set_result(function())
         except BaseException as error:
-            outcomes.put(error)
+            outcome.set_exception(error)
 
+    # Unlike the threads of a pool, this one keeps no process from ending.
     threading.Thread(target=call, daemon=True).start()
-    try:
-        outcome = outcomes.get(timeout=seconds)
-    except queue.Empty:
-        raise TimeoutError from None
-    if isinstance(outcome, BaseException):
-        raise outcome
-    return outcome
+    return outcome.result(seconds)
 
 
 def check_folder(
     folder: FolderPath, *, to_write: bool = True, what: str = "the folder for the tables"
 ) -> Path:
-    """Return the absolute path of a folder that is there and, if wanted, can be written to.
+    """Return the absolute path of a folder that exists and, if wanted, can be written to.
 
     Raises
     ------
@@ -185,7 +168,7 @@ def check_folder(
     if not to_write:
         return path
     try:
-        # Asking is not enough: a read-only mount shows only when something is made there.
+        # A read-only mount shows only when something is written there.
         with tempfile.TemporaryFile(dir=path):
             return path
     except OSError as error:

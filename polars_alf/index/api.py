@@ -291,7 +291,7 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
         n_missing=known.n_missing if known else 0,
         n_shards=len(summaries),
         n_resumed=len(run.summaries),
-        seconds=walk.monitor.snapshot().seconds,
+        seconds=walk.monitor.measure().seconds,
         namespace=run.namespace,
         root=root.path,
         cache_dir=base,

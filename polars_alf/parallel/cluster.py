@@ -1,25 +1,27 @@
 """Run tasks on a Dask cluster whose workers share this machine's file system.
 
-The tasks go through joblib, by a backend of our own. joblib's one for Dask waits for ever for a
-task that keeps killing its workers, hands a task that was lost with its scheduler on as if that
-were a result, works in this process where the cluster has one thread, and opens a client in every
-worker, which makes each task several times as dear.
+The tasks go through joblib, by a backend of our own. joblib's one for Dask, as of 1.6, takes the
+cluster's threads as the number of jobs, whatever number is asked for, and runs the tasks in this
+process where that is one. It waits for ever for a task that keeps killing its workers, for workers
+that are all gone, and for an error that Dask's client cannot unpickle.
 """
 
 from __future__ import annotations
 
 import logging
 import pickle
+import re
 import socket
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import joblib
@@ -27,27 +29,16 @@ from joblib.parallel import ParallelBackendBase
 
 from polars_alf._version import __version__
 from polars_alf.alf.encoding import decodes_utf8
+from polars_alf.alf.root import call_within
 from polars_alf.errors import MissingExtraError, OptionError, ScanError
 
-CONNECT_SECONDS = 15
-"""How long a scheduler may take to answer."""
-
-WORKERS_SECONDS = 120
-"""How long a run goes on without any worker: one that was killed is started again meanwhile."""
-
-LEAST_QUEUED = 1024
-"""Tasks that the scheduler is given at a time, for workers that join later."""
-
-_CHECK_SECONDS = 2
-
-_PROTOCOLS = {"dask": "tcp", "tcp": "tcp", "tls": "tls"}
-
-_KEPT = (
-    "the tables are as they were, and what was finished is kept: the same command goes on from "
-    "there"
-)
-
 _logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+_ADDRESS = re.compile(
+    r"(?:dask|(?P<protocol>tcp|tls))://(?P<host>\[[0-9A-Fa-f:.]+\]|[\w.-]+):(?P<port>[0-9]{1,5})"
+)
 
 
 class SharedTask(Protocol):
@@ -57,87 +48,62 @@ class SharedTask(Protocol):
         """Return a path that the task needs and this machine lacks."""
 
 
-Result = TypeVar("Result")
-
-
-def parse_address(address: str) -> str:
-    """Return the address of a scheduler as Dask has it.
-
-    Parameters
-    ----------
-    address
-        ``dask://HOST:PORT``, or as a scheduler prints it: ``tcp://HOST:PORT``, ``tls://HOST:PORT``.
-
-    Raises
-    ------
-    OptionError
-        It is none.
-    """
-    parts = None
-    try:
-        parts = urlsplit(address)
-        port = parts.port
-    except ValueError:
-        port = None
-    if not (
-        parts
-        and parts.scheme in _PROTOCOLS
-        and parts.hostname
-        and port
-        and f"{parts.scheme}://{parts.netloc}" == address
-        and parts.username is None
-    ):
-        raise OptionError(
-            f"{address!r} is no address of a cluster; give that of its scheduler, as "
-            "dask://HOST:PORT"
-        )
-    return f"{_PROTOCOLS[parts.scheme]}://{parts.netloc}"
-
-
 @dataclass(slots=True)
 class Cluster:
-    """A cluster that a client is connected to.
+    """A cluster: the address of its scheduler, a `distributed.Client`, and all workers' threads.
 
-    Parameters
-    ----------
-    address
-        Of the scheduler.
-    client
-        A `distributed.Client`.
-    n_threads
-        Of all workers together, when the client was connected.
-    lost
-        Why the cluster was given up, '' while it was not.
+    A run goes on for `workers_seconds` without any worker: one that was killed is started again
+    meanwhile. `failure` is why the cluster was given up, '' while it is not.
     """
 
     address: str
     client: Any
     n_threads: int
-    lost: str = ""
+    workers_seconds: float
+    failure: str = ""
+
+
+def parse_address(address: str) -> str:
+    """Return the address of a scheduler as Dask spells it; OptionError for any other text.
+
+    It is given as ``dask://HOST:PORT``, or with ``tcp`` or ``tls`` as a scheduler prints it.
+    """
+    match = _ADDRESS.fullmatch(address)
+    if match is None or not 0 < int(match["port"]) < 1 << 16:
+        raise OptionError(
+            f"{address!r} is no address of a cluster; give that of its scheduler, as "
+            "dask://HOST:PORT"
+        )
+    return f"{match['protocol'] or 'tcp'}://{match['host']}:{match['port']}"
 
 
 @contextmanager
-def connect(address: str) -> Iterator[Cluster]:
-    """Connect to a cluster, and wait for its first worker.
+def connect(
+    address: str, *, connect_seconds: float = 15, workers_seconds: float = 120
+) -> Iterator[Cluster]:
+    """Connect to the scheduler at an address, and wait for its first worker.
 
-    What still runs there when the context ends is cancelled.
-
-    Parameters
-    ----------
-    address
-        As `parse_address` gives it.
+    Tasks that still run there when the context ends are cancelled.
 
     Raises
     ------
     MissingExtraError
         Dask is not installed.
     ScanError
-        There is no scheduler at the address, or it has no workers.
+        No scheduler answered within `connect_seconds`, or none of its workers for
+        `workers_seconds`.
     """
+    address = parse_address(address)
     distributed = _import_distributed()
     with _silenced_logs():
         try:
-            client = _open_client(distributed, address)
+            # Dask's own time-out does not hold where something else is at the address.
+            client = call_within(
+                connect_seconds + 5,
+                lambda: distributed.Client(
+                    address, timeout=connect_seconds, set_as_default=False, name="polars-alf"
+                ),
+            )
         except (OSError, ValueError, RuntimeError) as error:
             raise ScanError(
                 f"no Dask scheduler answers at {address}: {str(error) or 'no answer'}; see "
@@ -145,10 +111,20 @@ def connect(address: str) -> Iterator[Cluster]:
             ) from error
         with client:
             try:
-                n_threads = _count_threads(client, address)
+                n_threads = _count_threads(client, address, workers_seconds)
             except distributed.comm.CommClosedError as error:
                 raise ScanError(f"the scheduler {address} went away") from error
-            yield Cluster(address, client, n_threads)
+            yield Cluster(address, client, n_threads, workers_seconds)
+
+
+def _import_distributed() -> Any:
+    try:
+        import distributed
+    except ImportError as error:
+        raise MissingExtraError(
+            f'a cluster needs {error.name}: pip install "polars-alf[dask]"', name=error.name
+        ) from error
+    return distributed
 
 
 @contextmanager
@@ -165,44 +141,17 @@ def _silenced_logs() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _open_client(distributed: Any, address: str) -> Any:
-    opened: Future[Any] = Future()
-
-    def open_it() -> None:
-        try:
-            client = distributed.Client(
-                address, timeout=CONNECT_SECONDS, set_as_default=False, name="polars-alf"
-            )
-            opened.set_result(client)
-        except Exception as error:
-            opened.set_exception(error)
-
-    # In a thread, as Dask's own timeout does not hold where something else is at the address.
-    threading.Thread(target=open_it, daemon=True).start()
-    return opened.result(CONNECT_SECONDS + 5)
-
-
-def _import_distributed() -> Any:
-    try:
-        import distributed
-    except ImportError as error:
-        raise MissingExtraError(
-            f'a cluster needs {error.name}: pip install "polars-alf[dask]"', name=error.name
-        ) from error
-    return distributed
-
-
-def _count_threads(client: Any, address: str) -> int:
+def _count_threads(client: Any, address: str, seconds: float) -> int:
     if not client.nthreads():
         _logger.warning(
-            "%s has no workers yet; waiting for one, %d seconds at most", address, WORKERS_SECONDS
+            "%s has no workers yet; waiting for one, %g seconds at most", address, seconds
         )
         try:
-            client.wait_for_workers(1, timeout=WORKERS_SECONDS)
+            client.wait_for_workers(1, timeout=seconds)
         except TimeoutError:
             raise ScanError(
-                f"the scheduler {address} had no workers for {WORKERS_SECONDS} seconds; start "
-                f"some, with `dask worker {address}`"
+                f"the scheduler {address} had no workers for {seconds:g} seconds; start some, "
+                f"with `dask worker {address}`"
             ) from None
     return sum(client.nthreads().values())
 
@@ -215,23 +164,10 @@ def run_tasks(
     n_jobs: int,
     ordered: bool = False,
 ) -> Iterator[Result]:
-    """Run tasks on the workers of a cluster, as `run_tasks` does here.
+    """Run tasks on the workers of a cluster, as `executors.run_tasks` does on this machine.
 
-    A task whose worker dies is run again, by another one.
-
-    Parameters
-    ----------
-    cluster
-        The cluster.
-    function
-        A function that a worker can import. What it returns should be small.
-    tasks
-        Its arguments, each a `SharedTask`.
-    n_jobs
-        How many tasks may run at a time. Given the threads of the cluster, workers that join later
-        get tasks as well.
-    ordered
-        Whether results come in the order of the tasks; else in the order in which they are done.
+    Each task is a `SharedTask`, `n_jobs` of which may run at a time; its result should be small.
+    One whose worker dies is run again, by another worker.
 
     Raises
     ------
@@ -239,22 +175,24 @@ def run_tasks(
         The scheduler was lost, there were no workers any more, a worker lacks the package or what
         a task needs, or a task kept killing its workers.
     """
-    most = n_jobs if n_jobs != cluster.n_threads else max(2 * n_jobs, LEAST_QUEUED)
+    # Without a limit on jobs, the scheduler queues tasks for workers that join later.
+    n_queued = n_jobs if n_jobs != cluster.n_threads else max(2 * n_jobs, 1024)
     parallel = joblib.Parallel(
         n_jobs=n_jobs,
-        backend=_Backend(cluster),
+        backend=_DaskBackend(cluster),
         return_as="generator" if ordered else "generator_unordered",
         batch_size=1,
-        pre_dispatch=most,
+        pre_dispatch=n_queued,
     )
-    with _watching(cluster):
+    temporary = tempfile.gettempdir()
+    with _watched_workers(cluster):
         yield from parallel(
-            joblib.delayed(_run_there)(function, task, __version__) for task in tasks
+            joblib.delayed(_run_there)(function, task, __version__, temporary) for task in tasks
         )
 
 
-class _Backend(ParallelBackendBase):  # type: ignore[misc]
-    """Runs joblib's tasks on a cluster, and calls back whatever becomes of them."""
+class _DaskBackend(ParallelBackendBase):  # type: ignore[misc]
+    """The workers of a cluster for joblib, which learns of every task that ends or fails."""
 
     supports_retrieve_callback = True
 
@@ -268,13 +206,13 @@ class _Backend(ParallelBackendBase):  # type: ignore[misc]
         return max(n_jobs, 2)
 
     def submit(self, func: Any, callback: Callable[[Any], object] | None = None) -> Any:
-        ((_, (function, task, _), _),) = func.items
+        ((_, (function, task, *_), _),) = func.items
         key = f"{function.__name__}-{uuid4().hex}"
         future: Any
         try:
             future = self._cluster.client.submit(_make_runner(), pickle.dumps(func), key=key)
         except Exception as error:
-            # joblib calls this where nobody would learn of an error.
+            # joblib submits from the client's own thread, where nobody would learn of it.
             future = Future()
             future.set_exception(error)
         self._names[future] = str(task)
@@ -296,11 +234,11 @@ class _Backend(ParallelBackendBase):  # type: ignore[misc]
 
 
 def _make_runner() -> Callable[[bytes], bytes]:
-    """Return a function that a worker can run without this package.
+    """Return a function that a worker can run without this package, as it is sent by value.
 
-    A worker ends itself where a task refers to what it cannot import, and the scheduler refuses
-    it. A function inside a function is sent by value. It returns a pickled pair, a result and an
-    error: Dask's client waits for ever for an error that it cannot put together again.
+    A worker would end itself over a task from a module that it lacks. The function returns a
+    pickled pair, a result and an error: Dask's client waits for ever for an error that it cannot
+    unpickle.
     """
 
     def run_pickled(task: bytes) -> bytes:
@@ -318,17 +256,22 @@ def _make_runner() -> Callable[[bytes], bytes]:
         except Exception as error:
             error.add_note(traceback.format_exc(limit=-8))
             try:
-                pickled = pickle.dumps((None, error))
-                pickle.loads(pickled)
+                pickle.loads(pickle.dumps(error))
             except Exception:
-                return pickle.dumps((None, RuntimeError(f"{type(error).__name__}: {error}")))
-            return pickled
+                error = RuntimeError(f"{type(error).__name__}: {error}")
+            return pickle.dumps((None, error))
 
     return run_pickled
 
 
+_KEPT = (
+    "the tables are as they were, and what was finished is kept: the same command goes on from "
+    "there"
+)
+
+
 def _explain(error: Exception, name: str, cluster: Cluster) -> ScanError | None:
-    """Return what an error of Dask's means, None where it is one of the task itself."""
+    """Return an error of Dask's in words of ours, None for one of the task itself."""
     distributed = _import_distributed()
     if isinstance(error, distributed.scheduler.KilledWorker):
         return ScanError(
@@ -342,30 +285,30 @@ def _explain(error: Exception, name: str, cluster: Cluster) -> ScanError | None:
             f"a worker of {cluster.address} cannot load its task: {error}; install polars-alf "
             f"{__version__} on all of them; {_KEPT}"
         )
-    is_closed = cluster.lost or cluster.client.status in ("closing", "closed")
+    is_closed = cluster.failure or cluster.client.status in ("closing", "closed")
     if is_closed or isinstance(error, CancelledError | distributed.comm.CommClosedError):
-        reason = cluster.lost or f"the scheduler {cluster.address} went away"
+        reason = cluster.failure or f"the scheduler {cluster.address} went away"
         return ScanError(f"{reason}; {_KEPT}")
     return None
 
 
 @contextmanager
-def _watching(cluster: Cluster) -> Iterator[None]:
-    """Give a cluster up that has no workers any more: Dask itself would wait for ever."""
+def _watched_workers(cluster: Cluster) -> Iterator[None]:
+    """Give up a cluster that has no workers any more: Dask itself would wait for ever."""
     done = threading.Event()
 
     def watch() -> None:
         seen = time.monotonic()
-        while not done.wait(_CHECK_SECONDS):
+        while not done.wait(2):
             try:
                 if cluster.client.nthreads():
                     seen = time.monotonic()
             except (OSError, RuntimeError):
-                return  # the loss of the scheduler comes to its tasks
-            if time.monotonic() - seen > WORKERS_SECONDS:
-                cluster.lost = (
-                    f"the scheduler {cluster.address} has had no workers for {WORKERS_SECONDS} "
-                    "seconds"
+                return  # the tasks fail with the scheduler that was lost
+            if time.monotonic() - seen > cluster.workers_seconds:
+                cluster.failure = (
+                    f"the scheduler {cluster.address} has had no workers for "
+                    f"{cluster.workers_seconds:g} seconds"
                 )
                 cluster.client.close()
                 return
@@ -377,8 +320,13 @@ def _watching(cluster: Cluster) -> Iterator[None]:
         done.set()
 
 
-def _run_there(function: Callable[[Any], Result], task: SharedTask, version: str) -> Result:
-    """Run a task in a worker, if that is one that can."""
+def _run_there(
+    function: Callable[[Any], Result], task: SharedTask, version: str, temporary: str
+) -> Result:
+    """Run a task in a worker that has the version of the run, and sees what the task needs.
+
+    `temporary` is the run's folder for temporary files, on the machine that the run began on.
+    """
     if version != __version__:
         raise ScanError(
             f"the worker {_name_worker()} has polars-alf {__version__}, and the run is of "
@@ -391,9 +339,14 @@ def _run_there(function: Callable[[Any], Result], task: SharedTask, version: str
         )
     unseen = task.find_unseen()
     if unseen is not None:
+        cure = "mount it there at the same path, for the same user"
+        if Path(unseen).is_relative_to(temporary):
+            cure += (
+                f", or, as it lies in the folder for temporary files, {temporary}: set TMPDIR to "
+                "a folder that all machines share"
+            )
         raise ScanError(
-            f"the worker {_name_worker()} does not see {unseen}, or may not write there; mount it "
-            "there at the same path, for the same user"
+            f"the worker {_name_worker()} does not see {unseen}, or may not write there; {cure}"
         )
     return function(task)
 

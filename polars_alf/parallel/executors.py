@@ -25,18 +25,12 @@ from polars_alf.errors import OptionError, ScanError
 if TYPE_CHECKING:
     from polars_alf.parallel.cluster import Cluster
 
-
 Executor = Literal["serial", "threads", "processes"]
 
 EXECUTORS: tuple[Executor, ...] = get_args(Executor)
 
-Place: TypeAlias = "Executor | Cluster"
+Backend: TypeAlias = "Executor | Cluster"
 """Where tasks run: on this machine, or on a cluster that a client is connected to."""
-
-_WATCH_SECONDS = 1
-
-_ONE_THREAD = ("POLARS_MAX_THREADS", "OPENBLAS_NUM_THREADS")
-"""Variables that limit threads in a worker: there is a worker for each processor already."""
 
 Task = TypeVar("Task")
 
@@ -47,23 +41,18 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """The workers of a run.
+    """The workers of a run: `n_jobs` of them, 1 for ``serial``.
 
-    Parameters
-    ----------
-    place
-        Where they run. Of ``processes`` this one is the first.
-    n_jobs
-        How many they are; 1 for ``serial``.
+    Of ``processes``, the calling one is the first.
     """
 
-    place: Place
+    backend: Backend
     n_jobs: int
 
     @property
     def is_local(self) -> bool:
         """Whether they share this machine's memory."""
-        return isinstance(self.place, str)
+        return isinstance(self.backend, str)
 
 
 def check_jobs(n_jobs: int | None) -> None:
@@ -73,14 +62,14 @@ def check_jobs(n_jobs: int | None) -> None:
 
 
 def check_executor(executor: str | None) -> Executor | None:
-    """Return the executor of a name; OptionError where there is none of it."""
+    """Return the executor of a name; OptionError for any other text."""
     if executor is None or executor in EXECUTORS:
         return executor
     raise OptionError(f"there is no executor {executor!r}; give one of {', '.join(EXECUTORS)}")
 
 
-def check_place(executor: str | None) -> None:
-    """Raise OptionError for what is neither an executor nor the address of a cluster."""
+def check_backend(executor: str | None) -> None:
+    """Raise OptionError for a text that is neither an executor nor the address of a cluster."""
     if executor is not None and "://" in executor:
         from polars_alf.parallel import cluster
 
@@ -89,61 +78,43 @@ def check_place(executor: str | None) -> None:
         check_executor(executor)
 
 
-def count_workers(n_jobs: int | None, place: Place | None = None) -> int:
+def open_workers(executor: str | None) -> AbstractContextManager[Backend | None]:
+    """Return a context that gives the backend of an executor, None where it is still to be chosen.
+
+    For the address of a cluster, the context connects to it: see `cluster.connect`.
+    """
+    if executor is not None and "://" in executor:
+        from polars_alf.parallel import cluster
+
+        return cluster.connect(executor)
+    return nullcontext(check_executor(executor))
+
+
+def count_workers(n_jobs: int | None, backend: Backend | None = None) -> int:
     """Return a number of workers: None and -1 are one for each processor or cluster thread."""
     check_jobs(n_jobs)
     if n_jobs is not None and n_jobs != -1:
         return n_jobs
-    if place is not None and not isinstance(place, str):
-        return place.n_threads
+    if backend is not None and not isinstance(backend, str):
+        return backend.n_threads
     import loky
 
     return int(loky.cpu_count())
 
 
 def choose_workers(
-    place: Place | None, n_jobs: int | None, n_tasks: int, *, few: int = 1
+    backend: Backend | None, n_jobs: int | None, n_tasks: int, *, few: int = 1
 ) -> Workers:
-    """Return the workers for some tasks.
+    """Return the workers for some tasks; a backend of None becomes the fastest one.
 
-    Parameters
-    ----------
-    place
-        Where they run; None chooses what is fastest: this process alone for few tasks.
-    n_jobs
-        As for `count_workers`.
-    n_tasks
-        How many tasks there are.
-    few
-        Up to how many tasks are too few for processes to be started.
+    Up to `few` tasks are too few for processes to be started. `n_jobs` is as for `count_workers`.
     """
-    if place is not None and not isinstance(place, str):
-        return Workers(place, count_workers(n_jobs, place))
-    if place == "serial" or n_jobs == 1 or (place is None and n_tasks <= few):
+    if backend is not None and not isinstance(backend, str):
+        return Workers(backend, count_workers(n_jobs, backend))
+    if backend == "serial" or n_jobs == 1 or (backend is None and n_tasks <= few):
         return Workers("serial", 1)
     n_jobs = min(count_workers(n_jobs), max(n_tasks, 1))
-    return Workers(place or ("processes" if n_jobs > 1 else "serial"), n_jobs)
-
-
-def open_workers(executor: str | None) -> AbstractContextManager[Place | None]:
-    """Return a context that gives the place of workers; None where it is still to be chosen.
-
-    Parameters
-    ----------
-    executor
-        One of `EXECUTORS`, or the address of a cluster. It is checked at once; to a cluster, the
-        context connects.
-
-    Raises
-    ------
-    OptionError
-        It is neither.
-    """
-    if executor is not None and "://" in executor:
-        from polars_alf.parallel import cluster
-
-        return cluster.connect(cluster.parse_address(executor))
-    return nullcontext(check_executor(executor))
+    return Workers(backend or ("processes" if n_jobs > 1 else "serial"), n_jobs)
 
 
 def run_tasks(
@@ -153,34 +124,21 @@ def run_tasks(
     *,
     ordered: bool = False,
 ) -> Iterator[Result]:
-    """Run tasks and yield their results.
+    """Run tasks and yield their results, in the order of the tasks or as they are done.
 
-    Parameters
-    ----------
-    function
-        A function that a worker can import.
-    tasks
-        Its arguments; for a cluster, each a `cluster.SharedTask`.
-    workers
-        Who runs them. See `cluster.run_tasks` for a cluster.
-    ordered
-        Whether results come in the order of the tasks; else in the order in which they are done.
-
-    Raises
-    ------
-    ScanError
-        A worker was killed, or the cluster failed. What `function` raises comes through as it is.
+    A worker must be able to import the function; for a cluster, see also `cluster.run_tasks`. An
+    error of the function comes through as it is; a killed worker is a ScanError.
     """
-    executor, n_jobs = workers.place, workers.n_jobs
-    if not isinstance(executor, str):
+    backend, n_jobs = workers.backend, workers.n_jobs
+    if not isinstance(backend, str):
         from polars_alf.parallel import cluster
 
-        yield from cluster.run_tasks(executor, function, tasks, n_jobs=n_jobs, ordered=ordered)
+        yield from cluster.run_tasks(backend, function, tasks, n_jobs=n_jobs, ordered=ordered)
         return
     n_jobs = min(n_jobs, len(tasks))
-    if executor == "serial" or n_jobs <= 1:
+    if backend == "serial" or n_jobs <= 1:
         yield from map(function, tasks)
-    elif executor == "threads":
+    elif backend == "threads":
         import joblib
 
         parallel = joblib.Parallel(
@@ -192,45 +150,89 @@ def run_tasks(
         yield from parallel(joblib.delayed(function)(task) for task in tasks)
     else:
         with open_processes(n_jobs - 1, function.__module__) as pool:
-            results = _run_here_and_there(function, tasks, pool, n_jobs - 1)
+            results = _share_tasks(function, tasks, pool, n_jobs - 1)
             yield from _in_order(results) if ordered else (result for _, result in results)
 
 
-def one_ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """Yield items while a thread has the following one made; None ends them."""
-    with ThreadPoolExecutor(1) as pool:
-        following = pool.submit(next, items, None)
-        while (item := wait_for(following)) is not None:
-            following = pool.submit(next, items, None)
-            yield item
+def _share_tasks(
+    function: Callable[[Task], Result], tasks: Sequence[Task], pool: Pool, n_processes: int
+) -> Iterator[tuple[int, Result]]:
+    """Run tasks in this thread and in a pool, and yield each result with its task's position."""
+    # joblib has no share for the process that calls it. With a process more in its stead, an index
+    # of 136,000 files by two workers takes a fifth to a third longer: this one works while the
+    # others load.
+    waiting = deque(enumerate(tasks))
+    n_submitted = 0
+    lock = threading.RLock()
+    done: queue.SimpleQueue[tuple[int, Future[Result]]] = queue.SimpleQueue()
+
+    def submit_tasks() -> None:
+        nonlocal n_submitted
+        with lock:
+            while waiting:
+                # One ahead, so that no process waits for this one; but none that waits for a
+                # process at the end, when this one has nothing to do.
+                n_each = 2 if len(waiting) > 2 * n_processes + 1 else 1
+                if n_submitted >= n_each * n_processes:
+                    return
+                n_submitted += 1
+                position, task = waiting.popleft()
+                try:
+                    future = pool.submit(function, task)
+                except Exception as error:  # in the pool's own thread, nobody would learn of it
+                    future = Future()
+                    future.set_exception(error)
+                future.add_done_callback(partial(finish_task, position))
+
+    def finish_task(position: int, future: Future[Result]) -> None:
+        nonlocal n_submitted
+        with lock:
+            n_submitted -= 1
+            done.put((position, future))
+            if not future.cancelled() and future.exception() is None:
+                submit_tasks()
+
+    submit_tasks()
+    for _ in tasks:
+        with lock:
+            own = waiting.popleft() if waiting and done.empty() else None
+        if own is None:
+            position, future = _take_from(done)
+            yield position, future.result()
+        else:
+            position, task = own
+            yield position, function(task)
+
+
+def _in_order(results: Iterator[tuple[int, Result]]) -> Iterator[Result]:
+    early: dict[int, Result] = {}
+    following = 0
+    for position, result in results:
+        early[position] = result
+        while following in early:
+            yield early.pop(following)
+            following += 1
 
 
 @contextmanager
 def open_processes(n_processes: int, module: str) -> Iterator[Pool]:
     """Yield a pool of processes, which start as they are needed; at the end they are killed.
 
-    Parameters
-    ----------
-    n_processes
-        How many at most.
-    module
-        What they load first, with all that it needs.
-
-    Raises
-    ------
-    ScanError
-        One of them was killed.
+    Each loads `module` first, with all that it needs. ScanError where one of them was killed.
     """
-    # joblib has a copy of this, which loads all of joblib into each process before it begins.
+    # joblib's copy of loky, and each of joblib's tasks, would load all of joblib in the process
+    # that unpickles it: 0.1 s each.
     from loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 
+    # There is a worker for each processor already.
+    one_thread = ("POLARS_MAX_THREADS", "OPENBLAS_NUM_THREADS")
     pool = ProcessPoolExecutor(
         n_processes,
         timeout=20,
         initializer=_begin_worker,
         initargs=(os.getpid(), module),
         # loky passes no -X utf8 on.
-        env={name: os.environ.get(name, "1") for name in _ONE_THREAD} | {"PYTHONUTF8": "1"},
+        env={name: os.environ.get(name, "1") for name in one_thread} | {"PYTHONUTF8": "1"},
     )
     try:
         yield pool
@@ -244,7 +246,15 @@ def open_processes(n_processes: int, module: str) -> Iterator[Pool]:
 
 
 def _begin_worker(caller: int, module: str) -> None:
-    _end_with(caller)
+    """Load a module, and end this process when the one that started it is killed."""
+
+    def watch() -> None:
+        while os.getppid() == caller:
+            time.sleep(1)
+        os._exit(1)
+
+    if sys.platform != "win32":  # where a process keeps the number of a parent that is gone
+        threading.Thread(target=watch, daemon=True).start()
     # What is loaded stays: to look for garbage in it takes a sixth of the time.
     gc.disable()
     importlib.import_module(module)
@@ -252,97 +262,29 @@ def _begin_worker(caller: int, module: str) -> None:
     gc.enable()
 
 
-def _end_with(caller: int) -> None:
-    """Have this process end when the one that started it is killed, whatever it is at."""
-
-    def watch() -> None:
-        while os.getppid() == caller:
-            time.sleep(_WATCH_SECONDS)
-        os._exit(1)
-
-    if sys.platform != "win32":  # where it stays the child of what is gone
-        threading.Thread(target=watch, daemon=True).start()
+def one_ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """Yield items while a thread makes the following one; None ends them."""
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(next, items, None)
+        while (item := wait_for(following)) is not None:
+            following = pool.submit(next, items, None)
+            yield item
 
 
-def _run_here_and_there(
-    function: Callable[[Task], Result], tasks: Sequence[Task], pool: Pool, n_processes: int
-) -> Iterator[tuple[int, Result]]:
-    """Run tasks in this thread and in a pool, and yield each result with its task's position."""
-    left = deque(enumerate(tasks))
-    lock = threading.Lock()
-    n_given = 0
-    done: queue.SimpleQueue[tuple[int, Future[Result]]] = queue.SimpleQueue()
-
-    def take() -> tuple[int, Task] | None:
-        with lock:
-            return left.popleft() if left else None
-
-    def take_for_pool() -> tuple[int, Task] | None:
-        nonlocal n_given
-        with lock:
-            # One ahead, so that no process waits for this one; but none that waits for a process
-            # at the end, when this one has nothing to do.
-            n_each = 2 if len(left) > 2 * n_processes + 1 else 1
-            if not left or n_given >= n_each * n_processes:
-                return None
-            n_given += 1
-            return left.popleft()
-
-    def feed() -> None:
-        while (taken := take_for_pool()) is not None:
-            position, task = taken
-            try:
-                future = pool.submit(function, task)
-            except Exception as error:  # the pool's own thread calls this; nobody would learn of it
-                future = Future()
-                future.set_exception(error)
-                finish(position, future)
-                return
-            future.add_done_callback(partial(finish, position))
-
-    def finish(position: int, future: Future[Result]) -> None:
-        nonlocal n_given
-        with lock:
-            n_given -= 1
-        done.put((position, future))
-        if not future.cancelled() and future.exception() is None:
-            feed()
-
-    feed()
-    n_left = len(tasks)
-    while n_left:
-        if (taken := take()) is not None:
-            position, task = taken
-            yield position, function(task)
-            n_left -= 1
-        while n_left and (taken is None or not done.empty()):
-            position, future = take_from(done)
-            yield position, future.result()
-            n_left -= 1
-
-
-def _in_order(results: Iterator[tuple[int, Result]]) -> Iterator[Result]:
-    early: dict[int, Result] = {}
-    following = 0
-    for position, result in results:
-        early[position] = result
-        while following in early:
-            yield early.pop(following)
-            following += 1
-
-
-_MOMENT = 0.1
+# Once Polars has run, its handler of SIGINT lets the system resume a wait, so that Python would
+# learn of an interrupt only when the wait ends: hence many short waits.
+_WAIT_SECONDS = 0.1
 
 
 def wait_for(future: Future[Result]) -> Result:
-    """Return the result of a future, or raise its error."""
-    while not wait([future], _MOMENT).done:
+    """Return the result of a future, or raise its error; an interrupt ends the wait."""
+    while not wait([future], _WAIT_SECONDS).done:
         pass
     return future.result()
 
 
-def take_from(items: queue.SimpleQueue[Result]) -> Result:
-    """Return the next item of a queue."""
+def _take_from(items: queue.SimpleQueue[Item]) -> Item:
+    """Return the next item of a queue; an interrupt ends the wait."""
     while True:
         with contextlib.suppress(queue.Empty):
-            return items.get(timeout=_MOMENT)
+            return items.get(timeout=_WAIT_SECONDS)

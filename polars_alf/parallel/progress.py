@@ -1,7 +1,7 @@
-"""Count what is done, wherever it is done, and tell how far a run has come.
+"""Counts of files, sessions and bytes across workers, and the progress of a run.
 
-Workers count into slots of one small memory-mapped file, one slot a shard, so that threads,
-processes and the caller see the same figures without a message between them.
+Each shard counts in a slot of one small memory-mapped file, so that threads, processes and the
+caller see the same figures without a message between them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 _logger = logging.getLogger(__name__)
@@ -24,13 +23,7 @@ _SLOT = _FIELDS * 8
 
 
 class Counter:
-    """Files, sessions and digested bytes of one shard.
-
-    Parameters
-    ----------
-    view
-        Three unsigned 64-bit integers to count in; by default its own.
-    """
+    """Files, sessions and digested bytes of one shard, by default in memory of its own."""
 
     def __init__(self, view: memoryview | None = None) -> None:
         self._view = memoryview(bytearray(_SLOT)).cast("Q") if view is None else view
@@ -54,10 +47,7 @@ class Counter:
 class CounterFile:
     """The counters of all shards of a run, in one file.
 
-    Parameters
-    ----------
-    path
-        The file. On a network file system another machine's figures may show late.
+    On a network file system, figures of another machine may show late.
     """
 
     def __init__(self, path: Path) -> None:
@@ -68,7 +58,7 @@ class CounterFile:
     @classmethod
     def create(cls, path: Path, n_slots: int) -> Self:
         """Make the file, all figures zero, and open it."""
-        # No file of no bytes can be mapped.
+        # An empty file cannot be mapped.
         path.write_bytes(bytes(max(n_slots, 1) * _SLOT))
         return cls(path)
 
@@ -93,15 +83,15 @@ class Progress:
     stage
         ``survey``, ``scan`` or ``write``.
     files, sessions
-        Met up to now.
+        Counts up to now.
     n_bytes
-        Digested up to now; 0 where no digests were asked for.
+        Bytes digested up to now; 0 where no digests are wanted.
     shards, n_shards
-        Finished up to now, and in all (0 before they are known).
+        Shards finished up to now, and in all (0 before they are known).
     n_resumed
-        Those that an interrupted run had finished, whose files are not counted here.
+        Shards that an interrupted run had finished, whose files are not counted here.
     seconds
-        Since the start.
+        Time since the start.
     """
 
     stage: str
@@ -123,17 +113,10 @@ class Progress:
 
 
 class Monitor:
-    """Call back with the `Progress` of a run, a few times a second, until it is closed.
+    """A context that calls back with the `Progress` of a run, a few times a second and at its end.
 
-    Parameters
-    ----------
-    callback
-        What to call, from a thread of the monitor's own, and once more at the end. An error in
-        it is logged, and ends the calls, not the run.
-    survey
-        Counts in the first stage.
-    interval
-        Seconds between two calls.
+    The calls come from a thread of the monitor's own. An error in one is logged, and ends the
+    calls, not the run. `survey` counts in the first stage.
     """
 
     def __init__(
@@ -143,11 +126,11 @@ class Monitor:
         interval: float = 0.1,
     ) -> None:
         self.stage = "survey"
-        self._survey = survey or Counter()
         self.shards = 0
         self.n_shards = 0
         self.n_resumed = 0
-        self._counters: CounterFile | None = None
+        self._survey = survey or Counter()
+        self._counters: Counter | CounterFile = Counter()
         self._callback = callback
         self._interval = interval
         self._start = time.perf_counter()
@@ -159,37 +142,24 @@ class Monitor:
             self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._thread.is_alive():
             self._done.set()
             self._thread.join()
             self._call()
 
     def begin_scan(self, counters: CounterFile, n_shards: int, n_resumed: int = 0) -> None:
-        """Begin the stage in which shards count; some of them may be finished already."""
+        """Begin the stage in which shards count, beside `n_resumed` that are finished already."""
         self.stage, self._counters = "scan", counters
         self.n_shards, self.shards, self.n_resumed = n_shards + n_resumed, n_resumed, n_resumed
 
-    def snapshot(self) -> Progress:
+    def measure(self) -> Progress:
         """Return how far the run has come."""
-        files, sessions, n_bytes = self._survey.total()
-        if self._counters:
-            shards = self._counters.total()
-            files, sessions, n_bytes = files + shards[0], sessions + shards[1], n_bytes + shards[2]
+        counts = zip(self._survey.total(), self._counters.total(), strict=True)
+        files, sessions, n_bytes = map(sum, counts)
+        shards, seconds = self.shards, time.perf_counter() - self._start
         return Progress(
-            stage=self.stage,
-            files=files,
-            sessions=sessions,
-            n_bytes=n_bytes,
-            shards=self.shards,
-            n_shards=self.n_shards,
-            n_resumed=self.n_resumed,
-            seconds=time.perf_counter() - self._start,
+            self.stage, files, sessions, n_bytes, shards, self.n_shards, self.n_resumed, seconds
         )
 
     def _run(self) -> None:
@@ -199,7 +169,7 @@ class Monitor:
     def _call(self) -> None:
         try:
             if self._callback:
-                self._callback(self.snapshot())
+                self._callback(self.measure())
         except Exception:
             self._callback = None
             _logger.exception("showing progress failed; the run goes on without")

@@ -134,7 +134,7 @@ def digest_in_parallel(walk: Walk, files: pl.DataFrame) -> pl.DataFrame:
     ).partition_by("group", maintain_order=True)
     shards = [Shard(index, tuple(group["path"])) for index, group in enumerate(groups)]
     workers = walk.choose_workers(len(shards))
-    if walk.options.executor is None and workers.place == "serial":
+    if walk.options.executor is None and workers.backend == "serial":
         # Digests are computed without holding Python's lock.
         workers = Workers("threads", walk.count_workers())
     found = walk.visit_frames([(shard, _digest_shard) for shard in shards], workers=workers)

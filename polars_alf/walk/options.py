@@ -11,7 +11,7 @@ import pathspec
 
 from polars_alf.alf.paths import list_folders_above
 from polars_alf.errors import OptionError
-from polars_alf.parallel.executors import check_jobs, check_place
+from polars_alf.parallel.executors import check_backend, check_jobs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ class WalkOptions:
                 "0, or none, to wait as long as it takes"
             )
         check_jobs(self.n_jobs)
-        check_place(self.executor)
+        check_backend(self.executor)
 
     def to_dict(self) -> dict[str, object]:
         """Return the options in values that JSON has."""

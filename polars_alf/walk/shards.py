@@ -25,7 +25,7 @@ import xxhash
 from polars_alf.alf.paths import temporary_folder
 from polars_alf.alf.root import Root
 from polars_alf.parallel.executors import (
-    Place,
+    Backend,
     Workers,
     choose_workers,
     count_workers,
@@ -179,7 +179,7 @@ class Walk:
         self,
         root: Root,
         options: WalkOptions,
-        place: Place | None,
+        place: Backend | None,
         monitor: Monitor,
         counter: Counter,
     ) -> None:

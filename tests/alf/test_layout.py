@@ -14,7 +14,7 @@ from polars.testing import assert_frame_equal
 from trees import SESSION, make_tree
 
 from polars_alf import errors, index_archive
-from polars_alf.alf.layout import choose_base, count_places
+from polars_alf.alf.layout import Base, choose_base, count_bases
 from polars_alf.walk import walker
 
 
@@ -135,6 +135,18 @@ def test_most_subjects_decide_where_one_starts(places: list[tuple[str, str | Non
         [*base.split("/"), *([lab, "Subjects"] if lab else []), "S"] for base, lab in places
     ]
     counted = Counter(base for base, _ in places)
-    chosen = "/".join(choose_base(["x", "y"], count_places(subjects)))
+    chosen = "/".join(choose_base(["x", "y"], count_bases(subjects)))
     assert counted[chosen] == max(counted.values(), default=0)
-    assert choose_base(["z"], count_places([])) == ("z",)
+    assert choose_base(["z"], count_bases([])) == ("z",)
+
+
+def test_the_base_that_most_subjects_share() -> None:
+    subjects = [
+        ("/", "data", "labA", "Subjects", "S1"),
+        ("/", "data", "labB", "Subjects", "S1"),
+        ("/", "data", "below", "S1"),
+    ]
+    bases = count_bases(subjects)
+    assert bases[Base(("/", "data"), "labA")] == bases[Base(("/", "data", "below"), None)] == 1
+    assert choose_base(("/", "data", "labA"), bases) == ("/", "data")
+    assert choose_base(("/",), bases) == ("/",), "a base below the root is no choice"

@@ -1,84 +1,59 @@
-"""Roots and folders that are missing, closed or oddly named."""
+"""Paths relative to a root, as text and as expressions."""
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from indexes import read_folder
-from trees import SESSION, TWO_LABS, make_tree
 
-from polars_alf import errors, index_archive, scan_archive
-from polars_alf.alf.paths import CONTROL, find_above, printable
-
-posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
+from polars_alf.alf import paths
 
 
-def test_root_that_is_missing(tmp_path: Path, out_dir: Path) -> None:
-    with pytest.raises(errors.ArchiveNotFoundError, match="nowhere") as caught:
-        index_archive(tmp_path / "nowhere", out_dir)
-    assert isinstance(caught.value, FileNotFoundError)
-    assert read_folder(out_dir) == {}
+def test_join() -> None:
+    assert paths.join("a/b", "c") == "a/b/c"
+    assert paths.join("", "c") == "c"
 
 
-def test_root_that_is_a_file(tmp_path: Path, out_dir: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(errors.ArchiveNotADirectoryError, match="file") as caught:
-        index_archive(tmp_path / "file", out_dir)
-    assert isinstance(caught.value, NotADirectoryError)
-    assert read_folder(out_dir) == {}
+@pytest.mark.skipif(sys.platform == "win32", reason="no bytes in names there")
+def test_odd_names_are_printable() -> None:
+    assert paths.printable(os.fsdecode(b"a\xff\n\x1b[1m\xc3\xa9")) == r"a\xff\x0a\x1b[1mé"
+    paths.printable("\ud800")
 
 
-@posix_only
-def test_root_that_cannot_be_read(
-    archive: Path, out_dir: Path, unprivileged: Callable[[], None]
-) -> None:
-    archive.chmod(0)
-    out_dir.chmod(0o777)
-    unprivileged()
-    with pytest.raises(errors.ArchivePermissionError, match="cannot be listed") as caught:
-        index_archive(archive, out_dir)
-    assert isinstance(caught.value, PermissionError)
-    assert read_folder(out_dir) == {}
+def test_lines_stay_visible() -> None:
+    assert paths.visible("a\tb\nc\x1b[0m\u202e") == "a\tb\nc\\u001b[0m\\u202e"
 
 
-def test_folder_for_tables_that_is_missing(archive: Path, tmp_path: Path) -> None:
-    with pytest.raises(errors.ArchiveNotFoundError, match="folder for the tables"):
-        index_archive(archive, tmp_path / "nowhere")
-    assert not (tmp_path / "nowhere").exists()
+def test_a_temporary_folder_is_removed(tmp_path: Path) -> None:
+    with paths.temporary_folder(tmp_path) as folder:
+        assert folder.parent == tmp_path
+        (folder / "file").touch()
+    assert not folder.exists()
 
 
-def test_folder_for_tables_that_is_a_file(archive: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(errors.ArchiveNotADirectoryError, match="folder for the tables"):
-        index_archive(archive, tmp_path / "file")
+def test_folders_above() -> None:
+    assert paths.list_folders_above("") == [""]
+    assert paths.list_folders_above("a/b/c") == ["", "a", "a/b", "a/b/c"]
+    assert paths.find_folder_above("a/b/c", {"a/b", "a"}) == "a"
+    assert paths.find_folder_above("a/b/c", {"a/b/c"}) == "a/b/c"
+    assert paths.find_folder_above("ab", {"a"}) is None
+    assert paths.find_folder_above("a", {""}) == ""
 
 
-@posix_only
-def test_folder_for_tables_that_is_read_only(
-    archive: Path, out_dir: Path, unprivileged: Callable[[], None]
-) -> None:
-    out_dir.chmod(0o555)
-    unprivileged()
-    with pytest.raises(errors.ArchivePermissionError, match="cannot be written"):
-        index_archive(archive, out_dir)
-    assert read_folder(out_dir) == {}
-
-
-@pytest.mark.parametrize("name", ["g[1]", "a*", "q?", "arch [x] :cat: é"])
-def test_names_are_no_patterns(tmp_path: Path, name: str) -> None:
-    make_tree(tmp_path / "g1", {"other/2020-01-01/001": SESSION})
-    if sys.platform == "win32" and set(name) & set("*?:"):
-        pytest.skip("Windows allows no such name")
-    root = make_tree(tmp_path / name, TWO_LABS | {"x.y.npy": 1})
-    report = index_archive(root)
-    assert report.n_datasets == 12
-    assert report.scan_issues().collect().height == 1
-    assert scan_archive(root).collect().height == 12
+def test_expressions() -> None:
+    frame = pl.DataFrame({"folder": ["", "a", "a/b"], "name": ["c", "", "c"]})
+    joined = frame.with_columns(path=paths.expr_join("folder", "name"))
+    assert joined["path"].to_list() == ["c", "a", "a/b/c"]
+    assert joined.select(paths.expr_below("path", "folder")).to_series().to_list() == ["c", "", "c"]
+    for root in ("/", "/data"):
+        full = joined.select(paths.expr_full(root, "path")).to_series().to_list()
+        assert full == [f"{root.rstrip('/')}/{path}" for path in joined["path"]]
+    assert frame.select(paths.expr_full("/data", "folder")).to_series()[0] == "/data"
 
 
 FOLDERS = st.sets(st.sampled_from(["", "a", "a/b", "b"]))
@@ -90,11 +65,11 @@ def test_the_folder_above_a_path(steps: list[str], folders: set[str]) -> None:
     holding = [
         folder for folder in sorted(folders) if not folder or f"{path}/".startswith(f"{folder}/")
     ]
-    assert find_above(path, folders) == next(iter(holding), None)
+    assert paths.find_folder_above(path, folders) == next(iter(holding), None)
 
 
 @given(st.text())
 def test_paths_are_printed_without_control_characters(text: str) -> None:
-    shown = printable(text)
-    assert not CONTROL.search(shown)
-    assert printable(shown) == shown
+    shown = paths.printable(text)
+    assert not paths.CONTROL.search(shown)
+    assert paths.printable(shown) == shown

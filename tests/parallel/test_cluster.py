@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from clusters import PATIENCE, TestCluster, wait_for
+from clusters import PATIENCE, TestCluster, limit_waits, wait_for
 from locales import ASCII
 from polars.testing import assert_frame_equal
 from trees import SESSION, TWO_LABS, check_state, make_tree
@@ -32,7 +33,7 @@ from polars_alf.walk.shards import Shard, _Task
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no signals there")
 
 NAMESPACE = uuid.UUID("12345678-1234-5678-1234-567812345678")
-UNIT = "lab/Subjects/S07/2021-02-05"
+DATED_FOLDER = "lab/Subjects/S07/2021-02-05"
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +146,7 @@ def test_a_worker_that_is_killed_loses_nothing(
 def test_a_task_that_kills_its_workers_ends_the_run(
     workers: TestCluster, archive: Path, tmp_path: Path
 ) -> None:
-    workers.kill_at(UNIT)
+    workers.kill_at(DATED_FOLDER)
     with (
         indexing(archive, workers.address) as run,
         pytest.raises(ScanError, match=r"the shard from lab/.* each of the 2 workers"),
@@ -176,7 +177,7 @@ def test_workers_that_are_all_lost_end_the_run(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cluster, "WORKERS_SECONDS", 3)
+    limit_waits(monkeypatch, workers_seconds=3)
     workers = start_cluster(1, nanny=False)
     workers.hold(after=4)
     with indexing(archive, workers.address) as run:
@@ -220,7 +221,7 @@ def test_an_interrupt_cancels_what_is_left(
     assert {kind: n for kind, n in again.changes.items() if n} == {"unchanged": 960}
 
 
-def test_a_worker_without_the_package_is_told_of(
+def test_a_worker_without_the_package(
     start_cluster: Callable[..., TestCluster], archive: Path
 ) -> None:
     workers = start_cluster(1, nanny=False, blocked="polars_alf")
@@ -265,12 +266,21 @@ def test_errors_come_through(workers: TestCluster) -> None:
             list(run_tasks(recurse, [Unseeing(None)] * 5, Workers(opened, 2)))
 
 
-def test_a_worker_that_does_not_see_the_files_is_told_of(workers: TestCluster) -> None:
+def test_a_worker_that_does_not_see_the_files(workers: TestCluster) -> None:
     with open_workers(workers.address) as opened:
         assert opened is not None
         assert list(run_tasks(tell, [Unseeing(None)] * 3, Workers(opened, 2))) == ["None"] * 3
-        with pytest.raises(ScanError, match=r"worker tcp://.* does not see /data, .*; mount it"):
+        message = r"worker tcp://.* does not see /data, .*; mount it there .* for the same user$"
+        with pytest.raises(ScanError, match=message):
             list(run_tasks(tell, [Unseeing(None), Unseeing("/data")], Workers(opened, 2)))
+
+
+def test_a_worker_that_does_not_see_temporary_files(workers: TestCluster) -> None:
+    folder = str(Path(tempfile.gettempdir(), "frames"))
+    with open_workers(workers.address) as opened:
+        assert opened is not None
+        with pytest.raises(ScanError, match=f"does not see {folder}, .* set TMPDIR to a folder"):
+            list(run_tasks(tell, [Unseeing(folder)] * 2, Workers(opened, 2)))
 
 
 def test_what_a_worker_needs_to_see(archive: Path, tmp_path: Path) -> None:
@@ -288,7 +298,7 @@ def test_what_a_worker_needs_to_see(archive: Path, tmp_path: Path) -> None:
 
 
 def test_an_address_without_a_scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
+    limit_waits(monkeypatch, connect_seconds=1)
     with pytest.raises(ScanError, match=r"no Dask scheduler answers at tcp://127.0.0.1:9: "):
         index_archive(make_tree(tmp_path, TWO_LABS), executor="dask://127.0.0.1:9")
     assert not (tmp_path / "sessions.pqt").exists()
@@ -303,6 +313,7 @@ def test_an_address_without_a_scheduler(tmp_path: Path, monkeypatch: pytest.Monk
         "dask://host:99999",
         "dask://host:8786/x",
         "dask://me@host:8786",
+        "dask://host:8786\n",
         "http://host:8786",
         "DASK://host:8786",
         "dask://[::1:8786",

@@ -15,7 +15,7 @@ from polars_alf.parallel.progress import Counter, CounterFile, Monitor, Progress
 def test_counters_share_a_file(tmp_path: Path) -> None:
     counters = CounterFile.create(tmp_path / "counters", 3)
     for index in range(3):
-        Counter(CounterFile(tmp_path / "counters").slot(index)._view).add(index, 1, 10)
+        CounterFile(tmp_path / "counters").slot(index).add(index, 1, 10)
     assert counters.total() == (3, 3, 30)
     counters.slot(2)
     assert counters.total() == (1, 2, 20), "a shard that starts again counts again"
