@@ -48,6 +48,45 @@ class NamespaceConflictError(PolarsAlfError, ValueError):
     """The namespace given would change the id of every session and dataset."""
 
 
+class IdsConflictError(PolarsAlfError, ValueError):
+    """Ids of paths would replace the UUIDs of the tables that are there."""
+
+
+class MassRemovalError(PolarsAlfError, RuntimeError):
+    """An index would remove more of the tables that are there than it may.
+
+    Attributes
+    ----------
+    n_removed, n_before
+        Datasets that would be removed, and those that there are.
+    n_removed_sessions, n_sessions_before
+        The same for sessions.
+    labs : tuple of str
+        Labs that would lose all of their sessions, '' for those of no lab.
+    examples : tuple of str
+        Some of the sessions that would lose most, as ``[lab/]subject/date/number``.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        n_removed: int = 0,
+        n_before: int = 0,
+        n_removed_sessions: int = 0,
+        n_sessions_before: int = 0,
+        labs: tuple[str, ...] = (),
+        examples: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.n_removed = n_removed
+        self.n_before = n_before
+        self.n_removed_sessions = n_removed_sessions
+        self.n_sessions_before = n_sessions_before
+        self.labs = labs
+        self.examples = examples
+
+
 class ArchiveBusyError(PolarsAlfError, BlockingIOError):
     """Another run is writing the same tables."""
 

@@ -20,6 +20,7 @@ from polars_alf.cli import output
 from polars_alf.cli.options import (
     AsJson,
     JsonLines,
+    MaxRemoved,
     Root,
     Strict,
     TablesDir,
@@ -85,6 +86,7 @@ def index(
     restart: Annotated[
         bool, Option("--restart", help="Begin anew, not where an interrupted run ended.")
     ] = False,
+    max_removed: MaxRemoved = None,
     strict: Strict = False,
     as_json: AsJson = False,
     *,
@@ -112,6 +114,7 @@ def index(
             prune_missing=prune_missing,
             quick=quick,
             restart=restart,
+            max_removed=max_removed,
             progress=progress,
             **arguments,
         )
@@ -266,6 +269,9 @@ def _list_optional_fields(report: IndexReport) -> Iterator[tuple[str, str]]:
     if report.changes is not None:
         counts = [f"{n:,} {change}" for change, n in report.changes.items() if n]
         yield "Changes", f"{', '.join(counts) or 'none'} (since the last index)"
+    if report.n_removed_sessions or report.n_removed_datasets:
+        removed = f"{report.n_removed_sessions:,} sessions, {report.n_removed_datasets:,} datasets"
+        yield "Removed", f"{removed} (that the tables had)"
     if report.n_known_sessions:
         known = f"{report.n_known_sessions:,} sessions, {report.n_known_datasets:,} datasets"
         yield "Known ids", f"{known} (from the tables given)"

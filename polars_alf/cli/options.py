@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -55,6 +56,27 @@ def parse_jobs(text: str) -> int | str:
     if text.isdecimal() and int(text) >= 1:
         return int(text)
     raise BadParameter(f"{text!r} is neither a number from 1 on nor {AUTO!r}")
+
+
+def parse_max_removed(text: str) -> float:
+    """Return a count as an int, or a share, such as 10% or 0.1, as a float from 0 to 1."""
+    match = re.fullmatch(r"([0-9]+)|([0-9]*\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(%?)", text.strip())
+    if match and match[1]:
+        return int(match[1])
+    share = float(match[2]) / (100 if match[3] else 1) if match else 2.0
+    if share <= 1:
+        return share
+    raise BadParameter(f"{text!r} is neither a count nor a share such as 10% or 0.1")
+
+
+MaxRemoved = Annotated[
+    Any,  # an int, or a float
+    Option(
+        metavar="N|SHARE",
+        parser=parse_max_removed,
+        help="Datasets that may go from the tables; by default half, and no lab with all it has.",
+    ),
+]
 
 
 @dataclass(frozen=True, kw_only=True)

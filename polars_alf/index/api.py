@@ -25,9 +25,10 @@ from polars_alf.alf.ids import check_namespace, make_namespace
 from polars_alf.alf.layout import check_lab, count_bases
 from polars_alf.alf.root import FolderPath, Root, check_folder, open_root
 from polars_alf.arrow import make_table
-from polars_alf.errors import NoSessionsWarning, TableError, TableWarning
+from polars_alf.errors import MassRemovalError, NoSessionsWarning, TableError, TableWarning
 from polars_alf.index.changes import CHANGES
-from polars_alf.index.checkpoint import discarded_on_error, open_run, scratch_folder
+from polars_alf.index.checkpoint import discarded_on_error, mark_refused, open_run, scratch_folder
+from polars_alf.index.guard import check_ids, check_removals, check_survey
 from polars_alf.index.known_rows import KnownRows, find_known_rows
 from polars_alf.index.merge import ShardRows, check_sessions, group_sessions, list_subjects
 from polars_alf.index.options import IndexOptions, lists_the_same, makes_the_same
@@ -81,6 +82,7 @@ def index_archive(
     prune_missing: bool = False,
     quick: bool = False,
     restart: bool = False,
+    max_removed: float | None = None,
     threads: int | None = None,
     op_timeout: float | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -136,6 +138,10 @@ def index_archive(
         not listed again. A file that was rewritten in place, or a link's target, is not seen then.
     restart
         Whether to scan everything, also what an interrupted run with the same options had finished.
+    max_removed
+        How many datasets of the tables that are there may be removed: a count (int), or a share
+        (float, from 0.0 to 1.0). By default half of them, or 10 if that is more; but neither all,
+        nor every session of a lab. A run that is refused goes on when it is repeated with this.
     threads
         Number of calls to the storage that each worker has under way; by default as many as are
         worth it, from measuring as the run goes. All give the same tables.
@@ -162,6 +168,11 @@ def index_archive(
         Tables to take ids from cannot be read, or have none; nothing was written.
     NamespaceConflictError
         The namespace is not that of the tables that are there; nothing was written.
+    IdsConflictError
+        Ids of paths would replace the UUIDs of the tables that are there; nothing was written.
+    MassRemovalError
+        More would be removed from the tables than `max_removed`, as where storage is not mounted;
+        the tables are as they were.
     ArchiveBusyError
         Another run is writing the same tables.
     ScanError
@@ -199,6 +210,7 @@ def index_archive(
         prune_missing=prune_missing,
         quick=quick,
         restart=restart,
+        max_removed=max_removed,
     )
     return run_index(root, out_dir, options, progress)
 
@@ -215,6 +227,7 @@ def run_index(
     folder = check_folder(opened.path if out_dir is None else out_dir)
     check_replaceable(folder)
     check_namespace(options.namespace, read_namespace(folder, opened.path)[0], folder)
+    check_ids(folder, hash_ids=options.hash_ids)
     options = replace(options, walk=replace(options.walk, own_files=own_files(folder, opened.path)))
     with open_walk(opened, options.walk, progress) as walk:
         survey = walk.survey()
@@ -230,7 +243,8 @@ def run_index(
 def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> IndexReport:
     """Index what is not finished, and commit the tables. Under the state's lock."""
     root = walk.root
-    namespace = _find_namespace(folder, root, options.namespace)
+    namespace, problems = _find_namespace(folder, root, options.namespace)
+    check_survey(folder, root, survey.folders, options.lab, survey.issues, options.max_removed)
     before = read_settings(folder)
     snapshot = Snapshot.find(folder) if before.get("root") == str(root) else None
     columns = options.list_columns(before if snapshot else {})
@@ -247,7 +261,12 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
                 return report
     known = _find_known_rows(folder, options)
     run = open_run(
-        folder, settings, namespace or make_namespace(), survey.folders, restart=options.restart
+        folder,
+        settings,
+        namespace or make_namespace(),
+        survey.folders,
+        restart=options.restart,
+        accept_refused=options.max_removed is not None,
     )
     summaries, n_jobs = index_shards(walk, options, run, survey.folders, snapshot, unchanged)
     gone = snapshot.list_gone(survey.folders, survey.issues) if snapshot else _NO_CHANGES
@@ -274,6 +293,13 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
     staging.write_rows("issues", [issues], ISSUES)
     staging.write_rows("changes", chain(rows.read("changes"), [gone.to_arrow()]), CHANGES)
     n_files = n_datasets - (known.n_missing if known else 0)
+    changes = count_changes(summaries, gone, n_files) if snapshot else None
+    try:
+        removals = check_removals(folder, root, staging.path, issues, changes, options.max_removed)
+    except MassRemovalError:
+        mark_refused(run)
+        raise
+    _warn_replaced(problems)
     report = IndexReport(
         sessions_path=table_path(folder, "sessions"),
         datasets_path=table_path(folder, "datasets"),
@@ -283,7 +309,7 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
         n_bytes=n_bytes,
         n_other_files=survey.n_other_files + sum(shard.n_other_files for shard in summaries),
         issues=count_issues(issues),
-        changes=count_changes(summaries, gone, n_files) if snapshot else None,
+        changes=changes,
         n_known_sessions=known.n_known_sessions if known else 0,
         n_known_datasets=known.n_known_datasets if known else 0,
         n_kept_sessions=known.n_kept_sessions if known else 0,
@@ -296,6 +322,8 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
         root=root.path,
         cache_dir=base,
         n_jobs=n_jobs,
+        n_removed_sessions=removals.n_sessions,
+        n_removed_datasets=removals.n_datasets,
     )
     kept = {**settings, "ids_from": known.names if known else []}
     staging.write_report(
@@ -411,10 +439,14 @@ def _write_tables(
     return len(order), staging.write_table("datasets", frames(), n_datasets, more), n_bytes
 
 
-def _find_namespace(folder: Path, root: Root, given: UUID | None) -> UUID | None:
+def _find_namespace(folder: Path, root: Root, given: UUID | None) -> tuple[UUID | None, list[str]]:
+    """Return the namespace of ids, None for a new one, and what is wrong with the tables there."""
     found, problems = read_namespace(folder, root.path)
     check_namespace(given, found, folder)
     kept = "" if found or given else ", and its ids, which cannot be kept,"
+    return given or found, [f"{problem}; it{kept} will be replaced" for problem in problems]
+
+
+def _warn_replaced(problems: Sequence[str]) -> None:
     for problem in problems:
-        warnings.warn(f"{problem}; it{kept} will be replaced", TableWarning, stacklevel=3)
-    return given or found
+        warnings.warn(problem, TableWarning, stacklevel=4)

@@ -21,6 +21,8 @@ from polars_alf.index.options import Settings
 from polars_alf.index.shard_files import ShardSummary, find_finished
 from polars_alf.tables.files import RUN, STATE_DIR
 
+_REFUSED = "refused"
+
 _logger = logging.getLogger(__name__)
 
 
@@ -64,6 +66,7 @@ def open_run(
     dated: Iterable[str],
     *,
     restart: bool = False,
+    accept_refused: bool = False,
 ) -> Run:
     """Go on with an interrupted run of the same settings, or begin one. Under the state's lock.
 
@@ -79,11 +82,15 @@ def open_run(
         The dated folders that there are now.
     restart
         Whether to begin afresh in any case.
+    accept_refused
+        Whether to go on with a run whose removals were refused, too. Unasked, the run of the next
+        night would go on with what was there tonight.
     """
     state = folder / STATE_DIR
     resumed = None
     for path in [*state.glob("run-*")]:
-        if not (restart or resumed):
+        is_refused = (path / _REFUSED).exists() and not accept_refused
+        if not (restart or resumed or is_refused):
             resumed = _resume(path, settings, frozenset(dated))
         if not resumed or resumed.path != path:
             shutil.rmtree(path, ignore_errors=True)
@@ -94,6 +101,11 @@ def open_run(
     values = {"settings": settings, "namespace": str(namespace), "begun": run.begun.isoformat()}
     (run.path / "run.json").write_text(json.dumps(values), encoding="utf-8")
     return run
+
+
+def mark_refused(run: Run) -> None:
+    """Mark a run whose removals were refused: only who accepts them goes on with it."""
+    (run.path / _REFUSED).touch()
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from polars_alf.alf.ids import parse_namespace
 from polars_alf.alf.layout import check_lab_name
 from polars_alf.alf.root import FolderPath, Root, check_folder
 from polars_alf.errors import OptionError
+from polars_alf.index.guard import check_max_removed
 from polars_alf.schema import DATASETS, DIGEST_COLUMNS, GRAIN_NS
 from polars_alf.tables.rows import ROWS_PER_GROUP
 from polars_alf.walk.digests import Algorithm, check_digests
@@ -34,7 +35,7 @@ class IndexOptions:
     ----------
     walk
         How to walk it.
-    hash_ids, lab, namespace, reset, prune_missing, quick, restart
+    hash_ids, lab, namespace, reset, prune_missing, quick, restart, max_removed
         As for `polars_alf.index_archive`.
     digests
         Digests to compute, each once.
@@ -65,6 +66,7 @@ class IndexOptions:
     prune_missing: bool = False
     quick: bool = False
     restart: bool = False
+    max_removed: float | None = None
     least_folders: int = LEAST_FOLDERS
     rows_per_group: int = ROWS_PER_GROUP
     clock_ns: int = GRAIN_NS
@@ -74,6 +76,7 @@ class IndexOptions:
         self._set("namespace", parse_namespace(self.namespace))
         self._set("digests", check_digests(self.digests))
         self._set("ids_from", _check_ids_from(self.ids_from, hash_ids=self.hash_ids))
+        check_max_removed(self.max_removed)
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)

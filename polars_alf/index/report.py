@@ -67,6 +67,8 @@ class IndexReport:
         What to give to ONE as ``cache_dir``: the folder that its paths start from.
     n_jobs
         Number of workers.
+    n_removed_sessions, n_removed_datasets
+        Rows of the tables that were there and are in neither table now, whoever wrote them.
     """
 
     sessions_path: Path
@@ -90,6 +92,8 @@ class IndexReport:
     root: Path
     cache_dir: Path
     n_jobs: int
+    n_removed_sessions: int = 0
+    n_removed_datasets: int = 0
 
     def scan_issues(self) -> pl.LazyFrame:
         """Return the issues, those of the whole archive first and then by their paths' shards."""
@@ -138,6 +142,8 @@ def repeat_report(report: IndexReport) -> IndexReport:
         n_shards=0,
         n_resumed=0,
         n_jobs=1,
+        n_removed_sessions=0,
+        n_removed_datasets=0,
     )
 
 

@@ -1,0 +1,240 @@
+"""The guard on mass removals: storage that is not mounted looks like an empty folder.
+
+It compares the rows of an index with those of the tables that are there, whoever wrote them.
+"""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+
+from polars_alf.alf import grammar
+from polars_alf.alf.root import Root
+from polars_alf.errors import IdsConflictError, MassRemovalError, OptionError, TableError
+from polars_alf.index.changes import ChangeKind
+from polars_alf.index.removals import Removals, Rows, count_removals
+from polars_alf.query.scan import scan_datasets, scan_sessions
+from polars_alf.schema import HIDING, TABLES, IssueKind
+from polars_alf.tables.contract import read_headers
+from polars_alf.tables.files import table_path
+from polars_alf.tables.parquet import scan_table
+
+FEW = 10
+"""So many datasets may go by default, whatever share of an archive's tables they are."""
+
+_SHARE = 0.5
+_LABS_NAMED = 3
+
+_LOST = [str(kind) for kind in (*HIDING, IssueKind.VANISHED)]
+
+
+def check_max_removed(value: float | None) -> float | None:
+    """Return a count (int), a share (float) or None; OptionError for anything else."""
+    is_count = type(value) is int and value >= 0
+    is_share = type(value) is float and 0 <= value <= 1
+    if value is None or is_count or is_share:
+        return value
+    raise OptionError(
+        f"max_removed cannot be {value!r}; give a count from 0 on, or a share from 0.0 to 1.0"
+    )
+
+
+def is_refused(removals: Removals, max_removed: float | None, *, few: int = FEW) -> bool:
+    """Decide whether an index must not remove so much unasked.
+
+    `max_removed` is the largest count or share of the datasets, and of the sessions where nothing
+    would be left. By default (None) it is half of the datasets, or `few` if that is more; and
+    neither may the tables be emptied, nor a lab lose all sessions that it had. A lab that has
+    others instead may lose `few` datasets.
+    """
+    n, before = removals.n_datasets, removals.n_datasets_before
+    if max_removed is not None:
+        n_sessions, all_sessions = removals.n_sessions, removals.n_sessions_before
+        is_emptied = removals.is_emptied and _exceeds(n_sessions, all_sessions, max_removed)
+        return is_emptied or _exceeds(n, before, max_removed)
+    is_lab_lost = any(lab.is_empty or lab.n_datasets > few for lab in removals.labs)
+    return removals.is_emptied or is_lab_lost or (n > few and _exceeds(n, before, _SHARE))
+
+
+def choose_share(removals: Removals) -> int:
+    """Return the percentage that lets removals pass, rounded up: more may go until the next run."""
+    n, before = removals.n_datasets, removals.n_datasets_before
+    return 100 if removals.is_emptied or n >= before else math.floor(100 * n / before) + 1
+
+
+def _exceeds(n: int, before: int, limit: float) -> bool:
+    return (before > 0 and n / before > limit) if isinstance(limit, float) else n > limit
+
+
+def check_survey(
+    folder: Path,
+    root: Root,
+    dated: Sequence[str],
+    lab: str,
+    issues: pa.Table,
+    max_removed: float | None,
+) -> None:
+    """Raise MassRemovalError where too much goes even if every dated folder is as it was.
+
+    So nothing is listed in vain, and an interrupted run keeps the shards that it finished. `lab`
+    is that of folders in no lab's folder, `issues` are those of the survey.
+    """
+    old = _read_rows(folder, "sessions")
+    if old is None or not (dated or _list_lost(issues).is_empty()):
+        return  # that none could be read is another error
+    there = old.sessions.filter(pl.lit(value=False))
+    if dated:
+        found = _list_surveyed(root, dated)
+        labs = {*found["lab"].fill_null(lab), ""}
+        there = old.sessions.join(found, on=["subject", "date"], how="semi")
+        # The id of a session that lies in no lab's folder does not depend on the lab.
+        if not found["lab"].has_nulls():
+            there = there.filter(pl.col("lab").is_in(list(labs)))
+    if len(there) < len(old.sessions):
+        old = _read_rows(folder) or old
+        removals = count_removals(old, old.keep_sessions(there))
+        _check(removals, folder, root, issues, max_removed)
+
+
+def check_removals(
+    folder: Path,
+    root: Root,
+    staged: Path,
+    issues: pa.Table,
+    changes: Mapping[str, int] | None,
+    max_removed: float | None,
+) -> Removals:
+    """Count what goes with the tables in `folder` when those in `staged` replace them.
+
+    Where the datasets there cannot be read, `changes` tell how many go. Raises MassRemovalError
+    where it is too much.
+    """
+    new = Rows.read(*(scan_table(table_path(staged, name)) for name in TABLES))
+    old = _read_rows(folder)
+    removals = count_removals(old, new) if old else Removals()
+    is_unread = not removals.n_datasets_before and table_path(folder, "datasets").exists()
+    if is_unread and changes:
+        removals = _count_changes(removals, changes, n_left=len(new.counts))
+    _check(removals, folder, root, issues, max_removed)
+    return removals
+
+
+def check_ids(folder: Path, *, hash_ids: bool) -> None:
+    """Raise IdsConflictError where ids of paths would replace the UUIDs of the tables there.
+
+    UUIDs may replace ids of paths: those can be made again.
+    """
+    old = None if hash_ids else _read_rows(folder, "sessions")
+    if old is None or old.sessions.is_empty() or not _is_uuid(old.sessions["id"][0]):
+        return
+    raise IdsConflictError(
+        f"the {len(old.sessions):,} sessions of the tables in {folder} have UUIDs, "
+        f"{old.sessions['id'][0]} for one, which ids of paths would replace; leave out "
+        "--no-hash-ids (hash_ids=False), give another folder for the tables, or move those away"
+    )
+
+
+def _is_uuid(text: object) -> bool:
+    try:
+        return bool(uuid.UUID(str(text)))
+    except ValueError:
+        return False
+
+
+def _read_rows(folder: Path, *names: str) -> Rows | None:
+    """Read the rows of a folder's tables, or of the one that can be read; None without any."""
+    scans = {"sessions": scan_sessions, "datasets": scan_datasets}
+    wanted = names or (*scans,)
+    for some in (wanted, *((name,) for name in wanted if len(wanted) > 1)):
+        try:
+            return Rows.read(**{name: scans[name](folder) for name in some})
+        except (TableError, pl.exceptions.PolarsError):
+            continue
+    return None
+
+
+def _list_surveyed(root: Root, dated: Sequence[str]) -> pl.DataFrame:
+    """Return ``lab`` (null where it is in no lab's folder), ``subject`` and ``date`` of folders."""
+    rows = []
+    for folder in dated:
+        parts = (*root.parts, *filter(None, folder.split("/")))
+        if not grammar.is_date(parts[-1]):
+            parts = parts[:-1]
+        lab = parts[-4] if len(parts) > 3 and parts[-3] == "Subjects" else None
+        rows.append((lab, parts[-2], date.fromisoformat(parts[-1])))
+    schema = {"lab": pl.String, "subject": pl.String, "date": pl.Date}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _list_lost(issues: pa.Table) -> pl.DataFrame:
+    """Return the issues of paths that may be there, but could not be read."""
+    return pl.DataFrame(issues).filter(pl.col("kind").is_in(_LOST))
+
+
+def _count_changes(removals: Removals, changes: Mapping[str, int], *, n_left: int) -> Removals:
+    """Return removals with the datasets of which a snapshot tells that they are not there now."""
+    n_gone = changes[ChangeKind.REMOVED] + changes[ChangeKind.UNREADABLE]
+    n_before = sum(changes.values()) - changes[ChangeKind.ADDED]
+    is_emptied = removals.is_emptied or (n_before > 0 and not n_left)
+    return replace(removals, n_datasets=n_gone, n_datasets_before=n_before, is_emptied=is_emptied)
+
+
+def _check(
+    removals: Removals, folder: Path, root: Root, issues: pa.Table, max_removed: float | None
+) -> None:
+    others = _list_other_roots(folder, root)
+    if not is_refused(removals, max_removed, few=0 if others else FEW):
+        return
+    share = choose_share(removals)
+    where = "".join(_describe(removals, others, _list_lost(issues)))
+    raise MassRemovalError(
+        f"{removals.n_datasets:,} of {removals.n_datasets_before:,} datasets and "
+        f"{removals.n_sessions:,} of {removals.n_sessions_before:,} sessions would be removed from "
+        f"the tables in {folder}{where}; the tables are as they were; see that all of {root} is "
+        f"mounted, and what --exclude leaves out; to remove them, index with --max-removed {share}%"
+        f" (max_removed={share / 100})",
+        n_removed=removals.n_datasets,
+        n_before=removals.n_datasets_before,
+        n_removed_sessions=removals.n_sessions,
+        n_sessions_before=removals.n_sessions_before,
+        labs=tuple(lab.name for lab in removals.labs),
+        examples=removals.examples,
+    )
+
+
+def _describe(removals: Removals, others: Sequence[str], lost: pl.DataFrame) -> Iterator[str]:
+    """Yield what a message says of removals after the figures."""
+    if others:
+        yield (
+            f", which are of {', '.join(others)} (to keep them, give another folder for the tables)"
+        )
+    if removals.is_emptied:
+        yield ": none would be left"
+    elif labs := [lab for lab in removals.labs if lab.name]:
+        names = ", ".join(lab.name for lab in labs[:_LABS_NAMED])
+        more = f" and {len(labs) - _LABS_NAMED:,} more" if len(labs) > _LABS_NAMED else ""
+        yield f": all sessions of {'the lab' if len(labs) == 1 else 'the labs'} {names}{more}"
+    if removals.examples:
+        yield f", for example {', '.join(removals.examples)}"
+    if len(lost):
+        yield (
+            f"; {len(lost):,} paths could not be read, {lost['path'][0]} for one "
+            f"({lost['message'][0]})"
+        )
+
+
+def _list_other_roots(folder: Path, root: Root) -> list[str]:
+    """Return the archives or databases that the tables in a folder are of, unless it is `root`."""
+    try:
+        headers = read_headers(folder).values()
+    except TableError:
+        return []
+    origins = dict.fromkeys(origin for header in headers for origin in header.origins)
+    return [] if [*origins] == [str(root)] else [*origins]
