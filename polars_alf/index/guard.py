@@ -19,10 +19,11 @@ from polars_alf.alf import grammar
 from polars_alf.alf.root import Root
 from polars_alf.errors import IdsConflictError, MassRemovalError, OptionError, TableError
 from polars_alf.index.changes import ChangeKind
+from polars_alf.index.known_rows import is_database, is_database_name
 from polars_alf.index.removals import Removals, Rows, count_removals
 from polars_alf.query.scan import scan_datasets, scan_sessions
 from polars_alf.schema import HIDING, TABLES, IssueKind
-from polars_alf.tables.contract import read_headers
+from polars_alf.tables.contract import TableHeader, read_headers
 from polars_alf.tables.files import table_path
 from polars_alf.tables.parquet import scan_table
 
@@ -89,6 +90,10 @@ def check_survey(
     old = _read_rows(folder, "sessions")
     if old is None or not (dated or _list_lost(issues).is_empty()):
         return  # that none could be read is another error
+    if dated and _is_new_database(folder):
+        return  # of which this disk may have a part
+    if _is_database(folder):
+        old = _read_rows(folder) or old
     there = old.sessions.filter(pl.lit(value=False))
     if dated:
         found = _list_surveyed(root, dated)
@@ -116,8 +121,11 @@ def check_removals(
     Where the datasets there cannot be read, `changes` tell how many go. Raises MassRemovalError
     where it is too much.
     """
-    new = Rows.read(*(scan_table(table_path(staged, name)) for name in TABLES))
+    sessions, datasets = (scan_table(table_path(staged, name)) for name in TABLES)
     old = _read_rows(folder)
+    if _is_database(folder) and not _is_new_database(folder):
+        sessions, datasets = _keep_existing(sessions, datasets)
+    new = Rows.read(sessions, datasets)
     removals = count_removals(old, new) if old else Removals()
     is_unread = not removals.n_datasets_before and table_path(folder, "datasets").exists()
     if is_unread and changes:
@@ -154,10 +162,39 @@ def _read_rows(folder: Path, *names: str) -> Rows | None:
     wanted = names or (*scans,)
     for some in (wanted, *((name,) for name in wanted if len(wanted) > 1)):
         try:
-            return Rows.read(**{name: scans[name](folder) for name in some})
+            frames = {name: scans[name](folder) for name in some}
+            if len(frames) > 1 and _is_database(folder) and not _is_new_database(folder):
+                return Rows.read(*_keep_existing(*frames.values()))
+            return Rows.read(**frames)
         except (TableError, pl.exceptions.PolarsError):
             continue
     return None
+
+
+def _keep_existing(
+    sessions: pl.LazyFrame, datasets: pl.LazyFrame
+) -> tuple[pl.LazyFrame, pl.LazyFrame]:
+    """Return the rows of files that are on this disk: others stay, whatever is mounted."""
+    there = datasets.filter(pl.col("exists").ne_missing(other=False))
+    return sessions.join(there, left_on="id", right_on="eid", how="semi"), there
+
+
+def _is_database(folder: Path) -> bool:
+    """Whether the tables in a folder come from a database, whose rows need no file here."""
+    return is_database(_read_headers(folder))
+
+
+def _is_new_database(folder: Path) -> bool:
+    """Whether they do, and no index has told yet which of their files are on this disk."""
+    headers = _read_headers(folder)
+    return is_database(headers) and any(header.generation is None for header in headers)
+
+
+def _read_headers(folder: Path) -> list[TableHeader]:
+    try:
+        return [*read_headers(folder).values()]
+    except TableError:
+        return []
 
 
 def _list_surveyed(root: Root, dated: Sequence[str]) -> pl.DataFrame:
@@ -231,10 +268,7 @@ def _describe(removals: Removals, others: Sequence[str], lost: pl.DataFrame) -> 
 
 
 def _list_other_roots(folder: Path, root: Root) -> list[str]:
-    """Return the archives or databases that the tables in a folder are of, unless it is `root`."""
-    try:
-        headers = read_headers(folder).values()
-    except TableError:
-        return []
-    origins = dict.fromkeys(origin for header in headers for origin in header.origins)
-    return [] if [*origins] == [str(root)] else [*origins]
+    """Return the archives that the tables in a folder are of, unless it is `root`."""
+    origins = dict.fromkeys(o for header in _read_headers(folder) for o in header.origins)
+    roots = [origin for origin in origins if not is_database_name(origin)]
+    return [] if roots in ([], [str(root)]) else roots

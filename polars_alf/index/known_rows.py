@@ -59,10 +59,11 @@ class _Source:
 
 def is_database(headers: Sequence[TableHeader]) -> bool:
     """Whether tables come from a database: ONE records its name, or address, as an origin."""
-    return any(_is_name(origin) for header in headers for origin in header.origins)
+    return any(is_database_name(origin) for header in headers for origin in header.origins)
 
 
-def _is_name(origin: str) -> bool:
+def is_database_name(origin: str) -> bool:
+    """Whether an origin is the name or address of a database, and no path."""
     return not (Path(origin).is_absolute() or PureWindowsPath(origin).is_absolute())
 
 
@@ -195,7 +196,9 @@ class KnownRows:
         """Names of the databases that the tables that are there come from."""
         own = [source.folder for source in self.sources if not source.is_given]
         headers = [header for folder in own for header in read_headers(folder).values()]
-        return list(dict.fromkeys(filter(_is_name, (o for h in headers for o in h.origins))))
+        return list(
+            dict.fromkeys(filter(is_database_name, (o for h in headers for o in h.origins)))
+        )
 
     def _merge_columns(self, name: str) -> Columns:
         merged: Columns = {}
