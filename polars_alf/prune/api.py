@@ -143,11 +143,10 @@ def plan_removals(
         unknown = [
             session
             for session in _find_unknown_sessions(opened, owners, claims)
-            if session not in unread
-            and find_folder_above(session, doubts.keys()) is None
+            if find_folder_above(session, doubts.keys()) is None
             and not is_excluded(patterns, f"{session}/")
         ]
-        removals += find_emptied(opened, unknown, [removal.path for removal in removals])
+        removals += find_emptied(opened, unknown, [removal.path for removal in removals], unread)
     schema = polars_schema(REMOVALS)
     stamp = pl.lit(tables.stamp, schema.pop("tables"))
     return pl.DataFrame(removals, schema, orient="row").with_columns(tables=stamp)
@@ -198,8 +197,7 @@ def _find_unknown_sessions(root: Root, owners: pl.LazyFrame, claims: Claims) -> 
     """Return the folders of sessions without a row, but for those that a known one links to."""
     with_row = set(claims.sessions["session"])
     sessions = owners.select("session").unique().collect()["session"]
-    # The root itself is the caller's.
-    unknown = sorted({*sessions} - with_row - {""}, key=path_key)
+    unknown = sorted({*sessions} - with_row, key=path_key)
     known = _identify(root, with_row) if unknown else set()
     return [session for session in unknown if not _identify(root, [session]) <= known]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -90,15 +90,18 @@ def examine_files(root: Root, files: pl.DataFrame) -> Iterator[Removal]:
             continue
 
 
-def find_emptied(root: Root, sessions: Iterable[str], planned: Iterable[str]) -> Iterator[Removal]:
+def find_emptied(
+    root: Root, sessions: Iterable[str], planned: Iterable[str], unread: Collection[str]
+) -> Iterator[Removal]:
     """Find the folders that are empty once the planned files are gone, inner ones first.
 
-    These are folders of the given sessions, none of which is the root, with their dates and
-    subjects where these have nothing else in them.
+    These are the folders of some sessions, and of their dates and subjects where these have
+    nothing else in them; but neither the root, nor folders that hold something unread. Those are
+    not even opened, as the storage may hang.
     """
-    going = set(planned)
+    going, staying = set(planned), {"", *unread}
     level = []
-    for session in sessions:
+    for session in (path for path in sessions if path not in staying):
         for path, inode in _list_emptied(root, session, going):
             if path == session:
                 reason = "empty, and not in the tables"
@@ -110,7 +113,7 @@ def find_emptied(root: Root, sessions: Iterable[str], planned: Iterable[str]) ->
     for _ in ("dates", "subjects"):
         holders = dict.fromkeys(path.rpartition("/")[0] for path in level)
         level = []
-        for path in filter(None, holders):  # never the root
+        for path in (holder for holder in holders if holder not in staying):
             if (number := _find_inode_if_emptied(root, path, going)) is not None:
                 yield _plan_folder(path, "empty, its sessions go", number)
                 going.add(path)
