@@ -131,7 +131,7 @@ def check_workers_walked(workers: TestCluster, n_shards: int) -> None:
 def test_a_scan_is_that_of_a_serial_run(workers: TestCluster, archive: Path) -> None:
     files = scan_archive(archive, executor=workers.address).sort("directory", "name").collect()
     assert len(files) == 960
-    check_workers_walked(workers, 10)
+    check_workers_walked(workers, 7)
     serial = scan_archive(archive, executor="serial").sort("directory", "name")
     assert_frame_equal(files, serial.collect())
 
@@ -144,7 +144,7 @@ def test_findings_are_those_of_a_serial_run(workers: TestCluster, archive: Path)
     found = verify_archive(archive, digest=True, executor=workers.address)
     assert [kind for kind, n in found.counts.items() if n] == ["missing", "digest_changed"]
     assert found.n_digested == 959
-    check_workers_walked(workers, 10 + 1)
+    check_workers_walked(workers, 7 + 1)
     serial = verify_archive(archive, digest=True, executor="serial")
     assert_frame_equal(found.findings, serial.findings)
 
