@@ -135,7 +135,10 @@ class IssueKind(StrEnum):
 HIDING = frozenset({IssueKind.UNREADABLE_DIRECTORY, IssueKind.UNREADABLE_FILE, IssueKind.TIMED_OUT})
 """Issues of files and folders that may be there, but cannot be read now."""
 
-PASSING = HIDING | {IssueKind.VANISHED, IssueKind.UNREADABLE_CONTENT}
+LOST = HIDING | {IssueKind.VANISHED}
+"""Issues of what was there when the walk began, and that its tables lack all the same."""
+
+PASSING = LOST | {IssueKind.UNREADABLE_CONTENT}
 """Issues that may be gone at the next try."""
 
 

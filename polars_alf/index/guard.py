@@ -22,7 +22,7 @@ from polars_alf.index.changes import ChangeKind
 from polars_alf.index.known_rows import is_database, is_database_name
 from polars_alf.index.removals import Removals, Rows, count_removals
 from polars_alf.query.scan import scan_datasets, scan_sessions
-from polars_alf.schema import HIDING, TABLES, IssueKind
+from polars_alf.schema import LOST, TABLES
 from polars_alf.tables.contract import TableHeader, read_headers
 from polars_alf.tables.files import table_path
 from polars_alf.tables.parquet import scan_table
@@ -33,7 +33,7 @@ FEW = 10
 _SHARE = 0.5
 _LABS_NAMED = 3
 
-_LOST = [str(kind) for kind in (*HIDING, IssueKind.VANISHED)]
+_LOST = [str(kind) for kind in LOST]
 
 
 def check_max_removed(value: float | None) -> float | None:

@@ -22,7 +22,7 @@ from polars_alf.alf.root import Root
 from polars_alf.arrow import make_table
 from polars_alf.errors import ScanError
 from polars_alf.index.changes import DIGESTS
-from polars_alf.schema import HIDING, ISSUES, SESSIONS, IssueKind, polars_schema
+from polars_alf.schema import ISSUES, LOST, SESSIONS, IssueKind, polars_schema
 from polars_alf.tables.rows import ROWS_PER_GROUP, complete_datasets, drop_duplicate_sessions
 
 _FILES_AT_ONCE = 64
@@ -317,7 +317,7 @@ def _find_bases(root: Root, folders: Iterable[pl.Series]) -> Counter[Base]:
 
 def _check_found(root: Root, order: pl.DataFrame, issues: pa.Table) -> None:
     """Raise ScanError where there are no sessions, and some may not have been reached."""
-    lost = pl.DataFrame(issues).filter(pl.col("kind").is_in([*HIDING, IssueKind.VANISHED]))
+    lost = pl.DataFrame(issues).filter(pl.col("kind").is_in(LOST))
     if order.is_empty() and len(lost):
         raise ScanError(
             f"no session of {root} could be read, and {len(lost)} folders could not be listed, "

@@ -1,4 +1,4 @@
-"""Find what may be removed. Nothing here changes the archive."""
+"""The plan of removals. Nothing here changes the archive."""
 
 from __future__ import annotations
 
@@ -18,16 +18,12 @@ from polars_alf.errors import ForeignTablesError, KeptWarning
 from polars_alf.parallel.progress import Progress
 from polars_alf.prune.claims import Claims, claim_files, find_claimed, list_owners
 from polars_alf.prune.examine import REMOVALS, Removal, examine_files, find_emptied
-from polars_alf.prune.tables import Tables, find_tables
+from polars_alf.prune.tables import Tables, read_tables
 from polars_alf.schema import HIDING, IssueKind, polars_schema
 from polars_alf.tables.files import STATE_DIR, own_files
 from polars_alf.walk.options import WalkOptions, is_excluded
 from polars_alf.walk.scan import ArchiveFiles, read_archive
 from polars_alf.walk.shards import open_walk, path_key
-
-WITHOUT_ROW = "not in the datasets table"
-
-WITHOUT_SESSION = "its session is not in the tables"
 
 _PATH = expr_join("directory", "name")
 
@@ -50,10 +46,10 @@ def plan_removals(
 ) -> pl.DataFrame:
     """Find the dataset files and session folders that tables do not have. Changes nothing.
 
-    A file is kept if a row of the tables could mean it, in whatever way the folders of its
-    session are spelt; if it is a link, is reached through one, or is what a dataset that is a
-    link, or a linked folder, leads to; if it is no dataset, or in no session. Whatever is newer
-    than the tables is in no row: index first.
+    A file is kept if a row of the tables could mean it, however the folders of its session are
+    spelt; if it is a link or is reached through one; if a dataset that is a link leads to it, or
+    a linked folder that is not followed; if it is no dataset, or in no session. A file that is
+    newer than the tables has no row: index first.
 
     Parameters
     ----------
@@ -68,18 +64,19 @@ def plan_removals(
         Whether to remove folders of sessions that have no row and nothing in them, with the
         folders of their dates and subjects where these have nothing else in them.
     follow_links, exclude
-        As given to the index. What `exclude` names is kept: it is in no row. Nothing is removed
-        through a link, whether it was followed or not.
+        As given to the index. Excluded files are kept, although they have no row. Nothing is
+        removed through a link, whether it is followed or not.
     force
         Plan even if there are no tables, or they are not those of this archive.
     n_jobs, executor, threads, op_timeout, progress
-        As for `index_archive`. What does not answer in time is kept.
+        As for `index_archive`. A directory that does not answer in time is kept, with all that
+        is in it.
 
     Returns
     -------
     polars.DataFrame
-        `polars_alf.schema.REMOVALS`: datasets in the order of their paths, then folders, each
-        after what is in it.
+        `polars_alf.prune.examine.REMOVALS`: datasets in the order of their paths, then folders,
+        inner ones first.
 
     Raises
     ------
@@ -109,7 +106,7 @@ def plan_removals(
     )
     opened = open_root(root, op_timeout)
     folder = opened.path if tables_dir is None else check_folder(tables_dir, to_write=False)
-    tables = find_tables(opened.path, folder, sessions, datasets)
+    tables = read_tables(opened, folder, sessions, datasets)
     if tables.are_empty and not force:
         raise ForeignTablesError(
             f"{tables.place} are missing or empty, so all of {opened} would go; index it first, or "
@@ -137,18 +134,19 @@ def plan_removals(
     patterns = options.patterns
     doubts = _find_doubts(opened, files, tables)
     strays = _find_strays(opened, files, owners, claims)
-    strays = [stray for stray in strays if not is_excluded(patterns, stray.path)]
-    removals = _drop_doubtful(strays, doubts)
+    removals = _drop_doubtful(
+        [stray for stray in strays if not is_excluded(patterns, stray.path)], doubts
+    )
     if remove_empty_sessions:
-        lost = files.issues.filter(pl.col("kind").is_in(HIDING))["path"]
-        unread = {folder for path in lost for folder in list_folders_above(path)}
+        hidden = files.issues.filter(pl.col("kind").is_in(HIDING))["path"]
+        unread = {folder for path in hidden for folder in list_folders_above(path)}
         unknown = [
             session
             for session in _find_unknown_sessions(opened, owners, claims)
-            if session not in unread
-            and not (_lies_below(session, doubts) or is_excluded(patterns, f"{session}/"))
+            if find_folder_above(session, doubts.keys()) is None
+            and not is_excluded(patterns, f"{session}/")
         ]
-        removals += find_emptied(opened, unknown, [removal.path for removal in removals])
+        removals += find_emptied(opened, unknown, [removal.path for removal in removals], unread)
     schema = polars_schema(REMOVALS)
     stamp = pl.lit(tables.stamp, schema.pop("tables"))
     return pl.DataFrame(removals, schema, orient="row").with_columns(tables=stamp)
@@ -157,59 +155,55 @@ def plan_removals(
 def _find_strays(
     root: Root, files: ArchiveFiles, owners: pl.LazyFrame, claims: Claims
 ) -> list[Removal]:
-    """Find the datasets that no row claims, by whatever way, in the order of their paths."""
+    """Find the datasets that no row claims and no claimed link leads to, sorted by path."""
     entries = files.entries.with_row_index("entry").lazy()
-    names = entries.select("entry", pl.col("directory", "name").cast(pl.String))
-    claimed = find_claimed(names, owners, claims).collect(engine="streaming").lazy()
+    claimed = find_claimed(entries, owners, claims).collect(engine="streaming").lazy()
     has_row = pl.col("session").is_in(claims.sessions["session"].implode())
-    reason = pl.when(has_row).then(pl.lit(WITHOUT_ROW)).otherwise(pl.lit(WITHOUT_SESSION))
+    reason = (
+        pl.when(has_row)
+        .then(pl.lit("not in the datasets table"))
+        .otherwise(pl.lit("its session is not in the tables"))
+    )
     strays, kept = pl.collect_all(
         [
-            names.join(claimed, on="entry", how="anti")
+            entries.join(claimed, on="entry", how="anti")
             .join(files.directories.lazy(), on="directory")
-            .with_columns(reason=reason),
-            entries.join(claimed, on="entry", how="semi").select("directory", "name", "inode"),
+            .select("directory", "name", reason=reason),
+            entries.join(claimed, on="entry", how="semi").select("inode", path=_PATH),
         ]
     )
-    if strays.is_empty():
-        return []
-    removals = list(examine_files(root, strays))
-    led_to = _find_targets(root, strays, {removal.path for removal in removals})
-    removals = [removal for removal in removals if removal.path not in led_to]
-    # A link among what is claimed leads to the very file, wherever that lies, and so does a
-    # second name: what the tables have is the file. Windows tells no inodes on listing.
-    inodes = [0, *(removal.inode for removal in removals)]
-    alike = kept.filter(pl.col("inode").is_in(inodes))
-    known = _identify(root, alike.select(_PATH).to_series())
-    return sorted(
-        (
-            removal
-            for removal in removals
-            if not (known and _identify(root, [removal.path]) <= known)
-        ),
-        key=lambda removal: path_key(removal.path),
-    )
+    removals = {removal.path: removal for removal in examine_files(root, strays)}
+    paths = strays.select(_PATH).to_series()
+    for target in _find_targets(root, [path for path in paths if path not in removals]):
+        removals.pop(target, None)
+    # A link among the claimed files leads to the very file, wherever that lies, and so does a
+    # second name: the tables have this file. Windows gives no inodes in a listing.
+    inodes = [0, *(removal.inode for removal in removals.values())]
+    known = _identify(root, kept.filter(pl.col("inode").is_in(inodes))["path"])
+    return [
+        removals[path]
+        for path in sorted(removals, key=path_key)
+        if not (known and _identify(root, [path]) <= known)
+    ]
 
 
-def _find_targets(root: Root, strays: pl.DataFrame, regular: set[str]) -> set[str]:
-    """Return what those of the strays that are links lead to, relative to the root."""
-    paths = [path for path in strays.select(_PATH).to_series() if path not in regular]
+def _find_targets(root: Root, paths: Iterable[str]) -> set[str]:
+    """Return the files of the archive that those of some paths that are links lead to."""
     links = [link for path in paths if (link := Path(root.locate(path))).is_symlink()]
     return {path for link in links if (path := root.relate(link.resolve())) is not None}
 
 
 def _find_unknown_sessions(root: Root, owners: pl.LazyFrame, claims: Claims) -> list[str]:
-    """Return the folders of sessions without a row, but for those that a linked one leads to."""
+    """Return the folders of sessions without a row, but for those that a known one links to."""
     with_row = set(claims.sessions["session"])
     sessions = owners.select("session").unique().collect()["session"]
-    # The folder of the root is the caller's.
-    unknown = sorted({*sessions} - with_row - {""}, key=path_key)
+    unknown = sorted({*sessions} - with_row, key=path_key)
     known = _identify(root, with_row) if unknown else set()
     return [session for session in unknown if not _identify(root, [session]) <= known]
 
 
 def _identify(root: Root, paths: Iterable[str]) -> set[tuple[int, int]]:
-    """Return what tells files apart, links followed; nothing for what is not there."""
+    """Return device and inode of files or folders, links followed; nothing for lost ones."""
     found = set()
     for path in paths:
         with contextlib.suppress(OSError):
@@ -219,12 +213,11 @@ def _identify(root: Root, paths: Iterable[str]) -> set[tuple[int, int]]:
 
 
 def _find_doubts(root: Root, files: ArchiveFiles, tables: Tables) -> dict[str, str]:
-    """Return folders and files below which nothing may go, and why."""
+    """Return folders and files with the reason why nothing in them may go."""
     doubts = dict.fromkeys(
         tables.skipped, "the last index could not take them; see its issues, and index again"
     )
-    links = files.issues.filter(kind=IssueKind.LINKED_DIRECTORY)["path"]
-    for link in links:
+    for link in files.issues.filter(kind=IssueKind.LINKED_DIRECTORY)["path"]:
         path = root.relate(Path(root.locate(link)).resolve())
         if path is not None:
             doubts[path] = (
@@ -233,20 +226,14 @@ def _find_doubts(root: Root, files: ArchiveFiles, tables: Tables) -> dict[str, s
     return doubts
 
 
-def _lies_below(path: str, doubts: Mapping[str, str]) -> str | None:
-    """Return why a path must stay, None where nothing is in doubt."""
-    folder = find_folder_above(path, doubts.keys())
-    return None if folder is None else doubts[folder]
-
-
 def _drop_doubtful(removals: Iterable[Removal], doubts: Mapping[str, str]) -> list[Removal]:
-    """Return what may go without a doubt; warn of the rest."""
+    """Return the removals that are in no doubt; warn of the others."""
     sure = []
     kept = defaultdict(list)
     for removal in removals:
-        why = _lies_below(removal.path, doubts)
-        if why:
-            kept[why].append(removal.path)
+        folder = find_folder_above(removal.path, doubts.keys())
+        if folder is not None:
+            kept[doubts[folder]].append(removal.path)
         elif STATE_DIR not in removal.path.split("/"):
             sure.append(removal)
     for why, paths in kept.items():

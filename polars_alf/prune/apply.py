@@ -1,4 +1,4 @@
-"""Remove what a plan says, and note it."""
+"""The removal of what a plan names, and the log of it."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from polars_alf.tables.transaction import locked_state
 from polars_alf.walk.fingerprint import fingerprint_file
 
 ROWS_PER_NOTE = 512
-"""How many removals are noted in the log at a time: each note waits for the disk."""
+"""Removals that are written to the log at a time: each write waits for the disk."""
 
-# Where others can write, a link could lead what is appended into any file of ours.
+# Where others can write, a link could have the log appended to any file of this user.
 _APPEND = (
     os.O_RDWR
     | os.O_APPEND
@@ -38,11 +38,11 @@ _APPEND = (
     | getattr(os, "O_BINARY", 0)
 )
 
-_ANNOUNCEMENT = "removing"
+_BEFORE = "removing"
 
-_REPORTED = ("time", "event", "root", "path", "message")
+_FIELDS_AFTER = ("time", "event", "root", "path", "message")
 
-_ANNOUNCED = (*_REPORTED[:-1], "kind", "file_size", "mtime_ns", "inode", "reason")
+_FIELDS_BEFORE = (*_FIELDS_AFTER[:-1], "kind", "file_size", "mtime_ns", "inode", "reason")
 
 Row = Mapping[str, Any]
 """A row of REMOVALS."""
@@ -55,25 +55,26 @@ def apply_removals(
 ) -> pl.DataFrame:
     """Remove what a plan names, and nothing else.
 
-    Before a file is removed it is made sure that no link leads to it and that it is the one that
-    was planned, unchanged. Folders are removed only if they are empty. What is going to be
-    removed, and then what became of it, is appended to ``.polars_alf/removals.jsonl`` beside the
-    tables. A run that was cut off can be repeated, with the same plan or with a new one.
+    A file is removed only if it is the one that was planned, unchanged, and no link is on the way
+    to it; a folder only if it is empty. Each removal is appended to
+    ``.polars_alf/removals.jsonl`` beside the tables, before it is tried and with its result
+    after. A run that was cut off can be repeated, with the same plan or with a new one.
 
     Parameters
     ----------
     root
         The archive that was planned for.
     plan
-        What `plan_removals` returned, or some rows of it, in any order.
+        `polars_alf.prune.examine.REMOVALS`: all that `plan_removals` returned, or some rows of
+        it, in any order.
     tables_dir
         Folder of the tables, as for the plan; by default the root.
 
     Returns
     -------
     polars.DataFrame
-        `polars_alf.schema.OUTCOMES`: datasets in the order of the plan, then folders, each after
-        what is in it.
+        `polars_alf.prune.examine.OUTCOMES`: datasets in the order of the plan, then folders,
+        inner ones first.
 
     Raises
     ------
@@ -86,7 +87,7 @@ def apply_removals(
     ArchiveBusyError
         Another run is writing the tables; nothing was removed.
     OSError
-        The log cannot be written. Nothing was removed that it does not announce.
+        The log cannot be written. Nothing was removed that the log does not name.
     """
     path = open_root(root).path
     folder = check_folder(path if tables_dir is None else tables_dir)
@@ -105,16 +106,8 @@ def apply_removals(
     return pl.DataFrame(outcomes, polars_schema(OUTCOMES))
 
 
-def describe_change(row: Row, status: os.stat_result) -> str | None:
-    """Tell what of a file or folder is not as planned; None if it may be removed.
-
-    Parameters
-    ----------
-    row
-        A row of REMOVALS.
-    status
-        What its path is now, of a link itself where it is one.
-    """
+def _describe_change(row: Row, status: os.stat_result) -> str | None:
+    """Return how a file or folder differs from its row of a plan, None if it may be removed."""
     if row["kind"] not in list(RemovalKind):
         return f"{row['kind']!r} is no kind of removal"
     mtime_ns, inode = fingerprint_file(status)
@@ -140,13 +133,15 @@ def _check_stamps(stamps: pl.Series, folder: Path) -> None:
 
 
 def _order_plan(plan: pl.DataFrame) -> pl.DataFrame:
+    """Put datasets first, then folders, inner ones first."""
     is_folder = pl.col("kind") != RemovalKind.DATASET
     depth = pl.when(is_folder).then(pl.col("path").str.count_matches("/", literal=True))
     return plan.sort(is_folder, depth, descending=[False, True], maintain_order=True)
 
 
 def _apply_batch(root: Path, batch: Sequence[Row], log: _Log) -> list[dict[str, Any]]:
-    log.write({"event": _ANNOUNCEMENT, **row} for row in batch)
+    """Remove some rows of a plan, and return OUTCOMES with the columns of the plan."""
+    log.write({"event": _BEFORE, **row} for row in batch)
     outcomes = []
     try:
         for directory, rows in groupby(batch, lambda row: row["path"].rpartition("/")[0]):
@@ -160,7 +155,7 @@ def _apply_batch(root: Path, batch: Sequence[Row], log: _Log) -> list[dict[str, 
 def _remove_from(
     root: Path, directory: str, rows: Sequence[Row]
 ) -> Iterator[tuple[Row, RemovalResult, str | None]]:
-    """Remove what lies in one folder, and yield what became of each row."""
+    """Remove rows that lie in the same folder; yield the result and the message of each."""
     with contextlib.ExitStack() as stack:
         try:
             folder = stack.enter_context(open_folder(root, directory))
@@ -174,7 +169,7 @@ def _remove_from(
 def _remove(folder: Folder, row: Row) -> tuple[RemovalResult, str | None]:
     try:
         *_, name = split_path(row["path"])
-        change = describe_change(row, folder.status(name))
+        change = _describe_change(row, folder.status(name))
         if change:
             return RemovalResult.CHANGED, change
         if row["kind"] == RemovalKind.DATASET:
@@ -203,8 +198,8 @@ class _Log:
     """A file of JSON lines that grows: on disk before `write` returns.
 
     Each record has ``time`` (UTC), ``event``, ``root`` and ``path``. The event is ``removing``,
-    with what was known of the path, before anything is done; and a RemovalResult after. Where a
-    run was cut off the second is missing.
+    with the columns of the plan, before a removal, and a RemovalResult after it. The second is
+    missing where a run was cut off.
     """
 
     def __init__(self, path: Path, root: Path) -> None:
@@ -227,7 +222,7 @@ class _Log:
     def write(self, records: Iterable[Row]) -> None:
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
         for record in records:
-            fields = _ANNOUNCED if record["event"] == _ANNOUNCEMENT else _REPORTED
+            fields = _FIELDS_BEFORE if record["event"] == _BEFORE else _FIELDS_AFTER
             values = {"time": time, "root": self._root, **record}
             line = {field: values[field] for field in fields if values[field] is not None}
             self._file.write(json.dumps(line).encode() + b"\n")

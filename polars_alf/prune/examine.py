@@ -1,9 +1,9 @@
-"""Look at what may be removed, one by one and through no link."""
+"""The files and folders that may go, described one by one and reached through no link."""
 
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -16,9 +16,50 @@ from polars_alf.prune.folders import open_folder
 from polars_alf.schema import _field
 from polars_alf.walk.fingerprint import fingerprint_file
 
+REMOVALS = pa.schema(
+    [
+        _field("path", pa.string(), "file or folder to remove, relative to the root"),
+        _field("kind", pa.string(), "a RemovalKind"),
+        _field("file_size", pa.uint64(), "size of the file, null for a folder", unit="bytes"),
+        _field("reason", pa.string(), "why it may go"),
+        _field("mtime_ns", pa.int64(), "last modification, null for a folder", unit="ns"),
+        _field("inode", pa.uint64(), "file serial number"),
+        _field("tables", pa.string(), "stamp of the tables; null where frames were given"),
+    ]
+)
+"""A plan of removals: datasets in the order of their paths, then folders, inner ones first."""
+
+OUTCOMES = pa.schema(
+    [
+        *(REMOVALS.field(name) for name in ("path", "kind", "file_size")),
+        _field("result", pa.string(), "a RemovalResult"),
+        _field("message", pa.string(), "why it was not removed, null where it was"),
+    ]
+)
+"""The result of a plan, one row for each of its rows."""
+
+
+class RemovalKind(StrEnum):
+    """The kinds of what can be removed."""
+
+    DATASET = "dataset"
+    SESSION = "session"
+    FOLDER = "folder"
+    """A collection inside such a session, or its date or subject: left with nothing in it."""
+
+
+class RemovalResult(StrEnum):
+    """The results that a removal can have."""
+
+    REMOVED = "removed"
+    CHANGED = "changed"
+    """Kept, as it is no longer as it was planned."""
+    GONE = "gone"
+    FAILED = "failed"
+
 
 class Removal(NamedTuple):
-    """A row of REMOVALS, but for the tables."""
+    """A row of REMOVALS without the tables."""
 
     path: str
     kind: str
@@ -29,14 +70,9 @@ class Removal(NamedTuple):
 
 
 def examine_files(root: Root, files: pl.DataFrame) -> Iterator[Removal]:
-    """Describe files by what they are now; those that a link leads to or that are one drop out.
+    """Describe files as they are now, each with a ``directory``, ``name`` and ``reason`` to go.
 
-    Parameters
-    ----------
-    root
-        The archive.
-    files
-        ``directory``, ``name`` and the ``reason`` why each may go.
+    A link, and a file that is reached through one, is left out.
     """
     for (directory,), rows in files.group_by("directory", maintain_order=True):
         try:
@@ -45,63 +81,54 @@ def examine_files(root: Root, files: pl.DataFrame) -> Iterator[Removal]:
                     status = folder.status(name)
                     if stat.S_ISREG(status.st_mode):
                         path = join(str(directory), name)
-                        size = status.st_size
+                        fingerprint = fingerprint_file(status)
                         yield Removal(
-                            path, RemovalKind.DATASET, size, reason, *fingerprint_file(status)
+                            path, RemovalKind.DATASET, status.st_size, reason, *fingerprint
                         )
         except OSError:
-            # Gone, behind a link, or not to be seen: not ours to remove.
+            # Gone, behind a link, or out of sight: not to be removed.
             continue
 
 
-def find_emptied(root: Root, sessions: Iterable[str], planned: Iterable[str]) -> Iterator[Removal]:
-    """Find the folders that have nothing in them once the plan is done, each after its content.
+def find_emptied(
+    root: Root, sessions: Iterable[str], planned: Iterable[str], unread: Collection[str]
+) -> Iterator[Removal]:
+    """Find the folders that are empty once the planned files are gone, inner ones first.
 
-    Parameters
-    ----------
-    root
-        The archive.
-    sessions
-        Folders of sessions that may go, relative to the root; not the root itself.
-    planned
-        Files that go.
+    These are the folders of some sessions, and of their dates and subjects where these have
+    nothing else in them; but neither the root, nor folders that hold something unread. Those are
+    not even opened, as the storage may hang.
     """
-    going = set(planned)
-    dates: dict[str, None] = {}
-    for session in sessions:
-        emptied = _list_emptied(root, session, going)
-        for path, inode in emptied:
+    going, staying = set(planned), {"", *unread}
+    level = []
+    for session in (path for path in sessions if path not in staying):
+        for path, inode in _list_emptied(root, session, going):
             if path == session:
-                yield Removal(
-                    path, RemovalKind.SESSION, None, "empty, and not in the tables", None, inode
-                )
+                reason = "empty, and not in the tables"
+                yield Removal(path, RemovalKind.SESSION, None, reason, None, inode)
                 going.add(path)
-                dates[_parent(path)] = None
+                level.append(path)
             else:
-                yield Removal(
-                    path, RemovalKind.FOLDER, None, "empty, its session goes", None, inode
-                )
-    subjects: dict[str, None] = {}
-    for level, above in ((dates, subjects), (subjects, {})):
-        for path in filter(None, level):  # never the root
-            number = _inode_if_emptied(root, path, going)
-            if number is not None:
-                yield Removal(
-                    path, RemovalKind.FOLDER, None, "empty, its sessions go", None, number
-                )
+                yield _plan_folder(path, "empty, its session goes", inode)
+    for _ in ("dates", "subjects"):
+        holders = dict.fromkeys(path.rpartition("/")[0] for path in level)
+        level = []
+        for path in (holder for holder in holders if holder not in staying):
+            if (number := _find_inode_if_emptied(root, path, going)) is not None:
+                yield _plan_folder(path, "empty, its sessions go", number)
                 going.add(path)
-                above[_parent(path)] = None
+                level.append(path)
 
 
-def _parent(path: str) -> str:
-    return path.rpartition("/")[0]
+def _plan_folder(path: str, reason: str, inode: int) -> Removal:
+    return Removal(path, RemovalKind.FOLDER, None, reason, None, inode)
 
 
-def _list_emptied(root: Root, directory: str, going: set[str]) -> list[tuple[str, int]]:
+def _list_emptied(root: Root, session: str, going: set[str]) -> list[tuple[str, int]]:
     """List a folder and those in it, inner ones first; none if anything in them is to stay."""
     emptied: list[tuple[str, int]] = []
     # Not by recursion: folders may be thousands deep.
-    pending = [directory]
+    pending = [session]
     while pending:
         path = pending.pop()
         try:
@@ -119,53 +146,11 @@ def _list_emptied(root: Root, directory: str, going: set[str]) -> list[tuple[str
     return emptied[::-1]
 
 
-def _inode_if_emptied(root: Root, directory: str, going: set[str]) -> int | None:
-    # Not what lies deeper: another session may be empty, and yet in the tables.
+def _find_inode_if_emptied(root: Root, directory: str, going: set[str]) -> int | None:
+    # Only its own entries: a session deeper in it may be empty, and yet in the tables.
     try:
         with open_folder(root.path, directory) as folder:
             emptied = all(join(directory, name) in going for name in folder.scan())
             return folder.inode if emptied else None
     except (OSError, ValueError):
         return None
-
-
-REMOVALS = pa.schema(
-    [
-        _field("path", pa.string(), "what is to be removed, relative to the root"),
-        _field("kind", pa.string(), "a RemovalKind"),
-        _field("file_size", pa.uint64(), "size of the file, null for a folder", unit="bytes"),
-        _field("reason", pa.string(), "why it may go"),
-        _field("mtime_ns", pa.int64(), "last modification, null for a folder", unit="ns"),
-        _field("inode", pa.uint64(), "file serial number"),
-        _field("tables", pa.string(), "tables that were asked; null where frames were given"),
-    ]
-)
-"""A plan of what to remove: datasets in the order of their paths, then folders from within."""
-
-OUTCOMES = pa.schema(
-    [
-        *(REMOVALS.field(name) for name in ("path", "kind", "file_size")),
-        _field("result", pa.string(), "a RemovalResult"),
-        _field("message", pa.string(), "why it was not removed, null where it was"),
-    ]
-)
-"""What became of a plan, one row for each of its rows."""
-
-
-class RemovalKind(StrEnum):
-    """What is to be removed."""
-
-    DATASET = "dataset"
-    SESSION = "session"
-    FOLDER = "folder"
-    """A collection inside such a session, or its date or subject: left with nothing in it."""
-
-
-class RemovalResult(StrEnum):
-    """What became of it."""
-
-    REMOVED = "removed"
-    CHANGED = "changed"
-    """Kept, as it is not what was planned any more."""
-    GONE = "gone"
-    FAILED = "failed"

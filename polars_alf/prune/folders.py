@@ -1,9 +1,9 @@
-"""Folders below a root, reached through no link: what may be looked at there may be removed.
+"""Folders below a root that are reached through no link, so that what is in them may be removed.
 
 Where the system can (Linux, macOS), each folder on the way is opened inside the one before and
-must not be a link. What is then done by the last one's descriptor is done in that very folder,
-wherever a link is put meanwhile. Elsewhere (Windows) each folder on the way is looked at before
-its path is used: someone who swaps a folder for a link between the two is not noticed there.
+must not be a link. Whatever is then done by the descriptor of the last one happens in that very
+folder, even if a link takes its place meanwhile. Elsewhere (Windows) each folder on the way is
+checked before its path is used: a folder swapped for a link between the two is not noticed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BY_DESCRIPTOR = {os.open, os.stat, os.unlink, os.rmdir} <= os.supports_dir_fd an
 """Whether names can be looked up in an open folder."""
 
 LINK_ERRORS = (errno.ENOTDIR, errno.ELOOP, errno.EMLINK)
-"""What Linux, macOS and FreeBSD say of a link where a folder is asked for."""
+"""Error numbers of Linux, macOS and FreeBSD for a link where a folder is asked for."""
 
 _OPEN = (
     os.O_RDONLY
@@ -34,14 +34,9 @@ _OPEN = (
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """An open folder. Its methods take names of what lies in it, and follow no links.
+    """An open folder. Methods take the names of its entries, and follow no links.
 
-    Parameters
-    ----------
-    path
-        Where it is.
-    descriptor
-        What it was opened as; None where the system has no such descriptors.
+    The descriptor is None where the system has no such descriptors.
     """
 
     path: Path
@@ -49,12 +44,12 @@ class Folder:
 
     @property
     def inode(self) -> int:
-        """Its own file serial number."""
+        """File serial number of the folder."""
         status = self.path.stat() if self.descriptor is None else os.fstat(self.descriptor)
         return status.st_ino
 
     def status(self, name: str) -> os.stat_result:
-        """Return what is known of an entry, of a link itself where it is one."""
+        """Return the status of an entry, of a link itself where it is one."""
         return os.stat(self._at(name), dir_fd=self.descriptor, follow_symlinks=False)
 
     def scan(self) -> dict[str, bool]:
@@ -76,22 +71,10 @@ class Folder:
 
 @contextmanager
 def open_folder(root: Path, directory: str) -> Iterator[Folder]:
-    """Open a folder.
+    """Open a folder by its POSIX path relative to the root, which has no links in it.
 
-    Parameters
-    ----------
-    root
-        Absolute path of the archive, links resolved.
-    directory
-        POSIX path relative to the root; "" is the root.
-
-    Raises
-    ------
-    ValueError
-        The path could lead out of the root.
-    OSError
-        It leads through a link or something else that is no folder (for a link, `LINK_ERRORS`
-        has the number), is not there, or may not be listed.
+    Raises ValueError if the path could lead out of the root, and OSError if the folder cannot
+    be opened: one of `LINK_ERRORS` if there is a link on the way, or something else.
     """
     parts = split_path(directory) if directory else ()
     path = root.joinpath(*parts)
@@ -105,22 +88,16 @@ def open_folder(root: Path, directory: str) -> Iterator[Folder]:
     descriptor = os.open(root, _OPEN)
     try:
         for part in parts:
-            above = descriptor
-            descriptor = os.open(part, _OPEN, dir_fd=above)
-            os.close(above)
+            outer = descriptor
+            descriptor = os.open(part, _OPEN, dir_fd=outer)
+            os.close(outer)
         yield Folder(path, descriptor)
     finally:
         os.close(descriptor)
 
 
 def split_path(path: str) -> tuple[str, ...]:
-    """Split a POSIX path into names.
-
-    Raises
-    ------
-    ValueError
-        It is not relative, or has a part that is no name.
-    """
+    """Split a relative POSIX path into names; raise ValueError if it could lead elsewhere."""
     parts = tuple(path.split("/"))
     for part in parts:
         # A drive or a backslash is a name on POSIX only.
@@ -130,5 +107,5 @@ def split_path(path: str) -> tuple[str, ...]:
 
 
 def _is_folder(status: os.stat_result) -> bool:
-    # A junction of Windows says that it is a folder.
+    # A junction of Windows has the mode of a folder.
     return stat.S_ISDIR(status.st_mode) and not getattr(status, "st_reparse_tag", 0)

@@ -1,4 +1,4 @@
-"""The tables that a plan asks: files or frames, and whether they can be trusted."""
+"""The rows that a plan goes by: files or frames, and whether they can be trusted."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 
 import polars as pl
 
+from polars_alf.alf.root import Root
 from polars_alf.errors import OptionError, TableError
-from polars_alf.schema import IssueKind
+from polars_alf.schema import LOST, IssueKind
 from polars_alf.tables.contract import read_headers
 from polars_alf.tables.files import issues_path, scan_issues, table_path
 from polars_alf.tables.fingerprint import fingerprint_tables
@@ -21,39 +22,22 @@ _COLUMNS = {
     "datasets": ("eid", "rel_path"),
 }
 
-_NEVER_INDEXED = (
-    IssueKind.UNREADABLE_DIRECTORY,
-    IssueKind.UNREADABLE_FILE,
-    IssueKind.VANISHED,
-    IssueKind.TIMED_OUT,
-    IssueKind.DUPLICATE_SESSION,
-)
-"""Issues of an index whose files its tables lack although nobody left them out."""
+# Nobody asked for these to be left out, so that their files have no row says nothing.
+_NOT_INDEXED = LOST | {IssueKind.DUPLICATE_SESSION}
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """The two tables.
-
-    Parameters
-    ----------
-    sessions
-        ``id``, ``lab``, ``subject``, ``date``, ``number``, all as String.
-    datasets
-        ``eid``, ``rel_path``, both as String.
-    place
-        Where they are, for messages.
-    stamp
-        What `fingerprint_tables` said when they were read; None for frames.
-    skipped
-        Paths relative to the archive whose files their index could not take.
-    """
+    """The columns of both tables that a plan needs, all as String."""
 
     sessions: pl.DataFrame
     datasets: pl.DataFrame
     place: str
+    """Where the tables are, for messages."""
     stamp: str | None = None
+    """Stamp of the files before they were read; None for frames."""
     skipped: frozenset[str] = frozenset()
+    """Paths relative to the root whose files the index could not take."""
 
     @property
     def are_empty(self) -> bool:
@@ -61,23 +45,13 @@ class Tables:
         return self.sessions.is_empty() or self.datasets.is_empty()
 
 
-def find_tables(
-    root: Path,
+def read_tables(
+    root: Root,
     folder: Path,
     sessions: pl.DataFrame | pl.LazyFrame | None,
     datasets: pl.DataFrame | pl.LazyFrame | None,
 ) -> Tables:
-    """Return the frames that were given, or else the tables of a folder; missing ones are empty.
-
-    Raises
-    ------
-    OptionError
-        One frame is given without the other.
-    TableError
-        A table cannot be read or lacks a column.
-    TornPairError
-        The two are of different runs.
-    """
+    """Read the frames that were given, or else the tables of a folder; missing ones are empty."""
     if (sessions is None) != (datasets is None):
         raise OptionError("one frame is given without the other; give sessions and datasets")
     if sessions is not None and datasets is not None:
@@ -90,7 +64,7 @@ def find_tables(
     # Before they are read: should they be replaced meanwhile, the plan is out of date.
     stamp = fingerprint_tables(folder)
     headers = read_headers(folder)
-    origins = [origin for header in headers.values() for origin in header.origins]
+    origins = [Path(origin) for header in headers.values() for origin in header.origins]
     return Tables(
         _read_table(folder, "sessions"),
         _read_table(folder, "datasets"),
@@ -118,19 +92,19 @@ def _read_columns(frame: pl.DataFrame | pl.LazyFrame, name: str, place: str) -> 
         ) from error
 
 
-def _read_skipped(folder: Path, root: Path, origins: Iterable[str]) -> frozenset[str]:
-    """Return what the index of the tables could not take, relative to the root; "" is all of it."""
+def _read_skipped(folder: Path, root: Root, origins: Iterable[Path]) -> frozenset[str]:
+    """Return what the index could not take, relative to the root; "" is all of it."""
     if not issues_path(folder).exists():
         return frozenset()
-    issues = scan_issues(folder).filter(pl.col("kind").is_in(_NEVER_INDEXED)).collect()
+    issues = scan_issues(folder).filter(pl.col("kind").is_in(_NOT_INDEXED)).collect()
     skipped = set()
     for path in issues["path"]:
-        # As it stands, as the archive may have moved; and as it was, as the index may have begun
-        # above or below this root.
-        skipped.add(path)
-        for full in (Path(origin, path) for origin in origins):
-            if full.is_relative_to(root):
-                skipped.add(full.relative_to(root).as_posix())
-            elif root.is_relative_to(full):
-                skipped.add(".")
-    return frozenset("" if path == "." else path for path in skipped)
+        # As written, as the archive may have moved; and by the origin, as the index may have
+        # begun above or below this root.
+        skipped.add("" if path == "." else path)
+        for full in (origin / path for origin in origins):
+            if (relative := root.relate(full)) is not None:
+                skipped.add(relative)
+            elif root.path.is_relative_to(full):
+                skipped.add("")
+    return frozenset(skipped)

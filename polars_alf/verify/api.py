@@ -1,4 +1,4 @@
-"""Verify an archive: locate its sessions, walk it, compare, read what is to be digested."""
+"""The comparison of an archive with its tables: walk, locate its sessions, compare, digest."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from polars_alf.verify.compare import (
     find_changed,
     find_missing,
     find_new,
+    find_rotten,
     find_unsafe,
     join_findings,
     list_unreadable,
@@ -38,24 +39,24 @@ from polars_alf.walk.shards import open_walk
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """How an archive compares with its tables.
+    """The result of a comparison of an archive with its tables.
 
     Parameters
     ----------
     root
         The archive, links resolved.
     findings
-        FINDINGS: nothing where all is as the tables say.
+        `polars_alf.verify.compare.FINDINGS`: no rows where the archive is as the tables say.
     n_datasets
         Datasets of the tables that should be in the archive.
     n_checked
-        Those that were looked for: all of them, or the sample.
+        Datasets that were looked for: all of them, or the sample.
     n_digested
-        Those that were read for their MD5.
+        Datasets that were read for their MD5.
     n_without_hash
-        Those that were to be read, but of which the tables have no MD5 to compare with.
+        Datasets that were not read, as the tables have no MD5 to compare with.
     seconds
-        How long it took.
+        Duration of the comparison.
     """
 
     root: Path
@@ -102,7 +103,7 @@ def verify_archive(
 ) -> Verification:
     """Compare an archive with its tables. Changes nothing.
 
-    The archive is walked as an index walks it, and only what the walk meets is read: a path of
+    The archive is walked as by an index, and only files that the walk finds are read: a path of
     the tables is never opened.
 
     Parameters
@@ -112,22 +113,23 @@ def verify_archive(
     tables_dir
         Folder of the tables; by default the root.
     digest
-        Whether to read files, and to compare their MD5 with that of the tables.
+        Whether to read files and compare their MD5 with that of the tables.
     sample
-        Share of the datasets to look at, from 0 (excluded) to 1, chosen at random; only their
-        sessions are walked, and what is new is not looked for. None looks at all.
+        Share of the datasets to check, from 0 (excluded) to 1, chosen at random; only their
+        dates are walked, and nothing new is looked for. None checks all.
     seed
         Chooses the sample: the same one for the same tables. Ignored without `sample`.
     follow_links, exclude
-        As given to `index_archive`: what was left out there is neither missing nor new.
+        As given to `index_archive`: files that it left out are neither missing nor new.
     n_jobs, executor, threads, op_timeout, progress
-        As for `index_archive`. A cluster hands listings over in the folder for temporary files,
-        which all its machines must share.
+        As for `index_archive`. A directory that does not answer in time makes its datasets
+        unreadable. A cluster hands listings over in the folder for temporary files, which all its
+        machines must share.
 
     Returns
     -------
     Verification
-        What was found, and how much was looked at.
+        The findings, and how much was checked.
 
     Raises
     ------
@@ -155,7 +157,7 @@ def verify_archive(
     opened = open_root(root, op_timeout)
     folder = opened.path if tables_dir is None else check_folder(tables_dir, to_write=False)
     options = replace(options, own_files=own_files(folder, opened.path))
-    sessions, datasets, header = _read_tables(opened.path, folder)
+    sessions, datasets, header = _read_tables(opened, folder)
     n_datasets = len(datasets)
     if sample is not None:
         datasets = sample_rows(datasets, sample, seed)
@@ -180,9 +182,11 @@ def verify_archive(
             found.append(find_new(disk, wanted))
         n_digested = 0
         if digest:
-            files = to_read.select("path", "file_size").unique("path", maintain_order=True)
+            files = to_read.select("path", file_size="disk_size").unique(
+                "path", maintain_order=True
+            )
             digests = digest_in_parallel(walk, files)
-            found.append(_compare_digests(to_read, digests))
+            found.append(find_rotten(to_read, digests))
             n_digested = digests["disk_hash"].count()
     return Verification(
         root=opened.path,
@@ -200,16 +204,8 @@ def _check_sample(sample: float | None) -> None:
         raise OptionError(f"a sample of {sample} is no share; give more than 0, and 1 at most")
 
 
-def _read_tables(root: Path, folder: Path) -> tuple[pl.DataFrame, pl.DataFrame, TableHeader]:
-    """Return the rows that should be below the root, and the header of the datasets.
-
-    Raises
-    ------
-    TableError
-        A table cannot be read.
-    ForeignTablesError
-        They are of other archives as well.
-    """
+def _read_tables(root: Root, folder: Path) -> tuple[pl.DataFrame, pl.DataFrame, TableHeader]:
+    """Return the rows that should be below the root, and the header of the datasets."""
     lazy_sessions, lazy_datasets = scan_pair(folder)
     headers = read_headers(folder)
     header = choose_header(folder, headers, "datasets")
@@ -219,23 +215,22 @@ def _read_tables(root: Path, folder: Path) -> tuple[pl.DataFrame, pl.DataFrame, 
     except pl.exceptions.PolarsError as error:
         raise TableError(f"the tables in {folder} cannot be read: {error}") from error
     origins = [Path(origin) for header in headers.values() for origin in header.origins]
-    if any(origin.is_relative_to(root) for origin in origins):
-        foreign = [origin for origin in origins if not origin.is_relative_to(root)]
+    foreign = [origin for origin in origins if root.relate(origin) is None]
+    if len(foreign) < len(origins):
         if foreign:
             raise ForeignTablesError(
-                f"the tables in {folder} are of {foreign[0]} too, so that it cannot be told what "
+                f"the tables in {folder} are of {foreign[0]} too, so that it is not known what "
                 f"should be in {root}; give tables of that alone"
             )
         return sessions, datasets, header
-    above = [origin for origin in origins if root.is_relative_to(origin)]
-    if above:
-        # Only what would lie below the root.
-        steps = "/".join(root.relative_to(above[0]).parts)
-        expected = expect_paths(sessions, above[0].parts, ())
+    whole = next((origin for origin in origins if root.path.is_relative_to(origin)), None)
+    if whole is not None:
+        # Only the sessions that would lie below the root.
+        part = root.path.relative_to(whole).as_posix()
         inside = [
             eid
-            for eid, paths in expected.items()
-            if any(path == steps or path.startswith(f"{steps}/") for path in paths)
+            for eid, paths in expect_paths(sessions, whole.parts, ()).items()
+            if any(f"{path}/".startswith(f"{part}/") for path in paths)
         ]
         sessions = sessions.filter(pl.col("id").is_in(inside))
         datasets = datasets.filter(pl.col("eid").is_in(inside))
@@ -267,16 +262,3 @@ def _locate(root: Root, files: ArchiveFiles, sessions: pl.DataFrame, header: Tab
     folders = (root.relate(Path(*base.parts)) for base in count_bases(subjects))
     gone = sessions.join(located, left_on="id", right_on="eid", how="anti")
     return Disk(files, located, expect_paths(gone, root.parts, filter(None, folders)))
-
-
-def _compare_digests(wanted: pl.DataFrame, digests: pl.DataFrame) -> pl.DataFrame:
-    """Return findings of contents that are not what they were, or cannot be read."""
-    both = wanted.join(digests, on="path")
-    changed = pl.col("disk_hash") != pl.col("table_hash")
-    return both.filter(changed | pl.col("disk_hash").is_null()).with_columns(
-        kind=pl.when(pl.col("disk_hash").is_null())
-        .then(pl.lit(FindingKind.UNREADABLE.value))
-        .otherwise(pl.lit(FindingKind.DIGEST_CHANGED.value)),
-        table=pl.lit("datasets"),
-        message=pl.coalesce("message", pl.lit("its content is not what it was")),
-    )

@@ -1,4 +1,4 @@
-"""Where the sessions of tables are in an archive, or should be. Pure."""
+"""The folders that the sessions of tables are in, or could be in. Pure."""
 
 from __future__ import annotations
 
@@ -19,26 +19,12 @@ _KEYS = ["subject", "date", "number"]
 def locate_sessions(
     directories: pl.DataFrame, root: str, sessions: pl.DataFrame, namespace: UUID | None
 ) -> pl.DataFrame:
-    """Find the sessions of an archive in a table.
+    """Find the sessions of an archive in a sessions table, whose ids are of a namespace if known.
 
-    Parameters
-    ----------
-    directories
-        DIRECTORIES.
-    root
-        POSIX path of the root.
-    sessions
-        SESSIONS.
-    namespace
-        What their ids were made in, if that is known.
-
-    Returns
-    -------
-    polars.DataFrame
-        ``session``, the folder; ``eid``, null where the table does not have it; and
-        ``is_copy``, whether another folder is the one that the table means. By the id where it
-        follows from the path; else by subject, date and number, and the lab as far as both know
-        one.
+    Returns ``session``, the folder; ``eid``, null where the table does not have it; and
+    ``is_copy``, whether the table means another folder with the same session. Sessions are found
+    by the id where it follows from the path; else by subject, date and number, and by the lab as
+    far as both know one.
     """
     found = (
         assemble_sessions(directories.lazy(), root)
@@ -75,41 +61,30 @@ def locate_sessions(
 
 
 def _drop_copies(located: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    kept, dropped = pl.collect_all(drop_duplicate_sessions(located.lazy().rename({"eid": "id"})))
-    columns = {"id": "eid"}
-    return kept.rename(columns), dropped.drop("kept").rename(columns)
+    rows = located.lazy().rename({"eid": "id"})
+    kept, copies = pl.collect_all(drop_duplicate_sessions(rows))
+    return kept.select("session", eid="id"), copies.select("session", eid="id")
 
 
 def expect_paths(
-    sessions: pl.DataFrame, above: Sequence[str], bases: Iterable[str]
+    sessions: pl.DataFrame, root: Sequence[str], bases: Iterable[str]
 ) -> dict[str, list[str]]:
-    """Return where sessions could be, relative to the root, the likeliest place first.
+    """Return by id the folders that sessions could be in, relative to the root, likeliest first.
 
-    Parameters
-    ----------
-    sessions
-        SESSIONS.
-    above
-        Components of the path of the root. It may lie inside a lab, a subject or a date.
-    bases
-        Folders below the root from which the paths of sessions start.
-
-    Returns
-    -------
-    dict of str to list of str
-        By id of the session. None are left of a session that cannot be below the root.
+    The root, of whose path the components are given, may lie inside a lab, a subject or a date;
+    the paths of sessions start at it, or at one of the bases below it.
     """
     bases = sorted({"", *bases})
     rows = sessions.select("id", "lab", "subject", pl.col("date").cast(pl.String), "number").rows()
     return {
-        row[0]: list(dict.fromkeys(_guess(above, bases, *row[1:])))
+        row[0]: list(dict.fromkeys(_guess_paths(root, bases, *row[1:])))
         for row in rows
         if None not in row[2:]
     }
 
 
-def _guess(
-    above: Sequence[str],
+def _guess_paths(
+    root: Sequence[str],
     bases: Sequence[str],
     lab: str | None,
     subject: str,
@@ -119,21 +94,15 @@ def _guess(
     for name in (f"{number:03}", str(number)):
         plain = (subject, date, name)
         for tail in [(lab, "Subjects", *plain), plain] if lab else [plain]:
-            for depth in range(min(len(tail), len(above)), 0, -1):
-                if tuple(above[-depth:]) == tail[:depth]:
+            for depth in range(min(len(tail), len(root)), 0, -1):
+                if tuple(root[-depth:]) == tail[:depth]:
                     yield "/".join(tail[depth:])
             for base in bases:
                 yield join(base, "/".join(tail))
 
 
 def sample_rows(datasets: pl.DataFrame, share: float, seed: int) -> pl.DataFrame:
-    """Take a share of datasets at random, the same ones for the same seed and the same rows.
-
-    Parameters
-    ----------
-    share
-        From 0, excluded, to 1. At least one row is taken where there are any.
-    """
+    """Take a share of datasets at random, one at least; the same for the same seed and rows."""
     ordered = datasets.sort("eid", "id", "rel_path")
     chosen = random.Random(seed).sample(range(len(ordered)), ceil(len(ordered) * share))
     return ordered[sorted(chosen)]

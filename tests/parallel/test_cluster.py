@@ -1,4 +1,4 @@
-"""An index on a Dask cluster, with real workers and a real scheduler, some of them killed."""
+"""Walks on a Dask cluster, with real workers and a real scheduler, some of them killed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,13 @@ from polars.testing import assert_frame_equal
 from trees import SESSION, TWO_LABS, check_state, make_tree
 from tuning import tune
 
-from polars_alf import IndexReport, index_archive
+from polars_alf import (
+    IndexReport,
+    index_archive,
+    plan_removals,
+    scan_archive,
+    verify_archive,
+)
 from polars_alf.alf.root import open_root
 from polars_alf.errors import OptionError, ScanError
 from polars_alf.parallel import cluster
@@ -115,6 +121,48 @@ def test_tables_are_those_of_a_serial_run(
     assert again.changes is not None
     assert {kind: n for kind, n in again.changes.items() if n} == {"unchanged": 960}
     assert (read(archive)[1]["hash"].str.len_bytes() == 32).all()
+
+
+def check_workers_walked(workers: TestCluster, n_shards: int) -> None:
+    """Check that the workers of a cluster, and not this process, visited so many shards."""
+    finished = workers.marks("finished")
+    assert len(finished) == n_shards
+    assert os.getpid() not in {pid for _, pid in finished}
+
+
+def test_a_scan_is_that_of_a_serial_run(workers: TestCluster, archive: Path) -> None:
+    files = scan_archive(archive, executor=workers.address).sort("directory", "name").collect()
+    assert len(files) == 960
+    check_workers_walked(workers, 7)
+    serial = scan_archive(archive, executor="serial").sort("directory", "name")
+    assert_frame_equal(files, serial.collect())
+
+
+def test_findings_are_those_of_a_serial_run(workers: TestCluster, archive: Path) -> None:
+    index_archive(archive, hash_files=True, executor="serial")
+    session = archive / "lab/Subjects/S07/2021-02-05/001"
+    (session / "alf/spikes.times.npy").unlink()
+    (session / "_ibl_trials.intervals_bpod.csv").write_bytes(b"x" * 11)
+    found = verify_archive(archive, digest=True, executor=workers.address)
+    assert [kind for kind, n in found.counts.items() if n] == ["missing", "digest_changed"]
+    assert found.n_digested == 959
+    check_workers_walked(workers, 7 + 1)
+    serial = verify_archive(archive, digest=True, executor="serial")
+    assert_frame_equal(found.findings, serial.findings)
+
+
+def test_a_plan_is_that_of_a_serial_run(workers: TestCluster, archive: Path) -> None:
+    index_archive(archive, executor="serial")
+    make_tree(archive, {f"lab/Subjects/S{i:02}/2021-02-05/001/a.b.c": i for i in range(20)})
+    make_tree(archive, {"lab/Subjects/S20/2021-02-05/001": {}})
+    plan = plan_removals(archive, executor=workers.address)
+    assert plan["kind"].value_counts(name="n").sort("kind").rows() == [
+        ("dataset", 20),
+        ("folder", 2),
+        ("session", 1),
+    ]
+    check_workers_walked(workers, 7)
+    assert_frame_equal(plan, plan_removals(archive, executor="serial"))
 
 
 def test_no_more_tasks_at_a_time_than_wanted(workers: TestCluster, archive: Path) -> None:
