@@ -310,7 +310,7 @@ MUTATIONS = [
     Mutation(
         "removals are not announced",
         "polars_alf/prune/apply.py",
-        '    log.write({"event": _ANNOUNCEMENT, **row} for row in batch)\n',
+        '    log.write({"event": _BEFORE, **row} for row in batch)\n',
         "",
         (f"{KILLS}::test_a_prune_is_killed", f"{STEP}[1-prune]"),
     ),
@@ -353,7 +353,7 @@ MUTATIONS = [
     Mutation(
         "what has changed since it was planned is removed",
         "polars_alf/prune/apply.py",
-        "        change = describe_change(row, folder.status(name))\n",
+        "        change = _describe_change(row, folder.status(name))\n",
         "        change = None\n",
         ("tests/prune/test_folders.py::test_what_has_changed_is_kept",),
     ),
