@@ -76,7 +76,54 @@ MOVING = "tests/faults/test_moving.py"
 BENCH_LEFT = "tests/bench/test_folder.py::test_what_another_run_has_left_is_named_and_is_no_session"
 ENCODING = "tests/alf/test_encoding.py"
 
+GUARD = "tests/index/test_guard.py"
+
 MUTATIONS = [
+    Mutation(
+        "storage that is not mounted empties the tables",
+        "polars_alf/index/guard.py",
+        "    if not is_refused(removals, max_removed, few=0 if others else FEW):",
+        "    if True:",
+        (
+            f"{GUARD}::test_an_archive_that_is_empty_keeps_its_tables",
+            f"{GUARD}::test_storage_is_unmounted_between_runs",
+        ),
+    ),
+    Mutation(
+        "a lab may lose all that it has",
+        "polars_alf/index/guard.py",
+        "    is_lab_lost = any(lab.is_empty or lab.n_datasets > few for lab in removals.labs)",
+        "    is_lab_lost = False",
+        (f"{GUARD}::test_a_lab_that_is_empty_keeps_its_rows",),
+    ),
+    Mutation(
+        "only what the survey shows is guarded",
+        "polars_alf/index/guard.py",
+        "    _check(removals, folder, root, issues, max_removed)\n    return removals",
+        "    return removals",
+        (f"{GUARD}::test_datasets_are_compared_by_their_paths",),
+    ),
+    Mutation(
+        "a refusal costs an interrupted run its shards",
+        "polars_alf/index/guard.py",
+        "    if len(there) < len(old.sessions):",
+        "    if False:",
+        (f"{GUARD}::test_an_interrupted_run_is_taken_up_after_a_refusal",),
+    ),
+    Mutation(
+        "the run of the next night goes on with one that was refused",
+        "polars_alf/index/checkpoint.py",
+        "if not (restart or resumed or is_refused):",
+        "if not (restart or resumed):",
+        (f"{GUARD}::test_a_refused_run_goes_on_with_the_option_only",),
+    ),
+    Mutation(
+        "ids of paths replace UUIDs",
+        "polars_alf/index/api.py",
+        "    check_ids(folder, hash_ids=options.hash_ids)\n",
+        "",
+        (f"{GUARD}::test_ids_of_paths_do_not_replace_uuids",),
+    ),
     Mutation(
         "the digest of a footer is not compared",
         "polars_alf/tables/checksums.py",

@@ -33,6 +33,11 @@ def make_parquet_db(
 
     `polars_alf.index_archive` does the same with more options, and returns a report.
 
+    ONE's replaces any tables without a word. This one refuses where `polars_alf.index_archive` does
+    by default: most of the rows would go, as where storage is not mounted, or ids of paths would
+    replace UUIDs. Who calls it every night would notice only when ids and QC are lost; who means it
+    can move the tables away first, or call `index_archive` with ``max_removed=1.0``.
+
     Parameters
     ----------
     root_dir : str, os.PathLike
@@ -55,8 +60,8 @@ def make_parquet_db(
     Raises
     ------
     PolarsAlfError
-        As from `polars_alf.index_archive`. The error for a lab that contradicts the folders is
-        also an `AssertionError`, as in ONE.
+        As from `polars_alf.index_archive`, `MassRemovalError` among them. The error for a lab that
+        contradicts the folders is also an `AssertionError`, as in ONE.
 
     Warns
     -----

@@ -94,17 +94,18 @@ def check_survey(
         return  # of which this disk may have a part
     if _is_database(folder):
         old = _read_rows(folder) or old
-    there = old.sessions.filter(pl.lit(value=False))
-    if dated:
-        found = _list_surveyed(root, dated)
-        labs = {*found["lab"].fill_null(lab), ""}
-        there = old.sessions.join(found, on=["subject", "date"], how="semi")
-        # The id of a session that lies in no lab's folder does not depend on the lab.
-        if not found["lab"].has_nulls():
-            there = there.filter(pl.col("lab").is_in(list(labs)))
+    found = _list_surveyed(root, dated)
+    there = old.sessions.join(found, on=["subject", "date"], how="semi")
+    labs = {*found["lab"].fill_null(lab)}
+    # The id of a session that lies in no lab's folder does not depend on the lab.
+    if not found["lab"].has_nulls():
+        there = there.filter(pl.col("lab").is_in(["", *labs]))
     if len(there) < len(old.sessions):
         old = _read_rows(folder) or old
         removals = count_removals(old, old.keep_sessions(there))
+        # Folders that are new may have others instead.
+        lost = (replace(lost, is_empty=lost.name not in labs) for lost in removals.labs)
+        removals = replace(removals, is_emptied=not dated, labs=tuple(lost))
         _check(removals, folder, root, issues, max_removed)
 
 
@@ -118,8 +119,8 @@ def check_removals(
 ) -> Removals:
     """Count what goes with the tables in `folder` when those in `staged` replace them.
 
-    Where the datasets there cannot be read, `changes` tell how many go. Raises MassRemovalError
-    where it is too much.
+    Where they cannot be read, `changes` since the last index tell how many go. Raises
+    MassRemovalError where it is too much.
     """
     sessions, datasets = (scan_table(table_path(staged, name)) for name in TABLES)
     old = _read_rows(folder)
@@ -127,8 +128,9 @@ def check_removals(
         sessions, datasets = _keep_existing(sessions, datasets)
     new = Rows.read(sessions, datasets)
     removals = count_removals(old, new) if old else Removals()
-    is_unread = not removals.n_datasets_before and table_path(folder, "datasets").exists()
-    if is_unread and changes:
+    is_there = any(table_path(folder, name).exists() for name in TABLES)
+    is_unread = old is None or old.sessions.is_empty() or old.counts.is_empty()
+    if is_there and is_unread and changes:
         removals = _count_changes(removals, changes, n_left=len(new.counts))
     _check(removals, folder, root, issues, max_removed)
     return removals

@@ -119,19 +119,20 @@ def count_removals(old: Rows, new: Rows, *, rows_at_once: int = ROWS_AT_ONCE) ->
     changed, about `rows_at_once` at a time.
     """
     sessions = _find_again(old.sessions, new.sessions)
+    placed = sessions.select("now", eid="id", is_placed=pl.lit(value=True)).unique("eid")
     found = (
-        old.counts.join(
-            sessions.select("now", eid="id").unique("eid", keep="first"), on="eid", how="left"
-        )
+        old.counts.join(placed, on="eid", how="left")
         # A dataset of no session in the tables may still have the id of one.
-        .with_columns(now=pl.coalesce("now", "eid"))
+        .with_columns(pl.coalesce("now", "eid"), pl.col("is_placed").fill_null(value=False))
         .join(new.counts, left_on="now", right_on="eid", how="left", suffix="_now")
     )
     is_same = (pl.col("n") == pl.col("n_now")) & (pl.col("paths") == pl.col("paths_now"))
     changed = found.filter(pl.col("n_now").is_not_null() & ~is_same).select("eid", "now", "n")
     compared = _compare_paths(changed, old.datasets, new.datasets, rows_at_once)
+    # Rows of no session name no file: they count only where nothing at all is left.
+    is_gone = pl.col("n_now").is_null() & (pl.col("is_placed") | pl.lit(new.counts.is_empty()))
     gone = found.join(compared, on="eid", how="left").select(
-        "eid", "n", gone=pl.when(pl.col("n_now").is_null()).then("n").otherwise("gone").fill_null(0)
+        "eid", "n", gone=pl.when(is_gone).then("n").otherwise("gone").fill_null(0)
     )
     return _sum_up(sessions, gone, new)
 

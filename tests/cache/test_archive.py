@@ -13,8 +13,8 @@ from trees import SESSION, Link, make_tree
 
 from polars_alf import index_archive
 from polars_alf.cache import archive
-from polars_alf.cache.archive import remove_missing_datasets
-from polars_alf.errors import ForeignTablesError
+from polars_alf.cache.archive import make_parquet_db, remove_missing_datasets
+from polars_alf.errors import ForeignTablesError, IdsConflictError, MassRemovalError
 
 pytestmark = pytest.mark.pandas
 
@@ -80,6 +80,21 @@ def test_all_that_is_not_in_the_tables_goes(root: Path, make_tables: Any) -> Non
     assert remove_missing_datasets(root, tables, dry=False) == []
     for name, table in before.items():
         assert table.equals(tables[name]), "the caller's tables stay as they are"
+
+
+def test_an_index_is_guarded_and_moved_tables_are_not(root: Path, tmp_path: Path) -> None:
+    written = make_parquet_db(root)
+    before = [path.read_bytes() for path in written]
+    (root / "lab").rename(tmp_path / "away")
+    with pytest.raises(MassRemovalError, match="6 of 6 datasets"):
+        make_parquet_db(root)
+    with pytest.raises(IdsConflictError, match="move those away"):
+        make_parquet_db(root, hash_ids=False)
+    assert [path.read_bytes() for path in written] == before
+    for path in written:
+        path.rename(tmp_path / path.name)
+    with pytest.warns(RuntimeWarning, match="No sessions"):
+        make_parquet_db(root, hash_ids=False)
 
 
 def test_tables_of_the_folder_are_the_default(root: Path, capsys: Any, caplog: Any) -> None:

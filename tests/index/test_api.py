@@ -85,13 +85,18 @@ def test_tables_that_cannot_be_read_are_replaced_with_a_warning(archive: Path) -
     assert read_tables(archive)[1].height == 12
 
 
-def test_tables_of_another_archive_are_replaced_with_a_warning(
+def test_tables_of_another_archive_are_replaced_on_request_with_a_warning(
     archive: Path, tmp_path: Path, out_dir: Path
 ) -> None:
     other = make_tree(tmp_path / "other", {"S/2020-01-01/001": SESSION})
     index_archive(other, out_dir)
-    with pytest.warns(errors.TableWarning, match=str(other)):
+    before = read_folder(out_dir)
+    with pytest.raises(errors.MassRemovalError, match=str(other)):
         index_archive(archive, out_dir)
+    assert read_folder(out_dir) == before
+    with pytest.warns(errors.TableWarning, match=str(other)):
+        index_archive(archive, out_dir, max_removed=1.0)
+    assert read_tables(out_dir)[1].height == 12
 
 
 def test_storage_that_is_replaced_in_mid_run_does_not_change_the_tables(
