@@ -55,7 +55,7 @@ def age_files(root: Path) -> None:
             os.utime(path, (LONG_AGO, LONG_AGO))
 
 
-def index_quietly(root: Path, out_dir: Path) -> IndexReport:
+def index_quietly(root: Path, out_dir: Path, *, hash_ids: bool = True) -> IndexReport:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", errors.NoSessionsWarning)
-        return index_archive(root, out_dir, namespace="test")
+        return index_archive(root, out_dir, namespace="test", hash_ids=hash_ids)
