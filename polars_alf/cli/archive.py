@@ -77,6 +77,10 @@ def index(
     restart: Annotated[
         bool, Option("--restart", help="Begin anew, not where an interrupted run ended.")
     ] = False,
+    ignore_inode: Annotated[
+        bool,
+        Option("--ignore-inode", help="Keep digests where only inodes or the device are others."),
+    ] = False,
     strict: Strict = False,
     as_json: AsJson = False,
     *,
@@ -102,6 +106,7 @@ def index(
             ids_from=ids_from or (),
             quick=quick,
             restart=restart,
+            ignore_inode=ignore_inode,
             progress=progress,
             **arguments,
         )

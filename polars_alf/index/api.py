@@ -27,7 +27,12 @@ from polars_alf.index.changes import CHANGES
 from polars_alf.index.checkpoint import discarded_on_error, open_run, scratch_folder
 from polars_alf.index.external_ids import KnownIds
 from polars_alf.index.merge import ShardRows, check_sessions, group_sessions, list_subjects
-from polars_alf.index.options import IndexOptions, lists_the_same, makes_the_same
+from polars_alf.index.options import (
+    IndexOptions,
+    is_same_device,
+    lists_the_same,
+    makes_the_same,
+)
 from polars_alf.index.report import (
     IndexReport,
     count_changes,
@@ -76,6 +81,7 @@ def index_archive(
     ids_from: FolderPath | Sequence[FolderPath] = (),
     quick: bool = False,
     restart: bool = False,
+    ignore_inode: bool = False,
     threads: int | None = None,
     op_timeout: float | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -83,8 +89,8 @@ def index_archive(
     """Index an archive into ``sessions.pqt`` and ``datasets.pqt``.
 
     A run that was interrupted is taken up where it was. Where there are tables of an earlier index,
-    ids stay as they are, and so do digests of files whose size, time of modification and inode did
-    not change.
+    ids stay as they are, and so do digests of files whose size, time of modification, inode and
+    device did not change, also if the archive has another path now.
 
     Parameters
     ----------
@@ -124,6 +130,11 @@ def index_archive(
         not listed again. A file that was rewritten in place, or a link's target, is not seen then.
     restart
         Whether to scan everything, also what an interrupted run with the same options had finished.
+    ignore_inode
+        Whether digests hold where a file's size and time of modification are the same, but not its
+        inode or device: after a copy with times, or on storage that numbers files anew with each
+        mount. By default such files are counted in a warning, and read again where digests are
+        wanted.
     threads
         Number of calls to the storage that each worker has under way; by default as many as are
         worth it, from measuring as the run goes. All give the same tables.
@@ -167,7 +178,8 @@ def index_archive(
     NoSessionsWarning
         There are no sessions, or no datasets: the tables are empty.
     TableWarning
-        A table that was there could not be read, or was not ours, or of another archive.
+        A table that was there could not be read, or was not ours, or of another archive; or digests
+        were not kept, as files may be others.
     """
     options = IndexOptions(
         walk=WalkOptions(
@@ -185,6 +197,7 @@ def index_archive(
         ids_from=ids_from,  # type: ignore[arg-type]
         quick=quick,
         restart=restart,
+        ignore_inode=ignore_inode,
     )
     return run_index(root, out_dir, options, progress)
 
@@ -218,13 +231,16 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
     root = walk.root
     namespace = _find_namespace(folder, root, options.namespace)
     before = read_settings(folder)
-    snapshot = Snapshot.find(folder) if before.get("root") == str(root) else None
+    snapshot = Snapshot.find(folder)
+    if snapshot and before.get("root") != str(root) and not snapshot.is_of(folder):
+        snapshot = None
+    same_device = is_same_device(before, root)
     columns = options.list_columns(before if snapshot else {})
     settings = options.describe_rows(
         root, namespace, snapshot.path.name if snapshot else None, columns
     )
     unchanged = None
-    if options.quick and snapshot and lists_the_same(before, settings):
+    if options.quick and snapshot and same_device and lists_the_same(before, settings):
         unchanged = _find_unchanged(walk, survey, folder, snapshot)
         is_all = unchanged == {*snapshot.folders["shard"]} and snapshot.has_folders(survey.folders)
         if is_all and not options.ids_from and makes_the_same(before, settings):
@@ -235,7 +251,9 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
     run = open_run(
         folder, settings, namespace or make_namespace(), survey.folders, restart=options.restart
     )
-    summaries, n_jobs = index_shards(walk, options, run, survey.folders, snapshot, unchanged)
+    summaries, n_jobs = index_shards(
+        walk, options, run, survey.folders, snapshot, unchanged, same_device
+    )
     gone = snapshot.list_gone(survey.folders, survey.issues) if snapshot else _NO_CHANGES
     survey.folders.clear()  # some hundred bytes for each
     walk.monitor.stage = "write"
@@ -276,7 +294,7 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
         cache_dir=base,
         n_jobs=n_jobs,
     )
-    kept = {**settings, "ids_from": known.names if known else []}
+    kept = {**settings, "device": root.device, "ids_from": known.names if known else []}
     staging.write_report(
         describe_run(
             report, run=run, options=options, settings=kept, issues=issues, summaries=summaries
@@ -288,7 +306,28 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
         remove=[conflicts_path(folder).name, *list_snapshots(folder)],
     )
     remove_rows(folder / STATE_DIR / name)
+    _warn_of_moved(sum(summary.n_moved for summary in summaries), options)
     return report
+
+
+def _warn_of_moved(n_moved: int, options: IndexOptions) -> None:
+    """Warn that digests were not taken over, although sizes and times are the same."""
+    if not n_moved:
+        return
+    done = (
+        "they were read again for their digests; where files are only moved or mounted again, "
+        "--ignore-inode (ignore_inode=True) takes digests over"
+        if options.digests
+        else "their digests were left out of the tables; --hash-files makes them again, or, if the "
+        "files were only moved or mounted again, --ignore-inode (ignore_inode=True) brings them "
+        "back"
+    )
+    warnings.warn(
+        f"{n_moved:,} datasets have the size and time of the last index, but another inode or "
+        f"device, so that they may be other files: {done}",
+        TableWarning,
+        stacklevel=4,
+    )
 
 
 def _find_unchanged(walk: Walk, survey: Survey, folder: Path, snapshot: Snapshot) -> frozenset[str]:
