@@ -213,7 +213,7 @@ def test_a_digest_is_that_of_the_content_or_none(steps: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder, "archive")
         names = [f"S/2020-01-01/00{n}/a.b.npy" for n in (1, 2)]
-        make_tree(root, {name: "0" for name in names})
+        make_tree(root, dict.fromkeys(names, "0"))
         are_due = False
         for number, step in enumerate(["hash", *steps, "index"]):
             file = root / names[number % 2]
