@@ -474,7 +474,7 @@ MUTATIONS = [
         "polars_alf/index/changes.py",
         '    is_proven = is_alike & ~has_moved & ~pl.col("is_young")\n',
         "    is_proven = is_alike & ~has_moved\n",
-        (f"{SNAPSHOT}::test_a_digest_of_this_moment_is_in_the_next_tables_too",),
+        (f"{SNAPSHOT}::test_a_file_of_this_moment_is_digested_again",),
     ),
     Mutation(
         "answers are written into archives",
