@@ -95,6 +95,10 @@ class OutputError(PolarsAlfError, OSError):
     """The tables cannot be written, for example because the disk is full."""
 
 
+class OverwriteError(OutputError):
+    """A file would lie in an archive or among tables, or replace one that is there."""
+
+
 class CommitError(PolarsAlfError, OSError):
     """New tables are complete but cannot replace the old ones; the next run tries again."""
 

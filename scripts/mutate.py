@@ -77,6 +77,11 @@ BENCH_LEFT = "tests/bench/test_folder.py::test_what_another_run_has_left_is_name
 ENCODING = "tests/alf/test_encoding.py"
 
 GUARD = "tests/index/test_guard.py"
+MERGED = (
+    "tests/index/test_merge.py::test_of_numbers_that_one_takes_for_the_same_the_padded_one_stays"
+)
+SNAPSHOT = "tests/index/test_snapshot.py"
+OUTPUT = "tests/tables/test_output.py"
 
 MUTATIONS = [
     Mutation(
@@ -535,6 +540,55 @@ MUTATIONS = [
         "errors=_ESCAPE",
         'errors="backslashreplace"',
         ("tests/cli/test_app.py::test_json_is_json_on_a_terminal_that_lacks_names",),
+    ),
+    Mutation(
+        "sessions that ONE cannot tell apart are not dropped",
+        "polars_alf/index/merge.py",
+        '    doubles = order.filter(pl.col("key_hash").is_duplicated())\n',
+        '    doubles = order.filter(pl.struct("high", "low").is_duplicated())\n',
+        (f"{MERGED}[spellings0-True]",),
+    ),
+    Mutation(
+        "of 001 and 1 the one without zeros stays",
+        "polars_alf/tables/rows.py",
+        '        -session.str.extract(r"([^/]*)$").str.len_chars().cast(pl.Int64),\n',
+        '        session.str.extract(r"([^/]*)$").str.len_chars(),\n',
+        (f"{MERGED}[spellings0-True]",),
+    ),
+    Mutation(
+        "a rename to a number that is taken is advised",
+        "polars_alf/index/merge.py",
+        "    return frame.filter(~is_renaming).to_arrow().cast(ISSUES)\n",
+        "    return issues\n",
+        (f"{MERGED}[spellings0-True]",),
+    ),
+    Mutation(
+        "equal inodes of another device keep digests",
+        "polars_alf/index/changes.py",
+        "    has_moved = ~is_same | (pl.lit(not (same_device or ignore_inode)))\n",
+        "    has_moved = ~is_same\n",
+        (f"{SNAPSHOT}::test_other_inodes_or_another_device_are_told_and_can_be_ignored",),
+    ),
+    Mutation(
+        "digests of files just written are relied on",
+        "polars_alf/index/changes.py",
+        '    is_proven = is_alike & ~has_moved & ~pl.col("is_young")\n',
+        "    is_proven = is_alike & ~has_moved\n",
+        (f"{SNAPSHOT}::test_a_file_of_this_moment_is_digested_again",),
+    ),
+    Mutation(
+        "answers are written into archives",
+        "polars_alf/tables/output.py",
+        "        if place.is_relative_to(archive):\n",
+        "        if False:\n",
+        (f"{OUTPUT}::test_tables_and_archives_stay_as_they_are_even_by_force",),
+    ),
+    Mutation(
+        "answers replace files unasked",
+        "polars_alf/tables/output.py",
+        "    if not force:\n",
+        "    if False:\n",
+        (f"{OUTPUT}::test_other_files_are_replaced_by_force_alone",),
     ),
 ]
 """Add to it: what a suite is there for should be in here."""

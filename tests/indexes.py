@@ -55,8 +55,8 @@ def age_files(root: Path) -> None:
             os.utime(path, (LONG_AGO, LONG_AGO))
 
 
-def index_quietly(root: Path, out_dir: Path) -> IndexReport:
+def index_quietly(root: Path, out_dir: Path, *, hash_ids: bool = True) -> IndexReport:
     """Index without a warning of an archive that is empty, whatever that removes."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", errors.NoSessionsWarning)
-        return index_archive(root, out_dir, namespace="test", max_removed=1.0)
+        return index_archive(root, out_dir, namespace="test", hash_ids=hash_ids, max_removed=1.0)

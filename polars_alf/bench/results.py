@@ -25,6 +25,14 @@ _RESULT_FILE, _MEASUREMENTS_FILE, _LATENCIES_FILE = (
     "latencies.parquet",
 )
 
+_PAGE_FILES = ("report.html", "throughput.png", "streaming.png", "latency.png", "predictions.png")
+
+REPORT_FILES = (_RESULT_FILE, _MEASUREMENTS_FILE, _LATENCIES_FILE, *_PAGE_FILES)
+"""Names of the files that a report may have."""
+
+COMPARISON_FILES = ("comparison.json", "comparison.parquet", *_PAGE_FILES)
+"""Names of the files that a comparison of reports may have."""
+
 
 @dataclass(frozen=True, slots=True)
 class StorageReport:

@@ -87,6 +87,10 @@ def index(
         bool, Option("--restart", help="Begin anew, not where an interrupted run ended.")
     ] = False,
     max_removed: MaxRemoved = None,
+    ignore_inode: Annotated[
+        bool,
+        Option("--ignore-inode", help="Keep digests where only inodes or the device are others."),
+    ] = False,
     strict: Strict = False,
     as_json: AsJson = False,
     *,
@@ -115,6 +119,7 @@ def index(
             quick=quick,
             restart=restart,
             max_removed=max_removed,
+            ignore_inode=ignore_inode,
             progress=progress,
             **arguments,
         )

@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
@@ -17,8 +17,9 @@ from typer import Argument, Option, Typer
 from typer.core import TyperGroup
 
 from polars_alf.cli import output
-from polars_alf.cli.options import AsJson, Quiet
+from polars_alf.cli.options import AsJson, Force, Quiet
 from polars_alf.errors import OptionError, OutputError
+from polars_alf.tables.output import check_output
 
 if TYPE_CHECKING:
     from polars_alf.bench.results import StorageReport
@@ -75,6 +76,7 @@ def run(
         str | None, Option(metavar="LABEL", help="What to call this storage in reports.")
     ] = None,
     out: Out = None,
+    force: Force = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -93,13 +95,16 @@ def run(
     check_extra()
     from polars_alf.bench import pages
     from polars_alf.bench.api import bench_storage
+    from polars_alf.bench.results import REPORT_FILES
 
     levels = _parse_threads(threads)
     if hasattr(signal, "SIGHUP"):
         # The end of a terminal must not leave an archive behind.
         signal.signal(signal.SIGHUP, signal.default_int_handler)
     state = "nothing was written" if read_only else "what was written was removed"
-    with _open_folder(out, name) as folder, output.running(state):
+    out = _choose_folder(out, name)
+    _check_files(out, REPORT_FILES, [Path(path)], force=force)
+    with _open_folder(out) as folder, output.running(state):
         with _show_steps(quiet) as progress:
             report = bench_storage(
                 path,
@@ -129,6 +134,7 @@ def compare(
         list[str], Argument(metavar="A B...", help="Folders that bench has written.")
     ],
     out: Out = None,
+    force: Force = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -141,6 +147,7 @@ def compare(
     check_extra()
     from polars_alf.bench import pages
     from polars_alf.bench.results import (
+        COMPARISON_FILES,
         compare_reports,
         name_apart,
         read_report,
@@ -148,9 +155,11 @@ def compare(
         write_json,
     )
 
+    out = _choose_folder(out, "compared")
+    _check_files(out, COMPARISON_FILES, [], force=force)
     reports = name_apart([read_report(path) for path in results])
     ratios = compare_reports(reports)
-    with _open_folder(out, "compared") as folder, output.running("nothing was changed"):
+    with _open_folder(out) as folder, output.running("nothing was changed"):
         values = {"labels": [report.label for report in reports], "ratios": ratios.to_dicts()}
         write_json(folder / "comparison.json", values)
         write_frame(folder / "comparison.parquet", ratios)
@@ -176,12 +185,23 @@ def _parse_threads(text: str) -> list[int]:
         ) from None
 
 
+def _choose_folder(out: Path | None, name: str | None) -> Path:
+    """Return the folder for a report, by default a new one in this folder."""
+    if out is not None:
+        return out
+    label = re.sub(r"\W+", "-", name or "storage").strip("-").lower()
+    return Path(f"polars_alf_bench-{label}-{datetime.now():%Y%m%d-%H%M%S}")
+
+
+def _check_files(out: Path, names: Sequence[str], tables: Sequence[Path], *, force: bool) -> None:
+    """Raise OverwriteError where a report would lie in an archive, or replace a file."""
+    for name in names:
+        check_output(out / name, tables, force=force, option="--out")
+
+
 @contextmanager
-def _open_folder(out: Path | None, name: str | None) -> Iterator[Path]:
-    """Yield the folder for a report; a new one that stays empty is removed again."""
-    if out is None:
-        label = re.sub(r"\W+", "-", name or "storage").strip("-").lower()
-        out = Path(f"polars_alf_bench-{label}-{datetime.now():%Y%m%d-%H%M%S}")
+def _open_folder(out: Path) -> Iterator[Path]:
+    """Yield the folder for a report; one that was made for none is removed again."""
     is_new = not os.path.lexists(out)
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -38,6 +38,8 @@ AsJson = Annotated[bool, Option("--json", help="Print the result as one JSON obj
 
 JsonLines = Annotated[bool, Option("--json", help="Print one JSON object a line.")]
 
+Force = Annotated[bool, Option("--force", help="Replace files that are there.")]
+
 Quiet = Annotated[bool, Option("--quiet", "-q", help="Print errors and warnings only.")]
 
 

@@ -15,10 +15,11 @@ from typer import Argument, Exit, Option, Typer
 
 import polars_alf
 from polars_alf.cli import output
-from polars_alf.cli.options import AsJson, Folder, JsonLines, Quiet, Strict, Tables
+from polars_alf.cli.options import AsJson, Folder, Force, JsonLines, Quiet, Strict, Tables
 from polars_alf.errors import OptionError, OutputError
 from polars_alf.schema import IssueKind
 from polars_alf.tables.files import replace_file, scan_changes, scan_issues
+from polars_alf.tables.output import check_output
 
 if TYPE_CHECKING:  # each is loaded by the command that needs it
     from polars_alf.merge.api import MergedTables
@@ -180,20 +181,25 @@ def sql(
         Option("--format", help="Format; by default that of FILE's suffix, or a table."),
     ] = None,
     file: Annotated[
-        Path | None, Option("--output", metavar="FILE", help="File for the answer.")
+        Path | None,
+        Option("--output", metavar="FILE", help="File for the answer, in no archive of DIR."),
     ] = None,
+    force: Force = False,
 ) -> None:
     """Query the tables in DIR with the SQL of Polars.
 
     The tables are named sessions and datasets. Nothing else can be read, and nothing can be
-    written but the answer.
+    written but the answer: over no table, into no archive, and over another file with --force only.
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, or a query that cannot be answered.
     """
     form = _choose_format(form, file)
     with output.running("nothing was changed"):
+        from polars_alf.query.scan import find_folders
         from polars_alf.query.sql import reporting_query_errors
 
+        if file:
+            check_output(file, find_folders(folder), force=force)
         answer = polars_alf.query_tables(folder, query)
         with reporting_query_errors(query):
             _write_answer(answer, form, file)

@@ -31,7 +31,12 @@ from polars_alf.index.checkpoint import discarded_on_error, mark_refused, open_r
 from polars_alf.index.guard import check_ids, check_removals, check_survey
 from polars_alf.index.known_rows import KnownRows, find_known_rows
 from polars_alf.index.merge import ShardRows, check_sessions, group_sessions, list_subjects
-from polars_alf.index.options import IndexOptions, lists_the_same, makes_the_same
+from polars_alf.index.options import (
+    IndexOptions,
+    is_same_device,
+    lists_the_same,
+    makes_the_same,
+)
 from polars_alf.index.report import (
     IndexReport,
     count_changes,
@@ -83,6 +88,7 @@ def index_archive(
     quick: bool = False,
     restart: bool = False,
     max_removed: float | None = None,
+    ignore_inode: bool = False,
     threads: int | None = None,
     op_timeout: float | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -90,8 +96,8 @@ def index_archive(
     """Index an archive into ``sessions.pqt`` and ``datasets.pqt``.
 
     A run that was interrupted is taken up where it was. Where there are tables of an earlier index,
-    ids stay as they are, and so do digests of files whose size, time of modification and inode did
-    not change.
+    ids stay as they are, and so do digests of files whose size, time of modification, inode and
+    device did not change, also if the archive has another path now.
 
     Parameters
     ----------
@@ -142,6 +148,11 @@ def index_archive(
         How many datasets of the tables that are there may be removed: a count (int), or a share
         (float, from 0.0 to 1.0). By default half of them, or 10 if that is more; but neither all,
         nor every session of a lab. A run that is refused goes on when it is repeated with this.
+    ignore_inode
+        Whether digests hold where a file's size and time of modification are the same, but not its
+        inode or device: after a copy with times, or on storage that numbers files anew with each
+        mount. By default such files are counted in a warning, and read again where digests are
+        wanted.
     threads
         Number of calls to the storage that each worker has under way; by default as many as are
         worth it, from measuring as the run goes. All give the same tables.
@@ -190,7 +201,8 @@ def index_archive(
     NoSessionsWarning
         There are no sessions, or no datasets: the tables are empty.
     TableWarning
-        A table that was there could not be read, or was not ours, or of another archive.
+        A table that was there could not be read, or was not ours, or of another archive; or digests
+        were not kept, as files may be others.
     """
     options = IndexOptions(
         walk=WalkOptions(
@@ -211,6 +223,7 @@ def index_archive(
         quick=quick,
         restart=restart,
         max_removed=max_removed,
+        ignore_inode=ignore_inode,
     )
     return run_index(root, out_dir, options, progress)
 
@@ -246,13 +259,16 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
     namespace, problems = _find_namespace(folder, root, options.namespace)
     check_survey(folder, root, survey.folders, options.lab, survey.issues, options.max_removed)
     before = read_settings(folder)
-    snapshot = Snapshot.find(folder) if before.get("root") == str(root) else None
+    snapshot = Snapshot.find(folder)
+    if snapshot and before.get("root") != str(root) and not snapshot.is_of(folder):
+        snapshot = None
+    same_device = is_same_device(before, root)
     columns = options.list_columns(before if snapshot else {})
     settings = options.describe_rows(
         root, namespace, snapshot.path.name if snapshot else None, columns
     )
     unchanged = None
-    if options.quick and snapshot and lists_the_same(before, settings):
+    if options.quick and snapshot and same_device and lists_the_same(before, settings):
         unchanged = _find_unchanged(walk, survey, folder, snapshot)
         is_all = unchanged == {*snapshot.folders["shard"]} and snapshot.has_folders(survey.folders)
         if is_all and not options.ids_from and makes_the_same(before, settings):
@@ -268,7 +284,9 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
         restart=options.restart,
         accept_refused=options.max_removed is not None,
     )
-    summaries, n_jobs = index_shards(walk, options, run, survey.folders, snapshot, unchanged)
+    summaries, n_jobs = index_shards(
+        walk, options, run, survey.folders, snapshot, unchanged, same_device
+    )
     gone = snapshot.list_gone(survey.folders, survey.issues) if snapshot else _NO_CHANGES
     survey.folders.clear()  # some hundred bytes for each
     walk.monitor.stage = "write"
@@ -325,7 +343,7 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
         n_removed_sessions=removals.n_sessions,
         n_removed_datasets=removals.n_datasets,
     )
-    kept = {**settings, "ids_from": known.names if known else []}
+    kept = {**settings, "device": root.device, "ids_from": known.names if known else []}
     staging.write_report(
         describe_run(
             report, run=run, options=options, settings=kept, issues=issues, summaries=summaries
@@ -337,7 +355,28 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
         remove=[conflicts_path(folder).name, *list_snapshots(folder)],
     )
     remove_rows(folder / STATE_DIR / name)
+    _warn_of_moved(sum(summary.n_moved for summary in summaries), options)
     return report
+
+
+def _warn_of_moved(n_moved: int, options: IndexOptions) -> None:
+    """Warn that digests were not taken over, although sizes and times are the same."""
+    if not n_moved:
+        return
+    done = (
+        "they were read again for their digests; where files are only moved or mounted again, "
+        "--ignore-inode (ignore_inode=True) takes digests over"
+        if options.digests
+        else "their digests were left out of the tables; --hash-files makes them again, or, if the "
+        "files were only moved or mounted again, --ignore-inode (ignore_inode=True) brings them "
+        "back"
+    )
+    warnings.warn(
+        f"{n_moved:,} datasets have the size and time of the last index, but another inode or "
+        f"device, so that they may be other files: {done}",
+        TableWarning,
+        stacklevel=4,
+    )
 
 
 def _find_unchanged(walk: Walk, survey: Survey, folder: Path, snapshot: Snapshot) -> frozenset[str]:

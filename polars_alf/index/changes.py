@@ -13,8 +13,12 @@ from polars_alf.schema import DIGEST_COLUMNS, ENTRIES, HIDING, _field, polars_sc
 DIGESTS = [*DIGEST_COLUMNS.values()]
 """Columns of digests beside those of ENTRIES."""
 
-KNOWN = pl.Schema(polars_schema(ENTRIES) | dict.fromkeys(DIGESTS, pl.String()))
-"""Files of a snapshot: ENTRIES, names as strings, with their digests or ''."""
+DOUBTS = {"is_young": pl.Boolean(), "is_moved": pl.Boolean()}
+"""Why the digests of a file prove nothing: it was modified just before it was read, or has another
+inode or device than when it was read."""
+
+KNOWN = pl.Schema({**polars_schema(ENTRIES), **dict.fromkeys(DIGESTS, pl.String()), **DOUBTS})
+"""Files of a snapshot: ENTRIES, names as strings, with their digests or '', and doubts of these."""
 
 _KEY = ["directory", "name"]
 _FINGERPRINT = ["file_size", "mtime_ns", "inode"]
@@ -41,7 +45,13 @@ class ChangeKind(StrEnum):
     """It may be there, but could not be read; see the issues. It is not in the tables."""
 
 
-def compare_entries(known: pl.DataFrame, entries: pl.DataFrame) -> pl.DataFrame:
+def compare_entries(
+    known: pl.DataFrame,
+    entries: pl.DataFrame,
+    *,
+    same_device: bool = True,
+    ignore_inode: bool = False,
+) -> pl.DataFrame:
     """Compare the files of a shard with those of a snapshot.
 
     Parameters
@@ -50,16 +60,30 @@ def compare_entries(known: pl.DataFrame, entries: pl.DataFrame) -> pl.DataFrame:
         Files of the snapshot, with the columns KNOWN.
     entries
         ENTRIES as they are now, names as strings.
+    same_device
+        Whether they are on the device of the snapshot, so that equal inodes mean the same file.
+    ignore_inode
+        Whether a file of the same size and time of modification is the same file.
 
     Returns
     -------
     polars.DataFrame
         The entries in their order, with ``change`` (null where there is none), ``previous_size``,
-        and the digests, '' where they do not hold any more.
+        and the digests, '' where they do not hold any more. Where size and time are the same, the
+        digests of the snapshot are in ``was_…`` with their doubts, null elsewhere.
     """
     joined = entries.join(known, on=_KEY, how="left", suffix="_known", maintain_order="left")
-    is_same = pl.all_horizontal(pl.col(name) == pl.col(f"{name}_known") for name in _FINGERPRINT)
+    compared = _FINGERPRINT[:-1] if ignore_inode else _FINGERPRINT
+    is_same = pl.all_horizontal(pl.col(name) == pl.col(f"{name}_known") for name in compared)
+    is_alike = pl.all_horizontal(
+        pl.col(name) == pl.col(f"{name}_known") for name in _FINGERPRINT[:-1]
+    )
+    has_moved = ~is_same | (pl.lit(not (same_device or ignore_inode)))
+    if not ignore_inode:
+        has_moved |= pl.col("is_moved")
+    is_proven = is_alike & ~has_moved & ~pl.col("is_young")
     is_known = pl.col("hash").is_not_null()
+    has_digest = is_alike & pl.any_horizontal(pl.col(DIGESTS) != "")
     return joined.select(
         *entries.columns,
         change=pl.when(~is_known)
@@ -67,7 +91,10 @@ def compare_entries(known: pl.DataFrame, entries: pl.DataFrame) -> pl.DataFrame:
         .when(~is_same)
         .then(pl.lit(str(ChangeKind.CHANGED))),
         previous_size="file_size_known",
-        **{name: pl.when(is_same).then(name).otherwise(pl.lit("")) for name in DIGESTS},
+        **{name: pl.when(is_proven).then(name).otherwise(pl.lit("")) for name in DIGESTS},
+        **{f"was_{name}": pl.when(has_digest).then(name) for name in DIGESTS},
+        is_young=has_digest.fill_null(value=False) & pl.col("is_young"),
+        is_moved=has_digest.fill_null(value=False) & has_moved,
     )
 
 

@@ -17,13 +17,18 @@ import pyarrow as pa
 
 from polars_alf.alf import grammar
 from polars_alf.alf.layout import Base, check_lab, choose_base, count_bases
-from polars_alf.alf.paths import expr_full
+from polars_alf.alf.paths import expr_full, printable
 from polars_alf.alf.root import Root
 from polars_alf.arrow import make_table
 from polars_alf.errors import ScanError
 from polars_alf.index.changes import DIGESTS
 from polars_alf.schema import ISSUES, LOST, SESSIONS, IssueKind, polars_schema
-from polars_alf.tables.rows import ROWS_PER_GROUP, complete_datasets, drop_duplicate_sessions
+from polars_alf.tables.rows import (
+    ROWS_PER_GROUP,
+    SESSION_KEY,
+    complete_datasets,
+    drop_duplicate_sessions,
+)
 
 _FILES_AT_ONCE = 64
 """How many files may be in memory: of each, the system brings in more than was asked for."""
@@ -32,6 +37,7 @@ _ORDER = pl.Schema(
     {
         "high": pl.UInt64,
         "low": pl.UInt64,
+        "key_hash": pl.UInt64,
         "shard": pl.UInt32,
         "row": pl.UInt32,
         "offset": pl.UInt32,
@@ -79,9 +85,9 @@ class ShardRows:
         Returns
         -------
         polars.DataFrame
-            ``high`` and ``low``, which are the same where ids are: halves of a UUID, or a hash;
-            ``shard`` and ``row`` of the session; ``offset`` and ``n_datasets`` of its datasets in
-            the shard.
+            ``high`` and ``low``, halves of the id where that is a UUID; ``key_hash``, which is the
+            same where ONE cannot tell sessions apart; ``shard`` and ``row`` of the session;
+            ``offset`` and ``n_datasets`` of its datasets in the shard.
         """
         orders = [_ORDER.to_frame()]
         keys = [pl.Series("key", dtype=pl.String)]
@@ -89,8 +95,10 @@ class ShardRows:
             "row": pl.int_range(pl.len(), dtype=pl.UInt32),
             "offset": (pl.col("n_datasets").cum_sum() - pl.col("n_datasets")).cast(pl.UInt32),
             "n_datasets": pl.col("n_datasets").cast(pl.UInt32),
+            "key_hash": pl.concat_str(*SESSION_KEY, separator="/").hash(),
         }
-        columns |= _expr_halves(pl.col("id")) if self._by_id else _expr_hash(pl.col("id"))
+        halves = dict.fromkeys(("high", "low"), pl.lit(0, pl.UInt64))
+        columns |= _expr_halves(pl.col("id")) if self._by_id else halves
         for shard, file in enumerate(self._sessions):
             rows = pl.DataFrame(file.rows)
             if not self._by_id:
@@ -270,10 +278,6 @@ def _expr_halves(ids: pl.Expr) -> dict[str, pl.Expr]:
     return {name: half.str.to_integer(base=16, dtype=pl.UInt64) for name, half in halves.items()}
 
 
-def _expr_hash(ids: pl.Expr) -> dict[str, pl.Expr]:
-    return {"high": ids.hash(), "low": pl.lit(0, pl.UInt64)}
-
-
 def check_sessions(
     root: Root, lab: str, survey_issues: pa.Table, rows: ShardRows
 ) -> tuple[pl.DataFrame, Path, pa.Table]:
@@ -293,7 +297,8 @@ def check_sessions(
     check_lab(lab, bases)
     base = Path(*choose_base(root.parts, bases))
     misplaced = _find_misplaced(bases, root, base, lab)
-    issues = pa.concat_tables([survey_issues, misplaced, *rows.read("issues"), duplicates])
+    found = (_drop_renamings(table, duplicates) for table in rows.read("issues"))
+    issues = pa.concat_tables([survey_issues, misplaced, *found, duplicates])
     _check_found(root, order, issues)
     return order, base, issues
 
@@ -329,24 +334,46 @@ def _check_found(root: Root, order: pl.DataFrame, issues: pa.Table) -> None:
 def _drop_duplicates(rows: ShardRows) -> tuple[pl.DataFrame, pl.DataFrame, pa.Table]:
     """Return the orders of the sessions that are kept and of those that are not, and ISSUES."""
     order = rows.read_order()
-    doubles = order.filter(pl.struct("high", "low").is_duplicated())
-    order = order.drop("high", "low")
+    doubles = order.filter(pl.col("key_hash").is_duplicated())
+    order = order.drop("high", "low", "key_hash")
     if doubles.is_empty():
         return order, doubles, make_table([], ISSUES)
     sessions = rows.pick_sessions(doubles).with_columns(doubles.select("shard", "row"))
     _, dropped = pl.collect_all(drop_duplicate_sessions(sessions.lazy()))
     issues = [
         (
-            row["session"],
+            printable(row["session"]),
             IssueKind.DUPLICATE_SESSION.value,
             None,
-            f"the session {row['name']} is also in {row['kept']}, which was taken; move one of "
-            "them away, or index them apart",
+            printable(_describe_duplicate(row["session"], row["kept"], row["name"])),
         )
         for row in dropped.iter_rows(named=True)
     ]
     kept = order.join(dropped, on=["shard", "row"], how="anti", maintain_order="left")
     return kept, dropped, make_table(issues, ISSUES)
+
+
+def _describe_duplicate(session: str, kept: str, name: str) -> str:
+    """Return the message of a session that is not in the tables, with a cure that can be done."""
+    if session.rpartition("/")[0] == kept.rpartition("/")[0]:
+        return (
+            f"ONE takes it for the session in {kept}, which is in the tables; move its files into "
+            "that folder, or rename it to a number that this day does not have"
+        )
+    return (
+        f"the session {name} is also in {kept}, which was taken; move one of them away, or index "
+        "them apart"
+    )
+
+
+def _drop_renamings(issues: pa.Table, duplicates: pa.Table) -> pa.Table:
+    """Drop advice to rename folders of sessions to a number that another one has."""
+    paths = duplicates.column("path").to_pylist()
+    if not paths:
+        return issues
+    frame = pl.DataFrame(issues)
+    is_renaming = (pl.col("kind") == IssueKind.UNPADDED_NUMBER) & pl.col("path").is_in(paths)
+    return frame.filter(~is_renaming).to_arrow().cast(ISSUES)
 
 
 def _find_misplaced(bases: Iterable[Base], root: Root, base: Path, lab: str) -> pa.Table:

@@ -24,7 +24,7 @@ Settings = Mapping[str, object]
 """All that decides about the rows of a shard but its files, in values that JSON has."""
 
 _OF_LISTINGS = ("root", "inode", "follow_links", "exclude")
-_OF_ROWS = ("version", "lab", "hash_ids", "digests", "columns")
+_OF_ROWS = ("version", "lab", "hash_ids", "digests", "columns", "ignore_inode")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class IndexOptions:
     ----------
     walk
         How to walk it.
-    hash_ids, lab, namespace, reset, prune_missing, quick, restart, max_removed
+    hash_ids, lab, namespace, reset, prune_missing, quick, restart, max_removed, ignore_inode
         As for `polars_alf.index_archive`.
     digests
         Digests to compute, each once.
@@ -67,6 +67,7 @@ class IndexOptions:
     quick: bool = False
     restart: bool = False
     max_removed: float | None = None
+    ignore_inode: bool = False
     least_folders: int = LEAST_FOLDERS
     rows_per_group: int = ROWS_PER_GROUP
     clock_ns: int = GRAIN_NS
@@ -123,8 +124,18 @@ class IndexOptions:
             "hash_ids": self.hash_ids,
             "digests": [*self.digests],
             "columns": [*columns],
+            "ignore_inode": self.ignore_inode,
             "snapshot": snapshot,
         }
+
+
+def is_same_device(before: Settings, root: Root) -> bool:
+    """Whether equal inodes now and in the index of some settings mean the same file.
+
+    Some file systems have another device number after each mount, so that nothing is known then.
+    """
+    known = before.get("device")
+    return known == root.device or (known is None and before.get("root") == str(root))
 
 
 def _check_ids_from(

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from polars_alf.alf.paths import expr_join, printable
 from polars_alf.arrow import make_table
-from polars_alf.index.changes import CHANGES, DIGESTS, compare_entries, list_changes
+from polars_alf.index.changes import CHANGES, DIGESTS, KNOWN, compare_entries, list_changes
 from polars_alf.index.checkpoint import Run
 from polars_alf.index.options import IndexOptions
 from polars_alf.index.shard_files import ShardSummary, write_rows, write_summary
@@ -21,7 +21,7 @@ from polars_alf.index.snapshot import Snapshot, read_known, write_seen
 from polars_alf.schema import DIGEST_COLUMNS, ISSUES, PASSING, IssueKind, polars_schema
 from polars_alf.tables.rows import assemble_datasets, assemble_sessions
 from polars_alf.walk.batches import KnownListings, join_batches
-from polars_alf.walk.digests import digest_files
+from polars_alf.walk.digests import ALGORITHMS, Algorithm, digest_files
 from polars_alf.walk.shards import Shard, Walk, path_key, shard_folder
 from polars_alf.walk.walker import Walker
 
@@ -48,6 +48,8 @@ class IndexShard:
         Whether directories that have the fingerprints of the snapshot are not listed.
     is_checked
         Whether all of them are known to have these fingerprints.
+    same_device
+        Whether the archive is on the device that it was on when the snapshot was made.
     """
 
     shards: Path
@@ -58,6 +60,7 @@ class IndexShard:
     known_shards: tuple[str, ...] = ()
     is_quick: bool = False
     is_checked: bool = False
+    same_device: bool = True
 
     def __call__(self, walker: Walker, shard: Shard) -> ShardSummary:
         """Walk the shard, and return the summary of its folder."""
@@ -70,7 +73,7 @@ class IndexShard:
         if files is not None and listings is not None and self.is_quick:
             known = KnownListings(listings, files, is_checked=self.is_checked)
         batches = list(walker.walk(shard.folders, known))
-        entries, changes = _compare(files, walker, join_batches(batches))
+        entries, changes = self._compare(files, walker, join_batches(batches))
         directories = pl.LazyFrame(walker.directories())
         sessions = assemble_sessions(
             directories, walker.root.posix, lab=self.options.lab, namespace=self.namespace
@@ -79,8 +82,9 @@ class IndexShard:
             entries.lazy(), directories, sessions.lazy(), namespace=self.namespace
         ).collect()
         issues = walker.issues()
-        if self.options.digests:
-            datasets, unreadable = _digest(self, walker, datasets)
+        columns = _choose_digests(self.options.digests, entries)
+        if columns:
+            datasets, unreadable = _digest(self, walker, datasets, columns, entries)
             issues = pa.concat_tables([issues, unreadable])
         summary = ShardSummary(
             path=str(self.shards / shard.name),
@@ -90,6 +94,7 @@ class IndexShard:
             n_changes=dict(changes["change"].value_counts().iter_rows()),
             is_whole=not any(kind in PASSING for kind in issues.column("kind").to_pylist()),
             seconds=time.perf_counter() - start,
+            n_moved=int(entries["is_moved"].sum()),
         )
         with shard_folder(self.shards, shard.name) as folder:
             digests = _order_digests(entries, datasets)
@@ -105,6 +110,21 @@ class IndexShard:
             write_summary(folder, shard, summary)
         return summary
 
+    def _compare(
+        self, known: pl.DataFrame | None, walker: Walker, entries: pl.DataFrame
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Return what `compare_entries` makes of entries, and CHANGES since the last index."""
+        if known is None:
+            empty = compare_entries(KNOWN.to_frame(), entries)
+            return empty, polars_schema(CHANGES).to_frame()
+        compared = compare_entries(
+            known,
+            entries,
+            same_device=self.same_device,
+            ignore_inode=self.options.ignore_inode,
+        )
+        return compared, list_changes(known, compared, walker.issues())
+
 
 def index_shards(
     walk: Walk,
@@ -113,6 +133,7 @@ def index_shards(
     folders: Sequence[str],
     snapshot: Snapshot | None = None,
     unchanged: frozenset[str] | None = None,
+    same_device: bool = True,
 ) -> tuple[list[ShardSummary], int]:
     """Index the shards of a run that are not finished.
 
@@ -130,6 +151,8 @@ def index_shards(
         Snapshot of the last index.
     unchanged
         Names of its shards that are as they were; None lists every directory.
+    same_device
+        Whether the archive is on the device that it was on then.
 
     Returns
     -------
@@ -160,23 +183,13 @@ def index_shards(
             known_shards=known_shards,
             is_quick=unchanged is not None,
             is_checked=unchanged is not None and unchanged.issuperset(known_shards),
+            same_device=same_device,
         )
         tasks.append((shard, visit))
     found = walk.visit(tasks, run.path, workers=workers, n_resumed=len(run.summaries))
     summaries = [*run.summaries, *found]
     summaries.sort(key=lambda summary: path_key(summary.first_folder))
     return summaries, workers.n_jobs
-
-
-def _compare(
-    known: pl.DataFrame | None, walker: Walker, entries: pl.DataFrame
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the entries with the digests that still hold, and CHANGES since the last index."""
-    if known is None:
-        no_changes = polars_schema(CHANGES).to_frame()
-        return entries.with_columns(pl.lit("").alias(column) for column in DIGESTS), no_changes
-    compared = compare_entries(known, entries)
-    return compared, list_changes(known, compared, walker.issues())
 
 
 def _count_datasets(sessions: pl.DataFrame, datasets: pl.DataFrame) -> pl.DataFrame:
@@ -187,31 +200,63 @@ def _count_datasets(sessions: pl.DataFrame, datasets: pl.DataFrame) -> pl.DataFr
 
 
 def _order_digests(entries: pl.DataFrame, datasets: pl.DataFrame) -> pl.DataFrame:
-    """Return the digests of each entry, '' where there is none."""
-    if all((datasets[column] == "").all() for column in DIGESTS):
-        return entries.select(DIGESTS)
+    """Return the digests of each entry, '' where there is none, and whether they are in doubt.
+
+    Those of files that have another inode or device are kept for an index that ignores that.
+    """
+    if not entries["is_moved"].any() and all((datasets[name] == "").all() for name in DIGESTS):
+        return entries.select(*DIGESTS, "is_moved", is_young=pl.lit(value=False))
     digests = datasets.select("directory", "name", *DIGESTS)
     joined = entries.drop(DIGESTS).join(
         digests, on=["directory", "name"], how="left", maintain_order="left"
     )
-    return joined.select(pl.col(DIGESTS).fill_null(""))
+    is_moved = pl.col("is_moved") & pl.all_horizontal(pl.col(DIGESTS).fill_null("") == "")
+    return joined.select(
+        *(
+            pl.when(is_moved).then(f"was_{name}").otherwise(name).fill_null("").alias(name)
+            for name in DIGESTS
+        ),
+        is_moved=is_moved,
+        is_young=is_moved & pl.col("is_young"),
+    )
+
+
+def _choose_digests(wanted: Sequence[Algorithm], entries: pl.DataFrame) -> list[Algorithm]:
+    """Return the digests to compute: those wanted, and others that files had and are in doubt.
+
+    A file modified just before its digest was made is read again, asked for or not, lest the
+    digest be lost. One that may be another file is read again only if digests are wanted.
+    """
+    doubted = entries.filter(pl.col("is_young") & ~pl.col("is_moved") | pl.lit(bool(wanted)))
+    doubted = doubted.filter(pl.col("is_young") | pl.col("is_moved"))
+    had = {name for name in DIGESTS if (doubted[f"was_{name}"] != "").any()}
+    return [name for name in ALGORITHMS if name in wanted or DIGEST_COLUMNS[name] in had]
 
 
 def _digest(
-    visit: IndexShard, walker: Walker, datasets: pl.DataFrame
+    visit: IndexShard,
+    walker: Walker,
+    datasets: pl.DataFrame,
+    algorithms: Sequence[Algorithm],
+    entries: pl.DataFrame,
 ) -> tuple[pl.DataFrame, pa.Table]:
     """Complete the digests, '' where a file cannot be read, and return the issues of those."""
-    columns = [DIGEST_COLUMNS[algorithm] for algorithm in visit.options.digests]
+    columns = [DIGEST_COLUMNS[algorithm] for algorithm in algorithms]
+    wanted = [DIGEST_COLUMNS[algorithm] for algorithm in visit.options.digests]
+    rows = datasets.with_row_index("row")
+    if wanted:
+        unread = rows.filter(pl.any_horizontal(pl.col(wanted) == ""))
+    else:
+        young = entries.filter(pl.col("is_young") & ~pl.col("is_moved"))
+        unread = rows.join(young, on=["directory", "name"], how="semi")
     unread = (
-        datasets.with_row_index("row")
-        .filter(pl.any_horizontal(pl.col(columns) == ""))
+        unread
         # The largest first, so that none is left at the end for one thread alone.
-        .sort("file_size", descending=True)
-        .select("row", path=expr_join("directory", "name"))
+        .sort("file_size", descending=True).select("row", path=expr_join("directory", "name"))
     )
     outcomes = digest_files(
         [walker.root.locate(path) for path in unread["path"]],
-        visit.options.digests,
+        algorithms,
         lambda n_bytes: walker.counter.add(n_bytes=n_bytes),
         threads=visit.digest_threads,
     )

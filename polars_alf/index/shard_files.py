@@ -45,6 +45,8 @@ class ShardSummary:
         the shard again.
     seconds
         How long it took.
+    n_moved
+        Number of datasets whose digests were not taken over, as they have another inode or device.
     """
 
     path: str
@@ -54,6 +56,7 @@ class ShardSummary:
     n_changes: dict[str, int]
     is_whole: bool
     seconds: float
+    n_moved: int = 0
 
 
 def write_rows(

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from polars_alf.arrow import to_arrow_array
 from polars_alf.errors import TableError
-from polars_alf.index.changes import CHANGES, KNOWN, list_changes
+from polars_alf.index.changes import CHANGES, DIGESTS, DOUBTS, KNOWN, list_changes
 from polars_alf.index.shard_files import is_whole, read_folders
 from polars_alf.schema import ENTRIES, LISTINGS, TABLES, polars_schema
 from polars_alf.tables.contract import read_header
@@ -160,16 +160,18 @@ def write_seen(
     entries, listings
         ENTRIES and LISTINGS.
     digests
-        Digests of each file, '' where they are not known.
+        Digests of each file, '' where they are not known, and their doubts up to now.
     sure_ns
         Time in ns since the epoch. What changed later may change once more without a sign, so its
-        digests or fingerprint are left out.
+        digests are ``is_young``, and its fingerprint is left out.
     """
     table = pa.Table.from_batches(entries, schema=ENTRIES)
-    is_sure = pl.DataFrame(table.select(["mtime_ns"])).to_series() < sure_ns
-    proven = digests.select(pl.when(is_sure).then(pl.all()).otherwise(pl.lit("")))
-    for column in proven:
+    is_young = pl.DataFrame(table.select(["mtime_ns"])).to_series() >= sure_ns
+    is_young |= digests["is_young"]
+    for column in digests.select(DIGESTS):
         table = table.append_column(column.name, to_arrow_array(column, pa.string()))
+    for name, doubt in {"is_young": is_young, "is_moved": digests["is_moved"]}.items():
+        table = table.append_column(name, to_arrow_array(doubt, pa.bool_()))
     _write(shard / _ENTRIES, table)
     is_old = pl.max_horizontal("mtime_ns", "ctime_ns") < sure_ns
     fingerprint = pl.when(is_old).then(pl.col("mtime_ns", "ctime_ns", "inode"))
@@ -201,7 +203,10 @@ def read_known(
     for shard in shards:
         try:
             listed = _keep_below(_read(snapshot / shard / _LISTINGS), folders)
-            files = _read(snapshot / shard / _ENTRIES).select(KNOWN.names()).cast(KNOWN)
+            files = _read(snapshot / shard / _ENTRIES)
+            # Snapshots of before had no digests in doubt.
+            sure = {name: pl.lit(value=False) for name in {*DOUBTS} - {*files.columns}}
+            files = files.with_columns(**sure).select(KNOWN.names()).cast(KNOWN)
         except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as error:
             _logger.warning("%s is damaged, so its files count as new: %s", snapshot / shard, error)
             continue

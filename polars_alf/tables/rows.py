@@ -11,6 +11,11 @@ from polars_alf.alf import grammar
 from polars_alf.alf.ids import expr_uuid3
 from polars_alf.schema import DATASETS, DIGEST_COLUMNS, SESSIONS, polars_schema
 
+SESSION_KEY = ("lab", "subject", "date", "number")
+"""What ONE makes the path of a session from; ``number`` has no zeros before it."""
+
+_IN_LAB = r"(^|/)Subjects/[^/]+/[^/]+/[^/]+$"
+
 ROWS_PER_GROUP = 131_072
 """About how many rows are in memory at a time, and in one row group of a table."""
 
@@ -89,19 +94,25 @@ def complete_datasets(datasets: pl.LazyFrame, more: Sequence[str] = ()) -> pl.La
     ).select(*schema.names(), *more)
 
 
-def drop_duplicate_sessions(sessions: pl.LazyFrame) -> tuple[pl.LazyFrame, pl.LazyFrame]:
-    """Return one of the sessions that share an ``id``, and the others, in their order.
+def drop_duplicate_sessions(
+    sessions: pl.LazyFrame, key: Sequence[str] = SESSION_KEY
+) -> tuple[pl.LazyFrame, pl.LazyFrame]:
+    """Return one of the sessions that share a key, and the others, in their order.
 
-    The one with the fewest components in ``session`` is kept, then the first by path: the copy in
-    ``backup/`` yields to the original. The others have one more column, ``kept``: the session
-    that was kept instead.
+    By default these are the sessions that ONE cannot tell apart. It opens the one that lies in its
+    lab's folder, which is kept; then the one with the fewest components in ``session``, as the copy
+    in ``backup/`` yields to the original; then ``001``, where ONE looks, before ``01`` and ``1``;
+    then the first by path. The others have one more column, ``kept``: the session that was kept
+    instead.
     """
-    first = (
-        pl.col("session")
-        .sort_by(pl.col("session").str.count_matches("/"), "session")
-        .first()
-        .over("id")
+    session = pl.col("session")
+    ranks = (
+        ~session.str.contains(_IN_LAB),
+        session.str.count_matches("/"),
+        -session.str.extract(r"([^/]*)$").str.len_chars().cast(pl.Int64),
+        session,
     )
+    first = session.sort_by(*ranks).first().over(*key)
     marked = sessions.with_columns(kept=first)
     is_kept = pl.col("kept") == pl.col("session")
     return marked.filter(is_kept).drop("kept"), marked.filter(~is_kept)

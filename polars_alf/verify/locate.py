@@ -51,7 +51,10 @@ def locate_sessions(
     )
     by_parts, _ = _drop_copies(by_parts)
     by_id, copies = _drop_copies(by_id)
-    located = pl.concat([by_id, by_parts]).with_columns(is_copy=pl.lit(value=False))
+    located = pl.concat([by_id, by_parts])
+    rest = found.join(pl.concat([located, copies]), on="session", how="anti")
+    copies = pl.concat([copies, _find_twins(found, rest, located, sessions)])
+    located = located.with_columns(is_copy=pl.lit(value=False))
     copies = copies.select("session", "eid", is_copy=pl.lit(value=True))
     return (
         found.select("session")
@@ -61,9 +64,27 @@ def locate_sessions(
 
 
 def _drop_copies(located: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    rows = located.lazy().rename({"eid": "id"})
-    kept, copies = pl.collect_all(drop_duplicate_sessions(rows))
-    return kept.select("session", eid="id"), copies.select("session", eid="id")
+    kept, dropped = pl.collect_all(drop_duplicate_sessions(located.lazy(), ["eid"]))
+    return kept, dropped.drop("kept")
+
+
+def _find_twins(
+    found: pl.DataFrame, rest: pl.DataFrame, located: pl.DataFrame, sessions: pl.DataFrame
+) -> pl.DataFrame:
+    """Return the sessions of `rest` that an index drops for one that is located, with its eid.
+
+    ONE cannot tell them apart: ``1`` beside ``001``, say.
+    """
+    rows = sessions.select(pl.col("lab").fill_null(""), *_KEYS, eid="id").unique("eid")
+    known = located.join(rows, on="eid")
+    # The lab that an index was given for sessions in no lab's folder.
+    is_given = found.filter(pl.col("lab") == "")["session"].implode()
+    given = known.filter(pl.col("session").is_in(is_given))["lab"].to_list()
+    lab = pl.when(pl.col("lab") == "").then(pl.lit(given[0] if given else "")).otherwise("lab")
+    pairs = rest.with_columns(lab=lab).join(known.drop("session"), on=["lab", *_KEYS])
+    twins = pairs.select("session", "eid").unique("session", keep="first", maintain_order=True)
+    _, dropped = _drop_copies(pl.concat([located, twins]))
+    return dropped.join(twins, on="session", how="semi")
 
 
 def expect_paths(

@@ -67,7 +67,8 @@ def scan_archive(
         FILES: one row for each dataset file, ``file_size`` in bytes and ``mtime_ns`` in
         nanoseconds since the epoch. Rows come date by date in the order of paths, but in no
         particular order within one. ``lab`` is '' where there is no lab's folder; no other value
-        is null. ``directory`` and ``name`` make the path below the root as it is on disk. What
+        is null. ``directory`` and ``name`` make the path below the root as it is on disk: they tell
+        apart the files of a session that is there twice, as a copy or as ``1`` and ``001``. What
         cannot be read is left out; `index_archive` reports it. A session that lies in the folder
         of another's date, beside its sessions, is found by the filters of that folder alone.
 

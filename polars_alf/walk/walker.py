@@ -177,7 +177,7 @@ class Walker:
                 directory,
                 IssueKind.UNPADDED_NUMBER,
                 f"ONE looks for this session in {name.zfill(3)!r}; rename the folder "
-                f"{name!r} to that",
+                f"{name!r} to that, or to a free number if there is one of that name",
             )
 
     def _report_no_session(self, directory: str) -> None:

@@ -15,7 +15,11 @@ from pathlib import Path
 import pytest
 import slow_storage
 import storage
+from indexes import read_folder
 from trees import TWO_LABS, make_tree
+
+import polars_alf
+from polars_alf.bench.results import COMPARISON_FILES, REPORT_FILES
 
 QUICK = ("--files", "80", "--threads", "1", "--duration", "0.02", "--repeats", "1")
 PATIENCE = 300
@@ -83,6 +87,18 @@ def test_auto_without_a_measurement_is_the_default(archive: Path) -> None:
     assert f"polars-alf bench {archive}" in result.stderr
 
 
+@pytest.mark.parametrize("place", ["archive/report", "archive/.polars_alf", "archive", "made"])
+def test_a_report_is_written_over_nothing(archive: Path, tmp_path: Path, place: str) -> None:
+    polars_alf.index_archive(archive)
+    make_tree(tmp_path, {"made/throughput.png": "mine", "made/comparison.json": "mine"})
+    before = read_folder(tmp_path)
+    for command in ([archive, *QUICK], ["compare", "a", "b"]):
+        ended = run("bench", *command, "--out", tmp_path / place)
+        assert (ended.returncode, ended.stdout) == (1, "")
+        assert "give another --out" in ended.stderr
+    assert read_folder(tmp_path) == before
+
+
 @pytest.mark.slow
 def test_bench_tells_a_machine_and_results_are_compared(target: Path, home: Path) -> None:
     for name in ("a", "b"):
@@ -102,7 +118,12 @@ def test_bench_tells_a_machine_and_results_are_compared(target: Path, home: Path
     assert row["ratio"] == pytest.approx(rates[1] / rates[0])
     page = (home / "both/report.html").read_text()
     assert "How many times faster than a" in page
-    assert {"comparison.json", "comparison.parquet"} < {p.name for p in Path("both").iterdir()}
+    written = {path.name for path in Path("both").iterdir()}
+    assert {"comparison.json", "comparison.parquet"} < written <= {*COMPARISON_FILES}
+    assert {path.name for path in Path("a").iterdir()} <= {*REPORT_FILES}
+    result = run("bench", "compare", "a", "b", "--out", "both")
+    assert (result.returncode, "--force" in result.stderr) == (1, True)
+    assert run("bench", "compare", "a", "b", "--out", "both", "--force").returncode == 0
 
 
 @pytest.mark.parametrize(

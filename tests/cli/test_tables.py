@@ -189,6 +189,23 @@ def test_queries_that_fail_while_they_run_are_wrong_too(tables: Path, tmp_path: 
     assert not list(tmp_path.glob("*answer*"))
 
 
+def test_an_answer_is_written_over_nothing(archive: Path, tables: Path, tmp_path: Path) -> None:
+    report = tables / ".polars_alf/report.json"
+    for file in (archive / SESSION_PATH / "alf/spikes.times.npy", report, tables / "sessions.pqt"):
+        before = file.read_bytes()
+        result = run("sql", tables, QUERY, "--output", file, "--format", "csv", "--force")
+        assert (result.returncode, result.stdout) == (1, "")
+        assert "give another --output" in result.stderr
+        assert file.read_bytes() == before
+    answer = tmp_path / "answer.csv"
+    answer.write_text("mine")
+    result = run("sql", tables, QUERY, "--output", answer)
+    assert (result.returncode, "add --force" in result.stderr) == (1, True)
+    assert answer.read_text() == "mine"
+    assert run("sql", tables, QUERY, "--output", answer, "--force").returncode == 0
+    assert answer.read_text().startswith("lab,n\n")
+
+
 def test_choices_are_those_of_the_rooms_that_answer() -> None:
     assert list(commands.Change) == list(ChangeKind)
     assert get_args(commands.Keep) == KEEPS

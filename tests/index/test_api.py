@@ -189,12 +189,12 @@ def test_an_archive_of_everything_odd_does_not_stop_the_run(tmp_path: Path) -> N
         },
     )
     report = polars_alf.index_archive(root)
-    assert report.n_datasets == 12 + 3 + 1
+    assert report.n_datasets == 12 + 1
     assert report.issues == {
         "outside_session": 3,
         "invalid_name": 2,
         "invalid_date": 1,
-        "unpadded_number": 1,
         "broken_link": 1,
         "special_file": 1,
+        "duplicate_session": 1,
     }

@@ -170,6 +170,18 @@ def test_copies_that_the_index_passed_over_are_kept(archive: Path) -> None:
         assert plan_removals(archive).is_empty()
 
 
+@pytest.mark.parametrize("part", ["", KS001])
+def test_a_session_that_one_takes_for_another_is_kept(archive: Path, part: str) -> None:
+    twin = str(Path(KS001).with_name("1"))
+    tree = {f"{KS001}/a.b.npy": 1, f"{twin}/alf/more.times.npy": 1, f"{twin}/a.b.npy": 1}
+    make_tree(archive, tree)
+    report = index_archive(archive)
+    assert report.issues == {"duplicate_session": 1}
+    day = archive / Path(part).parent
+    with pytest.warns(KeptWarning, match="more.times.npy"):
+        assert plan_removals(day, archive).is_empty()
+
+
 def test_an_empty_text_is_no_folder_of_tables(archive: Path) -> None:
     index_archive(archive)
     with pytest.raises(OptionError, match="empty text"):
