@@ -20,6 +20,7 @@ from polars_alf.cli import output
 from polars_alf.cli.options import (
     AsJson,
     JsonLines,
+    KeepGenerations,
     Root,
     Strict,
     TablesDir,
@@ -28,6 +29,7 @@ from polars_alf.cli.options import (
 )
 from polars_alf.errors import OptionError
 from polars_alf.tables.files import removals_path
+from polars_alf.tables.generations import KEEP
 from polars_alf.walk.digests import ALGORITHMS, Algorithm
 
 if TYPE_CHECKING:  # each is loaded by the command that needs it
@@ -77,6 +79,7 @@ def index(
     restart: Annotated[
         bool, Option("--restart", help="Begin anew, not where an interrupted run ended.")
     ] = False,
+    keep_generations: KeepGenerations = KEEP,
     strict: Strict = False,
     as_json: AsJson = False,
     *,
@@ -102,6 +105,7 @@ def index(
             ids_from=ids_from or (),
             quick=quick,
             restart=restart,
+            keep_generations=keep_generations,
             progress=progress,
             **arguments,
         )

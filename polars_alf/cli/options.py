@@ -40,6 +40,11 @@ AsJson = Annotated[bool, Option("--json", help="Print the result as one JSON obj
 
 JsonLines = Annotated[bool, Option("--json", help="Print one JSON object a line.")]
 
+KeepGenerations = Annotated[
+    int,
+    Option(metavar="N", min=0, help="Earlier generations of the tables to keep, for restore."),
+]
+
 Quiet = Annotated[bool, Option("--quiet", "-q", help="Print errors and warnings only.")]
 
 

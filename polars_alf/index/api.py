@@ -33,6 +33,7 @@ from polars_alf.index.report import (
     count_changes,
     count_issues,
     describe_run,
+    make_run_record,
     read_report,
     read_settings,
     repeat_report,
@@ -52,6 +53,8 @@ from polars_alf.tables.files import (
     reporting_write_errors,
     table_path,
 )
+from polars_alf.tables.generations import KEEP
+from polars_alf.tables.history import append_records
 from polars_alf.tables.transaction import Staging, discard_runs, locked_state
 from polars_alf.walk.digests import Algorithm, check_digests
 from polars_alf.walk.options import WalkOptions
@@ -76,6 +79,7 @@ def index_archive(
     ids_from: FolderPath | Sequence[FolderPath] = (),
     quick: bool = False,
     restart: bool = False,
+    keep_generations: int = KEEP,
     threads: int | None = None,
     op_timeout: float | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -124,6 +128,9 @@ def index_archive(
         not listed again. A file that was rewritten in place, or a link's target, is not seen then.
     restart
         Whether to scan everything, also what an interrupted run with the same options had finished.
+    keep_generations
+        Number of earlier generations of the tables to keep, whoever wrote them, beside the new
+        ones: `polars_alf.restore_tables` puts them back.
     threads
         Number of calls to the storage that each worker has under way; by default as many as are
         worth it, from measuring as the run goes. All give the same tables.
@@ -185,6 +192,7 @@ def index_archive(
         ids_from=ids_from,  # type: ignore[arg-type]
         quick=quick,
         restart=restart,
+        keep_generations=keep_generations,
     )
     return run_index(root, out_dir, options, progress)
 
@@ -230,6 +238,8 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
         if is_all and not options.ids_from and makes_the_same(before, settings):
             report = _repeat(folder, snapshot, survey)
             if report:
+                timed = replace(report, seconds=walk.monitor.snapshot().seconds)
+                append_records(folder, [make_run_record(timed, snapshot.generation)])
                 return report
     known = _find_known_ids(folder, options.ids_from)
     run = open_run(
@@ -286,6 +296,8 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
     staging.commit(
         move={run.shards.name: name},
         remove=[conflicts_path(folder).name, *list_snapshots(folder)],
+        keep=options.keep_generations,
+        record=make_run_record(report, run.generation),
     )
     remove_rows(folder / STATE_DIR / name)
     return report

@@ -14,6 +14,7 @@ from polars_alf.alf.layout import check_lab_name
 from polars_alf.alf.root import FolderPath, Root, check_folder
 from polars_alf.errors import OptionError
 from polars_alf.schema import DATASETS, DIGEST_COLUMNS, GRAIN_NS
+from polars_alf.tables.generations import KEEP, check_keep
 from polars_alf.tables.rows import ROWS_PER_GROUP
 from polars_alf.walk.digests import Algorithm, check_digests
 from polars_alf.walk.options import WalkOptions
@@ -34,7 +35,7 @@ class IndexOptions:
     ----------
     walk
         How to walk it.
-    hash_ids, lab, namespace, quick, restart
+    hash_ids, lab, namespace, quick, restart, keep_generations
         As for `polars_alf.index_archive`.
     digests
         Digests to compute, each once.
@@ -63,6 +64,7 @@ class IndexOptions:
     ids_from: tuple[Path, ...] = ()
     quick: bool = False
     restart: bool = False
+    keep_generations: int = KEEP
     least_folders: int = LEAST_FOLDERS
     rows_per_group: int = ROWS_PER_GROUP
     clock_ns: int = GRAIN_NS
@@ -71,6 +73,7 @@ class IndexOptions:
         self._set("lab", check_lab_name(self.lab))
         self._set("namespace", parse_namespace(self.namespace))
         self._set("digests", check_digests(self.digests))
+        check_keep(self.keep_generations)
         self._set("ids_from", _check_ids_from(self.ids_from, hash_ids=self.hash_ids))
 
     def _set(self, name: str, value: object) -> None:

@@ -18,7 +18,7 @@ from trees import SESSION, make_tree
 
 import polars_alf
 from polars_alf.cli import tables as commands
-from polars_alf.index.snapshot import ChangeKind
+from polars_alf.index.changes import ChangeKind
 from polars_alf.merge.sources import KEEPS
 
 SESSION_PATH = "cortexlab/Subjects/KS001/2020-01-01/001"
