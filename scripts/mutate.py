@@ -72,6 +72,8 @@ STEP = f"{KILLS}::test_a_run_is_killed_at_a_step"
 TOGETHER = "tests/faults/test_together.py"
 READERS = f"{TOGETHER}::test_readers_see_one_generation_and_whole_files"
 MOVING = "tests/faults/test_moving.py"
+GENERATIONS = "tests/tables/test_generations.py"
+HISTORY = "tests/tables/test_history.py"
 BENCH_LEFT = "tests/test_benching.py::test_what_another_run_has_left_is_named_and_is_no_session"
 
 MUTATIONS = [
@@ -383,6 +385,62 @@ MUTATIONS = [
         "    if name not in headers:\n",
         "    if False:\n",
         ("tests/merge/test_api.py::test_a_table_that_goes_meanwhile_is_named",),
+    ),
+    Mutation(
+        "tables that are replaced are not kept",
+        "polars_alf/tables/transaction.py",
+        "        kept, records = keep_current(self.folder) if keep else (None, [])\n",
+        "        kept, records = None, list[Record]()\n",
+        (f"{GENERATIONS}::test_what_an_index_replaces_is_kept_whole",),
+    ),
+    Mutation(
+        "tables are moved away before new ones are there",
+        "polars_alf/tables/generations.py",
+        "                _link(file, copy)\n        elif",
+        "                pass\n        elif",
+        (f"{GENERATIONS}::test_no_table_is_missing_at_any_moment",),
+    ),
+    Mutation(
+        "without hard links nothing is kept",
+        "polars_alf/tables/journal.py",
+        "                if kept:\n                    move_away(final, kept)\n",
+        "",
+        (f"{GENERATIONS}::test_what_an_index_replaces_is_kept_whole",),
+    ),
+    Mutation(
+        "a new table is taken for the one that it replaced",
+        "polars_alf/tables/journal.py",
+        "[*sorted(waiting), *sorted(unchanged)], waiting)",
+        "[*_FINALS, *sorted(unchanged)], finals)",
+        (f"{GENERATIONS}::test_a_restore_that_is_cut_off_is_finished",),
+    ),
+    Mutation(
+        "a restore that is cut off leaves half of a generation",
+        "polars_alf/tables/journal.py",
+        "    if GENERATION.fullmatch(journal.staging):\n",
+        "    if False:\n",
+        (f"{GENERATIONS}::test_a_restore_that_is_cut_off_is_finished",),
+    ),
+    Mutation(
+        "the snapshot of other tables stays after a restore",
+        "polars_alf/tables/undo.py",
+        "        removed=tuple(sorted(removed | others)),\n",
+        "        removed=tuple(sorted(removed)),\n",
+        (f"{GENERATIONS}::test_restore_twice_changes_nothing",),
+    ),
+    Mutation(
+        "issues of other tables stay after a restore",
+        "polars_alf/tables/undo.py",
+        "    removed = {*list_tables(folder), *(STATE_FILES & there)} - names\n",
+        "    removed = {*list_tables(folder)} - names\n",
+        (f"{GENERATIONS}::test_issues_of_other_tables_do_not_stay",),
+    ),
+    Mutation(
+        "a run that is finished by others is logged twice",
+        "polars_alf/tables/history.py",
+        '                    found.setdefault(record["id"], record)\n',
+        "                    found[uuid.uuid4().hex] = record\n",
+        (f"{HISTORY}::test_a_line_is_written_once",),
     ),
     Mutation(
         "names may steer a terminal",

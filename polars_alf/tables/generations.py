@@ -20,6 +20,7 @@ from polars_alf.tables.files import (
     conflicts_path,
     generation_path,
     issues_path,
+    replace_file,
     report_path,
     sync_directory,
     table_path,
@@ -67,7 +68,8 @@ def list_generations(folder: Path, records: Sequence[Record]) -> list[str]:
 
 def list_tables(folder: Path) -> list[str]:
     """Return the names of the files of the tables that a folder has."""
-    return [name for name in sorted(_TABLE_FILES) if os.path.lexists(folder / name)]
+    # A status that a failing server refuses would look like a table that is not there.
+    return sorted(_TABLE_FILES.intersection(os.listdir(folder)))
 
 
 def identify_tables(folder: Path, records: Sequence[Record]) -> str | None:
@@ -119,14 +121,12 @@ def keep_files(folder: Path, kept: Path, names: Iterable[str], replaced: Collect
     kept.mkdir(exist_ok=True)
     for name in names:
         file, copy = locate(folder, name), kept / name
-        if not os.path.lexists(file) or (name not in replaced and copy.exists()):
-            continue
-        try:
-            _link(file, copy)
-        except OSError:
-            if name not in replaced:
-                with contextlib.suppress(OSError):
-                    shutil.copy2(file, copy, follow_symlinks=False)
+        if name in replaced:
+            with contextlib.suppress(OSError):
+                _link(file, copy)
+        elif not copy.exists():
+            with contextlib.suppress(OSError):
+                _link_or_copy(file, copy)
     sync_directory(kept)
     sync_directory(kept.parent)
 
@@ -134,10 +134,14 @@ def keep_files(folder: Path, kept: Path, names: Iterable[str], replaced: Collect
 def move_away(file: Path, kept: Path) -> None:
     """Move a file to a kept generation, unless it has a name there, or is not there."""
     copy = kept / file.name
-    with contextlib.suppress(FileNotFoundError):
+    try:
         if not (os.path.lexists(copy) and os.path.samestat(file.lstat(), copy.lstat())):
             file.replace(copy)
             sync_directory(kept)
+    except FileNotFoundError:
+        # A failing server says so of a file that is there, which must not be overwritten.
+        if file.name in os.listdir(file.parent):
+            raise
 
 
 def drop_generations(folder: Path, names: Iterable[str]) -> None:
@@ -148,6 +152,16 @@ def drop_generations(folder: Path, names: Iterable[str]) -> None:
         with contextlib.suppress(OSError):
             path.rename(trash)
         shutil.rmtree(trash, ignore_errors=True)
+
+
+def _link_or_copy(file: Path, copy: Path) -> None:
+    try:
+        _link(file, copy)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        with file.open("rb") as old, replace_file(copy) as new:
+            shutil.copyfileobj(old, new)
 
 
 def _link(file: Path, copy: Path) -> None:

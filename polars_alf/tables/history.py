@@ -76,14 +76,14 @@ def append_records(folder: Path, records: Iterable[Record]) -> None:
 
 def read_records(folder: Path) -> list[Record]:
     """Read the log, oldest first, without lines that are damaged; nothing where there is none."""
-    found = []
+    found: dict[str, Record] = {}
     with contextlib.suppress(OSError), history_path(folder).open("rb") as log:
         for line in log:
             with contextlib.suppress(ValueError, RecursionError):
                 record = json.loads(line)
                 if isinstance(record, dict) and isinstance(record.get("id"), str):
-                    found.append(record)
-    return found
+                    found.setdefault(record["id"], record)
+    return [*found.values()]
 
 
 def frame_records(records: Iterable[Record]) -> pl.DataFrame:

@@ -104,6 +104,8 @@ def recover(folder: Path, *, patience: float = STALE_SECONDS + 5) -> bool:
             # Without it the next index takes longer, and has nothing to compare with.
             (staging / name).rename(state / final)
     drop_generations(folder, journal.dropped)
+    if GENERATION.fullmatch(journal.staging):
+        drop_generations(folder, [journal.staging.removeprefix("generation-")])
     append_records(folder, journal.records)
     sync_directory(state)
     (state / _JOURNAL).unlink(missing_ok=True)

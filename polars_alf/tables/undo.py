@@ -32,7 +32,7 @@ from polars_alf.tables.history import Record, frame_records, make_record, read_r
 from polars_alf.tables.journal import Journal, commit
 from polars_alf.tables.transaction import keep_current, locked_state, wait_for_commit
 
-_SNAPSHOTS = "snapshot-*"
+_SNAPSHOT = "snapshot-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,11 +194,11 @@ def _describe(source: Path, name: str, records: Sequence[Record]) -> Record:
 
 def _plan(folder: Path, source: Path, kept: str | None, records: Sequence[Record]) -> Journal:
     """Return the steps that exchange the tables of a folder, and their state, for a generation."""
-    state = folder / STATE_DIR
     names = {path.name for path in source.iterdir()}
-    snapshots = {path.name for path in source.glob(_SNAPSHOTS)}
-    there = {path.name for path in state.iterdir()}
-    others = {path.name for path in state.glob(_SNAPSHOTS)} - (snapshots or _find_own(source))
+    there = {path.name for path in (folder / STATE_DIR).iterdir()}
+    snapshots = {name for name in names if name.startswith(_SNAPSHOT)}
+    others = {name for name in there if name.startswith(_SNAPSHOT)}
+    others -= snapshots or _find_own(source)
     removed = {*list_tables(folder), *(STATE_FILES & there)} - names
     return Journal(
         staging=source.name,
