@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from polars_alf.query.scan import scan_datasets, scan_sessions
     from polars_alf.query.sql import query_tables
     from polars_alf.query.summary import TableSummary, summarize_tables
+    from polars_alf.tables.undo import RestoredTables, read_history, restore_tables
     from polars_alf.verify.api import Verification, verify_archive
     from polars_alf.walk.scan import scan_archive
 
@@ -27,6 +28,7 @@ _MODULES = {
     "IndexReport": "index.report",
     "MergedTables": "merge.api",
     "Progress": "parallel.progress",
+    "RestoredTables": "tables.undo",
     "StorageReport": "bench.results",
     "TableDifferences": "query.diff",
     "TableSummary": "query.summary",
@@ -40,6 +42,8 @@ _MODULES = {
     "merge_tables": "merge.api",
     "plan_removals": "prune.api",
     "query_tables": "query.sql",
+    "read_history": "tables.undo",
+    "restore_tables": "tables.undo",
     "scan_archive": "walk.scan",
     "scan_datasets": "query.scan",
     "scan_sessions": "query.scan",
@@ -64,6 +68,7 @@ __all__ = [
     "IndexReport",
     "MergedTables",
     "Progress",
+    "RestoredTables",
     "StorageReport",
     "TableDifferences",
     "TableSummary",
@@ -78,6 +83,8 @@ __all__ = [
     "merge_tables",
     "plan_removals",
     "query_tables",
+    "read_history",
+    "restore_tables",
     "scan_archive",
     "scan_datasets",
     "scan_sessions",

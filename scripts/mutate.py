@@ -82,6 +82,8 @@ MERGED = (
 )
 SNAPSHOT = "tests/index/test_snapshot.py"
 OUTPUT = "tests/tables/test_output.py"
+GENERATIONS = "tests/tables/test_generations.py"
+HISTORY = "tests/tables/test_history.py"
 
 MUTATIONS = [
     Mutation(
@@ -353,10 +355,10 @@ MUTATIONS = [
     ),
     Mutation(
         "tables are put in place without a journal",
-        "polars_alf/tables/transaction.py",
-        "            write_durably(self.folder / STATE_DIR / _JOURNAL, json.dumps(asdict(journal)))\n"
-        "            recover(self.folder)\n",
-        "            _put_in_place(self.folder, self.path, self._files)\n",
+        "polars_alf/tables/journal.py",
+        "        write_durably(folder / STATE_DIR / _JOURNAL, json.dumps(asdict(journal)))\n"
+        "        recover(folder)\n",
+        "        _put_in_place(folder, folder / STATE_DIR / journal.staging, journal, None)\n",
         (f"{STEP}[0-refresh]", f"{STEP}[0-merge]"),
     ),
     Mutation(
@@ -368,7 +370,7 @@ MUTATIONS = [
     ),
     Mutation(
         "tables are written where they are read",
-        "polars_alf/tables/transaction.py",
+        "polars_alf/tables/journal.py",
         "                (staging / final.name).replace(final)\n",
         "                final.write_bytes((staging / final.name).read_bytes())\n"
         "                (staging / final.name).unlink()\n",
@@ -384,8 +386,8 @@ MUTATIONS = [
     Mutation(
         "readers do not wait for ONE",
         "polars_alf/tables/consistent_read.py",
-        "            is_writing = is_one_writing(folder) or fingerprint_each_table(folder) != before\n",
-        "            is_writing = False\n",
+        "is_writing = is_one_writing(folder) or fingerprint_each_table(folder) != before\n",
+        "is_writing = False\n",
         (f"{TOGETHER}::test_our_loader_waits_for_one",),
     ),
     Mutation(
@@ -411,7 +413,7 @@ MUTATIONS = [
     ),
     Mutation(
         "what cannot be put in place is taken for what is there",
-        "polars_alf/tables/transaction.py",
+        "polars_alf/tables/journal.py",
         "                (staging / final.name).replace(final)\n",
         "                with contextlib.suppress(FileNotFoundError):\n"
         "                    (staging / final.name).replace(final)\n",
@@ -419,8 +421,8 @@ MUTATIONS = [
     ),
     Mutation(
         "conflicts stay where their tables do not",
-        "polars_alf/tables/transaction.py",
-        "        _remove_old(state, journal.removed)\n",
+        "polars_alf/tables/journal.py",
+        "        _remove_old(folder, journal.removed, kept)\n",
         "",
         ("tests/merge/test_api.py::test_conflicts_go_with_the_tables_that_had_them",),
     ),
@@ -439,6 +441,62 @@ MUTATIONS = [
         "    if name not in headers:\n",
         "    if False:\n",
         ("tests/merge/test_sources.py::test_a_table_that_goes_meanwhile_is_named",),
+    ),
+    Mutation(
+        "tables that are replaced are not kept",
+        "polars_alf/tables/transaction.py",
+        "        kept, records = keep_current(self.folder) if keep else (None, [])\n",
+        "        kept, records = None, list[Record]()\n",
+        (f"{GENERATIONS}::test_what_an_index_replaces_is_kept_whole",),
+    ),
+    Mutation(
+        "tables are moved away before new ones are there",
+        "polars_alf/tables/generations.py",
+        "                _link(file, copy)\n        elif",
+        "                pass\n        elif",
+        (f"{GENERATIONS}::test_no_table_is_missing_at_any_moment",),
+    ),
+    Mutation(
+        "without hard links nothing is kept",
+        "polars_alf/tables/journal.py",
+        "                if kept:\n                    move_away(final, kept)\n",
+        "",
+        (f"{GENERATIONS}::test_what_an_index_replaces_is_kept_whole",),
+    ),
+    Mutation(
+        "a new table is taken for the one that it replaced",
+        "polars_alf/tables/journal.py",
+        "[*sorted(waiting), *sorted(unchanged)], waiting)",
+        "[*_FINALS, *sorted(unchanged)], finals)",
+        (f"{GENERATIONS}::test_a_restore_that_is_cut_off_is_finished",),
+    ),
+    Mutation(
+        "a restore that is cut off leaves half of a generation",
+        "polars_alf/tables/journal.py",
+        "    if GENERATION.fullmatch(journal.staging):\n",
+        "    if False:\n",
+        (f"{GENERATIONS}::test_a_restore_that_is_cut_off_is_finished",),
+    ),
+    Mutation(
+        "the snapshot of other tables stays after a restore",
+        "polars_alf/tables/undo.py",
+        "        removed=tuple(sorted(removed | others)),\n",
+        "        removed=tuple(sorted(removed)),\n",
+        (f"{GENERATIONS}::test_restore_twice_changes_nothing",),
+    ),
+    Mutation(
+        "issues of other tables stay after a restore",
+        "polars_alf/tables/undo.py",
+        "    removed = {*list_tables(folder), *(STATE_FILES & there)} - names\n",
+        "    removed = {*list_tables(folder)} - names\n",
+        (f"{GENERATIONS}::test_issues_of_other_tables_do_not_stay",),
+    ),
+    Mutation(
+        "a run that is finished by others is logged twice",
+        "polars_alf/tables/history.py",
+        '                    found.setdefault(record["id"], record)\n',
+        "                    found[uuid.uuid4().hex] = record\n",
+        (f"{HISTORY}::test_a_line_is_written_once",),
     ),
     Mutation(
         "names may steer a terminal",

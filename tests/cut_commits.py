@@ -15,10 +15,10 @@ def kill_at(stage: str, archive: Path) -> None:
 import os, sys
 from pathlib import Path
 from polars_alf import index_archive
-from polars_alf.tables import files, transaction
+from polars_alf.tables import journal
 stage = {stage!r}
 end = lambda: os._exit(9)
-replace, unlink, write = Path.replace, Path.unlink, transaction.write_durably
+replace, unlink, write = Path.replace, Path.unlink, journal.write_durably
 def on_replace(self, target):
     result = replace(self, target)
     if stage == "after_" + self.stem and "run-" in str(self): end()
@@ -30,7 +30,7 @@ def on_write(path, text):
     if stage == "before_journal" and path.name == "commit.json": end()
     write(path, text)
     if stage == "after_journal" and path.name == "commit.json": end()
-Path.replace, Path.unlink, transaction.write_durably = on_replace, on_unlink, on_write
+Path.replace, Path.unlink, journal.write_durably = on_replace, on_unlink, on_write
 index_archive({str(archive)!r}, executor="serial")
 """
     result = run_apart(code)

@@ -82,8 +82,14 @@ TWO_LABS: Tree = {
 def check_state(folder: Path) -> None:
     """Check that beside tables there is what the next index needs, and nothing else."""
     names = sorted(path.name for path in (folder / ".polars_alf").iterdir())
-    assert names[:5] == ["changes.arrow", "issues.arrow", "lock", "namespace", "report.json"]
-    assert [name.partition("-")[0] for name in names[5:]] == ["snapshot"]
+    kept = [name for name in names if name.startswith("generation-")]
+    assert len(kept) <= 1, "one earlier generation by default"
+    files = ["changes.arrow", "history.jsonl", "issues.arrow", "lock", "namespace", "report.json"]
+    assert [name for name in names if "-" not in name] == files
+    assert [name.partition("-")[0] for name in names if "-" in name] == [
+        *["generation" for _ in kept],
+        "snapshot",
+    ]
     assert not list(folder.glob(".ONE*"))
 
 

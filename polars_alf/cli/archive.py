@@ -20,6 +20,7 @@ from polars_alf.cli import output
 from polars_alf.cli.options import (
     AsJson,
     JsonLines,
+    KeepGenerations,
     MaxRemoved,
     Root,
     Strict,
@@ -29,6 +30,7 @@ from polars_alf.cli.options import (
 )
 from polars_alf.errors import OptionError
 from polars_alf.tables.files import removals_path
+from polars_alf.tables.generations import KEEP
 from polars_alf.walk.digests import ALGORITHMS, Algorithm
 
 if TYPE_CHECKING:  # each is loaded by the command that needs it
@@ -91,6 +93,7 @@ def index(
         bool,
         Option("--ignore-inode", help="Keep digests where only inodes or the device are others."),
     ] = False,
+    keep_generations: KeepGenerations = KEEP,
     strict: Strict = False,
     as_json: AsJson = False,
     *,
@@ -120,6 +123,7 @@ def index(
             restart=restart,
             max_removed=max_removed,
             ignore_inode=ignore_inode,
+            keep_generations=keep_generations,
             progress=progress,
             **arguments,
         )

@@ -40,6 +40,11 @@ JsonLines = Annotated[bool, Option("--json", help="Print one JSON object a line.
 
 Force = Annotated[bool, Option("--force", help="Replace files that are there.")]
 
+KeepGenerations = Annotated[
+    int,
+    Option(metavar="N", min=0, help="Earlier generations of the tables to keep, for restore."),
+]
+
 Quiet = Annotated[bool, Option("--quiet", "-q", help="Print errors and warnings only.")]
 
 

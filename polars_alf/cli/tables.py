@@ -15,10 +15,20 @@ from typer import Argument, Exit, Option, Typer
 
 import polars_alf
 from polars_alf.cli import output
-from polars_alf.cli.options import AsJson, Folder, Force, JsonLines, Quiet, Strict, Tables
+from polars_alf.cli.options import (
+    AsJson,
+    Folder,
+    Force,
+    JsonLines,
+    KeepGenerations,
+    Quiet,
+    Strict,
+    Tables,
+)
 from polars_alf.errors import OptionError, OutputError
 from polars_alf.schema import IssueKind
 from polars_alf.tables.files import replace_file, scan_changes, scan_issues
+from polars_alf.tables.generations import KEEP
 from polars_alf.tables.output import check_output
 
 if TYPE_CHECKING:  # each is loaded by the command that needs it
@@ -96,6 +106,7 @@ def merge(
     keep: Annotated[
         Keep, Option(help="Row to keep of several: of the first DIR, or of the newest tables.")
     ] = "first",
+    keep_generations: KeepGenerations = KEEP,
     strict: Strict = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -108,7 +119,9 @@ def merge(
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but with conflicts under --strict.
     """
     with output.running("the tables that were there are whole"):
-        merged = polars_alf.merge_tables(folders, out_dir, keep=keep)
+        merged = polars_alf.merge_tables(
+            folders, out_dir, keep=keep, keep_generations=keep_generations
+        )
     if as_json:
         print(json.dumps(merged.to_dict()))
     elif not quiet:

@@ -42,6 +42,7 @@ from polars_alf.index.report import (
     count_changes,
     count_issues,
     describe_run,
+    make_run_record,
     read_report,
     read_settings,
     repeat_report,
@@ -61,6 +62,8 @@ from polars_alf.tables.files import (
     reporting_write_errors,
     table_path,
 )
+from polars_alf.tables.generations import KEEP
+from polars_alf.tables.history import append_records
 from polars_alf.tables.transaction import Staging, discard_runs, locked_state
 from polars_alf.walk.digests import Algorithm, check_digests
 from polars_alf.walk.options import WalkOptions
@@ -89,6 +92,7 @@ def index_archive(
     restart: bool = False,
     max_removed: float | None = None,
     ignore_inode: bool = False,
+    keep_generations: int = KEEP,
     threads: int | None = None,
     op_timeout: float | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -153,6 +157,9 @@ def index_archive(
         inode or device: after a copy with times, or on storage that numbers files anew with each
         mount. By default such files are counted in a warning, and read again where digests are
         wanted.
+    keep_generations
+        Number of earlier generations of the tables to keep, whoever wrote them, beside the new
+        ones: `polars_alf.restore_tables` puts them back.
     threads
         Number of calls to the storage that each worker has under way; by default as many as are
         worth it, from measuring as the run goes. All give the same tables.
@@ -224,6 +231,7 @@ def index_archive(
         restart=restart,
         max_removed=max_removed,
         ignore_inode=ignore_inode,
+        keep_generations=keep_generations,
     )
     return run_index(root, out_dir, options, progress)
 
@@ -274,6 +282,8 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
         if is_all and not options.ids_from and makes_the_same(before, settings):
             report = _repeat(folder, snapshot, survey)
             if report:
+                timed = replace(report, seconds=walk.monitor.measure().seconds)
+                append_records(folder, [make_run_record(timed, snapshot.generation)])
                 return report
     known = _find_known_rows(folder, options)
     run = open_run(
@@ -353,6 +363,8 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
     staging.commit(
         move={run.shards.name: name},
         remove=[conflicts_path(folder).name, *list_snapshots(folder)],
+        keep=options.keep_generations,
+        record=make_run_record(report, run.generation),
     )
     remove_rows(folder / STATE_DIR / name)
     _warn_of_moved(sum(summary.n_moved for summary in summaries), options)

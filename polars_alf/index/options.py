@@ -15,6 +15,7 @@ from polars_alf.alf.root import FolderPath, Root, check_folder
 from polars_alf.errors import OptionError
 from polars_alf.index.guard import check_max_removed
 from polars_alf.schema import DATASETS, DIGEST_COLUMNS, GRAIN_NS
+from polars_alf.tables.generations import KEEP, check_keep
 from polars_alf.tables.rows import ROWS_PER_GROUP
 from polars_alf.walk.digests import Algorithm, check_digests
 from polars_alf.walk.options import WalkOptions
@@ -35,7 +36,8 @@ class IndexOptions:
     ----------
     walk
         How to walk it.
-    hash_ids, lab, namespace, reset, prune_missing, quick, restart, max_removed, ignore_inode
+    hash_ids, lab, namespace, reset, prune_missing, quick, restart, max_removed, ignore_inode,
+    keep_generations
         As for `polars_alf.index_archive`.
     digests
         Digests to compute, each once.
@@ -68,6 +70,7 @@ class IndexOptions:
     restart: bool = False
     max_removed: float | None = None
     ignore_inode: bool = False
+    keep_generations: int = KEEP
     least_folders: int = LEAST_FOLDERS
     rows_per_group: int = ROWS_PER_GROUP
     clock_ns: int = GRAIN_NS
@@ -76,6 +79,7 @@ class IndexOptions:
         self._set("lab", check_lab_name(self.lab))
         self._set("namespace", parse_namespace(self.namespace))
         self._set("digests", check_digests(self.digests))
+        check_keep(self.keep_generations)
         self._set("ids_from", _check_ids_from(self.ids_from, hash_ids=self.hash_ids))
         check_max_removed(self.max_removed)
 

@@ -22,6 +22,7 @@ from polars_alf.index.options import IndexOptions, Settings
 from polars_alf.index.shard_files import ShardSummary
 from polars_alf.tables.contract import read_headers
 from polars_alf.tables.files import report_path, scan_changes, scan_issues
+from polars_alf.tables.history import Record, make_record
 
 _EXAMPLES = 3
 
@@ -144,6 +145,20 @@ def repeat_report(report: IndexReport) -> IndexReport:
         n_jobs=1,
         n_removed_sessions=0,
         n_removed_datasets=0,
+    )
+
+
+def make_run_record(report: IndexReport, generation: str) -> Record:
+    """Return the line of an index in the history of its tables."""
+    return make_record(
+        "index",
+        generation,
+        n_sessions=report.n_sessions,
+        n_datasets=report.n_datasets,
+        n_bytes=report.n_bytes,
+        changes=report.changes,
+        issues=sum(report.issues.values()),
+        seconds=report.seconds,
     )
 
 

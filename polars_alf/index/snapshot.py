@@ -75,14 +75,18 @@ class Snapshot:
         names = list_snapshots(folder)
         return cls(folder / STATE_DIR / names[0]) if names else None
 
+    @property
+    def generation(self) -> str:
+        """Name of the run that made it, and its tables."""
+        return self.path.name.removeprefix("snapshot-")
+
     def is_of(self, folder: Path) -> bool:
         """Whether it belongs to the tables that are in a folder."""
-        generation = self.path.name.removeprefix("snapshot-")
         try:
             headers = [read_header(table_path(folder, name)) for name in TABLES]
         except TableError:
             return False
-        return all(header.generation == generation for header in headers)
+        return all(header.generation == self.generation for header in headers)
 
     def has_folders(self, folders: Collection[str]) -> bool:
         """Whether it has these dated folders, and no others."""

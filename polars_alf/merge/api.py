@@ -46,6 +46,8 @@ from polars_alf.tables.files import (
     scan_issues,
     table_path,
 )
+from polars_alf.tables.generations import KEEP, check_keep
+from polars_alf.tables.history import make_record
 from polars_alf.tables.rows import ROWS_PER_GROUP
 from polars_alf.tables.transaction import discard_runs, locked_state, staged
 
@@ -124,7 +126,11 @@ class MergedTables:
 
 
 def merge_tables(
-    tables: Mergeable, out_dir: str | os.PathLike[str] | None = None, *, keep: Keep = "first"
+    tables: Mergeable,
+    out_dir: str | os.PathLike[str] | None = None,
+    *,
+    keep: Keep = "first",
+    keep_generations: int = KEEP,
 ) -> MergedTables:
     """Merge the tables of many archives, or many tables of parts of one.
 
@@ -143,6 +149,9 @@ def merge_tables(
         Which of several rows to keep: those of the tables that were given ``first``, or those of
         the ``newest`` tables by the date in their metadata (of the same minute, those written
         last).
+    keep_generations
+        Number of earlier generations of the tables in `out_dir` to keep, whoever wrote them,
+        beside the new ones: `polars_alf.restore_tables` puts them back.
 
     Returns
     -------
@@ -169,6 +178,7 @@ def merge_tables(
         tables of other archives in `out_dir` were replaced.
     """
     start = time.perf_counter()
+    check_keep(keep_generations)
     if out_dir is None:
         return _merge_into_frames(find_sources(tables, keep), start)
     folder = check_folder(out_dir)
@@ -180,7 +190,7 @@ def merge_tables(
     ):
         discard_runs(folder)
         sources = find_sources(tables, keep)
-        return _merge_into_folder(sources, folder, start)
+        return _merge_into_folder(sources, folder, start, keep_generations)
 
 
 def _merge_into_frames(sources: Sequence[Source], start: float) -> MergedTables:
@@ -203,7 +213,9 @@ def _merge_into_frames(sources: Sequence[Source], start: float) -> MergedTables:
     )
 
 
-def _merge_into_folder(sources: Sequence[Source], folder: Path, start: float) -> MergedTables:
+def _merge_into_folder(
+    sources: Sequence[Source], folder: Path, start: float, keep_generations: int
+) -> MergedTables:
     origins = list(dict.fromkeys(origin for source in sources for origin in source.origins))
     _warn_of_foreign_tables(folder, origins)
     origin = Origin(
@@ -215,22 +227,35 @@ def _merge_into_folder(sources: Sequence[Source], folder: Path, start: float) ->
     with _reading():
         sessions, buckets, totals = _merge_sessions(sources)
     counts: list[pl.DataFrame] = []
+    n_datasets = n_bytes = 0
     with staged(folder, origin, with_index=_are_uuids(sessions.kept, buckets)) as staging:
         with _reading(), staging.open_rows("conflicts", CONFLICTS) as write_conflicts:
             write_conflicts(_name_tables(sessions.conflicts, sources))
             staging.write_table("sessions", [sessions.kept.drop(RANK)], len(sessions.kept))
 
             def merge_datasets() -> Iterator[pl.DataFrame]:
+                nonlocal n_bytes
                 for rows in iter_buckets(sources, buckets, staging.path / "spill"):
                     datasets = deduplicate_datasets(rows, buckets.eids)
                     counts.append(datasets.counts)
+                    n_bytes += int(datasets.kept["file_size"].sum())
                     write_conflicts(_name_tables(datasets.conflicts, sources))
                     yield datasets.kept.select(DATASETS.names)
 
-            staging.write_table("datasets", _fill_groups(merge_datasets()))
-        staging.write_rows("issues", [_gather_issues(sources, len(origins) > 1)], ISSUES)
+            n_datasets = staging.write_table("datasets", _fill_groups(merge_datasets()))
+        issues = _gather_issues(sources, len(origins) > 1)
+        staging.write_rows("issues", [issues], ISSUES)
         check_unchanged(sources)
-        staging.commit()
+        record = make_record(
+            "merge",
+            origin.generation,
+            n_sessions=len(sessions.kept),
+            n_datasets=n_datasets,
+            n_bytes=n_bytes,
+            issues=len(issues),
+            seconds=time.perf_counter() - start,
+        )
+        staging.commit(keep=keep_generations, record=record)
     merged_sessions, merged_datasets = scan_pair(folder)
     return MergedTables(
         sessions=merged_sessions,

@@ -26,10 +26,23 @@ STATE_DIR = ".polars_alf"
 RUN = re.compile("run-[0-9a-f]{32}")
 """Names of the folders in the state that runs write their tables in, until the commit."""
 
+GENERATION = re.compile("generation-[0-9a-f]{32}")
+"""Names of the folders in the state that have tables, with their state, that others replaced."""
+
 REPAIR_ADVICE = "restore the file, remove it, or index the archive again"
 """The end of messages about a table that cannot be read."""
 
 _UNFINISHED = ".tmp"
+
+# A log lies at a name that others may know, so no link there is followed.
+_APPEND = (
+    os.O_RDWR
+    | os.O_APPEND
+    | os.O_CREAT
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_BINARY", 0)
+)
 
 
 def table_path(folder: Path, name: str) -> Path:
@@ -60,6 +73,16 @@ def conflicts_path(folder: Path) -> Path:
 def removals_path(folder: Path) -> Path:
     """Return the path of the log of removals by the tables of a folder, in JSON lines."""
     return folder / STATE_DIR / "removals.jsonl"
+
+
+def history_path(folder: Path) -> Path:
+    """Return the path of the log of the runs that wrote the tables of a folder, in JSON lines."""
+    return folder / STATE_DIR / "history.jsonl"
+
+
+def generation_path(folder: Path, name: str) -> Path:
+    """Return the path of the folder of an earlier generation of the tables of a folder."""
+    return folder / STATE_DIR / f"generation-{name}"
 
 
 def namespace_path(folder: Path) -> Path:
@@ -112,6 +135,21 @@ def write_durably(path: Path, text: str) -> None:
     """Replace a file by one with this text, durably."""
     with replace_file(path) as file:
         file.write(text.encode())
+
+
+@contextlib.contextmanager
+def open_log(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file of lines to append to, durable at the end; a line that was cut off is ended."""
+    with os.fdopen(os.open(path, _APPEND, 0o666), "ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read() != b"\n":
+                file.write(b"\n")
+        else:
+            sync_directory(path.parent)
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def sync_directory(path: Path) -> None:

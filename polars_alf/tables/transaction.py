@@ -2,8 +2,8 @@
 
 Both files are written and made durable in a hidden folder beside the tables. Then a journal of
 the files to move is written: from there on the generation counts, and where a run is cut off
-between two moves, the next one, or a reader, finishes them (`recover`). A run that is cut off
-before leaves the tables as they were.
+between two moves, the next one, or a reader, finishes them (`journal.recover`). A run that is cut
+off before leaves the tables as they were.
 """
 
 from __future__ import annotations
@@ -12,13 +12,10 @@ import contextlib
 import errno
 import json
 import os
-import re
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import filelock
@@ -26,13 +23,11 @@ import polars as pl
 import pyarrow as pa
 
 from polars_alf.arrow import to_arrow
-from polars_alf.errors import ArchiveBusyError, ArchivePermissionError, CommitError, TableError
+from polars_alf.errors import ArchiveBusyError, ArchivePermissionError, TableError
 from polars_alf.parallel.executors import one_ahead
-from polars_alf.schema import TABLES
 from polars_alf.tables.checksums import checksummed_writer
 from polars_alf.tables.contract import Origin, table_schema
 from polars_alf.tables.files import (
-    RUN,
     STATE_DIR,
     namespace_path,
     remove_unfinished,
@@ -41,11 +36,16 @@ from polars_alf.tables.files import (
     table_path,
     write_durably,
 )
-from polars_alf.tables.one_lock import STALE_SECONDS, hold_one_lock
-
-_JOURNAL = "commit.json"
-
-_STATE_NAME = re.compile(r"[a-z]+[\w.-]*")
+from polars_alf.tables.generations import (
+    KEEP,
+    choose_name,
+    describe_tables,
+    list_generations,
+    list_tables,
+)
+from polars_alf.tables.history import Record, read_records
+from polars_alf.tables.journal import Journal, commit, is_under_way, recover
+from polars_alf.tables.one_lock import STALE_SECONDS
 
 # Of columns whose values hardly repeat a dictionary is waste.
 _ALL_DIFFERENT = {"id", "file_size", "xxh3_128"}
@@ -105,7 +105,7 @@ def wait_for_commit(folder: Path) -> None:
     left as they are.
     """
     for _ in range(_READER_TRIES):
-        if not (folder / STATE_DIR / _JOURNAL).exists():
+        if not is_under_way(folder):
             return
         with contextlib.suppress(ArchiveBusyError, OSError), locked_state(folder, patience=0):
             return
@@ -177,7 +177,14 @@ class Staging:
         self._files.append(path.name)
         write_durably(path, json.dumps(report, indent=1))
 
-    def commit(self, *, move: Mapping[str, str] | None = None, remove: Iterable[str] = ()) -> None:
+    def commit(
+        self,
+        *,
+        move: Mapping[str, str] | None = None,
+        remove: Iterable[str] = (),
+        keep: int = KEEP,
+        record: Record | None = None,
+    ) -> None:
         """Replace both tables, or neither, by those of this generation.
 
         Parameters
@@ -187,6 +194,10 @@ class Staging:
         remove
             Files and folders of earlier generations, by their names in the state; a file of the
             same name in this generation stays.
+        keep
+            How many earlier generations there are afterwards; that which is replaced is the first.
+        record
+            The line of this run in the history.
 
         Raises
         ------
@@ -195,18 +206,33 @@ class Staging:
         """
         write_durably(namespace_path(self.folder), f"{self.origin.namespace}\n")
         sync_directory(self.path)
-        journal = _Journal(
+        kept, records = keep_current(self.folder) if keep else (None, [])
+        if record:
+            records.append({**record, "replaced": kept})
+        n_kept = keep - 1 if kept else keep
+        journal = Journal(
             staging=self.path.name,
             files=tuple(self._files),
             folders=dict(move or {}),
             removed=tuple(sorted({*remove} - {*self._files})),
+            kept=kept,
+            dropped=tuple(list_generations(self.folder, read_records(self.folder))[n_kept:]),
+            records=tuple(records),
         )
-        try:
-            write_durably(self.folder / STATE_DIR / _JOURNAL, json.dumps(asdict(journal)))
-            recover(self.folder)
-        except KeyboardInterrupt:
-            recover(self.folder)
-            raise
+        commit(self.folder, journal)
+
+
+def keep_current(folder: Path) -> tuple[str | None, list[Record]]:
+    """Return the name to keep the tables of a folder as, and their record if the log has none.
+
+    The name is None where there are no tables.
+    """
+    if not list_tables(folder):
+        return None, []
+    known = read_records(folder)
+    name = choose_name(folder, known)
+    is_known = any(record.get("generation") == name for record in known)
+    return name, [] if is_known else [describe_tables(folder, name)]
 
 
 @contextlib.contextmanager
@@ -218,7 +244,7 @@ def staged(folder: Path, origin: Origin, *, with_index: bool) -> Iterator[Stagin
         yield Staging(folder, path, origin, with_index=with_index)
     finally:
         # Once the journal is written, files that are still here are the only copies.
-        if not (folder / STATE_DIR / _JOURNAL).exists():
+        if not is_under_way(folder):
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -226,112 +252,3 @@ def discard_runs(folder: Path) -> None:
     """Remove the folders of interrupted runs. Only under `locked_state`."""
     for path in (folder / STATE_DIR).glob("run-*"):
         shutil.rmtree(path, ignore_errors=True)
-
-
-def recover(folder: Path, *, patience: float = STALE_SECONDS + 5) -> bool:
-    """Finish a commit, and return whether one was under way. Only under `locked_state`.
-
-    Waits `patience` seconds for ONE, should it be writing. The journal stays, so that this can be
-    called again, where ONE still writes (ArchiveBusyError), or a file cannot be replaced
-    (CommitError).
-    """
-    state = folder / STATE_DIR
-    journal = _read_journal(state / _JOURNAL)
-    if journal is None:
-        return False
-    staging = state / journal.staging
-    with hold_one_lock(folder, patience):
-        _put_in_place(folder, staging, journal.files)
-        _remove_old(state, journal.removed)
-    for name, final in journal.folders.items():
-        with contextlib.suppress(OSError):
-            # Without it the next index takes longer, and has nothing to compare with.
-            (staging / name).rename(state / final)
-    sync_directory(state)
-    (state / _JOURNAL).unlink(missing_ok=True)
-    shutil.rmtree(staging, ignore_errors=True)
-    return True
-
-
-@dataclass(frozen=True, slots=True)
-class _Journal:
-    """The steps of a commit, as the file `_JOURNAL` has them."""
-
-    staging: str
-    """Name in the state of the run's folder, from which both tables move to their places."""
-    files: tuple[str, ...]
-    """Files in that folder that move into the state."""
-    folders: dict[str, str]
-    """Folders in that folder that move into the state, with their names there."""
-    removed: tuple[str, ...]
-    """Files and folders in the state that are removed."""
-
-
-def _read_journal(path: Path) -> _Journal | None:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        journal = _Journal(
-            values["staging"],
-            tuple(values["files"]),
-            dict(values["folders"]),
-            tuple(values["removed"]),
-        )
-        # The files that it names are moved and removed, so only names of ours may pass.
-        if not RUN.fullmatch(journal.staging):
-            raise ValueError(f"{journal.staging!r} is no run's folder")
-        for name in (*journal.files, *journal.removed, *chain(*journal.folders.items())):
-            if not _STATE_NAME.fullmatch(name):
-                raise ValueError(f"{name!r} is no name of a file of ours")
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise CommitError(
-            f"the journal {path} of a commit that was cut off cannot be read ({error}); "
-            "remove it, and index again"
-        ) from error
-    return journal
-
-
-def _put_in_place(folder: Path, staging: Path, files: Sequence[str]) -> None:
-    # A session without datasets is less wrong than datasets without a session, should ONE read
-    # between the two.
-    finals = [table_path(folder, name) for name in TABLES]
-    finals += [folder / STATE_DIR / name for name in files]
-    final = folder
-    try:
-        # A file that is missing was put in its place before the commit was cut off. The error of
-        # a rename would not show that: a failing server gives the same for a file that is there.
-        waiting = _list_waiting(staging)
-        for final in finals:
-            if final.name in waiting:
-                (staging / final.name).replace(final)
-    except OSError as error:
-        raise CommitError(
-            error.errno,
-            f"{final} cannot be replaced: {error.strerror}; see to its permissions and run "
-            f"again: the new tables wait in {staging}",
-        ) from error
-    sync_directory(folder)
-
-
-def _list_waiting(staging: Path) -> list[str]:
-    try:
-        return os.listdir(staging)
-    except FileNotFoundError:
-        if staging.exists():
-            raise
-        return []  # where the power failed, the journal may outlive it
-
-
-def _remove_old(state: Path, names: Sequence[str]) -> None:
-    for path in (state / name for name in names):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-            continue
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise CommitError(
-                error.errno,
-                f"{path} cannot be removed: {error.strerror}; see to its permissions and run again",
-            ) from error

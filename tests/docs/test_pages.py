@@ -127,7 +127,8 @@ def test_commands_have_their_options() -> None:
 
 def test_options_in_texts_are_of_some_command() -> None:
     commands = ("index", "issues", "changes", "prune", "merge", "diff", "verify", "info", "sql")
-    known = set.union(*(list_options(command) for command in (*commands, "bench")))
+    more = ("bench", "history", "restore")
+    known = set.union(*(list_options(command) for command in (*commands, *more)))
     others = {"--nthreads", "--slow"}  # of dask worker and of scripts/run_tests.py
     for name in NAMES:
         text = BLOCK.sub("", (ROOT / name).read_text(encoding="utf-8"))

@@ -30,6 +30,7 @@ OPERATIONS = {
     "write": ("write", "pwrite64", "writev"),
     "fsync": ("fsync", "fdatasync"),
     "rename": ("rename", "renameat", "renameat2"),
+    "link": ("link", "linkat"),
     "unlink": ("unlink", "unlinkat", "rmdir"),
 }
 """The system calls of each operation; which of them are made depends on the C library."""

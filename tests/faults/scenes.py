@@ -14,7 +14,7 @@ from trees import SESSION, Tree, make_tree
 
 import polars_alf
 from polars_alf.bench.results import read_report
-from polars_alf.tables import files, transaction
+from polars_alf.tables import files, journal, transaction
 
 NAMESPACE = "test"
 
@@ -38,6 +38,7 @@ STATE = {
     "changes.arrow",
     "commit.json",
     "conflicts.arrow",
+    "history.jsonl",
     "issues.arrow",
     "lock",
     "namespace",
@@ -123,6 +124,10 @@ def index_scene(base: Path, *options: str, old: bool = False) -> Scene:
         rows = read_rows(tables)
         if code == 0 or not same(rows, before):
             _check_index(rows, expected, tables)
+            if not is_litter_kept:
+                check_kept(tables, before)
+        elif not is_litter_kept:
+            check_kept(tables)
 
     def again() -> None:
         report = polars_alf.index_archive(
@@ -195,10 +200,23 @@ def check_folder(tables: Path, *, is_settled: bool = False, is_litter_kept: bool
     runs = [name for name in more if name.startswith("run-")]
     assert len(runs) <= (0 if is_settled else 1), runs
     if not is_litter_kept:
-        assert all(name.startswith(("run-", "snapshot-")) for name in more), more
+        assert all(name.startswith(("run-", "snapshot-", "generation-")) for name in more), more
     if is_settled:
         assert "commit.json" not in inside
         assert sum(name.startswith("snapshot-") for name in more) <= 1
+        assert sum(name.startswith("generation-") for name in more) <= 1
+
+
+def check_kept(tables: Path, *generations: Rows | None) -> None:
+    """Check that each generation that is kept is whole, and is one of these.
+
+    Only once no commit is under way, as when tables have been read.
+    """
+    assert not journal.is_under_way(tables)
+    for folder in (tables / files.STATE_DIR).glob("generation-*"):
+        rows = read_rows(folder)
+        assert rows is not None, "not half of one"
+        assert any(same(rows, known) for known in generations)
 
 
 def merge_scene(base: Path) -> Scene:
@@ -222,6 +240,7 @@ def merge_scene(base: Path) -> Scene:
         check_folder(tables, is_litter_kept=is_litter_kept)
         rows = read_rows(tables)
         assert same(rows, expected) or (code == 1 and same(rows, before))
+        check_kept(tables, *([before, expected] if same(rows, expected) else []))
 
     def again() -> None:
         polars_alf.merge_tables(folders, tables)
@@ -230,6 +249,43 @@ def merge_scene(base: Path) -> Scene:
 
     arguments = ["merge", *map(str, folders), "--out-dir", str(tables), "--json"]
     return Scene(base, arguments, check, again)
+
+
+def restore_scene(base: Path) -> Scene:
+    """Put back the tables that an index has replaced."""
+    archive, tables = make_tree(base / "archive", ARCHIVE), base / "tables"
+    tables.mkdir()
+    pairs = []
+    for change in (lambda _: None, _change):
+        change(archive)
+        polars_alf.index_archive(archive, tables, namespace=NAMESPACE)
+        pairs.append(read_rows(tables))
+    old, new = pairs
+    sources = list_files(archive)
+
+    def check(code: int, *, is_litter_kept: bool = False) -> None:
+        assert code in (0, 1)
+        assert list_files(archive) == sources
+        check_folder(tables, is_litter_kept=is_litter_kept)
+        rows = read_rows(tables)
+        is_back = same(rows, old)
+        assert is_back or (code == 1 and same(rows, new))
+        check_kept(tables, new if is_back else old)
+        assert len([*(tables / files.STATE_DIR).glob("generation-*")]) == 1
+
+    def again() -> None:
+        if same(read_rows(tables), new):
+            polars_alf.restore_tables(tables)
+        check_folder(tables, is_settled=True)
+        assert same(read_rows(tables), old)
+        polars_alf.restore_tables(tables)
+        assert same(read_rows(tables), new)
+        report = polars_alf.index_archive(archive, tables, executor="serial")
+        assert report.changes
+        assert report.changes["unchanged"] == len(new["datasets"]) if new else 0
+        check_folder(tables, is_settled=True)
+
+    return Scene(base, ["restore", str(tables), "--json"], check, again)
 
 
 ARCHIVE_OF: dict[str, Tree] = {
@@ -328,6 +384,7 @@ SCENES: dict[str, Callable[[Path], Scene]] = {
     "refresh": lambda base: index_scene(base, "--executor", "serial", old=True),
     "hash": lambda base: index_scene(base, "--executor", "serial", "--hash-files", old=True),
     "merge": merge_scene,
+    "restore": restore_scene,
     "prune": prune_scene,
     "bench": bench_scene,
 }

@@ -17,8 +17,12 @@ ERRORS = ["EIO", "EACCES", "ENOENT", "ESTALE", "ELOOP", "ENAMETOOLONG", "EMFILE"
 
 TIMES = {"once": "", "from_then_on": "+1", "again_and_again": "+3"}
 
-NOT_MADE = {("merge", "readdir"), ("prune", "rename")}
-"""A merge lists no archive, and what is pruned gets no other name."""
+NOT_MADE = {
+    ("merge", "readdir"),
+    ("prune", "rename"),
+    *((scene, "link") for scene in ("index", "prune", "bench")),
+}
+"""A merge lists no archive, what is pruned gets no other name, and a first index keeps nothing."""
 
 ATTEMPTS = 5
 """Calls that look at the clock of a thread come when they come, and the others' numbers shift."""

@@ -99,7 +99,9 @@ def test_a_prune_is_killed(
     scene.again()
 
 
-STEPS = [name for kind in ("write", "fsync", "rename", "unlink") for name in OPERATIONS[kind]]
+STEPS = [
+    name for kind in ("write", "fsync", "link", "rename", "unlink") for name in OPERATIONS[kind]
+]
 N_STEPS = 3
 N_WRITES = 10
 MOST_STEPS = {"bench": 20}

@@ -32,6 +32,7 @@ def rehearse(folder: Path, command: str) -> None:
         command,
         command,
         ["merge", str(archive), "--out-dir", str(merged)],
+        ["restore", str(archive)],
         ["prune", str(archive), "--apply", "--yes", "--jobs", "1"],
     ):
         if arguments[0] == "prune":

@@ -117,11 +117,14 @@ def test_nothing_is_made_at_names_that_others_can_guess(archive: Path, out_dir: 
         assert _GUESSABLE.search(path) or Path(path).name in FIXED, path
 
 
-FIXED = {"lock", "removals.jsonl", ".ONE.lock"}
+FIXED = {"lock", "removals.jsonl", "history.jsonl", ".ONE.lock"}
 """Names that have to be known; links there are not followed."""
 
 
-@pytest.mark.parametrize("name", [".polars_alf/lock", ".polars_alf/removals.jsonl", ".ONE.lock"])
+@pytest.mark.parametrize(
+    "name",
+    [".polars_alf/lock", ".polars_alf/removals.jsonl", ".polars_alf/history.jsonl", ".ONE.lock"],
+)
 def test_links_at_names_that_are_known_are_not_followed(
     archive: Path, tmp_path: Path, name: str
 ) -> None:
@@ -180,7 +183,7 @@ def test_nothing_is_run_unpickled_or_fetched(archive: Path, out_dir: Path) -> No
     notes = log.read_text().splitlines()
     assert len(notes) > 50
     harmless = ("open", "os.scandir", "os.listdir", "os.remove", "os.rmdir", "os.rename",
-                "os.mkdir", "shutil.rmtree", "os.chmod", "os.utime", "marshal.loads",
+                "os.link", "os.mkdir", "shutil.rmtree", "os.chmod", "os.utime", "marshal.loads",
                 "ctypes.dlopen")  # fmt: skip
     others = {note for note in notes if note.partition(" ")[0] not in harmless}
     assert not others

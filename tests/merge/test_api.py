@@ -16,7 +16,7 @@ from polars_alf import merge_tables, schema
 from polars_alf.errors import (
     TableWarning,
 )
-from polars_alf.tables import contract, files, transaction
+from polars_alf.tables import contract, files, journal, transaction
 
 
 def test_parts_of_an_archive_become_what_the_whole_is(archive: Path, tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_conflicts_go_with_the_tables_that_had_them(archive: Path, tmp_path: Pat
     merge_tables([first, second], first)
     assert files.conflicts_path(first).exists()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transaction, "_remove_old", interrupt)
+        patch.setattr(journal, "_remove_old", interrupt)
         with pytest.raises(KeyboardInterrupt):
             index(archive, first)
     assert files.conflicts_path(first).exists()

@@ -38,6 +38,7 @@ def test_files_are_merged_as_frames_are(
     state = out_dir / files.STATE_DIR
     assert sorted(path.name for path in state.iterdir()) == [
         "conflicts.arrow",
+        "history.jsonl",
         "issues.arrow",
         "lock",
         "namespace",

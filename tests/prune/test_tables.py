@@ -23,7 +23,7 @@ from polars_alf.errors import (
 )
 from polars_alf.prune.examine import REMOVALS
 from polars_alf.schema import polars_schema
-from polars_alf.tables import contract, files, transaction
+from polars_alf.tables import contract, files, journal, transaction
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
 
@@ -82,7 +82,7 @@ def test_a_commit_that_was_cut_off_is_finished_first(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(transaction, "recover", lambda folder, **_: False)
+        patch.setattr(journal, "recover", lambda folder, **_: False)
         patch.setattr(
             transaction.Staging, "commit", _commit_until(transaction.Staging.commit, cut_off)
         )

@@ -15,7 +15,7 @@ from trees import SESSION, check_state, make_tree
 
 from polars_alf import errors, index_archive
 from polars_alf.schema import DATASETS, SESSIONS
-from polars_alf.tables import contract, files, transaction
+from polars_alf.tables import contract, files, journal, transaction
 
 
 def _rows(folder: Path) -> tuple[int, int]:
@@ -28,10 +28,10 @@ def test_a_commit_that_is_cut_off_is_old_or_new_as_a_whole(archive: Path, stage:
     assert _rows(archive) == (4, 12)
     make_tree(archive, {"cortexlab/Subjects/KS003/2020-01-01/001": SESSION})
     kill_at(stage, archive)
-    finished = transaction.recover(archive)
+    finished = journal.recover(archive)
     assert finished == (stage != "before_journal")
     assert _rows(archive) == ((5, 15) if finished else (4, 12))
-    assert transaction.recover(archive) is False, "nothing is left to finish"
+    assert journal.recover(archive) is False, "nothing is left to finish"
 
 
 @pytest.mark.parametrize("stage", STAGES)

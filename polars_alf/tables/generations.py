@@ -1,0 +1,176 @@
+"""Generations: the tables that a commit replaced, kept with their state in a folder each."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from polars_alf.errors import OptionError, TableError
+from polars_alf.schema import TABLES
+from polars_alf.tables.contract import read_headers
+from polars_alf.tables.files import (
+    GENERATION,
+    STATE_DIR,
+    changes_path,
+    conflicts_path,
+    generation_path,
+    issues_path,
+    replace_file,
+    report_path,
+    sync_directory,
+    table_path,
+)
+from polars_alf.tables.fingerprint import fingerprint_tables
+from polars_alf.tables.history import Record, make_record
+from polars_alf.tables.parquet import open_table
+
+KEEP = 1
+"""How many earlier generations are kept by default."""
+
+STATE_FILES = frozenset(
+    path(Path()).name for path in (changes_path, conflicts_path, issues_path, report_path)
+)
+"""Files of the state that tell of one generation of the tables, and are kept with it."""
+
+_TABLE_FILES = frozenset(table_path(Path(), name).name for name in TABLES)
+
+
+def check_keep(keep: int) -> int:
+    """Return how many generations to keep; OptionError where it is no number from 0 on."""
+    if not isinstance(keep, int) or isinstance(keep, bool) or keep < 0:
+        raise OptionError(
+            f"keep_generations={keep!r} is no number of generations; give 0, 1 or more"
+        )
+    return keep
+
+
+def locate(folder: Path, name: str) -> Path:
+    """Return where a file of a generation lies while that is the current one: a table, or state."""
+    return folder / name if name in _TABLE_FILES else folder / STATE_DIR / name
+
+
+def list_generations(folder: Path, records: Sequence[Record]) -> list[str]:
+    """Return the names of the generations that are kept, that replaced last first."""
+    replaced = {record.get("replaced"): n for n, record in enumerate(records)}
+    found = []
+    for path in (folder / STATE_DIR).glob("generation-*"):
+        if GENERATION.fullmatch(path.name):
+            name = path.name.removeprefix("generation-")
+            with contextlib.suppress(FileNotFoundError):  # a commit is under way
+                found.append((replaced.get(name, -1), path.stat().st_mtime_ns, name))
+    return [name for *_, name in sorted(found, reverse=True)]
+
+
+def list_tables(folder: Path) -> list[str]:
+    """Return the names of the files of the tables that a folder has."""
+    # A status that a failing server refuses would look like a table that is not there.
+    return sorted(_TABLE_FILES.intersection(os.listdir(folder)))
+
+
+def identify_tables(folder: Path, records: Sequence[Record]) -> str | None:
+    """Return the generation of the tables of a folder; None where no run is known to have it."""
+    with contextlib.suppress(TableError):
+        generations = {header.generation for header in read_headers(folder).values()}
+        (generation,) = generations if len(generations) == 1 else (None,)
+        if generation and GENERATION.fullmatch(f"generation-{generation}"):
+            return generation
+    # Tables of other programs do not say; a restore notes which files it puts back.
+    now = fingerprint_tables(folder)
+    for record in reversed(records):
+        if record.get("tables") == now and isinstance(record.get("generation"), str):
+            return str(record["generation"])
+    return None
+
+
+def describe_tables(folder: Path, name: str) -> Record:
+    """Return a record of tables that no run in the log has made, as far as they can be read."""
+    counts: dict[str, int | None] = dict.fromkeys(TABLES)
+    times = []
+    for table in TABLES:
+        path = table_path(folder, table)
+        with contextlib.suppress(OSError, TableError):
+            times.append(path.stat().st_mtime)
+            with open_table(path) as file:
+                counts[table] = file.parquet.metadata.num_rows
+    return make_record(
+        None,
+        name,
+        n_sessions=counts["sessions"],
+        n_datasets=counts["datasets"],
+        time=datetime.fromtimestamp(max(times), UTC) if times else None,
+    )
+
+
+def choose_name(folder: Path, records: Sequence[Record]) -> str:
+    """Return a name, which no generation has, for the tables that are to be replaced."""
+    name = identify_tables(folder, records)
+    return name if name and not generation_path(folder, name).exists() else uuid.uuid4().hex
+
+
+def keep_files(folder: Path, kept: Path, names: Iterable[str], replaced: Collection[str]) -> None:
+    """Give files of the current generation a second name in the folder of a kept one.
+
+    Those in `replaced` are about to be replaced: where the file system has no links, they are
+    left alone, to be moved by `move_away`. Others stay, and are copied there.
+    """
+    kept.mkdir(exist_ok=True)
+    for name in names:
+        file, copy = locate(folder, name), kept / name
+        if name in replaced:
+            with contextlib.suppress(OSError):
+                _link(file, copy)
+        elif not copy.exists():
+            with contextlib.suppress(OSError):
+                _link_or_copy(file, copy)
+    sync_directory(kept)
+    sync_directory(kept.parent)
+
+
+def move_away(file: Path, kept: Path) -> None:
+    """Move a file to a kept generation, unless it has a name there, or is not there."""
+    copy = kept / file.name
+    try:
+        if not (os.path.lexists(copy) and os.path.samestat(file.lstat(), copy.lstat())):
+            file.replace(copy)
+            sync_directory(kept)
+    except FileNotFoundError:
+        # A failing server says so of a file that is there, which must not be overwritten.
+        if file.name in os.listdir(file.parent):
+            raise
+
+
+def drop_generations(folder: Path, names: Iterable[str]) -> None:
+    """Remove generations, each of which is gone as a whole from the first moment on."""
+    for name in names:
+        path = generation_path(folder, name)
+        trash = folder / STATE_DIR / f"run-{uuid.uuid4().hex}"  # goes with the next run at last
+        with contextlib.suppress(OSError):
+            path.rename(trash)
+        shutil.rmtree(trash, ignore_errors=True)
+
+
+def _link_or_copy(file: Path, copy: Path) -> None:
+    try:
+        _link(file, copy)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        with file.open("rb") as old, replace_file(copy) as new:
+            shutil.copyfileobj(old, new)
+
+
+def _link(file: Path, copy: Path) -> None:
+    """Link `copy` to the same file, in the place of what an earlier try has left there."""
+    try:
+        if os.path.samestat(file.lstat(), copy.lstat()):
+            return
+        copy.unlink()
+    except FileNotFoundError:
+        pass
+    follow = {"follow_symlinks": False} if os.link in os.supports_follow_symlinks else {}
+    os.link(file, copy, **follow)

@@ -1,0 +1,65 @@
+"""Commands about earlier generations of tables: history, restore."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from command_line import run
+
+import polars_alf
+
+
+def read_pair(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.pqt")}
+
+
+def test_an_index_is_undone_and_done_again(archive: Path) -> None:
+    run("index", archive)
+    first = read_pair(archive)
+    run("index", archive, "--keep-generations", 2)
+    second = read_pair(archive)
+    result = run("restore", archive)
+    assert result.returncode == 0
+    assert "12" in result.stdout
+    assert "Replaced" in result.stdout
+    assert read_pair(archive) == first
+    result = run("restore", archive, "--json")
+    values = json.loads(result.stdout)
+    assert (values["n_sessions"], values["n_datasets"]) == (4, 12)
+    assert values["sessions_path"] == str(archive / "sessions.pqt")
+    assert read_pair(archive) == second
+    assert run("restore", archive, "--quiet").stdout == ""
+    result = run("restore", archive, "--generation", values["generation"])
+    assert result.returncode == 0, result.stderr
+    assert read_pair(archive) == second
+
+
+def test_history_is_listed(archive: Path) -> None:
+    run("index", archive)
+    run("merge", archive, "--out-dir", archive)
+    result = run("history", archive)
+    lines = result.stdout.splitlines()
+    assert lines[0].split()[:4] == ["time", "run", "generation", "status"]
+    assert [line.split()[2] for line in lines[2:]] == ["index", "merge"]
+    assert [line.split()[4] for line in lines[2:]] == ["kept", "current"]
+    rows = [json.loads(line) for line in run("history", archive, "--json").stdout.splitlines()]
+    assert [row["run"] for row in rows] == ["index", "merge"]
+    assert rows[0].keys() == {*polars_alf.read_history(archive).columns}
+
+
+def test_there_may_be_nothing_to_restore(archive: Path) -> None:
+    run("index", archive)
+    run("index", archive, "--keep-generations", 0)
+    result = run("restore", archive)
+    assert result.returncode == 1
+    assert "no earlier generation" in result.stderr
+    run("index", archive)
+    result = run("restore", archive, "--generation", "x")
+    assert result.returncode == 2
+    assert "those kept are" in result.stderr
+    assert run("history", archive / "missing").returncode == 1
+    assert run("index", archive, "--keep-generations", -1).returncode == 2
+    merged = run("merge", archive, "--out-dir", archive, "--keep-generations", 0)
+    assert merged.returncode == 0
+    assert not list((archive / ".polars_alf").glob("generation-*"))
