@@ -360,15 +360,26 @@ def _find_known_rows(folder: Path, options: IndexOptions) -> KnownRows | None:
     try:
         return known(own)
     except TableError as error:
-        if own is None or isinstance(error.__cause__, OSError) and error.__cause__.errno:
+        if own is None or (isinstance(error.__cause__, OSError) and error.__cause__.errno):
             raise
+        found = known(None)  # an error of those that were given is theirs
+        if isinstance(error.__cause__, pl.exceptions.InvalidOperationError):
+            raise TableError(
+                f"{error}; what others wrote in these tables would be lost: mend them, or give "
+                "--reset to forget it"
+            ) from error
         if took_ids and not options.ids_from:
             raise TableError(
-                f"{error}; its ids were taken from other tables: give these again by --ids-from, "
-                "or --reset to make new ids"
+                f"{error}, which does not help here: the ids in these tables were taken from "
+                "others; restore the file, give those others again with --ids-from, or --reset to "
+                "make new ids"
             ) from error
-        # A warning names the table, which is replaced.
-        return known(None)
+        warnings.warn(
+            f"{error}; it will be replaced, and what others wrote in it cannot be kept",
+            TableWarning,
+            stacklevel=4,
+        )
+        return found
 
 
 def _write_tables(
@@ -386,7 +397,7 @@ def _write_tables(
     if known:
         spilled = staging.path / "known"
         shutil.rmtree(spilled, ignore_errors=True)  # of a run that was interrupted
-        order = known.take_sessions(order, rows, spilled / "sessions")
+        order = known.take_sessions(order, rows, spilled / "sessions", staging.origin.namespace)
         groups = group_sessions(order, rows.rows_per_group, known.count_missing())
         known.spill_datasets(groups, spilled)
         kept = known.columns["sessions"]

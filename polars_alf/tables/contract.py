@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import polars as pl
@@ -18,11 +18,12 @@ from polars_alf.alf.grammar import QC_NAMES
 from polars_alf.errors import TableError, TableNotFoundError, TornPairError
 from polars_alf.schema import INDEX, TABLES
 from polars_alf.tables.files import REPAIR_ADVICE, namespace_path, table_path
+from polars_alf.tables.foreign import NEVER_NULL
 from polars_alf.tables.parquet import open_table
 
 _KEY = b"polars_alf"
 
-_NEVER_NULL = {"number", "exists", "default_revision"}
+_NEVER_NULL = {"number", "exists", *NEVER_NULL}
 _NULLABLE = {
     "bool": "boolean",
     **{f"int{bits}": f"Int{bits}" for bits in (8, 16, 32, 64)},
@@ -56,7 +57,7 @@ def table_schema(
 
     `with_index` makes the ids the index, as it is where they are UUIDs: they come last then.
     `n_rows` is None where it is not known yet, and pandas counts the rows. `more` are columns
-    beside those of every table, by name and type: see `storable_type`.
+    beside those of every table, by name and type: see `foreign.storable_type`.
     """
     index = INDEX[name] if with_index else []
     fields = [field.remove_metadata() for field in TABLES[name]]
@@ -85,18 +86,6 @@ def table_schema(
             _KEY: json.dumps(ours).encode(),
         },
     )
-
-
-def storable_type(dtype: pl.DataType) -> pl.DataType:
-    """Return the type in which a column that is not ours is stored.
-
-    Numbers, booleans, times, bytes and lists stay. Categories, and what has several columns in
-    Parquet, become strings, as their checksums and pandas' metadata are simpler then.
-    """
-    is_plain = dtype.is_numeric() or dtype.is_temporal() or dtype in (pl.Boolean, pl.Binary)
-    if is_plain or (isinstance(dtype, pl.List) and not dtype.inner.is_nested()):
-        return dtype
-    return pl.String()
 
 
 def _arrow_type(dtype: pl.DataType) -> pa.DataType:
@@ -130,7 +119,7 @@ def read_namespace(folder: Path, root: Path) -> tuple[uuid.UUID | None, list[str
         if header.namespace is None:
             problems.append(f"{path} was made by another program, of {origin}")
             continue
-        if {o for o in header.origins if Path(o).is_absolute()} != {str(root)}:
+        if {*header.roots} != {root}:
             problems.append(f"{path} is of another archive, {origin}")
         found = found or header.namespace
     try:
@@ -162,6 +151,20 @@ class TableHeader:
     """Roots of archives, or names of databases, that the table comes from."""
     namespace: uuid.UUID | None
     generation: str | None
+
+    @property
+    def databases(self) -> list[str]:
+        """Names, or addresses, of the databases that the table comes from."""
+        return [origin for origin in self.origins if not _is_path(origin)]
+
+    @property
+    def roots(self) -> list[Path]:
+        """Roots of the archives that the table comes from."""
+        return [Path(origin) for origin in self.origins if _is_path(origin)]
+
+
+def _is_path(origin: str) -> bool:
+    return Path(origin).is_absolute() or PureWindowsPath(origin).is_absolute()
 
 
 def read_header(path: Path) -> TableHeader:

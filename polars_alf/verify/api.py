@@ -218,7 +218,11 @@ def _read_tables(root: Path, folder: Path) -> tuple[pl.DataFrame, pl.DataFrame, 
         sessions, datasets = pl.collect_all([lazy_sessions, lazy_datasets.select(columns)])
     except pl.exceptions.PolarsError as error:
         raise TableError(f"the tables in {folder} cannot be read: {error}") from error
-    origins = [Path(origin) for header in headers.values() for origin in header.origins]
+    if any(header.databases for header in headers.values()):
+        # A database may have sessions of which nothing is on this disk.
+        here = datasets.filter(pl.col("exists").ne_missing(other=False))["eid"]
+        sessions = sessions.filter(pl.col("id").is_in(here.implode()))
+    origins = [root for header in headers.values() for root in header.roots]
     if any(origin.is_relative_to(root) for origin in origins):
         foreign = [origin for origin in origins if not origin.is_relative_to(root)]
         if foreign:
