@@ -230,7 +230,7 @@ def run_index(
 def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> IndexReport:
     """Index what is not finished, and commit the tables. Under the state's lock."""
     root = walk.root
-    namespace = _find_namespace(folder, root, options.namespace)
+    namespace = _find_namespace(folder, root, options)
     before = read_settings(folder)
     snapshot = Snapshot.find(folder) if before.get("root") == str(root) else None
     columns = options.list_columns(before if snapshot else {})
@@ -422,10 +422,15 @@ def _write_tables(
     return len(order), staging.write_table("datasets", frames(), n_datasets, more), n_bytes
 
 
-def _find_namespace(folder: Path, root: Root, given: UUID | None) -> UUID | None:
+def _find_namespace(folder: Path, root: Root, options: IndexOptions) -> UUID | None:
     found, problems = read_namespace(folder, root.path)
-    check_namespace(given, found, folder)
-    kept = "" if found or given else ", and its ids, which cannot be kept,"
-    for problem in problems:
-        warnings.warn(f"{problem}; it{kept} will be replaced", TableWarning, stacklevel=3)
-    return given or found
+    check_namespace(options.namespace, found, folder)
+    for problem, is_readable in problems.items():
+        if is_readable and not options.reset:
+            advice = "it will be replaced, and ids and values of the rows that match are kept"
+        elif found or options.namespace:
+            advice = "it will be replaced"
+        else:
+            advice = "it, and its ids, which cannot be kept, will be replaced"
+        warnings.warn(f"{problem}; {advice}", TableWarning, stacklevel=3)
+    return options.namespace or found

@@ -209,13 +209,11 @@ class KnownRows:
             separator="/",
             ignore_nulls=True,
         )
-        missing = missing.with_columns(session=name, name=name, key="eid").with_columns(
-            pl.when("is_clear", "is_uuid")
-            .then("eid")
-            .otherwise(expr_uuid3(pl.col("name"), self._namespace))
-            .alias("id"),
+        missing = missing.with_columns(session=name, name=name, key="eid")
+        missing = missing.with_columns(
             *(pl.lit("").alias(column) for column in WRITTEN["sessions"]),
-        )
+            own=expr_uuid3(pl.col("name"), self._namespace),
+        ).with_columns(id=pl.when("is_clear", "is_uuid").then("eid").otherwise("own"))
         self._report_unclear(missing.filter(~pl.col("is_clear")).select("session", "eid"))
         matches = missing.select(self._matches.columns).unique(maintain_order=True)
         sessions = missing.filter(~pl.col("id").is_in(there.implode()))

@@ -94,14 +94,14 @@ def _arrow_type(dtype: pl.DataType) -> pa.DataType:
     return pl.Series(dtype=dtype).to_arrow().type
 
 
-def read_namespace(folder: Path, root: Path) -> tuple[uuid.UUID | None, list[str]]:
+def read_namespace(folder: Path, root: Path) -> tuple[uuid.UUID | None, dict[str, bool]]:
     """Return the namespace of the tables of a folder, and the problems of the tables.
 
     The namespace is None where there are no tables, or none of ours. A problem is a table that is
-    damaged, not ours, or not of the archive `root`. Raises TableError where the system refuses to
-    read a file that may have the namespace.
+    damaged, not ours, or not of the archive `root`; the value of each is whether the table can be
+    read. Raises TableError where the system refuses to read a file that may have the namespace.
     """
-    problems = []
+    problems: dict[str, bool] = {}
     found: uuid.UUID | None = None
     unread: OSError | None = None
     for path in (table_path(folder, name) for name in TABLES):
@@ -110,17 +110,17 @@ def read_namespace(folder: Path, root: Path) -> tuple[uuid.UUID | None, list[str
         except FileNotFoundError:
             continue
         except TableError as error:
-            problems.append(f"{path} is no readable table: {error.__cause__ or error}")
+            problems[f"{path} is no readable table: {error.__cause__ or error}"] = False
             # A damaged file stays so; one that the system does not let us read may have the ids.
             if isinstance(error.__cause__, OSError) and error.__cause__.errno:
                 unread = error.__cause__
             continue
         origin = ", ".join(header.origins) or None
         if header.namespace is None:
-            problems.append(f"{path} was made by another program, of {origin}")
+            problems[f"{path} was made by another program, of {origin}"] = True
             continue
         if {*header.roots} != {root}:
-            problems.append(f"{path} is of another archive, {origin}")
+            problems[f"{path} is of another archive, {origin}"] = True
         found = found or header.namespace
     try:
         text = namespace_path(folder).read_text(encoding="utf-8")
