@@ -7,6 +7,7 @@ folders    ids, digests        a shard            of the ids    datasets.pqt, to
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import shutil
 import time
@@ -45,7 +46,7 @@ from polars_alf.index.shard_files import remove_rows
 from polars_alf.index.snapshot import Snapshot, clear_changes, list_snapshots
 from polars_alf.parallel.progress import Progress
 from polars_alf.schema import ISSUES, PASSING, TABLES, polars_schema
-from polars_alf.tables.contract import Origin, read_namespace
+from polars_alf.tables.contract import Origin, read_headers, read_namespace
 from polars_alf.tables.files import (
     STATE_DIR,
     check_replaceable,
@@ -374,11 +375,13 @@ def _find_known_rows(folder: Path, options: IndexOptions) -> KnownRows | None:
                 "others; restore the file, give those others again with --ids-from, or --reset to "
                 "make new ids"
             ) from error
-        warnings.warn(
-            f"{error}; it will be replaced, and what others wrote in it cannot be kept",
-            TableWarning,
-            stacklevel=4,
-        )
+        with contextlib.suppress(TableError):
+            read_headers(folder)  # else there was a warning
+            warnings.warn(
+                f"{error}; it will be replaced, and what others wrote in it cannot be kept",
+                TableWarning,
+                stacklevel=4,
+            )
         return found
 
 

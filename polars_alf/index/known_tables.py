@@ -133,7 +133,8 @@ def _collect(tables: KnownTables, frames: Sequence[pl.LazyFrame]) -> list[pl.Dat
         return pl.collect_all(frames, engine="streaming")
     except pl.exceptions.InvalidOperationError as error:
         raise TableError(
-            f"a value in the tables in {tables.folder} is not what its column has: {error}"
+            f"a value in the tables in {tables.folder} is not what its column has: "
+            f"{str(error).splitlines()[0]}"
         ) from error
     except pl.exceptions.PolarsError as error:
         raise TableError(
