@@ -13,7 +13,7 @@ from polars_alf.query.scan import ORIGIN, scan_datasets, scan_sessions
 from polars_alf.schema import DIGEST_COLUMNS, TABLES, polars_schema
 from polars_alf.tables.contract import TableHeader, read_headers
 from polars_alf.tables.files import REPAIR_ADVICE
-from polars_alf.tables.foreign import Columns, list_foreign, list_marked, mark_columns
+from polars_alf.tables.foreign import Columns, have_values, list_foreign, mark_columns
 
 WRITTEN = {"sessions": {"task_protocol": "", "projects": ""}, "datasets": {"qc": "NOT_SET"}}
 """Columns of ours that others write, and their value where nobody did."""
@@ -150,9 +150,8 @@ def take_first(known: pl.DataFrame, key: list[str], columns: Sequence[str]) -> p
 
 def count_kept(joined: pl.DataFrame, table: str, foreign: Columns) -> int:
     """Return the number of rows of which something is known that others wrote."""
-    names = [*(f"{column}_" for column in WRITTEN[table]), *list_marked(foreign)]
-    kept = pl.any_horizontal(pl.col(name).is_not_null() for name in names)
-    return int(joined.select(kept.sum()).item())
+    own = [pl.col(f"{column}_").is_not_null() for column in WRITTEN[table]]
+    return int(joined.select(pl.any_horizontal(*own, *have_values(foreign)).sum()).item())
 
 
 def prefer_known(own: pl.DataFrame, table: str) -> list[pl.Expr]:

@@ -110,8 +110,21 @@ def restore_columns(columns: Columns) -> list[pl.Expr]:
     """Return marked columns by their own names, without nulls where nobody could read them."""
     restored = []
     for name, dtype in columns.items():
-        column = pl.col(_MARK + name).alias(name)
-        value = NEVER_NULL.get(name)
-        fits = isinstance(value, bool) if dtype == pl.Boolean else isinstance(value, str)
-        restored.append(column.fill_null(pl.lit(value, dtype)) if fits else column)
+        column, value = pl.col(_MARK + name).alias(name), _find_default(name, dtype)
+        restored.append(column if value is None else column.fill_null(pl.lit(value)))
     return restored
+
+
+def have_values(columns: Columns) -> list[pl.Expr]:
+    """Return for marked columns whether somebody wrote their values."""
+    return [
+        (pl.col(_MARK + name) != pl.lit(value)).fill_null(value=False)
+        if (value := _find_default(name, dtype)) is not None
+        else pl.col(_MARK + name).is_not_null()
+        for name, dtype in columns.items()
+    ]
+
+
+def _find_default(name: str, dtype: pl.DataType) -> bool | str | None:
+    value = NEVER_NULL.get(name)
+    return value if dtype == (pl.Boolean if isinstance(value, bool) else pl.String) else None

@@ -9,6 +9,7 @@ import uuid
 from pathlib import Path
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from edits import edit_table, make_database
 from hypothesis import HealthCheck, given, settings
@@ -19,7 +20,7 @@ from tuning import tune
 
 from polars_alf import (
     index_archive,
-    remove_missing_datasets,
+    plan_removals,
     scan_datasets,
     scan_sessions,
     verify_archive,
@@ -53,7 +54,6 @@ def database(archive: Path) -> list[pl.DataFrame]:
 def edit_database(folder: Path, name: str, qc: pl.Expr) -> None:
     """Write outcomes, and columns of the database's own."""
     path = folder / f"{name}.pqt"
-    import pyarrow.parquet as pq
 
     table = pq.read_table(path)
     frame = pl.DataFrame(table).with_columns(
@@ -149,8 +149,7 @@ def test_verify_and_prune_know_such_rows(archive: Path, database: list[pl.DataFr
     new = verify_archive(archive).findings.select("kind", "path").rows()
     assert ("new", f"{GONE}/new.file.npy") in new
     assert {kind for kind, _ in new} == {"new"}
-    removed = remove_missing_datasets(archive, dry=True)
-    assert [Path(path).name for path in removed] == ["new.file.npy"]
+    assert plan_removals(archive)["path"].to_list() == [f"{GONE}/new.file.npy"]
     assert stray.exists()
 
 
@@ -181,7 +180,6 @@ def test_ids_that_cannot_be_used(
 
 
 def edit_table_of_database(folder: Path, frame: pl.DataFrame) -> None:
-    import pyarrow.parquet as pq
 
     path = folder / "datasets.pqt"
     metadata = {"one_metadata": '{"origin": "alyx"}'}
