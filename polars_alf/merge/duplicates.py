@@ -3,7 +3,7 @@
 Rows come in the order of preference. A row is a duplicate if a row before it that is kept has its
 id, or its path: for a session ``[lab/]subject/date/number``, for a dataset the rel_path in its
 session. What others wrote in a duplicate is taken along where the row that is kept has nothing.
-A duplicate is a conflict if it contradicts the row that is kept.
+A duplicate is a conflict if it contradicts the row that is kept, as completed.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def deduplicate_sessions(
     dropped = rows.filter(~is_kept).join(kept, on="kept_eid", suffix="_kept", maintain_order="left")
     written = [*_SESSION_WRITTEN, *list_marked(foreign)]
     claims = [*_SESSION_CLAIMS, *written]
-    kept = _fill_gaps(kept, dropped, {"kept_eid": "kept_eid"}, written)
+    kept, dropped = _fill_gaps(kept, dropped, {"kept_eid": "kept_eid"}, written)
     result = Deduplicated(
         kept=kept.sort("id").select(*SESSIONS.names, *restore_columns(foreign)),
         conflicts=_describe_conflicts(
@@ -143,7 +143,7 @@ def deduplicate_datasets(datasets: pl.DataFrame, eids: pl.Series, foreign: Colum
     # What was read of one content says nothing of another.
     gaps = [column for column in written if column not in _DIGESTS]
     key = {"session": "session", "id": "id_kept"}
-    filled = _fill_gaps(pl.concat(kept), duplicates, key, gaps)
+    filled, duplicates = _fill_gaps(pl.concat(kept), duplicates, key, gaps)
     return Deduplicated(
         kept=filled.sort("session", "id")
         .with_columns(eid)
@@ -183,25 +183,30 @@ def _is_first(column: str) -> pl.Expr:
 
 def _fill_gaps(
     kept: pl.DataFrame, dropped: pl.DataFrame, key: Mapping[str, str], columns: Sequence[str]
-) -> pl.DataFrame:
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Give rows what they do not say themselves and a duplicate does, the most preferred first.
 
     `key` has the columns by which a row is found among those kept, and by which among the dropped.
+    The dropped rows come back beside the completed ones, which they may contradict.
     """
     if dropped.is_empty():
-        return kept
+        return kept, dropped
     taken = (
         dropped.sort(RANK, maintain_order=True)
         .group_by(pl.col(name).alias(column) for column, name in key.items())
         .agg(_says(column).drop_nulls().first().alias(f"{column}_taken") for column in columns)
     )
-    return (
+    filled = (
         kept.join(taken, on=[*key], how="left", maintain_order="left")
         .with_columns(
             pl.coalesce(_says(column), f"{column}_taken", column).alias(column)
             for column in columns
         )
         .select(kept.columns)
+    )
+    beside = filled.select(*key, *(pl.col(column).alias(f"{column}_kept") for column in columns))
+    return filled, dropped.drop(f"{column}_kept" for column in columns).join(
+        beside, left_on=[*key.values()], right_on=[*key], maintain_order="left"
     )
 
 

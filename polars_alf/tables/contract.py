@@ -18,17 +18,9 @@ from polars_alf.alf.grammar import QC_NAMES
 from polars_alf.errors import TableError, TableNotFoundError, TornPairError
 from polars_alf.schema import INDEX, TABLES
 from polars_alf.tables.files import REPAIR_ADVICE, namespace_path, table_path
-from polars_alf.tables.foreign import NEVER_NULL
 from polars_alf.tables.parquet import open_table
 
 _KEY = b"polars_alf"
-
-_NEVER_NULL = {"number", "exists", *NEVER_NULL}
-_NULLABLE = {
-    "bool": "boolean",
-    **{f"int{bits}": f"Int{bits}" for bits in (8, 16, 32, 64)},
-    **{f"uint{bits}": f"UInt{bits}" for bits in (8, 16, 32, 64)},
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +261,6 @@ def _describe_field(field: pa.Field) -> dict[str, Any]:
     name = str(dtype)
     if not (pa.types.is_integer(dtype) or pa.types.is_boolean(dtype)):
         return _describe_column(field.name, name, "object", None)
-    # Nullable in pandas: a size may be unknown in tables that come from a database, and columns of
-    # other programs have no values for new rows.
-    is_own = field.name in _NEVER_NULL
-    return _describe_column(field.name, name, name if is_own else _NULLABLE.get(name, name), None)
+    # Nullable in pandas: a size may be unknown in tables that come from a database. Columns that
+    # are not ours are what pandas makes of them, as ONE cannot save nullable ones with nulls.
+    return _describe_column(field.name, name, "UInt64" if field.name == "file_size" else name, None)

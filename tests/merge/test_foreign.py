@@ -78,8 +78,14 @@ def test_what_the_kept_row_lacks_is_taken_along(tmp_path: Path) -> None:
     found = merged.datasets.select("qc", "default_revision", "xxh3_128", "hash").collect()
     # A digest is of the content that the row had, which may be another one.
     assert found.rows() == [("FAIL", True, "", ""), ("PASS", True, "", "")]
-    assert merged.n_conflicts == 0, "the row that is kept says nothing that another contradicts"
-    assert merged.n_duplicates == 6
+    # The third tables contradict what was taken from the second ones.
+    conflicts = merged.conflicts.select("table", "id", "dropped", "differs").collect()
+    assert conflicts.rows() == [
+        ("sessions", None, "frames 3", ["projects"]),
+        ("datasets", "d", "frames 3", ["qc", "default_revision"]),
+        ("datasets", "f", "frames 3", ["default_revision"]),
+    ]
+    assert merged.n_duplicates == 3
 
 
 def test_rows_that_contradict_what_was_written_are_conflicts() -> None:
