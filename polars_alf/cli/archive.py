@@ -284,6 +284,11 @@ def _list_optional_fields(report: IndexReport) -> Iterator[tuple[str, str]]:
     if report.n_known_sessions:
         known = f"{report.n_known_sessions:,} sessions, {report.n_known_datasets:,} datasets"
         yield "Known ids", f"{known} (from the tables given)"
+    if report.n_kept_sessions or report.n_kept_datasets:
+        kept = f"{report.n_kept_sessions:,} sessions, {report.n_kept_datasets:,} datasets"
+        yield "Kept", f"{kept} (have what people or databases wrote)"
+    if report.n_missing:
+        yield "Missing", f"{report.n_missing:,} datasets of a database are not on this disk"
     if report.n_resumed:
         yield "Resumed", f"{report.n_resumed:,} of {report.n_shards:,} shards were done before"
 

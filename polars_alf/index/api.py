@@ -7,6 +7,7 @@ folders    ids, digests        a shard            of the ids    datasets.pqt, to
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import shutil
 import time
@@ -52,7 +53,7 @@ from polars_alf.index.shard_files import remove_rows
 from polars_alf.index.snapshot import Snapshot, clear_changes, list_snapshots
 from polars_alf.parallel.progress import Progress
 from polars_alf.schema import ISSUES, PASSING, TABLES, polars_schema
-from polars_alf.tables.contract import Origin, read_namespace
+from polars_alf.tables.contract import Origin, read_headers, read_namespace
 from polars_alf.tables.files import (
     STATE_DIR,
     check_replaceable,
@@ -264,7 +265,7 @@ def run_index(
 def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> IndexReport:
     """Index what is not finished, and commit the tables. Under the state's lock."""
     root = walk.root
-    namespace, problems = _find_namespace(folder, root, options.namespace)
+    namespace, problems = _find_namespace(folder, root, options)
     check_survey(folder, root, survey.folders, options.lab, survey.issues, options.max_removed)
     before = read_settings(folder)
     snapshot = Snapshot.find(folder)
@@ -441,13 +442,26 @@ def _find_known_rows(folder: Path, options: IndexOptions) -> KnownRows | None:
     except TableError as error:
         if own is None or (isinstance(error.__cause__, OSError) and error.__cause__.errno):
             raise
+        found = known(None)  # an error of those that were given is theirs
+        if isinstance(error.__cause__, pl.exceptions.InvalidOperationError):
+            raise TableError(
+                f"{error}; what others wrote in these tables would be lost: mend them, or give "
+                "--reset to forget it"
+            ) from error
         if took_ids and not options.ids_from:
             raise TableError(
-                f"{error}; its ids were taken from other tables: give these again by --ids-from, "
-                "or --reset to make new ids"
+                f"{error}, which does not help here: the ids in these tables were taken from "
+                "others; restore the file, give those others again with --ids-from, or --reset to "
+                "make new ids"
             ) from error
-        # A warning names the table, which is replaced.
-        return known(None)
+        with contextlib.suppress(TableError):
+            read_headers(folder)  # else there was a warning
+            warnings.warn(
+                f"{error}; it will be replaced, and what others wrote in it cannot be kept",
+                TableWarning,
+                stacklevel=4,
+            )
+        return found
 
 
 def _write_tables(
@@ -465,7 +479,7 @@ def _write_tables(
     if known:
         spilled = staging.path / "known"
         shutil.rmtree(spilled, ignore_errors=True)  # of a run that was interrupted
-        order = known.take_sessions(order, rows, spilled / "sessions")
+        order = known.take_sessions(order, rows, spilled / "sessions", staging.origin.namespace)
         groups = group_sessions(order, rows.rows_per_group, known.count_missing())
         known.spill_datasets(groups, spilled)
         kept = known.columns["sessions"]
@@ -490,12 +504,22 @@ def _write_tables(
     return len(order), staging.write_table("datasets", frames(), n_datasets, more), n_bytes
 
 
-def _find_namespace(folder: Path, root: Root, given: UUID | None) -> tuple[UUID | None, list[str]]:
-    """Return the namespace of ids, None for a new one, and what is wrong with the tables there."""
+def _find_namespace(
+    folder: Path, root: Root, options: IndexOptions
+) -> tuple[UUID | None, list[str]]:
+    """Return the namespace of ids, None for a new one, and what becomes of tables there."""
     found, problems = read_namespace(folder, root.path)
-    check_namespace(given, found, folder)
-    kept = "" if found or given else ", and its ids, which cannot be kept,"
-    return given or found, [f"{problem}; it{kept} will be replaced" for problem in problems]
+    check_namespace(options.namespace, found, folder)
+    fates = []
+    for problem, is_readable in problems.items():
+        if is_readable and not options.reset:
+            advice = "it will be replaced, and ids and values of the rows that match are kept"
+        elif found or options.namespace:
+            advice = "it will be replaced"
+        else:
+            advice = "it, and its ids, which cannot be kept, will be replaced"
+        fates.append(f"{problem}; {advice}")
+    return options.namespace or found, fates
 
 
 def _warn_replaced(problems: Sequence[str]) -> None:

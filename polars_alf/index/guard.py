@@ -19,7 +19,6 @@ from polars_alf.alf import grammar
 from polars_alf.alf.root import Root
 from polars_alf.errors import IdsConflictError, MassRemovalError, OptionError, TableError
 from polars_alf.index.changes import ChangeKind
-from polars_alf.index.known_rows import is_database, is_database_name
 from polars_alf.index.removals import Removals, Rows, count_removals
 from polars_alf.query.scan import scan_datasets, scan_sessions
 from polars_alf.schema import LOST, TABLES
@@ -183,13 +182,13 @@ def _keep_existing(
 
 def _is_database(folder: Path) -> bool:
     """Whether the tables in a folder come from a database, whose rows need no file here."""
-    return is_database(_read_headers(folder))
+    return any(header.databases for header in _read_headers(folder))
 
 
 def _is_new_database(folder: Path) -> bool:
     """Whether they do, and no index has told yet which of their files are on this disk."""
     headers = _read_headers(folder)
-    return is_database(headers) and any(header.generation is None for header in headers)
+    return _is_database(folder) and any(header.generation is None for header in headers)
 
 
 def _read_headers(folder: Path) -> list[TableHeader]:
@@ -271,6 +270,5 @@ def _describe(removals: Removals, others: Sequence[str], lost: pl.DataFrame) -> 
 
 def _list_other_roots(folder: Path, root: Root) -> list[str]:
     """Return the archives that the tables in a folder are of, unless it is `root`."""
-    origins = dict.fromkeys(o for header in _read_headers(folder) for o in header.origins)
-    roots = [origin for origin in origins if not is_database_name(origin)]
+    roots = list(dict.fromkeys(str(r) for h in _read_headers(folder) for r in h.roots))
     return [] if roots in ([], [str(root)]) else roots

@@ -136,7 +136,9 @@ def merge_tables(
 
     A session is the same in two tables if it has the same id, or the same lab, subject, date and
     number; a dataset if it has the same id, or the same rel_path, in the same session. Of those
-    that are the same one row is kept whole. A session or dataset of any table is in the result.
+    that are the same one row is kept. A session or dataset of any table is in the result, and so is
+    each column that is not ours. Where the row that is kept has no value in such a column, or in
+    ``qc``, ``projects`` or ``task_protocol``, it takes that of the first other that has one.
 
     Parameters
     ----------
@@ -174,8 +176,7 @@ def merge_tables(
     Warns
     -----
     TableWarning
-        Columns that ONE's tables do not have were left out; ids are of several namespaces; or
-        tables of other archives in `out_dir` were replaced.
+        Ids are of several namespaces; or tables of other archives in `out_dir` were replaced.
     """
     start = time.perf_counter()
     check_keep(keep_generations)
@@ -194,16 +195,18 @@ def merge_tables(
 
 
 def _merge_into_frames(sources: Sequence[Source], start: float) -> MergedTables:
-    kept, conflicts, counts = [polars_schema(DATASETS).to_frame()], [], []
+    foreign = sources[0].columns["datasets"]
+    kept = [pl.DataFrame(schema={**polars_schema(DATASETS), **foreign})]
+    conflicts, counts = [], []
     with _reading():
         sessions, buckets, totals = _merge_sessions(sources)
         for rows in iter_buckets(sources, buckets, None):
-            datasets = deduplicate_datasets(rows, buckets.eids)
-            kept.append(datasets.kept.select(DATASETS.names))
+            datasets = deduplicate_datasets(rows, buckets.eids, foreign)
+            kept.append(datasets.kept)
             conflicts.append(datasets.conflicts)
             counts.append(datasets.counts)
     return MergedTables(
-        sessions=sessions.kept.drop(RANK).lazy(),
+        sessions=sessions.kept.lazy(),
         datasets=pl.concat(kept).lazy(),
         conflicts=_name_tables(pl.concat([sessions.conflicts, *conflicts]), sources).lazy(),
         sources=_count_rows(sources, totals, sessions.counts, counts),
@@ -216,6 +219,7 @@ def _merge_into_frames(sources: Sequence[Source], start: float) -> MergedTables:
 def _merge_into_folder(
     sources: Sequence[Source], folder: Path, start: float, keep_generations: int
 ) -> MergedTables:
+    foreign = sources[0].columns
     origins = list(dict.fromkeys(origin for source in sources for origin in source.origins))
     _warn_of_foreign_tables(folder, origins)
     origin = Origin(
@@ -231,18 +235,20 @@ def _merge_into_folder(
     with staged(folder, origin, with_index=_are_uuids(sessions.kept, buckets)) as staging:
         with _reading(), staging.open_rows("conflicts", CONFLICTS) as write_conflicts:
             write_conflicts(_name_tables(sessions.conflicts, sources))
-            staging.write_table("sessions", [sessions.kept.drop(RANK)], len(sessions.kept))
+            n_sessions = len(sessions.kept)
+            staging.write_table("sessions", [sessions.kept], n_sessions, foreign["sessions"])
 
             def merge_datasets() -> Iterator[pl.DataFrame]:
                 nonlocal n_bytes
                 for rows in iter_buckets(sources, buckets, staging.path / "spill"):
-                    datasets = deduplicate_datasets(rows, buckets.eids)
+                    datasets = deduplicate_datasets(rows, buckets.eids, foreign["datasets"])
                     counts.append(datasets.counts)
                     n_bytes += int(datasets.kept["file_size"].sum())
                     write_conflicts(_name_tables(datasets.conflicts, sources))
-                    yield datasets.kept.select(DATASETS.names)
+                    yield datasets.kept
 
-            n_datasets = staging.write_table("datasets", _fill_groups(merge_datasets()))
+            frames = _fill_groups(merge_datasets())
+            n_datasets = staging.write_table("datasets", frames, more=foreign["datasets"])
         issues = _gather_issues(sources, len(origins) > 1)
         staging.write_rows("issues", [issues], ISSUES)
         check_unchanged(sources)
@@ -288,7 +294,7 @@ def _merge_sessions(sources: Sequence[Source]) -> tuple[Deduplicated, Buckets, p
     ]
     rows = pl.concat(frames).collect(engine="streaming")
     check_present(rows, "sessions", "id", sources)
-    sessions, eids = deduplicate_sessions(rows)
+    sessions, eids = deduplicate_sessions(rows, sources[0].columns["sessions"])
     counts = count_datasets(sources, eids)
     totals = (
         pl.DataFrame({RANK: range(len(sources))}, schema={RANK: pl.UInt32})

@@ -74,7 +74,7 @@ def iter_buckets(
 ) -> Iterator[pl.DataFrame]:
     """Yield the datasets of each bucket in turn, in the order of preference.
 
-    They have the columns of DATASETS but ``eid``, and ``rank`` and ``session``. The rows are
+    They have the columns of the sources but ``eid``, and ``rank`` and ``session``. The rows are
     spilled into `folder`, about as many bytes as the tables have uncompressed; None yields all of
     them at once.
     """

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import os
 import uuid
-import warnings
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 import polars as pl
 
-from polars_alf.errors import OptionError, TableError, TableWarning
+from polars_alf.errors import OptionError, TableError
 from polars_alf.query.scan import Pair, choose_header, find_folders, is_pair, scan_pair
 from polars_alf.schema import TABLES, polars_schema
 from polars_alf.tables.contract import read_headers
 from polars_alf.tables.fingerprint import fingerprint_tables
+from polars_alf.tables.foreign import Columns, list_foreign, mark_columns, merge_columns
 from polars_alf.tables.transaction import wait_for_commit
 
 Keep = Literal["first", "newest"]
@@ -50,7 +50,10 @@ class Source:
     name
         Their folder, or the position of frames.
     sessions, datasets
-        SESSIONS and DATASETS; only numbers may be null.
+        SESSIONS and DATASETS, of which only numbers may be null, and the columns that are not
+        ours, of all sources, with marked names (`polars_alf.tables.foreign`).
+    columns
+        Those columns, by table.
     created
         When they were made, to the minute, and when written, in ns; None for frames.
     origins
@@ -64,6 +67,7 @@ class Source:
     name: str
     sessions: pl.LazyFrame
     datasets: pl.LazyFrame
+    columns: Mapping[str, Columns]
     created: tuple[datetime, int] | None = None
     origins: tuple[str, ...] = ()
     namespace: uuid.UUID | None = None
@@ -89,6 +93,7 @@ def find_sources(tables: Mergeable, keep: str) -> list[Source]:
             sources.append(_wrap_frames(item, f"frames {len(sources) + 1}"))
     if not sources:
         raise OptionError("no tables to merge were given; give one folder at least")
+    sources = _align(sources)
     if keep == "first":
         return sources
     dated = [(source.created, source) for source in sources if source.created]
@@ -129,8 +134,9 @@ def _open_folder(folder: Path) -> Source:
         made = datetime.min  # older than all others
     return Source(
         name=str(folder),
-        sessions=_complete(sessions, "sessions", str(folder)),
-        datasets=_complete(datasets, "datasets", str(folder)),
+        sessions=sessions,
+        datasets=datasets,
+        columns=_list_columns(sessions, datasets),
         created=(made.replace(tzinfo=None), header.path.stat().st_mtime_ns),
         origins=tuple(dict.fromkeys(o for found in headers.values() for o in found.origins)),
         namespace=header.namespace,
@@ -145,26 +151,38 @@ def _wrap_frames(pair: object, name: str) -> Source:
             f"{pair!r} is neither a folder nor a pair of frames, sessions and datasets"
         )
     sessions, datasets = scan_pair(pair, name)
-    return Source(
-        name=name,
-        sessions=_complete(sessions, "sessions", name),
-        datasets=_complete(datasets, "datasets", name),
-    )
+    return Source(name, sessions, datasets, _list_columns(sessions, datasets))
 
 
-def _complete(frame: pl.LazyFrame, table: str, name: str) -> pl.LazyFrame:
-    """Select the columns of a table's schema, and fill values that may not be null."""
-    schema = polars_schema(TABLES[table])
-    others = [column for column in frame.collect_schema().names() if column not in schema]
-    if others:
-        warnings.warn(
-            f"{table} of {name}: the columns {', '.join(others)} are left out, as ONE's tables do "
-            "not have them",
-            TableWarning,
-            stacklevel=5,
+def _align(sources: Sequence[Source]) -> list[Source]:
+    """Give all sources the same columns, and fill values that may not be null."""
+    columns = {
+        table: merge_columns(source.columns[table] for source in sources) for table in TABLES
+    }
+    return [
+        replace(
+            source,
+            columns=columns,
+            sessions=_complete(source.sessions, "sessions", columns["sessions"]),
+            datasets=_complete(source.datasets, "datasets", columns["datasets"]),
         )
-    return frame.select(schema.names()).with_columns(
+        for source in sources
+    ]
+
+
+def _complete(frame: pl.LazyFrame, table: str, columns: Columns) -> pl.LazyFrame:
+    schema = polars_schema(TABLES[table])
+    foreign = mark_columns(frame.collect_schema(), columns)
+    return frame.select(*schema.names(), *foreign).with_columns(
         pl.col(column).fill_null(pl.lit(value, schema[column]))
         for column, value in _UNKNOWN.items()
         if column in schema
     )
+
+
+def _list_columns(sessions: pl.LazyFrame, datasets: pl.LazyFrame) -> dict[str, Columns]:
+    frames = {"sessions": sessions, "datasets": datasets}
+    return {
+        table: list_foreign(frame.collect_schema(), TABLES[table].names)
+        for table, frame in frames.items()
+    }

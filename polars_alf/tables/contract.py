@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import polars as pl
@@ -21,13 +21,6 @@ from polars_alf.tables.files import REPAIR_ADVICE, namespace_path, table_path
 from polars_alf.tables.parquet import open_table
 
 _KEY = b"polars_alf"
-
-_NEVER_NULL = {"number", "exists", "default_revision"}
-_NULLABLE = {
-    "bool": "boolean",
-    **{f"int{bits}": f"Int{bits}" for bits in (8, 16, 32, 64)},
-    **{f"uint{bits}": f"UInt{bits}" for bits in (8, 16, 32, 64)},
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +49,7 @@ def table_schema(
 
     `with_index` makes the ids the index, as it is where they are UUIDs: they come last then.
     `n_rows` is None where it is not known yet, and pandas counts the rows. `more` are columns
-    beside those of every table, by name and type: see `storable_type`.
+    beside those of every table, by name and type: see `foreign.storable_type`.
     """
     index = INDEX[name] if with_index else []
     fields = [field.remove_metadata() for field in TABLES[name]]
@@ -87,32 +80,20 @@ def table_schema(
     )
 
 
-def storable_type(dtype: pl.DataType) -> pl.DataType:
-    """Return the type in which a column that is not ours is stored.
-
-    Numbers, booleans, times, bytes and lists stay. Categories, and what has several columns in
-    Parquet, become strings, as their checksums and pandas' metadata are simpler then.
-    """
-    is_plain = dtype.is_numeric() or dtype.is_temporal() or dtype in (pl.Boolean, pl.Binary)
-    if is_plain or (isinstance(dtype, pl.List) and not dtype.inner.is_nested()):
-        return dtype
-    return pl.String()
-
-
 def _arrow_type(dtype: pl.DataType) -> pa.DataType:
     if dtype == pl.String:
         return pa.string()
     return pl.Series(dtype=dtype).to_arrow().type
 
 
-def read_namespace(folder: Path, root: Path) -> tuple[uuid.UUID | None, list[str]]:
+def read_namespace(folder: Path, root: Path) -> tuple[uuid.UUID | None, dict[str, bool]]:
     """Return the namespace of the tables of a folder, and the problems of the tables.
 
     The namespace is None where there are no tables, or none of ours. A problem is a table that is
-    damaged, not ours, or not of the archive `root`. Raises TableError where the system refuses to
-    read a file that may have the namespace.
+    damaged, not ours, or not of the archive `root`; the value of each is whether the table can be
+    read. Raises TableError where the system refuses to read a file that may have the namespace.
     """
-    problems = []
+    problems: dict[str, bool] = {}
     found: uuid.UUID | None = None
     unread: OSError | None = None
     for path in (table_path(folder, name) for name in TABLES):
@@ -121,17 +102,17 @@ def read_namespace(folder: Path, root: Path) -> tuple[uuid.UUID | None, list[str
         except FileNotFoundError:
             continue
         except TableError as error:
-            problems.append(f"{path} is no readable table: {error.__cause__ or error}")
+            problems[f"{path} is no readable table: {error.__cause__ or error}"] = False
             # A damaged file stays so; one that the system does not let us read may have the ids.
             if isinstance(error.__cause__, OSError) and error.__cause__.errno:
                 unread = error.__cause__
             continue
         origin = ", ".join(header.origins) or None
         if header.namespace is None:
-            problems.append(f"{path} was made by another program, of {origin}")
+            problems[f"{path} was made by another program, of {origin}"] = True
             continue
-        if {o for o in header.origins if Path(o).is_absolute()} != {str(root)}:
-            problems.append(f"{path} is of another archive, {origin}")
+        if {*header.roots} != {root}:
+            problems[f"{path} is of another archive, {origin}"] = True
         found = found or header.namespace
     try:
         text = namespace_path(folder).read_text(encoding="utf-8")
@@ -162,6 +143,20 @@ class TableHeader:
     """Roots of archives, or names of databases, that the table comes from."""
     namespace: uuid.UUID | None
     generation: str | None
+
+    @property
+    def databases(self) -> list[str]:
+        """Names, or addresses, of the databases that the table comes from."""
+        return [origin for origin in self.origins if not _is_path(origin)]
+
+    @property
+    def roots(self) -> list[Path]:
+        """Roots of the archives that the table comes from."""
+        return [Path(origin) for origin in self.origins if _is_path(origin)]
+
+
+def _is_path(origin: str) -> bool:
+    return Path(origin).is_absolute() or PureWindowsPath(origin).is_absolute()
 
 
 def read_header(path: Path) -> TableHeader:
@@ -266,7 +261,6 @@ def _describe_field(field: pa.Field) -> dict[str, Any]:
     name = str(dtype)
     if not (pa.types.is_integer(dtype) or pa.types.is_boolean(dtype)):
         return _describe_column(field.name, name, "object", None)
-    # Nullable in pandas: a size may be unknown in tables that come from a database, and columns of
-    # other programs have no values for new rows.
-    is_own = field.name in _NEVER_NULL
-    return _describe_column(field.name, name, name if is_own else _NULLABLE.get(name, name), None)
+    # Nullable in pandas: a size may be unknown in tables that come from a database. Columns that
+    # are not ours are what pandas makes of them, as ONE cannot save nullable ones with nulls.
+    return _describe_column(field.name, name, "UInt64" if field.name == "file_size" else name, None)

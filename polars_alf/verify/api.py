@@ -214,7 +214,11 @@ def _read_tables(root: Root, folder: Path) -> tuple[pl.DataFrame, pl.DataFrame, 
         sessions, datasets = pl.collect_all([lazy_sessions, lazy_datasets.select(columns)])
     except pl.exceptions.PolarsError as error:
         raise TableError(f"the tables in {folder} cannot be read: {error}") from error
-    origins = [Path(origin) for header in headers.values() for origin in header.origins]
+    if any(header.databases for header in headers.values()):
+        # A database may have sessions of which nothing is on this disk.
+        here = datasets.filter(pl.col("exists").ne_missing(other=False))["eid"]
+        sessions = sessions.filter(pl.col("id").is_in(here.implode()))
+    origins = [origin for header in headers.values() for origin in header.roots]
     foreign = [origin for origin in origins if root.relate(origin) is None]
     if len(foreign) < len(origins):
         if foreign:

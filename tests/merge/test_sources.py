@@ -20,12 +20,10 @@ from polars_alf.errors import (
     OptionError,
     TableError,
     TableNotFoundError,
-    TableWarning,
 )
 from polars_alf.merge import api
 from polars_alf.merge.buckets import plan_buckets
 from polars_alf.query.scan import scan_pair
-from polars_alf.schema import DATASETS, polars_schema
 from polars_alf.tables import files, transaction
 
 
@@ -46,13 +44,6 @@ def test_a_table_that_goes_meanwhile_is_named(archive: Path, tmp_path: Path, com
         patch.setattr(f"polars_alf.{command}.scan_pair", scan_and_remove)
         with pytest.raises(TableNotFoundError, match=r"tables has no datasets\.pqt"):
             commands[command]()
-
-
-def test_columns_beyond_the_contract_are_left_out_with_a_warning() -> None:
-    sessions, datasets = make_pair([("e", "s")], [("e", "d", "p", 1)])
-    with pytest.warns(TableWarning, match="default_revision"):
-        merged = merge_tables([(sessions, datasets.with_columns(default_revision=True))])
-    assert merged.datasets.collect_schema() == polars_schema(DATASETS)
 
 
 def test_what_cannot_be_merged_is_said(archive: Path, tmp_path: Path) -> None:

@@ -1,0 +1,173 @@
+"""The tables whose rows an index knows: opened, and what people and databases wrote in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from polars_alf.errors import TableError, TableNotFoundError
+from polars_alf.query.scan import ORIGIN, scan_datasets, scan_sessions
+from polars_alf.schema import DIGEST_COLUMNS, TABLES, polars_schema
+from polars_alf.tables.contract import TableHeader, read_headers
+from polars_alf.tables.files import REPAIR_ADVICE
+from polars_alf.tables.foreign import Columns, have_values, list_foreign, mark_columns
+
+WRITTEN = {"sessions": {"task_protocol": "", "projects": ""}, "datasets": {"qc": "NOT_SET"}}
+"""Columns of ours that others write, and their value where nobody did."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownTables:
+    """Tables that know rows: `is_own` are those that are there, `is_given` those whose ids win.
+
+    Rows without a file on this disk stay if `keeps_missing`.
+    """
+
+    folder: Path
+    is_own: bool
+    is_given: bool
+    keeps_missing: bool
+    headers: Sequence[TableHeader]
+    sessions: pl.LazyFrame
+    datasets: pl.LazyFrame
+
+    @property
+    def is_database(self) -> bool:
+        """Whether they come from a database: ONE records its name, or address, as an origin."""
+        return any(header.databases for header in self.headers)
+
+    def list_columns(self, name: str) -> Columns:
+        """Return the columns of a table that are not ours."""
+        frame = self.sessions if name == "sessions" else self.datasets
+        ours = (*TABLES[name].names, *DIGEST_COLUMNS.values(), ORIGIN)
+        return list_foreign(frame.collect_schema(), ours)
+
+    def select_written(self, name: str, columns: Columns) -> list[pl.Expr]:
+        """Return what others may have written in a table: null where they did not.
+
+        `columns` are those that are not ours, of all tables; their names are marked.
+        """
+        frame = self.sessions if name == "sessions" else self.datasets
+        own = [
+            pl.when(pl.col(column).cast(pl.String) != value)
+            .then(pl.col(column).cast(pl.String))
+            .alias(column)
+            for column, value in WRITTEN[name].items()
+        ]
+        return [*own, *mark_columns(frame.collect_schema(), columns)]
+
+
+def open_known_tables(
+    own: Path | None,
+    given: Sequence[Path],
+    *,
+    took_ids: bool,
+    keep_missing: bool,
+) -> list[KnownTables]:
+    """Open the tables whose rows are to be kept, and check that they can be read.
+
+    `own` is the folder of the tables that are there, None where nothing of them is to be kept;
+    `took_ids` is whether their ids came from others, and `keep_missing` whether those of a
+    database keep rows without a file on this disk. `given` are folders whose ids and values win.
+    Raises TableError where a table cannot be read.
+    """
+    folders = list(dict.fromkeys((*given, *([] if own is None else [own]))))
+    opened = []
+    for folder in folders:
+        tables = _open(folder, is_own=folder == own, is_given=folder in given, keep=keep_missing)
+        if tables.is_given or took_ids or _are_of_others(tables) or _says_something(tables):
+            _check_rows(tables)
+            opened.append(tables)
+    return opened
+
+
+def _open(folder: Path, *, is_own: bool, is_given: bool, keep: bool) -> KnownTables:
+    frames = []
+    for name, scan in (("sessions", scan_sessions), ("datasets", scan_datasets)):
+        try:
+            frames.append(scan(folder))
+        except TableNotFoundError:
+            if is_given:
+                raise
+            frames.append(polars_schema(TABLES[name]).to_frame().lazy())
+    headers = [*read_headers(folder).values()]
+    from_database = any(header.databases for header in headers)
+    return KnownTables(
+        folder, is_own, is_given, keep and is_own and from_database, headers, *frames
+    )
+
+
+def _are_of_others(tables: KnownTables) -> bool:
+    return tables.is_database or any(header.generation is None for header in tables.headers)
+
+
+def _says_something(tables: KnownTables) -> bool:
+    """Whether tables of ours have columns that are not, or values that others wrote."""
+    if tables.list_columns("sessions") or tables.list_columns("datasets"):
+        return True
+    written = [
+        frame.select(
+            pl.any_horizontal(
+                column.is_not_null() for column in tables.select_written(name, {})
+            ).any()
+        )
+        for name, frame in (("sessions", tables.sessions), ("datasets", tables.datasets))
+    ]
+    return any(bool(found.item()) for found in _collect(tables, written))
+
+
+def _check_rows(tables: KnownTables) -> None:
+    """Read all rows once: damage is better found now than after a long walk."""
+    _collect(tables, [frame.select(pl.all().null_count()) for frame in _frames(tables)])
+
+
+def _frames(tables: KnownTables) -> tuple[pl.LazyFrame, pl.LazyFrame]:
+    return tables.sessions, tables.datasets
+
+
+def _collect(tables: KnownTables, frames: Sequence[pl.LazyFrame]) -> list[pl.DataFrame]:
+    try:
+        return pl.collect_all(frames, engine="streaming")
+    except pl.exceptions.InvalidOperationError as error:
+        raise TableError(
+            f"a value in the tables in {tables.folder} is not what its column has: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+    except pl.exceptions.PolarsError as error:
+        raise TableError(
+            f"the tables in {tables.folder} cannot be read: {error}; {REPAIR_ADVICE}"
+        ) from error
+
+
+def take_first(known: pl.DataFrame, key: list[str], columns: Sequence[str]) -> pl.DataFrame:
+    """Return, for each key, the first value of each column that says something."""
+    first = [pl.col(column).drop_nulls().first() for column in columns]
+    return known.sort("source", maintain_order=True).group_by(key, maintain_order=True).agg(first)
+
+
+def count_kept(joined: pl.DataFrame, table: str, foreign: Columns) -> int:
+    """Return the number of rows of which something is known that others wrote."""
+    own = [pl.col(f"{column}_").is_not_null() for column in WRITTEN[table]]
+    return int(joined.select(pl.any_horizontal(*own, *have_values(foreign)).sum()).item())
+
+
+def prefer_known(own: pl.DataFrame, table: str) -> list[pl.Expr]:
+    """Return the columns that others write, as known (with a suffix) or else as they are."""
+    return [
+        pl.coalesce(pl.col(f"{column}_").cast(own.schema[column]), column).alias(column)
+        for column in WRITTEN[table]
+    ]
+
+
+def return_repeated(
+    rows: pl.DataFrame, key: Sequence[str], report: Callable[[pl.DataFrame], None]
+) -> pl.DataFrame:
+    """Give rows their ``own`` id back where the known one is also that of another row."""
+    is_repeated = pl.struct(key).is_duplicated() & (pl.col("id") != pl.col("own"))
+    while len(repeated := rows.filter(is_repeated)):
+        report(repeated)
+        rows = rows.with_columns(id=pl.when(is_repeated).then("own").otherwise("id"))
+    return rows
