@@ -93,10 +93,13 @@ def test_one_archive_in_two_namespaces_is_there_once(archive: Path, tmp_path: Pa
     assert set(merged.conflicts.collect()["table"]) == {"sessions"}
 
 
-def test_two_folders_of_one_session_stay_two(tmp_path: Path) -> None:
-    tree = {"lab/Subjects/KS001/2020-01-01": {"1": SESSION, "001": SESSION}}
-    archive = make_tree(tmp_path / "archive", tree)
-    folders = [index(archive, tmp_path / name, name) for name in ("a", "b")]
-    with pytest.warns(TableWarning):
-        merged = merge_tables(folders)
-    assert (merged.n_sessions, merged.n_datasets) == (4, 12)
+def test_two_rows_of_one_session_stay_two() -> None:
+    pairs = [
+        make_pair(
+            [(f"{name}{n}", "KS001") for n in range(2)],
+            [(f"{name}{n}", f"{name}{n}", "a.b.npy", 1) for n in range(2)],
+        )
+        for name in "ab"
+    ]
+    merged = merge_tables(pairs)
+    assert (merged.n_sessions, merged.n_datasets) == (4, 4)
