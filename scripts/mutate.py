@@ -84,6 +84,8 @@ SNAPSHOT = "tests/index/test_snapshot.py"
 OUTPUT = "tests/tables/test_output.py"
 GENERATIONS = "tests/tables/test_generations.py"
 HISTORY = "tests/tables/test_history.py"
+KNOWN = "tests/index/test_known_tables.py"
+DATABASES = "tests/index/test_databases.py"
 
 MUTATIONS = [
     Mutation(
@@ -647,6 +649,83 @@ MUTATIONS = [
         "    if not force:\n",
         "    if False:\n",
         (f"{OUTPUT}::test_other_files_are_replaced_by_force_alone",),
+    ),
+    Mutation(
+        "what people wrote is not read from the tables that are there",
+        "polars_alf/index/api.py",
+        "    own = folder if there and not options.reset else None\n",
+        "    own = None\n",
+        (f"{KNOWN}::test_columns_of_every_type_are_kept",),
+    ),
+    Mutation(
+        "columns keep their names while rows are joined",
+        "polars_alf/tables/foreign.py",
+        '_MARK = "+"',
+        '_MARK = ""',
+        (f"{KNOWN}::test_columns_of_every_type_are_kept",),
+    ),
+    Mutation(
+        "rows of known tables are not read before the walk",
+        "polars_alf/index/known_tables.py",
+        "            _check_rows(tables)\n",
+        "",
+        (f"{KNOWN}::test_damage_is_replaced_with_a_warning",),
+    ),
+    Mutation(
+        "a wrong value costs all that was written",
+        "polars_alf/index/api.py",
+        "        if isinstance(error.__cause__, pl.exceptions.InvalidOperationError):\n",
+        "        if False:\n",
+        (f"{KNOWN}::test_a_wrong_value_does_not_cost_the_others",),
+    ),
+    Mutation(
+        "sessions of a database that are not on this disk go",
+        "polars_alf/index/known_rows.py",
+        "        if missing.is_empty():\n",
+        "        if True:\n",
+        (f"{DATABASES}::test_rows_that_are_not_on_this_disk_stay",),
+    ),
+    Mutation(
+        "datasets of a database that are not on this disk go",
+        "polars_alf/index/known_rows.py",
+        "        result = pl.concat([result, self._find_missing(known, values, result)])\n",
+        "",
+        (f"{DATABASES}::test_rows_that_are_not_on_this_disk_stay",),
+    ),
+    Mutation(
+        "an index forgets the database that its tables come from",
+        "polars_alf/index/api.py",
+        "[str(root), *known.databases] if known else",
+        "[str(root)] if known else",
+        (f"{DATABASES}::test_rows_that_are_not_on_this_disk_stay",),
+    ),
+    Mutation(
+        "rows of a database share an id that stands for several",
+        "polars_alf/index/known_rows.py",
+        'id=pl.when("is_usable").then("known").otherwise("own"))',
+        'id=pl.col("known"))',
+        (f"{DATABASES}::test_ids_that_cannot_be_used",),
+    ),
+    Mutation(
+        "verify misses the sessions of a database that are elsewhere",
+        "polars_alf/verify/api.py",
+        "    if any(header.databases for header in headers.values()):\n",
+        "    if False:\n",
+        (f"{DATABASES}::test_verify_and_prune_know_such_rows",),
+    ),
+    Mutation(
+        "a merge loses what only a duplicate says",
+        "polars_alf/merge/duplicates.py",
+        '            pl.coalesce(_says(column), f"{column}_taken", column).alias(column)\n',
+        "            pl.col(column)\n",
+        ("tests/merge/test_foreign.py::test_what_the_kept_row_lacks_is_taken_along",),
+    ),
+    Mutation(
+        "merged tables have nulls where ONE cannot read them",
+        "polars_alf/tables/foreign.py",
+        "column if value is None else column.fill_null(pl.lit(value))",
+        "column",
+        ("tests/tables/test_foreign.py::test_columns_that_one_reads_have_no_nulls",),
     ),
 ]
 """Add to it: what a suite is there for should be in here."""

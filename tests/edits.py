@@ -65,8 +65,9 @@ def make_database(folder: Path, origin: str = "https://alyx.example.org") -> Non
     """Make the tables of a folder those of a database: with ids and an origin of its own."""
     paths = {name: folder / f"{name}.pqt" for name in ("sessions", "datasets")}
     sessions, datasets = (pl.read_parquet(path) for path in paths.values())
-    eids = {eid: str(uuid.uuid4()) for eid in sessions["id"]}
-    ids = [str(uuid.uuid4()) for _ in range(len(datasets))]
+    # In another order than that of the ids that were there, the same in each run.
+    eids = {eid: str(uuid.uuid3(uuid.NAMESPACE_DNS, eid)) for eid in sessions["id"]}
+    ids = [str(uuid.uuid3(uuid.NAMESPACE_DNS, id)) for id in datasets["id"]]
     sessions = sessions.with_columns(pl.col("id").replace_strict(eids))
     datasets = datasets.with_columns(
         pl.col("eid").replace_strict(eids), pl.Series("id", ids), hash=pl.lit("ab" * 16)

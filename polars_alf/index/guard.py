@@ -205,6 +205,8 @@ def _list_surveyed(root: Root, dated: Sequence[str]) -> pl.DataFrame:
         parts = (*root.parts, *filter(None, folder.split("/")))
         if not grammar.is_date(parts[-1]):
             parts = parts[:-1]
+        if len(parts) < 2 or not grammar.is_date(parts[-1]):
+            continue  # it has the shape of a date only
         lab = parts[-4] if len(parts) > 3 and parts[-3] == "Subjects" else None
         rows.append((lab, parts[-2], date.fromisoformat(parts[-1])))
     schema = {"lab": pl.String, "subject": pl.String, "date": pl.Date}

@@ -122,8 +122,9 @@ class KnownRows:
 
     @property
     def databases(self) -> list[str]:
-        """Names of the databases that the tables that are there come from."""
-        headers = [header for tables in self.tables if tables.is_own for header in tables.headers]
+        """Names of the databases that the tables come from whose rows without a file stay."""
+        own = [tables for tables in self.tables if tables.is_own or tables.keeps_missing]
+        headers = [header for tables in own for header in tables.headers]
         return list(dict.fromkeys(name for header in headers for name in header.databases))
 
     def _list_ranks(self, quality: str) -> list[int]:
@@ -214,6 +215,7 @@ class KnownRows:
             *(pl.lit("").alias(column) for column in WRITTEN["sessions"]),
             own=expr_uuid3(pl.col("name"), self._namespace),
         ).with_columns(id=pl.when("is_clear", "is_uuid").then("eid").otherwise("own"))
+        missing = missing.with_columns(pl.col("id").first().over(_NAME))
         self._report_unclear(missing.filter(~pl.col("is_clear")).select("session", "eid"))
         matches = missing.select(self._matches.columns).unique(maintain_order=True)
         sessions = missing.filter(~pl.col("id").is_in(there.implode()))
@@ -346,9 +348,12 @@ class KnownRows:
         """Return the rows of a database that have no file on this disk."""
         key = ["eid", "rel_path"]
         path = pl.concat_str("session", "rel_path", separator="/")
+        # A file that has the id under another path was renamed by the tables that come first.
+        there = known.join(datasets, left_on=[*key, "known"], right_on=[*key, "id"], how="semi")
         missing = (
             known.filter("keeps_missing")
             .join(datasets, on=key, how="anti", maintain_order="left")
+            .join(there, on=["eid", "known"], how="anti", maintain_order="left")
             .unique(key, keep="first", maintain_order=True)
             .with_columns(
                 own=expr_uuid3(path, self._namespace),
@@ -358,6 +363,7 @@ class KnownRows:
                 **{name: pl.lit("") for name in {*DIGEST_COLUMNS.values()} - {"hash"}},
             )
             .with_columns(id=pl.when("is_usable").then("known").otherwise("own"))
+            .unique(["eid", "id"], keep="first", maintain_order=True)
         )
         self.n_missing += len(missing)
         joined = missing.drop(list_marked(self.columns["datasets"])).join(

@@ -37,7 +37,7 @@ class KnownTables:
     @property
     def is_database(self) -> bool:
         """Whether they come from a database: ONE records its name, or address, as an origin."""
-        return any(header.databases for header in self.headers)
+        return _are_of_database(self.headers)
 
     def list_columns(self, name: str) -> Columns:
         """Return the columns of a table that are not ours."""
@@ -70,14 +70,15 @@ def open_known_tables(
     """Open the tables whose rows are to be kept, and check that they can be read.
 
     `own` is the folder of the tables that are there, None where nothing of them is to be kept;
-    `took_ids` is whether their ids came from others, and `keep_missing` whether those of a
-    database keep rows without a file on this disk. `given` are folders whose ids and values win.
-    Raises TableError where a table cannot be read.
+    `took_ids` is whether their ids came from others, and `keep_missing` whether, if they are a
+    database's, rows of databases without a file on this disk stay. `given` are folders whose ids
+    and values win. Raises TableError where a table cannot be read.
     """
+    keep = keep_missing and own is not None and _are_of_database([*read_headers(own).values()])
     folders = list(dict.fromkeys((*given, *([] if own is None else [own]))))
     opened = []
     for folder in folders:
-        tables = _open(folder, is_own=folder == own, is_given=folder in given, keep=keep_missing)
+        tables = _open(folder, is_own=folder == own, is_given=folder in given, keep=keep)
         if tables.is_given or took_ids or _are_of_others(tables) or _says_something(tables):
             _check_rows(tables)
             opened.append(tables)
@@ -98,6 +99,10 @@ def _open(folder: Path, *, is_own: bool, is_given: bool, keep: bool) -> KnownTab
     return KnownTables(
         folder, is_own, is_given, keep and is_own and from_database, headers, *frames
     )
+
+
+def _are_of_database(headers: Sequence[TableHeader]) -> bool:
+    return any(header.databases for header in headers)
 
 
 def _are_of_others(tables: KnownTables) -> bool:

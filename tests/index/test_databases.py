@@ -43,7 +43,7 @@ def _read(folder: Path) -> list[pl.DataFrame]:
 @pytest.fixture
 def database(archive: Path) -> list[pl.DataFrame]:
     """Make tables of a database beside the archive, of which some files are not on this disk."""
-    index_archive(archive)
+    index_archive(archive, namespace="made")
     make_database(archive, ALYX)
     edit_database(archive, "datasets", pl.col("rel_path").is_not_null())
     shutil.rmtree(archive / GONE)
@@ -137,6 +137,36 @@ def test_a_subject_that_the_database_renamed(
     sessions = _read(archive)[0]
     assert sessions["id"].to_list() == database[0]["id"].to_list()
     assert "KS002" not in sessions["subject"]
+
+
+def test_a_newer_export_is_given(
+    archive: Path, database: list[pl.DataFrame], tmp_path: Path
+) -> None:
+    """Its new rows are added, also of sessions elsewhere; those that it renames are there once."""
+    index_archive(archive)
+    given = tmp_path / "given"
+    shutil.copytree(archive, given, ignore=lambda *_: ["cortexlab", "wittenlab", ".polars_alf"])
+    sessions, datasets = (frame.clone() for frame in database)
+    new = str(uuid.uuid4())
+    remote = sessions.head(1).with_columns(subject=pl.lit("remote"), id=pl.lit(new))
+    moved = sessions["id"][0]
+    path = pl.when(eid=moved).then(pl.lit("new/") + pl.col("rel_path")).otherwise("rel_path")
+    datasets = datasets.with_columns(
+        rel_path=path, qc=pl.lit("FAIL"), default_revision=pl.lit(value=True)
+    )
+    added = datasets.head(1).with_columns(eid=pl.lit(new), id=pl.lit(str(uuid.uuid4())))
+    edit_table(given, "sessions", lambda _: pl.concat([sessions, remote]))
+    edit_table_of_database(given, pl.concat([datasets, added]))
+    for folder in (given, ()):
+        report = index_archive(archive, ids_from=folder)
+        found = _read(archive)
+        assert {*found[0]["id"]} == {*sessions["id"], new}
+        assert report.n_sessions == 5
+        assert {*datasets["id"], *added["id"]} <= {*found[1]["id"]}
+        assert not found[1].select(pl.struct("eid", "id").is_duplicated().any()).item()
+        rows = found[1].filter(~pl.col("exists"))
+        assert not rows.select(pl.struct("eid", "rel_path").is_duplicated().any()).item()
+        assert {*found[1].filter(pl.col("eid") != moved)["qc"]} == {"FAIL"}
 
 
 def test_verify_and_prune_know_such_rows(archive: Path, database: list[pl.DataFrame]) -> None:
