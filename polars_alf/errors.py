@@ -69,8 +69,7 @@ class MassRemovalError(PolarsAlfError, RuntimeError):
 
     def __init__(
         self,
-        message: str,
-        *,
+        *message: object,
         n_removed: int = 0,
         n_before: int = 0,
         n_removed_sessions: int = 0,
@@ -78,7 +77,7 @@ class MassRemovalError(PolarsAlfError, RuntimeError):
         labs: tuple[str, ...] = (),
         examples: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(message)
+        super().__init__(*message)
         self.n_removed = n_removed
         self.n_before = n_before
         self.n_removed_sessions = n_removed_sessions

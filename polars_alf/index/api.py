@@ -266,12 +266,20 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
     """Index what is not finished, and commit the tables. Under the state's lock."""
     root = walk.root
     namespace, problems = _find_namespace(folder, root, options)
-    check_survey(folder, root, survey.folders, options.lab, survey.issues, options.max_removed)
     before = read_settings(folder)
     snapshot = Snapshot.find(folder)
     if snapshot and before.get("root") != str(root) and not snapshot.is_of(folder):
         snapshot = None
     same_device = is_same_device(before, root)
+    check_survey(
+        folder,
+        root,
+        survey.folders,
+        snapshot.folders["folder"].to_list() if snapshot else [],
+        options.lab,
+        survey.issues,
+        options.max_removed,
+    )
     columns = options.list_columns(before if snapshot else {})
     settings = options.describe_rows(
         root, namespace, snapshot.path.name if snapshot else None, columns

@@ -59,7 +59,8 @@ def is_refused(removals: Removals, max_removed: float | None, *, few: int = FEW)
         n_sessions, all_sessions = removals.n_sessions, removals.n_sessions_before
         is_emptied = removals.is_emptied and _exceeds(n_sessions, all_sessions, max_removed)
         return is_emptied or _exceeds(n, before, max_removed)
-    is_lab_lost = any(lab.is_empty or lab.n_datasets > few for lab in removals.labs)
+    labs = [lab for lab in removals.labs if lab.name]
+    is_lab_lost = any(lab.is_empty or lab.n_datasets > few for lab in labs)
     return removals.is_emptied or is_lab_lost or (n > few and _exceeds(n, before, _SHARE))
 
 
@@ -77,20 +78,22 @@ def check_survey(
     folder: Path,
     root: Root,
     dated: Sequence[str],
+    before: Sequence[str],
     lab: str,
     issues: pa.Table,
     max_removed: float | None,
 ) -> None:
     """Raise MassRemovalError where too much goes even if every dated folder is as it was.
 
-    So nothing is listed in vain, and an interrupted run keeps the shards that it finished. `lab`
-    is that of folders in no lab's folder, `issues` are those of the survey.
+    So nothing is listed in vain, and an interrupted run keeps the shards that it finished. `dated`
+    are the dated folders that are there, `before` those of the last index; `lab` is that of folders
+    in no lab's folder, `issues` are those of the survey.
     """
     old = _read_rows(folder, "sessions")
     if old is None or not (dated or _list_lost(issues).is_empty()):
         return  # that none could be read is another error
-    if dated and _is_new_database(folder):
-        return  # of which this disk may have a part
+    if dated and (_is_new_database(folder) or not before):
+        return  # of which this disk may have a part, or of which it is not known where they lay
     if _is_database(folder):
         old = _read_rows(folder) or old
     found = _list_surveyed(root, dated)
@@ -99,6 +102,10 @@ def check_survey(
     # The id of a session that lies in no lab's folder does not depend on the lab.
     if not found["lab"].has_nulls():
         there = there.filter(pl.col("lab").is_in(["", *labs]))
+    if dated:
+        # A session that lies deeper in a dated folder is not seen by a survey.
+        seen = _list_surveyed(root, before)
+        there = pl.concat([there, old.sessions.join(seen, on=["subject", "date"], how="anti")])
     if len(there) < len(old.sessions):
         old = _read_rows(folder) or old
         removals = count_removals(old, old.keep_sessions(there))

@@ -193,7 +193,7 @@ def test_tables_are_kept_whoever_wrote_them(
         write_foreign(out_dir)
     WRITERS[writer](out_dir)
     written = read_pair(out_dir)
-    index_archive(archive, out_dir)
+    index_archive(archive, out_dir, max_removed=1.0)
     (kept,) = list_kept(out_dir)
     assert read_pair(kept) == written
     ours = read_pair(out_dir)
@@ -203,7 +203,7 @@ def test_tables_are_kept_whoever_wrote_them(
     assert statuses[-1] == ("restore", "current")
     restore_tables(out_dir)
     assert read_pair(out_dir) == ours
-    index_archive(archive, out_dir)
+    index_archive(archive, out_dir, max_removed=1.0)
     assert read_tables(out_dir)[1].height == 12
 
 
@@ -224,7 +224,7 @@ def test_issues_of_other_tables_do_not_stay(archive: Path, out_dir: Path) -> Non
     make_tree(archive, {"cortexlab/Subjects/KS001/2021-13-45/001": SESSION})
     write_foreign(out_dir)
     with pytest.warns(UserWarning, match="another program"):
-        index_archive(archive, out_dir)
+        index_archive(archive, out_dir, max_removed=1.0)
     assert files.issues_path(out_dir).exists()
     restore_tables(out_dir)
     state = {path.name.partition("-")[0] for path in (out_dir / files.STATE_DIR).iterdir()}

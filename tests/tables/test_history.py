@@ -77,7 +77,7 @@ def test_tables_of_another_program_have_a_row(archive: Path, out_dir: Path) -> N
     assert found.select(*columns, "status").rows() == [(*row, "current")]
     assert found["generation"].to_list() == [None]
     with pytest.warns(UserWarning, match="another program"):
-        index_archive(archive, out_dir)
+        index_archive(archive, out_dir, max_removed=1.0)
     found = read_history(out_dir)
     assert found.select(*columns, "status").row(0) == (*row, "kept")
     restored = restore_tables(out_dir)

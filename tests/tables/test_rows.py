@@ -15,7 +15,7 @@ PATHS = st.lists(st.sampled_from(["S/1", "a/S/1", "b/S/1", "a/b/S/1", "T/2", "c/
 def test_of_copies_the_one_with_the_fewest_folders_above_stays(paths: list[str]) -> None:
     rows = [(path[-3:], path) for path in paths]
     sessions = pl.LazyFrame(rows, {"id": pl.String, "session": pl.String}, orient="row")
-    kept, dropped = (frame.collect() for frame in drop_duplicate_sessions(sessions))
+    kept, dropped = (frame.collect() for frame in drop_duplicate_sessions(sessions, ["id"]))
     ordered = sorted(paths, key=lambda path: (path.count("/"), path))
     best = {path[-3:]: path for path in reversed(ordered)}
     assert kept["session"].to_list() == [path for path in paths if best[path[-3:]] == path]

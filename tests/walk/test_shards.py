@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polars_alf.walk.shards import path_key, plan_shards
+from polars_alf.walk.shards import Shard, path_key, plan_shards, shard_folder
 
 DATES = st.sets(
     st.tuples(st.sampled_from(["S1", "S1.a", "S1-b", "lab/S2"]), st.integers(10, 30)).map(
@@ -19,9 +22,24 @@ def test_each_folder_that_is_left_is_in_one_shard(
     folders: set[str], data: st.DataObject, least: int
 ) -> None:
     finished = data.draw(st.sets(st.sampled_from(sorted(folders)))) if folders else set()
-    planned = plan_shards(sorted(folders), least, finished)
-    walked = [folder for shard in planned for folder in shard.units]
+    planned = plan_shards(sorted(folders), least=least, finished=finished)
+    walked = [folder for shard in planned for folder in shard.folders]
     assert walked == sorted(folders - finished, key=path_key)
     assert [shard.index for shard in planned] == list(range(len(planned)))
     assert len({shard.name for shard in planned}) == len(planned)
-    assert plan_shards(sorted(folders, reverse=True), least, finished) == planned
+    assert plan_shards(sorted(folders, reverse=True), least=least, finished=finished) == planned
+
+
+SHARD = Shard(0, ("S/2020-01-01",))
+
+
+def test_a_shard_has_its_name_once_it_is_done(tmp_path: Path) -> None:
+    with shard_folder(tmp_path, SHARD.name) as folder:
+        (folder / "rows").write_text("first")
+        assert not (tmp_path / SHARD.name).exists()
+    with pytest.raises(KeyboardInterrupt), shard_folder(tmp_path, SHARD.name):
+        raise KeyboardInterrupt
+    with shard_folder(tmp_path, SHARD.name) as folder:
+        (folder / "rows").write_text("second")
+    assert [path.name for path in tmp_path.iterdir()] == [SHARD.name]
+    assert (tmp_path / SHARD.name / "rows").read_text() == "first"
