@@ -101,7 +101,7 @@ MUTATIONS = [
     Mutation(
         "a lab may lose all that it has",
         "polars_alf/index/guard.py",
-        "    is_lab_lost = any(lab.is_empty or lab.n_datasets > few for lab in removals.labs)",
+        "    is_lab_lost = any(lab.is_empty or lab.n_datasets > few for lab in labs)",
         "    is_lab_lost = False",
         (f"{GUARD}::test_a_lab_that_is_empty_keeps_its_rows",),
     ),

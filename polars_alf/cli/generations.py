@@ -18,10 +18,10 @@ app = Typer()
 
 @app.command()
 def history(folder: Folder, as_json: JsonLines = False) -> None:
-    """List the runs that wrote the tables in DIR, and the generations that are kept.
+    """List the runs that wrote the tables in DIR.
 
-    The status of a generation is current, kept (restore puts it back) or gone. Times are in UTC. A
-    dash instead of a run stands for tables of another program.
+    The status of their generations is current, kept (restore puts it back) or gone. Times are in
+    UTC. A dash instead of a run stands for tables of another program.
 
     Exit codes: 0 done, 1 failed, 2 wrong usage.
     """
@@ -44,7 +44,7 @@ def restore(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Put back the tables in DIR that the last index, merge or restore replaced.
+    """Put back tables in DIR that the last run replaced.
 
     Both tables are exchanged, or neither, with their issues, changes and report. Those that were
     there are kept in turn: the same command again brings them back. Index before you prune: files

@@ -43,7 +43,7 @@ def test_every_run_has_a_row(
     assert found.select(columns).rows() == [
         ("index", "gone", 4, 12, None, None, 4),
         ("index", "gone", 5, 15, 3, 0, 4),
-        ("index", "current", 5, 15, 0, 0, 4),
+        ("index", "gone", 5, 15, 0, 0, 4),
         ("index", "current", 5, 15, 0, 0, 4),
         ("merge", "kept", 6, 15, None, None, 4),
         ("restore", "current", 5, 15, None, None, 4),
