@@ -35,6 +35,15 @@ class Expected:
     strays: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
 
+    @property
+    def twins(self) -> set[str]:
+        """Sessions that ONE takes for another: ``1`` and ``01`` beside ``001``."""
+        kept: dict[tuple[str, int], str] = {}
+        for session in sorted(self.sessions, key=lambda name: (-len(name), name)):
+            dated, _, number = session.rpartition("/")
+            kept.setdefault((dated, int(number)), session)
+        return self.sessions - {*kept.values()}
+
 
 def expect(root: Path) -> Expected:
     """Look through an archive."""
