@@ -20,8 +20,8 @@ app = Typer()
 def history(folder: Folder, as_json: JsonLines = False) -> None:
     """List the runs that wrote the tables in DIR.
 
-    The status of their generation is current, kept (restore puts it back) or gone. Times are in UTC. A
-    dash instead of a run stands for tables of another program.
+    The status of their generation is current, kept (restore puts it back) or gone. Times are in
+    UTC. A dash instead of a run stands for tables of another program.
 
     Exit codes: 0 done, 1 failed, 2 wrong usage.
     """
