@@ -475,8 +475,15 @@ MUTATIONS = [
     Mutation(
         "a restore that is cut off leaves half of a generation",
         "polars_alf/tables/journal.py",
-        "    if GENERATION.fullmatch(journal.staging):\n",
+        "    if journal.restored:\n",
         "    if False:\n",
+        (f"{GENERATIONS}::test_a_restore_that_is_cut_off_is_finished",),
+    ),
+    Mutation(
+        "a restore that is repeated undoes the one that was cut off",
+        "polars_alf/tables/undo.py",
+        "        if cut_off and cut_off.restored and generation",
+        "        if False and generation",
         (f"{GENERATIONS}::test_a_restore_that_is_cut_off_is_finished",),
     ),
     Mutation(

@@ -20,7 +20,7 @@ app = Typer()
 def history(folder: Folder, as_json: JsonLines = False) -> None:
     """List the runs that wrote the tables in DIR.
 
-    The status of their generations is current, kept (restore puts it back) or gone. Times are in
+    The status of their generation is current, kept (restore puts it back) or gone. Times are in
     UTC. A dash instead of a run stands for tables of another program.
 
     Exit codes: 0 done, 1 failed, 2 wrong usage.
@@ -44,11 +44,12 @@ def restore(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Put back tables in DIR that the last run replaced.
+    """Put back the tables in DIR that were replaced last.
 
-    Both tables are exchanged, or neither, with their issues, changes and report. Those that were
-    there are kept in turn: the same command again brings them back. Index before you prune: files
-    that are newer than the tables put back are in none of their rows.
+    These are the tables before the last index, merge or restore. Both are exchanged, or neither,
+    with their issues, changes and report. Those that were there are kept in turn: the same command
+    again brings them back. Index before you prune: files that are newer than the tables put back
+    are in none of their rows.
 
     Exit codes: 0 done, 1 failed, 2 wrong usage.
     """

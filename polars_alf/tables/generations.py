@@ -37,6 +37,8 @@ STATE_FILES = frozenset(
 )
 """Files of the state that tell of one generation of the tables, and are kept with it."""
 
+_DROPPED = "dropped-"
+
 _TABLE_FILES = frozenset(table_path(Path(), name).name for name in TABLES)
 
 
@@ -146,12 +148,17 @@ def move_away(file: Path, kept: Path) -> None:
 
 def drop_generations(folder: Path, names: Iterable[str]) -> None:
     """Remove generations, each of which is gone as a whole from the first moment on."""
+    state = folder / STATE_DIR
     for name in names:
-        path = generation_path(folder, name)
-        trash = folder / STATE_DIR / f"run-{uuid.uuid4().hex}"  # goes with the next run at last
         with contextlib.suppress(OSError):
-            path.rename(trash)
-        shutil.rmtree(trash, ignore_errors=True)
+            generation_path(folder, name).rename(state / f"{_DROPPED}{uuid.uuid4().hex}")
+    remove_dropped(state)
+
+
+def remove_dropped(state: Path) -> None:
+    """Remove what was dropped, also by a run that was killed meanwhile. Under the state's lock."""
+    for path in state.glob(f"{_DROPPED}*"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _link_or_copy(file: Path, copy: Path) -> None:

@@ -64,6 +64,12 @@ class Journal:
     records: tuple[Record, ...] = field(default=())
     """Lines for the history."""
 
+    @property
+    def restored(self) -> str | None:
+        """Name of the earlier generation that it puts back, None for that of a run."""
+        is_run = not GENERATION.fullmatch(self.staging)
+        return None if is_run else self.staging.removeprefix("generation-")
+
 
 def is_under_way(folder: Path) -> bool:
     """Whether a commit has begun and has not ended."""
@@ -91,7 +97,7 @@ def recover(folder: Path, *, patience: float = STALE_SECONDS + 5) -> bool:
     (CommitError).
     """
     state = folder / STATE_DIR
-    journal = _read_journal(state / _JOURNAL)
+    journal = read_journal(folder)
     if journal is None:
         return False
     staging = state / journal.staging
@@ -104,8 +110,8 @@ def recover(folder: Path, *, patience: float = STALE_SECONDS + 5) -> bool:
             # Without it the next index takes longer, and has nothing to compare with.
             (staging / name).rename(state / final)
     drop_generations(folder, journal.dropped)
-    if GENERATION.fullmatch(journal.staging):
-        drop_generations(folder, [journal.staging.removeprefix("generation-")])
+    if journal.restored:
+        drop_generations(folder, [journal.restored])
     append_records(folder, journal.records)
     sync_directory(state)
     (state / _JOURNAL).unlink(missing_ok=True)
@@ -113,7 +119,9 @@ def recover(folder: Path, *, patience: float = STALE_SECONDS + 5) -> bool:
     return True
 
 
-def _read_journal(path: Path) -> Journal | None:
+def read_journal(folder: Path) -> Journal | None:
+    """Read the steps of a commit that has begun and has not ended, None where there is none."""
+    path = folder / STATE_DIR / _JOURNAL
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         journal = Journal(

@@ -42,6 +42,7 @@ from polars_alf.tables.generations import (
     describe_tables,
     list_generations,
     list_tables,
+    remove_dropped,
 )
 from polars_alf.tables.history import Record, read_records
 from polars_alf.tables.journal import Journal, commit, is_under_way, recover
@@ -82,6 +83,7 @@ def locked_state(folder: Path, *, patience: float = STALE_SECONDS + 5) -> Iterat
     try:
         recover(folder, patience=patience)
         remove_unfinished(state)
+        remove_dropped(state)
         yield
     finally:
         lock.release()

@@ -29,7 +29,7 @@ from polars_alf.tables.generations import (
     list_tables,
 )
 from polars_alf.tables.history import Record, frame_records, make_record, read_records
-from polars_alf.tables.journal import Journal, commit
+from polars_alf.tables.journal import Journal, commit, read_journal
 from polars_alf.tables.transaction import keep_current, locked_state, wait_for_commit
 
 _SNAPSHOT = "snapshot-"
@@ -81,7 +81,7 @@ def restore_tables(folder: FolderPath, generation: str | None = None) -> Restore
 
     Both tables are put back, or neither, as a run replaces them, and so are issues, changes,
     conflicts, report and snapshot. The tables that are there are kept in turn: to restore twice
-    changes nothing. Index before you prune: files that are newer than the tables put back are in
+    changes nothing, and one that was cut off is finished. Index before you prune: files that are newer than the tables put back are in
     none of their rows.
 
     Parameters
@@ -113,7 +113,12 @@ def restore_tables(folder: FolderPath, generation: str | None = None) -> Restore
     start = time.perf_counter()
     path = check_folder(folder)
     check_replaceable(path)
+    cut_off = read_journal(path)
     with reporting_write_errors(path, "the restored tables"), locked_state(path):
+        if cut_off and cut_off.restored and generation in (None, cut_off.restored):
+            record = cut_off.records[-1]  # to restore once more would undo what was just finished
+            counts = record["n_sessions"], record["n_datasets"]
+            return RestoredTables(path, cut_off.restored, cut_off.kept, *counts)
         records = read_records(path)
         name = _choose(path, generation, list_generations(path, records))
         source = generation_path(path, name)

@@ -362,9 +362,9 @@ def run_until(tables: Path, act: Callable[[Path], object], n_calls: int) -> bool
     return False
 
 
-@pytest.mark.parametrize("is_read_first", [True, False])
+@pytest.mark.parametrize("by", ["reader", "run", "restore"])
 def test_a_restore_that_is_cut_off_is_finished(
-    archive: Path, tmp_path: Path, linking: bool, is_read_first: bool
+    archive: Path, tmp_path: Path, linking: bool, by: str
 ) -> None:
     whole = tmp_path / "whole"
     whole.mkdir()
@@ -378,7 +378,10 @@ def test_a_restore_that_is_cut_off_is_finished(
         folder = tmp_path / f"cut{n_calls}"
         shutil.copytree(whole, folder, copy_function=shutil.copy2)
         is_cut = run_until(folder, restore_tables, n_calls)
-        if is_read_first:
+        if by == "restore" and journal.is_under_way(folder):
+            restored = restore_tables(folder)
+            assert (restored.n_datasets, read_pair(folder)) == (12, first), "not back again"
+        elif by == "reader":
             transaction.wait_for_commit(folder)
         else:
             with transaction.locked_state(folder):

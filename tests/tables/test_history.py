@@ -27,7 +27,7 @@ def test_every_run_has_a_row(
 ) -> None:
     tune(monkeypatch, clock_ns=-(10**12))  # so that quick finds everything as it was
     start = datetime.now(UTC) - timedelta(seconds=1)
-    make_tree(archive, {"cortexlab/Subjects/KS001/2021-13-45/001": SESSION})
+    make_tree(archive, {"cortexlab/Subjects/KS001/2020-01-01/001/my folder/a.b.npy": 1})
     index_archive(archive, out_dir)
     make_tree(archive, NEW)
     index_archive(archive, out_dir)
@@ -41,12 +41,12 @@ def test_every_run_has_a_row(
     assert found.schema == history.HISTORY
     columns = ("run", "status", "n_sessions", "n_datasets", "added", "removed", "issues")
     assert found.select(columns).rows() == [
-        ("index", "gone", 4, 12, None, None, 4),
-        ("index", "gone", 5, 15, 3, 0, 4),
-        ("index", "gone", 5, 15, 0, 0, 4),
-        ("index", "current", 5, 15, 0, 0, 4),
-        ("merge", "kept", 6, 15, None, None, 4),
-        ("restore", "current", 5, 15, None, None, 4),
+        ("index", "gone", 4, 13, None, None, 1),
+        ("index", "gone", 5, 16, 3, 0, 1),
+        ("index", "current", 5, 16, 0, 0, 1),
+        ("index", "current", 5, 16, 0, 0, 1),
+        ("merge", "kept", 6, 16, None, None, 1),
+        ("restore", "current", 5, 16, None, None, 1),
     ]
     sizes = pl.read_parquet(out_dir / "datasets.pqt")["file_size"]
     assert found["n_bytes"].to_list()[1:] == [int(sizes.sum())] * 5
