@@ -95,10 +95,8 @@ def _open(folder: Path, *, is_own: bool, is_given: bool, keep: bool) -> KnownTab
                 raise
             frames.append(polars_schema(TABLES[name]).to_frame().lazy())
     headers = [*read_headers(folder).values()]
-    from_database = any(header.databases for header in headers)
-    return KnownTables(
-        folder, is_own, is_given, keep and is_own and from_database, headers, *frames
-    )
+    keep = keep and _are_of_database(headers)
+    return KnownTables(folder, is_own, is_given, keep, headers, *frames)
 
 
 def _are_of_database(headers: Sequence[TableHeader]) -> bool:
