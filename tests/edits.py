@@ -67,7 +67,7 @@ def make_database(folder: Path, origin: str = "https://alyx.example.org") -> Non
     sessions, datasets = (pl.read_parquet(path) for path in paths.values())
     # In another order than that of the ids that were there, the same in each run.
     eids = {eid: str(uuid.uuid3(uuid.NAMESPACE_DNS, eid)) for eid in sessions["id"]}
-    ids = [str(uuid.uuid3(uuid.NAMESPACE_DNS, id)) for id in datasets["id"]]  # noqa: A001
+    ids = [str(uuid.uuid3(uuid.NAMESPACE_DNS, name)) for name in datasets["id"]]
     sessions = sessions.with_columns(pl.col("id").replace_strict(eids))
     datasets = datasets.with_columns(
         pl.col("eid").replace_strict(eids), pl.Series("id", ids), hash=pl.lit("ab" * 16)

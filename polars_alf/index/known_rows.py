@@ -3,8 +3,8 @@
 The disk decides what exists, people decide the rest. `qc`, `projects`, `task_protocol`, ids and
 every column that is not ours are taken row by row from the tables that are given, and from those
 that are there. Sessions match by lab, subject, date and number, else by id; datasets by their
-session and rel_path. Where several tables know a row, the first value that says
-something wins: those given come before those that are there.
+session and rel_path. Where several tables know a row, the first value that says something wins:
+those given come before those that are there.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from polars_alf.index.known_tables import (
     take_first,
 )
 from polars_alf.index.merge import ShardRows
+from polars_alf.query.columns import expr_session_path
 from polars_alf.schema import DIGEST_COLUMNS, TABLES, IssueKind, polars_schema
 from polars_alf.tables.foreign import Columns, list_marked, merge_columns, restore_columns
 
@@ -144,13 +145,12 @@ class KnownRows:
         self._namespace = namespace
         nothing = polars_schema(TABLES["sessions"]).to_frame().with_columns(session=pl.lit(""))
         matches = [self._match(nothing)]
-        ids = []
+        ids = [_IDS.to_frame()]
         for part in order.iter_slices(rows.rows_per_group):
             sessions = rows.pick_sessions(part)
             matches.append(self._match(sessions))
             ids.append(self._choose_ids(sessions, matches[-1]))
-        chosen = pl.concat([_IDS.to_frame(), *ids])
-        chosen = return_repeated(chosen, ["id"], self._report_repeated)
+        chosen = return_repeated(pl.concat(ids), ["id"], self._report_repeated)
         result = order.with_columns(chosen["id"])
         found = pl.concat(matches).join(chosen.select("own", "id"), on="own")
         found = found.select("session", "id", "eid", "source")
@@ -203,21 +203,18 @@ class KnownRows:
         ).join(known, on=["eid", "source"], how="anti", maintain_order="left")
         if missing.is_empty():
             return None
-        name = pl.concat_str(
-            pl.when(pl.col("lab") != "").then("lab"),
-            *_NAME[1:3],
-            pl.col("number").cast(pl.String).str.zfill(3),
-            separator="/",
-            ignore_nulls=True,
-        )
+        name = expr_session_path()
         missing = missing.with_columns(session=name, name=name, key="eid")
         missing = missing.with_columns(
             *(pl.lit("").alias(column) for column in WRITTEN["sessions"]),
             own=expr_uuid3(pl.col("name"), self._namespace),
-        ).with_columns(id=pl.when("is_clear", "is_uuid").then("eid").otherwise("own"))
-        missing = missing.with_columns(pl.col("id").first().over(_NAME))
+        )
+        chosen = pl.when("is_clear", "is_uuid").then("eid").otherwise("own")
+        missing = missing.with_columns(id=chosen.first().over(_NAME))
         self._report_unclear(missing.filter(~pl.col("is_clear")).select("session", "eid"))
-        matches = missing.select(self._matches.columns).unique(maintain_order=True)
+        # The datasets of an id that stands for several sessions go to the first of them.
+        matches = missing.unique(["eid", "source"], keep="first", maintain_order=True)
+        matches = matches.select(self._matches.columns)
         sessions = missing.filter(~pl.col("id").is_in(there.implode()))
         self._matches = pl.concat([self._matches, matches])
         return rows.add_sessions(sessions.unique("id", keep="first", maintain_order=True), folder)
@@ -282,8 +279,7 @@ class KnownRows:
         In the order of their ids where these are UUIDs, else in the order given.
         """
         foreign = self.columns["datasets"]
-        files = [*self._find_files(group)]
-        if not files:
+        if not (files := [*self._find_files(group)]):
             nothing = zip(list_marked(foreign), foreign.values(), strict=True)
             nulls = datasets.with_columns(pl.lit(None, dtype).alias(c) for c, dtype in nothing)
             return nulls.select(*datasets.columns, *restore_columns(foreign))
@@ -373,9 +369,9 @@ class KnownRows:
         taken = joined.join(datasets, on=["eid", "id"], how="semi")
         if len(taken):
             self._report_repeated(taken)
-            is_taken = taken.select(*key, is_taken=pl.lit(value=True))
-            joined = joined.join(is_taken, on=key, how="left", maintain_order="left")
-            joined = joined.with_columns(id=pl.when("is_taken").then("own").otherwise("id"))
+            own = pl.col("own").alias("id")
+            rest = joined.join(taken, on=key, how="anti", maintain_order="left")
+            joined = pl.concat([rest, taken.with_columns(own)])
         return (
             joined.with_columns(prefer_known(datasets, "datasets"))
             .with_columns(restore_columns(self.columns["datasets"]))
@@ -389,8 +385,7 @@ class KnownRows:
     # Issues
 
     def _report_unclear(self, rows: pl.DataFrame) -> None:
-        """Report rows of a path and an id, of which one has several of the other."""
-        for path, known in rows.iter_rows():
+        for path, known in rows.iter_rows():  # of which one has several of the other
             self._report(path, f"its id {known!r} stands for several paths, or it has several")
 
     def _report_repeated(self, rows: pl.DataFrame) -> None:

@@ -95,8 +95,8 @@ def _open(folder: Path, *, is_own: bool, is_given: bool, keep: bool) -> KnownTab
                 raise
             frames.append(polars_schema(TABLES[name]).to_frame().lazy())
     headers = [*read_headers(folder).values()]
-    keeps_missing = keep and _are_of_database(headers)
-    return KnownTables(folder, is_own, is_given, keeps_missing, headers, *frames)
+    keep = keep and _are_of_database(headers)
+    return KnownTables(folder, is_own, is_given, keep, headers, *frames)
 
 
 def _are_of_database(headers: Sequence[TableHeader]) -> bool:

@@ -217,9 +217,12 @@ def edit_table_of_database(folder: Path, frame: pl.DataFrame) -> None:
     pq.write_table(frame.to_arrow().replace_schema_metadata(metadata), path)
 
 
-def test_sessions_whose_ids_cannot_be_used(archive: Path, database: list[pl.DataFrame]) -> None:
+@pytest.mark.parametrize("number", range(4))
+def test_sessions_whose_ids_cannot_be_used(
+    archive: Path, database: list[pl.DataFrame], number: int
+) -> None:
     sessions = database[0]
-    remote = sessions.head(1).with_columns(subject=pl.lit("remote"))
+    remote = sessions[number].with_columns(subject=pl.lit("remote"))
     twin = remote.with_columns(subject=pl.lit("twin"), id=pl.lit(str(uuid.uuid4())))
     rows = pl.concat([sessions, remote, twin, twin.with_columns(id=pl.lit(str(uuid.uuid4())))])
     edit_table(archive, "sessions", lambda _: rows)
