@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from polars_alf.parallel.progress import Progress
     from polars_alf.prune.api import plan_removals
     from polars_alf.prune.apply import apply_removals
+    from polars_alf.prune.trash import restore_removals
     from polars_alf.query.columns import full_path, join_sessions, with_alf_parts
     from polars_alf.query.diff import TableDifferences, compare_tables
     from polars_alf.query.scan import scan_datasets, scan_sessions
@@ -40,6 +41,7 @@ _MODULES = {
     "merge_tables": "merge.api",
     "plan_removals": "prune.api",
     "query_tables": "query.sql",
+    "restore_removals": "prune.trash",
     "scan_archive": "walk.scan",
     "scan_datasets": "query.scan",
     "scan_sessions": "query.scan",
@@ -78,6 +80,7 @@ __all__ = [
     "merge_tables",
     "plan_removals",
     "query_tables",
+    "restore_removals",
     "scan_archive",
     "scan_datasets",
     "scan_sessions",

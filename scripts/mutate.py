@@ -181,7 +181,7 @@ MUTATIONS = [
     ),
     Mutation(
         "the log of removals may be a link",
-        "polars_alf/prune/apply.py",
+        "polars_alf/prune/log.py",
         '    | getattr(os, "O_NOFOLLOW", 0)\n',
         "",
         (f"{SHARED}::test_links_at_names_that_are_known_are_not_followed",),
@@ -310,7 +310,7 @@ MUTATIONS = [
     Mutation(
         "removals are not announced",
         "polars_alf/prune/apply.py",
-        '    log.write({"event": _BEFORE, **row} for row in batch)\n',
+        '    log.write({"event": BEFORE, **row, "to": _name_target(row, trash)} for row in batch)\n',
         "",
         (f"{KILLS}::test_a_prune_is_killed", f"{STEP}[1-prune]"),
     ),

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -19,14 +17,19 @@ from polars_alf.alf.root import check_folder, open_root
 from polars_alf.errors import OptionError, StalePlanError
 from polars_alf.prune.examine import OUTCOMES, REMOVALS, RemovalKind, RemovalResult
 from polars_alf.prune.folders import LINK_ERRORS, Folder, open_folder, split_path
+from polars_alf.prune.guard import check_plan
+from polars_alf.prune.log import BEFORE, RemovalLog, Row
+from polars_alf.prune.trash import check_devices, open_trash
 from polars_alf.schema import polars_schema
-from polars_alf.tables.files import removals_path, sync_directory
+from polars_alf.tables.files import removals_path
 from polars_alf.tables.fingerprint import fingerprint_tables
+from polars_alf.tables.limits import check_max_removed
 from polars_alf.tables.transaction import locked_state
 from polars_alf.walk.fingerprint import fingerprint_file
 
 ROWS_PER_NOTE = 512
 """Removals that are written to the log at a time: each write waits for the disk."""
+
 
 def apply_removals(
     root: str | os.PathLike[str],

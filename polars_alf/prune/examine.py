@@ -57,6 +57,8 @@ class RemovalResult(StrEnum):
     REMOVED = "removed"
     MOVED = "moved"
     """It is in the trash."""
+    RESTORED = "restored"
+    """It is back from the trash (`restore_removals`)."""
     CHANGED = "changed"
     """Kept, as it is no longer as it was planned."""
     GONE = "gone"

@@ -87,6 +87,12 @@ class Folder:
                     dst_dir_fd=target.descriptor,
                     follow_symlinks=False,
                 )
+            except FileExistsError:
+                # A run that was cut off between the two calls has left it with both names.
+                if not os.path.samestat(self.status(name), target.status(name)):
+                    raise
+                self.remove_file(name)
+                return
             except OSError as error:
                 if error.errno not in _NO_SECOND_NAME:
                     raise

@@ -61,6 +61,7 @@ class RemovalLog:
         self._file.close()
 
     def write(self, records: Iterable[Row]) -> None:
+        """Append records, and wait for the disk."""
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
         for record in records:
             fields = _FIELDS_BEFORE if record["event"] == BEFORE else _FIELDS_AFTER
