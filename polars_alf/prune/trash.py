@@ -51,13 +51,16 @@ def check_devices(trash: Path, root: Path, paths: Iterable[str]) -> None:
     """Raise OptionError where a file lies on another file system than a trash."""
     device = trash.stat().st_dev
     for directory in dict.fromkeys(path.rpartition("/")[0] for path in paths):
-        # What cannot be opened is not moved either.
-        with contextlib.suppress(OSError, ValueError), open_folder(root, directory) as folder:
-            if folder.device != device:
-                raise OptionError(
-                    f"the trash {trash} is on another file system than {folder.path}; give a "
-                    "folder on the same, as files are not copied"
-                )
+        try:
+            with open_folder(root, directory) as folder:
+                is_elsewhere = folder.device != device
+        except (OSError, ValueError):
+            continue  # What cannot be opened is not moved either.
+        if is_elsewhere:
+            raise OptionError(
+                f"the trash {trash} is on another file system than {folder.path}; give a folder on "
+                "the same, as files are not copied"
+            )
 
 
 def restore_removals(
