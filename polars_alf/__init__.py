@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from polars_alf.parallel.progress import Progress
     from polars_alf.prune.api import plan_removals
     from polars_alf.prune.apply import apply_removals
+    from polars_alf.prune.trash import restore_removals
     from polars_alf.query.columns import full_path, join_sessions, with_alf_parts
     from polars_alf.query.diff import TableDifferences, compare_tables
     from polars_alf.query.scan import scan_datasets, scan_sessions
@@ -43,6 +44,7 @@ _MODULES = {
     "plan_removals": "prune.api",
     "query_tables": "query.sql",
     "read_history": "tables.undo",
+    "restore_removals": "prune.trash",
     "restore_tables": "tables.undo",
     "scan_archive": "walk.scan",
     "scan_datasets": "query.scan",
@@ -84,6 +86,7 @@ __all__ = [
     "plan_removals",
     "query_tables",
     "read_history",
+    "restore_removals",
     "restore_tables",
     "scan_archive",
     "scan_datasets",

@@ -58,6 +58,8 @@ class Outcome:
 
 
 TABLES = "tests/hostile/test_tables.py"
+PRUNE_GUARD = "tests/prune/test_guard.py"
+TRASH = "tests/prune/test_trash.py"
 OURS = (f"{TABLES}::test_damage_to_our_tables_is_told[0]",)
 FOREIGN = (f"{TABLES}::test_damage_to_tables_of_other_programs_harms_nobody[0]",)
 BOMBS = (f"{TABLES}::test_bombs_in_metadata_do_not_go_off",)
@@ -215,6 +217,86 @@ MUTATIONS = [
         (f"{PATHS}::test_the_dangerous_commands_are_not_led_out[prune]",),
     ),
     Mutation(
+        "prune does not hear the state with frames",
+        "polars_alf/prune/api.py",
+        "    states = list_states(opened, folder)\n",
+        "    states = list_states(opened, folder) if sessions is None else []\n",
+        (
+            f"{PRUNE_GUARD}::test_what_the_index_skipped_is_kept_whatever_the_frames",
+            f"{PRUNE_GUARD}::test_nothing_that_the_last_index_skipped_goes",
+            "tests/cache/test_archive.py::test_what_the_index_skipped_stays_whatever_the_tables",
+        ),
+    ),
+    Mutation(
+        "prune hears no state above the root",
+        "polars_alf/prune/skipped.py",
+        "[folder, root.path, *root.path.parents]",
+        "[folder, root.path]",
+        (f"{PRUNE_GUARD}::test_what_the_index_skipped_is_kept_whatever_the_frames[4]",),
+    ),
+    Mutation(
+        "prune removes what was not mounted at the last index",
+        "polars_alf/prune/api.py",
+        "    doubts |= dict.fromkeys(find_taken_out(opened, states, paths), _TAKEN_OUT)\n",
+        "",
+        (f"{PRUNE_GUARD}::test_what_was_not_mounted_at_the_last_index_is_kept",),
+    ),
+    Mutation(
+        "a prune may remove any number",
+        "polars_alf/prune/apply.py",
+        "    check_plan(plan, path, dict.fromkeys([folder, path]), max_removed)\n",
+        "",
+        (
+            f"{PRUNE_GUARD}::test_half_of_an_archive_does_not_go",
+            "tests/cache/test_archive.py::test_too_much_is_refused_unless_dry",
+        ),
+    ),
+    Mutation(
+        "a prune may remove a whole lab",
+        "polars_alf/prune/guard.py",
+        "        labs = _list_lost_labs(datasets)\n",
+        "",
+        (f"{PRUNE_GUARD}::test_a_lab_does_not_go_with_all_it_has",),
+    ),
+    Mutation(
+        "a prune follows an index that removed much",
+        "polars_alf/prune/guard.py",
+        "        reasons = [*_describe_index(folders)]\n",
+        "",
+        (f"{PRUNE_GUARD}::test_nothing_goes_after_an_index_that_removed_much",),
+    ),
+    Mutation(
+        "a trash may be in the archive",
+        "polars_alf/prune/trash.py",
+        "        if inside and not is_in_state:\n",
+        "        if False:\n",
+        (f"{TRASH}::test_a_trash_in_the_archive_is_refused_but_in_the_state",),
+    ),
+    Mutation(
+        "a trash may be on another file system",
+        "polars_alf/prune/trash.py",
+        "        if is_elsewhere:\n",
+        "        if False:\n",
+        (f"{TRASH}::test_a_trash_elsewhere_is_refused_before_anything_is_moved",),
+    ),
+    Mutation(
+        "a rename to the trash writes over",
+        "polars_alf/prune/folders.py",
+        "            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)\n",
+        "",
+        (
+            f"{TRASH}::test_without_second_names_files_are_renamed",
+            f"{TRASH}::test_nothing_is_written_over[paths]",
+        ),
+    ),
+    Mutation(
+        "any file of the trash is brought back",
+        "polars_alf/prune/trash.py",
+        '            if (mtime_ns, inode) != (record.get("mtime_ns"), record.get("inode")):\n',
+        "            if False:\n",
+        (f"{TRASH}::test_nothing_is_written_over",),
+    ),
+    Mutation(
         "a plan may name any path",
         "polars_alf/prune/folders.py",
         'if part in ("", ".", "..") or',
@@ -237,7 +319,7 @@ MUTATIONS = [
     ),
     Mutation(
         "the log of removals may be a link",
-        "polars_alf/prune/apply.py",
+        "polars_alf/prune/log.py",
         '    | getattr(os, "O_NOFOLLOW", 0)\n',
         "",
         (f"{SHARED}::test_links_at_names_that_are_known_are_not_followed",),
@@ -366,7 +448,8 @@ MUTATIONS = [
     Mutation(
         "removals are not announced",
         "polars_alf/prune/apply.py",
-        '    log.write({"event": _BEFORE, **row} for row in batch)\n',
+        '    log.write({"event": BEFORE, **row, "to": '
+        "_name_target(row, trash)} for row in batch)\n",
         "",
         (f"{KILLS}::test_a_prune_is_killed", f"{STEP}[1-prune]"),
     ),

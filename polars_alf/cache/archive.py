@@ -106,7 +106,8 @@ def remove_missing_datasets(
     """Remove dataset files and session folders that are not in the tables.
 
     A file is kept if a row could mean it, if it is a link or behind one, and if it is not ALF; see
-    `polars_alf.plan_removals`. ``.polars_alf/removals.jsonl`` in `cache_dir` records removals.
+    `polars_alf.plan_removals`. What the last index skipped is kept, whatever the tables.
+    ``.polars_alf/removals.jsonl`` in `cache_dir` records removals.
 
     Parameters
     ----------
@@ -130,6 +131,9 @@ def remove_missing_datasets(
     ------
     ForeignTablesError
         The tables are missing or empty, or none of their sessions is in the archive.
+    MassRemovalError
+        More would go than may go unasked, and `dry` is False: nothing was removed.
+        `polars_alf.apply_removals` takes the limit.
     """
     plan = plan_removals(
         cache_dir,

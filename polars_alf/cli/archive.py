@@ -188,6 +188,10 @@ def prune(
     force: Annotated[
         bool, Option("--force", help="Go on without tables, or with those of other archives.")
     ] = False,
+    max_removed: MaxRemoved = None,
+    trash: Annotated[
+        str | None, Option(metavar="DIR", help="Folder to move datasets to instead.")
+    ] = None,
     as_json: JsonLines = False,
     *,
     walk: WalkOptions,
@@ -196,7 +200,9 @@ def prune(
 
     Only datasets and emptied folders of sessions are removed: nothing that the tables could mean,
     nothing that is not ALF, nothing through a link. Index first: files newer than the tables are
-    in none of their rows. Removals are logged in .polars_alf/removals.jsonl beside the tables.
+    in none of their rows. Removals are logged in .polars_alf/removals.jsonl beside the tables. With
+    --trash, datasets are moved within their file system, and polars_alf.restore_removals brings
+    them back.
 
     Exit codes: 0 done, 1 failed or declined, 2 wrong usage, 3 some paths could not be removed.
     """
@@ -228,7 +234,9 @@ def prune(
         raise Exit(output.EXIT_FAILED)
     log = removals_path(Path(root if tables_dir is None else tables_dir)).resolve()
     with output.running(f"what was removed is in {log}"):
-        outcomes = polars_alf.apply_removals(root, plan, tables_dir)
+        outcomes = polars_alf.apply_removals(
+            root, plan, tables_dir, max_removed=max_removed, trash=trash
+        )
     if as_json:
         print(outcomes.write_ndjson(), end="")
     elif is_shown:
@@ -335,10 +343,13 @@ def _print_plan(plan: pl.DataFrame, root: Path) -> None:
 
 def _print_outcomes(outcomes: pl.DataFrame, log: Path) -> None:
     """Print how many paths of a plan were removed, and each that was not (OUTCOMES)."""
-    removed = outcomes.filter(pl.col("result") == "removed")
+    is_done = pl.col("result").is_in(["removed", "moved"])
+    removed = outcomes.filter(is_done)
     size = decimal(int(removed["file_size"].sum()))
     output.print_visibly(f"Removed {len(removed):,} of {len(outcomes):,} ({size}).")
-    left = outcomes.filter(pl.col("result") != "removed")
+    if n_moved := len(removed.filter(result="moved")):
+        output.print_visibly(f"Of these, {n_moved:,} were moved to the trash.")
+    left = outcomes.filter(~is_done)
     for path, result, message in left.select("path", "result", "message").iter_rows():
         output.print_visibly(f"  {result}: {printable(path)}: {message}")
     output.print_visibly(f"Log: {log}")

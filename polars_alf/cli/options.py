@@ -81,7 +81,7 @@ MaxRemoved = Annotated[
     Option(
         metavar="N|SHARE",
         parser=parse_max_removed,
-        help="Datasets that may go from the tables; by default half, and no lab with all it has.",
+        help="Datasets that may be removed; by default half, and no lab with all that it has.",
     ),
 ]
 

@@ -17,33 +17,19 @@ import pyarrow as pa
 
 from polars_alf.alf import grammar
 from polars_alf.alf.root import Root
-from polars_alf.errors import IdsConflictError, MassRemovalError, OptionError, TableError
+from polars_alf.errors import IdsConflictError, MassRemovalError, TableError
 from polars_alf.index.changes import ChangeKind
 from polars_alf.index.removals import Removals, Rows, count_removals
 from polars_alf.query.scan import scan_datasets, scan_sessions
 from polars_alf.schema import LOST, TABLES
 from polars_alf.tables.contract import TableHeader, read_headers
 from polars_alf.tables.files import table_path
+from polars_alf.tables.limits import FEW, exceeds_limit
 from polars_alf.tables.parquet import scan_table
 
-FEW = 10
-"""So many datasets may go by default, whatever share of an archive's tables they are."""
-
-_SHARE = 0.5
 _LABS_NAMED = 3
 
 _LOST = [str(kind) for kind in LOST]
-
-
-def check_max_removed(value: float | None) -> float | None:
-    """Return a count (int), a share (float) or None; OptionError for anything else."""
-    is_count = type(value) is int and value >= 0
-    is_share = type(value) is float and 0 <= value <= 1
-    if value is None or is_count or is_share:
-        return value
-    raise OptionError(
-        f"max_removed cannot be {value!r}; give a count from 0 on, or a share from 0.0 to 1.0"
-    )
 
 
 def is_refused(removals: Removals, max_removed: float | None, *, few: int = FEW) -> bool:
@@ -57,21 +43,17 @@ def is_refused(removals: Removals, max_removed: float | None, *, few: int = FEW)
     n, before = removals.n_datasets, removals.n_datasets_before
     if max_removed is not None:
         n_sessions, all_sessions = removals.n_sessions, removals.n_sessions_before
-        is_emptied = removals.is_emptied and _exceeds(n_sessions, all_sessions, max_removed)
-        return is_emptied or _exceeds(n, before, max_removed)
+        is_emptied = removals.is_emptied and exceeds_limit(n_sessions, all_sessions, max_removed)
+        return is_emptied or exceeds_limit(n, before, max_removed)
     labs = [lab for lab in removals.labs if lab.name]
     is_lab_lost = any(lab.is_empty or lab.n_datasets > few for lab in labs)
-    return removals.is_emptied or is_lab_lost or (n > few and _exceeds(n, before, _SHARE))
+    return removals.is_emptied or is_lab_lost or exceeds_limit(n, before, None, few=few)
 
 
 def choose_share(removals: Removals) -> int:
     """Return the percentage that lets removals pass, rounded up: more may go until the next run."""
     n, before = removals.n_datasets, removals.n_datasets_before
     return 100 if removals.is_emptied or n >= before else math.floor(100 * n / before) + 1
-
-
-def _exceeds(n: int, before: int, limit: float) -> bool:
-    return (before > 0 and n / before > limit) if isinstance(limit, float) else n > limit
 
 
 def check_survey(
@@ -105,7 +87,9 @@ def check_survey(
     if dated:
         # A session that lies deeper in a dated folder is not seen by a survey.
         seen = _list_surveyed(root, before)
-        there = pl.concat([there, old.sessions.join(seen, on=["subject", "date"], how="anti")])
+        there = pl.concat(
+            [there, old.sessions.join(seen, on=["subject", "date"], how="anti")]
+        ).unique()
     if len(there) < len(old.sessions):
         old = _read_rows(folder) or old
         removals = count_removals(old, old.keep_sessions(there))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections import Counter
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from polars_alf.index.checkpoint import Run
 from polars_alf.index.options import IndexOptions, Settings
 from polars_alf.index.shard_files import ShardSummary
 from polars_alf.tables.contract import read_headers
-from polars_alf.tables.files import report_path, scan_changes, scan_issues
+from polars_alf.tables.files import read_report_values, scan_changes, scan_issues
 from polars_alf.tables.history import Record, make_record
 
 _EXAMPLES = 3
@@ -203,7 +202,7 @@ def read_run(folder: Path) -> dict[str, Any] | None:
     dict or None
         None where no index did, or where tables of another hand have taken the place of its own.
     """
-    values = _read(folder)
+    values = read_report_values(folder)
     generation = values.get("generation")
     try:
         headers = read_headers(folder).values()
@@ -215,13 +214,13 @@ def read_run(folder: Path) -> dict[str, Any] | None:
 
 def read_settings(folder: Path) -> dict[str, Any]:
     """Return what the last index of a folder's tables was told; nothing where that is lost."""
-    settings = _read(folder).get("settings")
+    settings = read_report_values(folder).get("settings")
     return settings if isinstance(settings, dict) else {}
 
 
 def read_report(folder: Path) -> IndexReport | None:
     """Return the report of the last index of a folder's tables, None where it is lost."""
-    values: Any = _read(folder).get("report")
+    values: Any = read_report_values(folder).get("report")
     try:
         return IndexReport(
             **values
@@ -230,11 +229,3 @@ def read_report(folder: Path) -> IndexReport | None:
         )
     except (TypeError, ValueError, LookupError):
         return None
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    try:
-        values: Any = json.loads(report_path(folder).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}

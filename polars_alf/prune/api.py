@@ -17,8 +17,9 @@ from polars_alf.alf.root import Root, check_folder, open_root
 from polars_alf.errors import ForeignTablesError, KeptWarning
 from polars_alf.parallel.progress import Progress
 from polars_alf.prune.claims import Claims, claim_files, find_claimed, list_owners
-from polars_alf.prune.examine import REMOVALS, Removal, examine_files, find_emptied
-from polars_alf.prune.tables import Tables, read_tables
+from polars_alf.prune.examine import REMOVALS, Removal, RemovalKind, examine_files, find_emptied
+from polars_alf.prune.skipped import find_taken_out, list_states, read_skipped
+from polars_alf.prune.tables import read_tables
 from polars_alf.schema import HIDING, IssueKind, polars_schema
 from polars_alf.tables.files import STATE_DIR, own_files
 from polars_alf.walk.options import WalkOptions, is_excluded
@@ -26,6 +27,10 @@ from polars_alf.walk.scan import ArchiveFiles, read_archive
 from polars_alf.walk.shards import open_walk, path_key
 
 _PATH = expr_join("directory", "name")
+
+_SKIPPED = "the last index could not take them; see its issues, and index again"
+
+_TAKEN_OUT = "the last index did not find them, and took them out of the tables; index again"
 
 
 def plan_removals(
@@ -49,14 +54,17 @@ def plan_removals(
     A file is kept if a row of the tables could mean it, however the folders of its session are
     spelt; if it is a link or is reached through one; if a dataset that is a link leads to it, or
     a linked folder that is not followed; if it is no dataset, or in no session. A file that is
-    newer than the tables has no row: index first.
+    newer than the tables has no row: index first. What the last index skipped or could not read
+    is kept, as is what it found gone: its state beside the tables, the root, or a folder that
+    holds the root is read even where frames are given.
 
     Parameters
     ----------
     root
         An archive, a lab, a Subjects folder, a subject, a date or a session.
     tables_dir
-        Folder of the tables; by default the root. Ignored where frames are given.
+        Folder of the tables; by default the root. Where frames are given, only what the index
+        beside them skipped is read there.
     sessions, datasets
         Frames instead of the files, both or none: of ``id``, ``lab``, ``subject``, ``date``,
         ``number``, and of ``eid``, ``rel_path``. Other columns are ignored.
@@ -106,7 +114,8 @@ def plan_removals(
     )
     opened = open_root(root, op_timeout)
     folder = opened.path if tables_dir is None else check_folder(tables_dir, to_write=False)
-    tables = read_tables(opened, folder, sessions, datasets)
+    tables = read_tables(folder, sessions, datasets)
+    states = list_states(opened, folder)
     if tables.are_empty and not force:
         raise ForeignTablesError(
             f"{tables.place} are missing or empty, so all of {opened} would go; index it first, or "
@@ -132,8 +141,10 @@ def plan_removals(
             stacklevel=2,
         )
     patterns = options.patterns
-    doubts = _find_doubts(opened, files, tables)
-    strays = _find_strays(opened, files, owners, claims)
+    doubts = _find_doubts(opened, files, read_skipped(opened, states))
+    strays, kept = _find_strays(opened, files, owners, claims)
+    paths = [stray.path for stray in strays]
+    doubts |= dict.fromkeys(find_taken_out(opened, states, paths), _TAKEN_OUT)
     removals = _drop_doubtful(
         [stray for stray in strays if not is_excluded(patterns, stray.path)], doubts
     )
@@ -147,15 +158,16 @@ def plan_removals(
             and not is_excluded(patterns, f"{session}/")
         ]
         removals += find_emptied(opened, unknown, [removal.path for removal in removals], unread)
-    schema = polars_schema(REMOVALS)
-    stamp = pl.lit(tables.stamp, schema.pop("tables"))
-    return pl.DataFrame(removals, schema, orient="row").with_columns(tables=stamp)
+    return _add_figures(removals, tables.stamp, files, kept)
 
 
 def _find_strays(
     root: Root, files: ArchiveFiles, owners: pl.LazyFrame, claims: Claims
-) -> list[Removal]:
-    """Find the datasets that no row claims and no claimed link leads to, sorted by path."""
+) -> tuple[list[Removal], pl.DataFrame]:
+    """Find the datasets that no row claims and no claimed link leads to, sorted by path.
+
+    Returns the ``directory`` of each dataset that is claimed, too.
+    """
     entries = files.entries.with_row_index("entry").lazy()
     claimed = find_claimed(entries, owners, claims).collect(engine="streaming").lazy()
     has_row = pl.col("session").is_in(claims.sessions["session"].implode())
@@ -169,7 +181,7 @@ def _find_strays(
             entries.join(claimed, on="entry", how="anti")
             .join(files.directories.lazy(), on="directory")
             .select("directory", "name", reason=reason),
-            entries.join(claimed, on="entry", how="semi").select("inode", path=_PATH),
+            entries.join(claimed, on="entry", how="semi").select("directory", "inode", path=_PATH),
         ]
     )
     removals = {removal.path: removal for removal in examine_files(root, strays)}
@@ -180,11 +192,12 @@ def _find_strays(
     # second name: the tables have this file. Windows gives no inodes in a listing.
     inodes = [0, *(removal.inode for removal in removals.values())]
     known = _identify(root, kept.filter(pl.col("inode").is_in(inodes))["path"])
-    return [
+    found = [
         removals[path]
         for path in sorted(removals, key=path_key)
         if not (known and _identify(root, [path]) <= known)
     ]
+    return found, kept.select("directory")
 
 
 def _find_targets(root: Root, paths: Iterable[str]) -> set[str]:
@@ -212,11 +225,9 @@ def _identify(root: Root, paths: Iterable[str]) -> set[tuple[int, int]]:
     return found
 
 
-def _find_doubts(root: Root, files: ArchiveFiles, tables: Tables) -> dict[str, str]:
+def _find_doubts(root: Root, files: ArchiveFiles, skipped: Iterable[str]) -> dict[str, str]:
     """Return folders and files with the reason why nothing in them may go."""
-    doubts = dict.fromkeys(
-        tables.skipped, "the last index could not take them; see its issues, and index again"
-    )
+    doubts = dict.fromkeys(skipped, _SKIPPED)
     for link in files.issues.filter(kind=IssueKind.LINKED_DIRECTORY)["path"]:
         path = root.relate(Path(root.locate(link)).resolve())
         if path is not None:
@@ -243,3 +254,33 @@ def _drop_doubtful(removals: Iterable[Removal], doubts: Mapping[str, str]) -> li
             stacklevel=3,
         )
     return sure
+
+
+def _add_figures(
+    removals: Iterable[Removal], stamp: str | None, files: ArchiveFiles, kept: pl.DataFrame
+) -> pl.DataFrame:
+    """Make REMOVALS, with how many datasets there are; `kept` has the directory of each claimed."""
+    schema = polars_schema(REMOVALS)
+    directory = pl.col("path").str.replace(r"(?:^|/)[^/]*$", "")
+    # A session is [lab/][Subjects/]subject/date/number.
+    lab = pl.col("session").str.replace(r"(?:^|/)(?:[^/]+/){0,2}[^/]+$", "")
+    labs = files.directories.drop_nulls("session").select(
+        "directory", lab=lab.str.replace(r"(?:^|/)Subjects$", "")
+    )
+    rows = {name: schema[name] for name in Removal._fields}
+    plan = (
+        pl.DataFrame(removals, rows, orient="row")
+        .with_columns(directory=pl.when(kind=RemovalKind.DATASET).then(directory))
+        .join(labs, on="directory", how="left", maintain_order="left")
+    )
+    counted = [kept.join(labs, on="directory"), plan.filter(kind=RemovalKind.DATASET)]
+    counts = (
+        pl.concat([frame.select("lab") for frame in counted]).group_by("lab").agg(n_lab=pl.len())
+    )
+    n_archive = len(files.entries.join(labs, on="directory", how="semi"))
+    return (
+        plan.join(counts, on="lab", how="left", maintain_order="left")
+        .with_columns(tables=pl.lit(stamp, pl.String), n_archive=pl.lit(n_archive))
+        .select(*schema.names())
+        .cast(schema)
+    )

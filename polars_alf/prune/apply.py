@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -19,39 +17,27 @@ from polars_alf.alf.root import check_folder, open_root
 from polars_alf.errors import OptionError, StalePlanError
 from polars_alf.prune.examine import OUTCOMES, REMOVALS, RemovalKind, RemovalResult
 from polars_alf.prune.folders import LINK_ERRORS, Folder, open_folder, split_path
+from polars_alf.prune.guard import check_plan
+from polars_alf.prune.log import BEFORE, RemovalLog, Row
+from polars_alf.prune.trash import check_devices, open_trash
 from polars_alf.schema import polars_schema
-from polars_alf.tables.files import removals_path, sync_directory
+from polars_alf.tables.files import removals_path
 from polars_alf.tables.fingerprint import fingerprint_tables
+from polars_alf.tables.limits import check_max_removed
 from polars_alf.tables.transaction import locked_state
 from polars_alf.walk.fingerprint import fingerprint_file
 
 ROWS_PER_NOTE = 512
 """Removals that are written to the log at a time: each write waits for the disk."""
 
-# Where others can write, a link could have the log appended to any file of this user.
-_APPEND = (
-    os.O_RDWR
-    | os.O_APPEND
-    | os.O_CREAT
-    | getattr(os, "O_NOFOLLOW", 0)
-    | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_BINARY", 0)
-)
-
-_BEFORE = "removing"
-
-_FIELDS_AFTER = ("time", "event", "root", "path", "message")
-
-_FIELDS_BEFORE = (*_FIELDS_AFTER[:-1], "kind", "file_size", "mtime_ns", "inode", "reason")
-
-Row = Mapping[str, Any]
-"""A row of REMOVALS."""
-
 
 def apply_removals(
     root: str | os.PathLike[str],
     plan: pl.DataFrame,
     tables_dir: str | os.PathLike[str] | None = None,
+    *,
+    max_removed: float | None = None,
+    trash: str | os.PathLike[str] | None = None,
 ) -> pl.DataFrame:
     """Remove what a plan names, and nothing else.
 
@@ -69,6 +55,15 @@ def apply_removals(
         it, in any order.
     tables_dir
         Folder of the tables, as for the plan; by default the root.
+    max_removed
+        How many of the archive's datasets may go: a count (int), or a share of them (float, 0.0 to
+        1.0). By default (None) half of them, or 10 if that is more; no lab may lose all datasets
+        that it has, and nothing may go after an index that removed as much from the tables.
+    trash
+        Folder that datasets are moved to, with their paths below the root; made if only its last
+        part is missing. It is on the file system of the archive and outside of it, but for a
+        folder in ``.polars_alf`` beside the tables. Nothing that is there is replaced.
+        `restore_removals` moves them back. Folders are empty, and are removed.
 
     Returns
     -------
@@ -81,7 +76,10 @@ def apply_removals(
     ArchiveNotFoundError, ArchiveNotADirectoryError, ArchivePermissionError
         About the root, or the folder of the tables; nothing was removed.
     OptionError
-        The plan lacks a column, or a path; nothing was removed.
+        The plan lacks a column, or a path; `max_removed` makes no sense; the trash is in the
+        archive, or on another file system than a folder of the plan; nothing was removed.
+    MassRemovalError
+        More would go than may; nothing was removed.
     StalePlanError
         The tables are not those of the plan; nothing was removed.
     ArchiveBusyError
@@ -96,13 +94,18 @@ def apply_removals(
         raise OptionError(f"the plan lacks {missing}; give what plan_removals returned")
     if plan["path"].has_nulls():
         raise OptionError("a row of the plan has no path; give what plan_removals returned")
+    check_max_removed(max_removed)
+    check_plan(plan, path, dict.fromkeys([folder, path]), max_removed)
+    place = None if trash is None else open_trash(trash, path, folder)
     outcomes: list[dict[str, Any]] = []
     with locked_state(folder):
         _check_stamps(plan["tables"], folder)
-        with _Log(removals_path(folder), path) as log:
+        if place is not None:
+            check_devices(place, path, plan.filter(kind=RemovalKind.DATASET)["path"])
+        with RemovalLog(removals_path(folder), path) as log:
             rows = _order_plan(plan).iter_rows(named=True)
             while batch := list(islice(rows, ROWS_PER_NOTE)):
-                outcomes += _apply_batch(path, batch, log)
+                outcomes += _apply_batch(path, batch, log, place)
     return pl.DataFrame(outcomes, polars_schema(OUTCOMES))
 
 
@@ -139,21 +142,28 @@ def _order_plan(plan: pl.DataFrame) -> pl.DataFrame:
     return plan.sort(is_folder, depth, descending=[False, True], maintain_order=True)
 
 
-def _apply_batch(root: Path, batch: Sequence[Row], log: _Log) -> list[dict[str, Any]]:
+def _apply_batch(
+    root: Path, batch: Sequence[Row], log: RemovalLog, trash: Path | None
+) -> list[dict[str, Any]]:
     """Remove some rows of a plan, and return OUTCOMES with the columns of the plan."""
-    log.write({"event": _BEFORE, **row} for row in batch)
+    log.write({"event": BEFORE, **row, "to": _name_target(row, trash)} for row in batch)
     outcomes = []
     try:
         for directory, rows in groupby(batch, lambda row: row["path"].rpartition("/")[0]):
-            for row, result, message in _remove_from(root, directory, list(rows)):
+            for row, result, message in _remove_from(root, directory, list(rows), trash):
                 outcomes.append({**row, "result": result.value, "message": message})
     finally:
         log.write({"event": row["result"], **row} for row in outcomes)
     return outcomes
 
 
+def _name_target(row: Row, trash: Path | None) -> str | None:
+    is_moved = trash is not None and row["kind"] == RemovalKind.DATASET
+    return str(trash / row["path"]) if is_moved else None
+
+
 def _remove_from(
-    root: Path, directory: str, rows: Sequence[Row]
+    root: Path, directory: str, rows: Sequence[Row], trash: Path | None
 ) -> Iterator[tuple[Row, RemovalResult, str | None]]:
     """Remove rows that lie in the same folder; yield the result and the message of each."""
     with contextlib.ExitStack() as stack:
@@ -163,15 +173,17 @@ def _remove_from(
             yield from ((row, *_judge_error(error)) for row in rows)
             return
         for row in rows:
-            yield (row, *_remove(folder, row))
+            yield (row, *_remove(folder, row, trash))
 
 
-def _remove(folder: Folder, row: Row) -> tuple[RemovalResult, str | None]:
+def _remove(folder: Folder, row: Row, trash: Path | None) -> tuple[RemovalResult, str | None]:
     try:
         *_, name = split_path(row["path"])
         change = _describe_change(row, folder.status(name))
         if change:
             return RemovalResult.CHANGED, change
+        if row["kind"] == RemovalKind.DATASET and trash is not None:
+            return _move(folder, row["path"], trash)
         if row["kind"] == RemovalKind.DATASET:
             folder.remove_file(name)
         else:
@@ -179,6 +191,18 @@ def _remove(folder: Folder, row: Row) -> tuple[RemovalResult, str | None]:
     except (OSError, ValueError) as error:
         return _judge_error(error)
     return RemovalResult.REMOVED, None
+
+
+def _move(folder: Folder, path: str, trash: Path) -> tuple[RemovalResult, str | None]:
+    directory, _, name = path.rpartition("/")
+    try:
+        with open_folder(trash, directory, make=True) as target:
+            folder.move_file(name, target)
+    except FileExistsError:
+        return RemovalResult.FAILED, f"{trash} has one of this path; give another folder"
+    except OSError as error:
+        return RemovalResult.FAILED, f"it cannot be moved to {trash}: {error.strerror or error}"
+    return RemovalResult.MOVED, None
 
 
 def _judge_error(error: OSError | ValueError) -> tuple[RemovalResult, str]:
@@ -192,39 +216,3 @@ def _judge_error(error: OSError | ValueError) -> tuple[RemovalResult, str]:
         case OSError():
             return RemovalResult.FAILED, error.strerror or str(error)
     return RemovalResult.FAILED, str(error)
-
-
-class _Log:
-    """A file of JSON lines that grows: on disk before `write` returns.
-
-    Each record has ``time`` (UTC), ``event``, ``root`` and ``path``. The event is ``removing``,
-    with the columns of the plan, before a removal, and a RemovalResult after it. The second is
-    missing where a run was cut off.
-    """
-
-    def __init__(self, path: Path, root: Path) -> None:
-        self._root = str(root)
-        self._file = os.fdopen(os.open(path, _APPEND, 0o666), "ab+")
-        # A line that was cut off must not spoil the next one.
-        if self._file.tell():
-            self._file.seek(-1, os.SEEK_END)
-            if self._file.read() != b"\n":
-                self._file.write(b"\n")
-        else:
-            sync_directory(path.parent)
-
-    def __enter__(self) -> _Log:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def write(self, records: Iterable[Row]) -> None:
-        time = datetime.now(UTC).isoformat(timespec="milliseconds")
-        for record in records:
-            fields = _FIELDS_BEFORE if record["event"] == _BEFORE else _FIELDS_AFTER
-            values = {"time": time, "root": self._root, **record}
-            line = {field: values[field] for field in fields if values[field] is not None}
-            self._file.write(json.dumps(line).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())

@@ -25,6 +25,9 @@ REMOVALS = pa.schema(
         _field("mtime_ns", pa.int64(), "last modification, null for a folder", unit="ns"),
         _field("inode", pa.uint64(), "file serial number"),
         _field("tables", pa.string(), "stamp of the tables; null where frames were given"),
+        _field("lab", pa.string(), "folder of the lab, relative to the root; null for a folder"),
+        _field("n_lab", pa.uint64(), "datasets in it that the tables have, or the plan"),
+        _field("n_archive", pa.uint64(), "datasets on disk in sessions below the root"),
     ]
 )
 """A plan of removals: datasets in the order of their paths, then folders, inner ones first."""
@@ -52,6 +55,10 @@ class RemovalResult(StrEnum):
     """The results that a removal can have."""
 
     REMOVED = "removed"
+    MOVED = "moved"
+    """It is in the trash."""
+    RESTORED = "restored"
+    """It is back from the trash (`restore_removals`)."""
     CHANGED = "changed"
     """Kept, as it is no longer as it was planned."""
     GONE = "gone"
@@ -59,7 +66,7 @@ class RemovalResult(StrEnum):
 
 
 class Removal(NamedTuple):
-    """A row of REMOVALS without the tables."""
+    """The first columns of a row of REMOVALS: without the tables and the figures."""
 
     path: str
     kind: str

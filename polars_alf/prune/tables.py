@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from polars_alf.alf.root import Root
 from polars_alf.errors import OptionError, TableError
-from polars_alf.schema import LOST, IssueKind
 from polars_alf.tables.contract import read_headers
-from polars_alf.tables.files import issues_path, scan_issues, table_path
+from polars_alf.tables.files import table_path
 from polars_alf.tables.fingerprint import fingerprint_tables
 from polars_alf.tables.parquet import scan_table
 from polars_alf.tables.transaction import wait_for_commit
@@ -21,9 +18,6 @@ _COLUMNS = {
     "sessions": ("id", "lab", "subject", "date", "number"),
     "datasets": ("eid", "rel_path"),
 }
-
-# Nobody asked for these to be left out, so that their files have no row says nothing.
-_NOT_INDEXED = LOST | {IssueKind.DUPLICATE_SESSION}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +30,6 @@ class Tables:
     """Where the tables are, for messages."""
     stamp: str | None = None
     """Stamp of the files before they were read; None for frames."""
-    skipped: frozenset[str] = frozenset()
-    """Paths relative to the root whose files the index could not take."""
 
     @property
     def are_empty(self) -> bool:
@@ -46,7 +38,6 @@ class Tables:
 
 
 def read_tables(
-    root: Root,
     folder: Path,
     sessions: pl.DataFrame | pl.LazyFrame | None,
     datasets: pl.DataFrame | pl.LazyFrame | None,
@@ -63,14 +54,12 @@ def read_tables(
     wait_for_commit(folder)
     # Before they are read: should they be replaced meanwhile, the plan is out of date.
     stamp = fingerprint_tables(folder)
-    headers = read_headers(folder)
-    origins = [Path(origin) for header in headers.values() for origin in header.origins]
+    read_headers(folder)  # which are of one run
     return Tables(
         _read_table(folder, "sessions"),
         _read_table(folder, "datasets"),
         place=f"the tables sessions.pqt and datasets.pqt of {folder}",
         stamp=stamp,
-        skipped=_read_skipped(folder, root, origins),
     )
 
 
@@ -90,21 +79,3 @@ def _read_columns(frame: pl.DataFrame | pl.LazyFrame, name: str, place: str) -> 
             f"{place} cannot be read as a table of {', '.join(_COLUMNS[name])}: {error}; index "
             "the archive again"
         ) from error
-
-
-def _read_skipped(folder: Path, root: Root, origins: Iterable[Path]) -> frozenset[str]:
-    """Return what the index could not take, relative to the root; "" is all of it."""
-    if not issues_path(folder).exists():
-        return frozenset()
-    issues = scan_issues(folder).filter(pl.col("kind").is_in(_NOT_INDEXED)).collect()
-    skipped = set()
-    for path in issues["path"]:
-        # As written, as the archive may have moved; and by the origin, as the index may have
-        # begun above or below this root.
-        skipped.add("" if path == "." else path)
-        for full in (origin / path for origin in origins):
-            if (relative := root.relate(full)) is not None:
-                skipped.add(relative)
-            elif root.path.is_relative_to(full):
-                skipped.add("")
-    return frozenset(skipped)

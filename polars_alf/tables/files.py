@@ -6,12 +6,13 @@ ONE loads every ``*.pqt`` of the folder as a table, so all else of ours lies in 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import polars as pl
 import pyarrow as pa
@@ -198,6 +199,15 @@ def scan_changes(folder: Path) -> pl.LazyFrame:
     Raises ArchiveNotFoundError where nothing was indexed into that folder, or only once.
     """
     return _scan_state(changes_path(folder), "changes")
+
+
+def read_report_values(folder: Path) -> dict[str, Any]:
+    """Return what the report of a folder's last index holds; nothing where that is lost."""
+    try:
+        values: Any = json.loads(report_path(folder).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 def _scan_state(path: Path, what: str) -> pl.LazyFrame:

@@ -81,8 +81,8 @@ def restore_tables(folder: FolderPath, generation: str | None = None) -> Restore
 
     Both tables are put back, or neither, as a run replaces them, and so are issues, changes,
     conflicts, report and snapshot. The tables that are there are kept in turn: to restore twice
-    changes nothing, and one that was cut off is finished. Index before you prune: files that are newer than the tables put back are in
-    none of their rows.
+    changes nothing, and one that was cut off is finished. Index before you prune: files that are
+    newer than the tables put back are in none of their rows.
 
     Parameters
     ----------

@@ -14,7 +14,12 @@ from trees import SESSION, Link, make_tree
 from polars_alf import index_archive
 from polars_alf.cache import archive
 from polars_alf.cache.archive import make_parquet_db, remove_missing_datasets
-from polars_alf.errors import ForeignTablesError, IdsConflictError, MassRemovalError
+from polars_alf.errors import (
+    ForeignTablesError,
+    IdsConflictError,
+    KeptWarning,
+    MassRemovalError,
+)
 
 pytestmark = pytest.mark.pandas
 
@@ -174,3 +179,25 @@ def test_missing_values_do_no_harm(root: Path) -> None:
         index={tables["sessions"].index[0]: uuid.uuid4()}
     )
     assert remove_missing_datasets(root, tables, dry=False) == []
+
+
+def test_what_the_index_skipped_stays_whatever_the_tables(tmp_path: Path) -> None:
+    session = "lab/Subjects/S/2020-01-01/001"
+    root = make_tree(
+        tmp_path / "archive", {f"A/{session}": SESSION, f"B/{session}/alf/only.here.npy": 1}
+    )
+    tables = indexed_tables(root)
+    for given in (None, tables):
+        with pytest.warns(KeptWarning, match="only.here.npy"):
+            assert remove_missing_datasets(root, given, dry=False) == []
+    assert (root / "B" / session / "alf/only.here.npy").exists()
+
+
+def test_too_much_is_refused_unless_dry(root: Path) -> None:
+    tables = indexed_tables(root)
+    make_tree(root, {"other/Subjects/S/2020-01-01/001/a.b.c": 1})
+    assert root / "other/Subjects/S/2020-01-01/001/a.b.c" in remove_missing_datasets(root, tables)
+    for given in (None, tables):
+        with pytest.raises(MassRemovalError, match="nothing would be left in other"):
+            remove_missing_datasets(root, given, dry=False)
+    assert (root / "other/Subjects/S/2020-01-01/001/a.b.c").exists()

@@ -272,6 +272,24 @@ main()
     assert f"Log: {strays}/.polars_alf/removals.jsonl" in result.stdout
 
 
+def test_prune_refuses_to_remove_a_lab_unless_told(strays: Path, tmp_path: Path) -> None:
+    only = "otherlab/Subjects/X/2020-01-01/001/a.b.c"
+    make_tree(strays, {only: 1})
+    assert run("prune", strays).returncode == 0
+    arguments = ["prune", strays, "--apply", "--yes", "--quiet"]
+    result = run(*arguments)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "nothing would be left in otherlab" in result.stderr
+    assert "prune with --max-removed 15%" in result.stderr
+    assert (strays / only).exists()
+    trash = tmp_path / "trash"
+    result = run(*arguments[:-1], "--max-removed", "15%", "--trash", trash)
+    assert result.returncode == 0, result.stderr
+    assert "Of these, 2 were moved to the trash." in result.stdout
+    assert not (strays / only).exists()
+    assert (trash / only).exists()
+
+
 def test_prune_warns_of_what_it_keeps(archive: Path) -> None:
     copy = archive / "backup/cortexlab/Subjects/KS001/2020-01-01/001"
     make_tree(copy, {"more.times.npy": 1})

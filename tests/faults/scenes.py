@@ -324,7 +324,8 @@ def prune_scene(base: Path, strays: list[str] = STRAYS) -> Scene:
             assert clean.items() <= now.items()
 
     def again() -> None:
-        polars_alf.apply_removals(archive, polars_alf.plan_removals(archive, tables), tables)
+        plan_again = polars_alf.plan_removals(archive, tables)
+        polars_alf.apply_removals(archive, plan_again, tables, max_removed=1.0)
         gone = before.keys() - list_files(archive).keys()
         assert gone <= plan
         # A new plan does not know folders above a session that is gone already.
@@ -334,7 +335,7 @@ def prune_scene(base: Path, strays: list[str] = STRAYS) -> Scene:
         check_log(tables, gone)
 
     arguments = ["prune", str(archive), "--tables-dir", str(tables), "--apply", "--yes", "--json"]
-    return Scene(base, [*arguments, "--jobs", "1"], check, again)
+    return Scene(base, [*arguments, "--max-removed", "100%", "--jobs", "1"], check, again)
 
 
 def check_log(tables: Path, gone: set[str]) -> None:

@@ -125,6 +125,23 @@ def test_a_lab_that_is_empty_keeps_its_rows(
     assert (report.n_datasets, report.n_removed_datasets) == (12, 0)
 
 
+def test_folders_of_no_date_are_no_sessions(archive: Path) -> None:
+    make_tree(archive, {"wittenlab/Subjects/KS001/2021-13-45/001": SESSION})
+    index_archive(archive)
+    shutil.rmtree(archive / "wittenlab/Subjects/KS001/2020-01-01")
+    assert _refuse(archive).labs == ("wittenlab",)
+
+
+def test_sessions_deep_in_a_folder_of_a_date_are_still_there(tmp_path: Path) -> None:
+    copied = {f"backup/2020-01-01/lab/Subjects/S/2019-01-0{n}/001": SESSION for n in range(1, 8)}
+    named = {"lab/Subjects/2020-01-01/2020-02-02/001": SESSION}
+    root = make_tree(tmp_path / "archive", copied | named | {"T/2020-03-03/001": SESSION})
+    index_archive(root)
+    shutil.rmtree(root / "T")
+    report = index_archive(root)
+    assert (report.n_removed_sessions, report.n_removed_datasets) == (1, 3)
+
+
 def test_a_message_names_what_goes_and_a_cure_that_works(archive: Path) -> None:
     assert run("index", archive, "--quiet").returncode == 0
     shutil.rmtree(archive / "wittenlab")

@@ -231,7 +231,7 @@ def test_a_plan_is_done_and_no_more(
     planned = set(list_names(plan))
     real = {path for path in plain_files(root) if not path.endswith(".txt")}
     assert planned <= real
-    outcomes = apply_removals(root, plan)
+    outcomes = apply_removals(root, plan, max_removed=1.0)
     assert set(outcomes["result"]) <= {"removed"}
     assert all(path.is_file() for path in kept)
     assert before - files_of(top) == {f"archive/{path}" for path in planned}
