@@ -63,7 +63,7 @@ def _find_session(path: PurePosixPath) -> PurePosixPath | None:
 def _expected(root: Path) -> dict[tuple[str, str], int]:
     """Return the size of each dataset by the id of its session and its path in that."""
     grammar = re.compile(one_spec.regex(one_spec.FILE_SPEC).pattern.rstrip("$"))
-    found: dict[str, tuple[tuple[int, str], dict[str, int]]] = {}
+    found: dict[tuple[str, ...], tuple[tuple[int, int, str], str, dict[str, int]]] = {}
     for path in root.rglob("*"):
         within = PurePosixPath(path.relative_to(root))
         session = _find_session(within)
@@ -71,16 +71,19 @@ def _expected(root: Path) -> dict[tuple[str, str], int]:
             continue
         parts = session.parts
         lab = parts[-5:-4] if len(parts) > 4 and parts[-4] == "Subjects" else ()
-        # Of two copies, the one with fewer folders above it counts, then the first.
-        order = (len(parts), str(session))
-        best = found.setdefault("/".join((*lab, *parts[-3:])), (order, {}))
+        # Of two copies, the one with fewer folders above it counts, then 001 before 1, then the
+        # first.
+        order = (len(parts), -len(parts[-1]), str(session))
+        key = (*lab, *parts[-3:-1], str(int(parts[-1])))
+        eid = "/".join((*lab, *parts[-3:]))
+        best = found.setdefault(key, (order, eid, {}))
         if order < best[0]:
-            best = found["/".join((*lab, *parts[-3:]))] = (order, {})
+            best = found[key] = (order, eid, {})
         if order == best[0] and path.is_file() and grammar.fullmatch(path.name):
-            best[1][within.relative_to(session).as_posix()] = path.stat().st_size
+            best[2][within.relative_to(session).as_posix()] = path.stat().st_size
     return {
         (eid, rel_path): size
-        for eid, (_, datasets) in found.items()
+        for _, eid, datasets in found.values()
         for rel_path, size in datasets.items()
     }
 
