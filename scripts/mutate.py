@@ -130,7 +130,7 @@ MUTATIONS = [
     ),
     Mutation(
         "ids of paths replace UUIDs",
-        "polars_alf/index/api.py",
+        "polars_alf/index/run.py",
         "    check_ids(folder, hash_ids=options.hash_ids)\n",
         "",
         (f"{GUARD}::test_ids_of_paths_do_not_replace_uuids",),
@@ -742,7 +742,7 @@ MUTATIONS = [
     ),
     Mutation(
         "what people wrote is not read from the tables that are there",
-        "polars_alf/index/api.py",
+        "polars_alf/index/run.py",
         "    own = folder if there and not options.reset else None\n",
         "    own = None\n",
         (f"{KNOWN}::test_columns_of_every_type_are_kept",),
@@ -763,7 +763,7 @@ MUTATIONS = [
     ),
     Mutation(
         "a wrong value costs all that was written",
-        "polars_alf/index/api.py",
+        "polars_alf/index/run.py",
         "        if isinstance(error.__cause__, pl.exceptions.InvalidOperationError):\n",
         "        if False:\n",
         (f"{KNOWN}::test_a_wrong_value_does_not_cost_the_others",),
@@ -784,7 +784,7 @@ MUTATIONS = [
     ),
     Mutation(
         "an index forgets the database that its tables come from",
-        "polars_alf/index/api.py",
+        "polars_alf/index/run.py",
         "[str(root), *known.databases] if known else",
         "[str(root)] if known else",
         (f"{DATABASES}::test_rows_that_are_not_on_this_disk_stay",),

@@ -13,10 +13,8 @@ from datetime import datetime
 from pathlib import Path
 
 import polars as pl
-import pyarrow as pa
 
 from polars_alf.alf import grammar
-from polars_alf.alf.ids import make_namespace
 from polars_alf.alf.root import check_folder
 from polars_alf.errors import TableError, TableWarning
 from polars_alf.merge.buckets import Buckets, count_datasets, iter_buckets, plan_buckets
@@ -33,7 +31,9 @@ from polars_alf.merge.sources import (
     Source,
     check_present,
     check_unchanged,
+    choose_namespace,
     find_sources,
+    gather_issues,
 )
 from polars_alf.query.scan import scan_pair
 from polars_alf.schema import DATASETS, ISSUES, TABLES, polars_schema
@@ -41,9 +41,7 @@ from polars_alf.tables.contract import Origin, read_headers
 from polars_alf.tables.files import (
     check_replaceable,
     conflicts_path,
-    issues_path,
     reporting_write_errors,
-    scan_issues,
     table_path,
 )
 from polars_alf.tables.generations import KEEP, check_keep
@@ -211,7 +209,7 @@ def _merge_into_frames(sources: Sequence[Source], start: float) -> MergedTables:
         conflicts=_name_tables(pl.concat([sessions.conflicts, *conflicts]), sources).lazy(),
         sources=_count_rows(sources, totals, sessions.counts, counts),
         folder=None,
-        namespace=_choose_namespace(sources),
+        namespace=choose_namespace(sources),
         seconds=time.perf_counter() - start,
     )
 
@@ -224,7 +222,7 @@ def _merge_into_folder(
     _warn_of_foreign_tables(folder, origins)
     origin = Origin(
         root=origins[0] if len(origins) == 1 else origins,
-        namespace=_choose_namespace(sources),
+        namespace=choose_namespace(sources),
         generation=uuid.uuid4().hex,
         created=datetime.now(),
     )
@@ -249,7 +247,7 @@ def _merge_into_folder(
 
             frames = _fill_groups(merge_datasets())
             n_datasets = staging.write_table("datasets", frames, more=foreign["datasets"])
-        issues = _gather_issues(sources, len(origins) > 1)
+        issues = gather_issues(sources, len(origins) > 1)
         staging.write_rows("issues", [issues], ISSUES)
         check_unchanged(sources)
         record = make_record(
@@ -360,21 +358,6 @@ def _are_uuids(sessions: pl.DataFrame, buckets: Buckets) -> bool:
     return bool(ids.select(grammar.expr_is_uuid(pl.col("id")).all()).item())
 
 
-def _choose_namespace(sources: Sequence[Source]) -> uuid.UUID:
-    """Return the namespace of the first tables that have one, with a warning of others."""
-    found = list(dict.fromkeys(source.namespace for source in sources if source.namespace))
-    if len(found) > 1:
-        warnings.warn(
-            f"the ids of the tables are of {len(found)} namespaces; a later index into the folder "
-            f"of the merged tables makes its ids in {found[0]}, that of "
-            f"{next(source.name for source in sources if source.namespace)}; for a single one, "
-            "index with the same --namespace",
-            TableWarning,
-            stacklevel=4,
-        )
-    return found[0] if found else make_namespace()
-
-
 def _warn_of_foreign_tables(folder: Path, origins: Sequence[str]) -> None:
     """Warn if tables in the folder are of other archives than those merged, and replaced."""
     try:
@@ -389,17 +372,3 @@ def _warn_of_foreign_tables(folder: Path, origins: Sequence[str]) -> None:
             TableWarning,
             stacklevel=4,
         )
-
-
-def _gather_issues(sources: Sequence[Source], has_several_roots: bool) -> pa.Table:
-    """Return the issues of all tables; below the root of their archive if there are several."""
-    frames = [polars_schema(ISSUES).to_frame()]
-    for source in sources:
-        if source.folder and issues_path(source.folder).exists():
-            issues = scan_issues(source.folder)
-            if has_several_roots and len(source.origins) == 1:
-                issues = issues.with_columns(
-                    path=pl.format("{}/{}", pl.lit(source.origins[0]), "path")
-                )
-            frames.append(issues.collect())
-    return pl.concat(frames).unique(maintain_order=True).to_arrow().cast(ISSUES)

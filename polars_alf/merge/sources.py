@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -11,11 +12,14 @@ from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 import polars as pl
+import pyarrow as pa
 
-from polars_alf.errors import OptionError, TableError
+from polars_alf.alf.ids import make_namespace
+from polars_alf.errors import OptionError, TableError, TableWarning
 from polars_alf.query.scan import Pair, choose_header, find_folders, is_pair, scan_pair
-from polars_alf.schema import TABLES, polars_schema
+from polars_alf.schema import ISSUES, TABLES, polars_schema
 from polars_alf.tables.contract import read_headers
+from polars_alf.tables.files import issues_path, scan_issues
 from polars_alf.tables.fingerprint import fingerprint_tables
 from polars_alf.tables.foreign import Columns, list_foreign, mark_columns, merge_columns
 from polars_alf.tables.transaction import wait_for_commit
@@ -120,6 +124,35 @@ def check_unchanged(sources: Sequence[Source]) -> None:
             raise TableError(
                 f"the tables in {source.folder} were replaced while they were merged; merge again"
             )
+
+
+def choose_namespace(sources: Sequence[Source]) -> uuid.UUID:
+    """Return the namespace of the first tables that have one, with a warning of others."""
+    found = list(dict.fromkeys(source.namespace for source in sources if source.namespace))
+    if len(found) > 1:
+        warnings.warn(
+            f"the ids of the tables are of {len(found)} namespaces; a later index into the folder "
+            f"of the merged tables makes its ids in {found[0]}, that of "
+            f"{next(source.name for source in sources if source.namespace)}; for a single one, "
+            "index with the same --namespace",
+            TableWarning,
+            stacklevel=4,
+        )
+    return found[0] if found else make_namespace()
+
+
+def gather_issues(sources: Sequence[Source], has_several_roots: bool) -> pa.Table:
+    """Return the issues of all tables; below the root of their archive if there are several."""
+    frames = [polars_schema(ISSUES).to_frame()]
+    for source in sources:
+        if source.folder and issues_path(source.folder).exists():
+            issues = scan_issues(source.folder)
+            if has_several_roots and len(source.origins) == 1:
+                issues = issues.with_columns(
+                    path=pl.format("{}/{}", pl.lit(source.origins[0]), "path")
+                )
+            frames.append(issues.collect())
+    return pl.concat(frames).unique(maintain_order=True).to_arrow().cast(ISSUES)
 
 
 def _open_folder(folder: Path) -> Source:

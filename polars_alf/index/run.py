@@ -1,0 +1,363 @@
+"""One run of an index: survey, list, merge, commit.
+
+survey ──► list (parallel) ──► shards on disk ──► merge ──────► commit
+dated      ENTRIES to rows,    a folder           in the order  sessions.pqt and
+folders    ids, digests        a shard            of the ids    datasets.pqt, together
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import shutil
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+from itertools import chain
+from pathlib import Path
+from uuid import UUID
+
+import polars as pl
+import pyarrow as pa
+
+from polars_alf.alf.ids import check_namespace, make_namespace
+from polars_alf.alf.layout import check_lab, count_bases
+from polars_alf.alf.root import FolderPath, Root, check_folder, open_root
+from polars_alf.arrow import make_table
+from polars_alf.errors import MassRemovalError, NoSessionsWarning, TableError, TableWarning
+from polars_alf.index.changes import CHANGES
+from polars_alf.index.checkpoint import discarded_on_error, mark_refused, open_run, scratch_folder
+from polars_alf.index.guard import check_ids, check_removals, check_survey
+from polars_alf.index.known_rows import KnownRows, find_known_rows
+from polars_alf.index.merge import ShardRows, check_sessions, group_sessions, list_subjects
+from polars_alf.index.options import IndexOptions, is_same_device, lists_the_same, makes_the_same
+from polars_alf.index.report import (
+    IndexReport,
+    count_changes,
+    count_issues,
+    describe_run,
+    make_run_record,
+    read_report,
+    read_settings,
+    repeat_report,
+)
+from polars_alf.index.shard import index_shards
+from polars_alf.index.shard_files import remove_rows
+from polars_alf.index.snapshot import Snapshot, clear_changes, list_snapshots
+from polars_alf.parallel.progress import Progress
+from polars_alf.schema import ISSUES, PASSING, TABLES, polars_schema
+from polars_alf.tables.contract import Origin, read_headers, read_namespace
+from polars_alf.tables.files import (
+    STATE_DIR,
+    check_replaceable,
+    conflicts_path,
+    issues_path,
+    own_files,
+    reporting_write_errors,
+    table_path,
+)
+from polars_alf.tables.history import append_records
+from polars_alf.tables.transaction import Staging, discard_runs, locked_state
+from polars_alf.walk.shards import Survey, Walk, open_walk
+
+_NO_CHANGES = polars_schema(CHANGES).to_frame()
+
+
+def run_index(
+    root: FolderPath,
+    out_dir: FolderPath | None,
+    options: IndexOptions,
+    progress: Callable[[Progress], None] | None = None,
+) -> IndexReport:
+    """Index an archive by options; parameters, errors and warnings of `index_archive`."""
+    start = time.perf_counter()
+    opened = open_root(root, options.walk.op_timeout)
+    folder = check_folder(opened.path if out_dir is None else out_dir)
+    check_replaceable(folder)
+    check_namespace(options.namespace, read_namespace(folder, opened.path)[0], folder)
+    check_ids(folder, hash_ids=options.hash_ids)
+    options = replace(options, walk=replace(options.walk, own_files=own_files(folder, opened.path)))
+    with open_walk(opened, options.walk, progress) as walk:
+        survey = walk.survey()
+        check_lab(options.lab, count_bases(list_subjects(opened, survey.folders)))
+        with reporting_write_errors(folder, "the tables"), locked_state(folder):
+            report = _index(walk, survey, folder, options)
+    if not report.n_datasets:
+        missing = "datasets" if report.n_sessions else "sessions"
+        warnings.warn(f"No {missing} found in {opened}", NoSessionsWarning, stacklevel=3)
+    return replace(report, seconds=time.perf_counter() - start)
+
+
+def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> IndexReport:
+    """Index what is not finished, and commit the tables. Under the state's lock."""
+    root = walk.root
+    namespace, problems = _find_namespace(folder, root, options)
+    before = read_settings(folder)
+    snapshot = Snapshot.find(folder)
+    if snapshot and before.get("root") != str(root) and not snapshot.is_of(folder):
+        snapshot = None
+    same_device = is_same_device(before, root)
+    check_survey(
+        folder,
+        root,
+        survey.folders,
+        snapshot.folders["folder"].to_list() if snapshot else [],
+        options.lab,
+        survey.issues,
+        options.max_removed,
+    )
+    columns = options.list_columns(before if snapshot else {})
+    settings = options.describe_rows(
+        root, namespace, snapshot.path.name if snapshot else None, columns
+    )
+    unchanged = None
+    if options.quick and snapshot and same_device and lists_the_same(before, settings):
+        unchanged = _find_unchanged(walk, survey, folder, snapshot)
+        is_all = unchanged == {*snapshot.folders["shard"]} and snapshot.has_folders(survey.folders)
+        if is_all and not options.ids_from and makes_the_same(before, settings):
+            report = _repeat(folder, snapshot, survey)
+            if report:
+                timed = replace(report, seconds=walk.monitor.measure().seconds)
+                append_records(folder, [make_run_record(timed, snapshot.generation)])
+                return report
+    known = _find_known_rows(folder, options)
+    run = open_run(
+        folder,
+        settings,
+        namespace or make_namespace(),
+        survey.folders,
+        restart=options.restart,
+        accept_refused=options.max_removed is not None,
+    )
+    summaries, n_jobs = index_shards(
+        walk, options, run, survey.folders, snapshot, unchanged, same_device
+    )
+    gone = snapshot.list_gone(survey.folders, survey.issues) if snapshot else _NO_CHANGES
+    survey.folders.clear()  # some hundred bytes for each
+    walk.monitor.stage = "write"
+    # If it does not answer now, the shards are worth keeping.
+    open_root(root, options.walk.op_timeout)
+    with discarded_on_error(run):
+        root.check_unchanged()
+        rows = ShardRows(
+            [Path(summary.path) for summary in summaries],
+            by_id=options.hash_ids,
+            rows_per_group=options.rows_per_group,
+        )
+        order, base, issues = check_sessions(root, options.lab, survey.issues, rows)
+    roots = [str(root), *known.databases] if known else [str(root)]
+    origin = Origin(
+        roots if len(roots) > 1 else roots[0], run.namespace, run.generation, datetime.now()
+    )
+    staging = Staging(folder, run.path, origin, with_index=options.hash_ids)
+    n_sessions, n_datasets, n_bytes = _write_tables(staging, rows, order, known, columns)
+    if known:
+        issues = pa.concat_tables([issues, make_table(known.issues, ISSUES)])
+    staging.write_rows("issues", [issues], ISSUES)
+    staging.write_rows("changes", chain(rows.read("changes"), [gone.to_arrow()]), CHANGES)
+    n_files = n_datasets - (known.n_missing if known else 0)
+    changes = count_changes(summaries, gone, n_files) if snapshot else None
+    try:
+        removals = check_removals(folder, root, staging.path, issues, changes, options.max_removed)
+    except MassRemovalError:
+        mark_refused(run)
+        raise
+    _warn_replaced(problems)
+    report = IndexReport(
+        sessions_path=table_path(folder, "sessions"),
+        datasets_path=table_path(folder, "datasets"),
+        issues_path=issues_path(folder),
+        n_sessions=n_sessions,
+        n_datasets=n_datasets,
+        n_bytes=n_bytes,
+        n_other_files=survey.n_other_files + sum(shard.n_other_files for shard in summaries),
+        issues=count_issues(issues),
+        changes=changes,
+        n_known_sessions=known.n_known_sessions if known else 0,
+        n_known_datasets=known.n_known_datasets if known else 0,
+        n_kept_sessions=known.n_kept_sessions if known else 0,
+        n_kept_datasets=known.n_kept_datasets if known else 0,
+        n_missing=known.n_missing if known else 0,
+        n_shards=len(summaries),
+        n_resumed=len(run.summaries),
+        seconds=walk.monitor.measure().seconds,
+        namespace=run.namespace,
+        root=root.path,
+        cache_dir=base,
+        n_jobs=n_jobs,
+        n_removed_sessions=removals.n_sessions,
+        n_removed_datasets=removals.n_datasets,
+    )
+    kept = {**settings, "device": root.device, "ids_from": known.names if known else []}
+    staging.write_report(
+        describe_run(
+            report, run=run, options=options, settings=kept, issues=issues, summaries=summaries
+        )
+    )
+    name = f"snapshot-{run.generation}"
+    staging.commit(
+        move={run.shards.name: name},
+        remove=[conflicts_path(folder).name, *list_snapshots(folder)],
+        keep=options.keep_generations,
+        record=make_run_record(report, run.generation),
+    )
+    remove_rows(folder / STATE_DIR / name)
+    _warn_of_moved(sum(summary.n_moved for summary in summaries), options)
+    return report
+
+
+def _warn_of_moved(n_moved: int, options: IndexOptions) -> None:
+    """Warn that digests were not taken over, although sizes and times are the same."""
+    if not n_moved:
+        return
+    done = (
+        "they were read again for their digests; where files are only moved or mounted again, "
+        "--ignore-inode (ignore_inode=True) takes digests over"
+        if options.digests
+        else "their digests were left out of the tables; --hash-files makes them again, or, if the "
+        "files were only moved or mounted again, --ignore-inode (ignore_inode=True) brings them "
+        "back"
+    )
+    warnings.warn(
+        f"{n_moved:,} datasets have the size and time of the last index, but another inode or "
+        f"device, so that they may be other files: {done}",
+        TableWarning,
+        stacklevel=4,
+    )
+
+
+def _find_unchanged(walk: Walk, survey: Survey, folder: Path, snapshot: Snapshot) -> frozenset[str]:
+    """Return the names of the snapshot's shards of which every directory is as it was."""
+    if not snapshot.has_folders(survey.folders):
+        # The walk that follows looks at each directory anyway.
+        return frozenset()
+    checks = snapshot.list_checks()
+    with scratch_folder(folder) as scratch:
+        found = walk.visit(checks, scratch, workers=walk.choose_workers(len(checks), idle=True))
+        return frozenset(name for name in found if name)
+
+
+def _repeat(folder: Path, snapshot: Snapshot, survey: Survey) -> IndexReport | None:
+    """Return the report of the last index of an archive that is as it was, if that is known."""
+    if (
+        PASSING.isdisjoint(survey.issues.column("kind").to_pylist())
+        and snapshot.is_of(folder)
+        and (report := read_report(folder))
+        # What could not be read then, a folder that hung say, may have no time to compare.
+        and PASSING.isdisjoint(report.issues)
+    ):
+        discard_runs(folder)
+        clear_changes(folder)
+        return repeat_report(report)
+    return None
+
+
+def _find_known_rows(folder: Path, options: IndexOptions) -> KnownRows | None:
+    """Open the tables whose rows are to be kept: those given, and those that are there."""
+    took_ids = bool(read_settings(folder).get("ids_from"))
+    there = [name for name in TABLES if table_path(folder, name).exists()]
+    if took_ids and len(there) < len(TABLES):
+        warnings.warn(
+            f"the tables in {folder} had ids from others and are gone; give those again to keep "
+            "the ids",
+            TableWarning,
+            stacklevel=4,
+        )
+    own = folder if there and not options.reset else None
+    known = functools.partial(
+        find_known_rows,
+        given=options.ids_from,
+        hash_ids=options.hash_ids,
+        took_ids=took_ids,
+        prune_missing=options.prune_missing,
+    )
+    try:
+        return known(own)
+    except TableError as error:
+        if own is None or (isinstance(error.__cause__, OSError) and error.__cause__.errno):
+            raise
+        found = known(None)  # an error of those that were given is theirs
+        if isinstance(error.__cause__, pl.exceptions.InvalidOperationError):
+            raise TableError(
+                f"{error}; what others wrote in these tables would be lost: mend them, or give "
+                "--reset to forget it"
+            ) from error
+        if took_ids and not options.ids_from:
+            raise TableError(
+                f"{error}, which does not help here: the ids in these tables were taken from "
+                "others; restore the file, give those others again with --ids-from, or --reset to "
+                "make new ids"
+            ) from error
+        with contextlib.suppress(TableError):
+            read_headers(folder)  # else there was a warning
+            warnings.warn(
+                f"{error}; it will be replaced, and what others wrote in it cannot be kept",
+                TableWarning,
+                stacklevel=4,
+            )
+        return found
+
+
+def _write_tables(
+    staging: Staging,
+    rows: ShardRows,
+    order: pl.DataFrame,
+    known: KnownRows | None,
+    columns: Sequence[str],
+) -> tuple[int, int, int]:
+    """Write both tables; return their numbers of rows, and the bytes of all files."""
+    more: dict[str, pl.DataType] = dict.fromkeys(columns, pl.String())
+    kept: dict[str, pl.DataType] = {}
+    n_datasets: int | None = int(order["n_datasets"].cast(pl.UInt64).sum())
+    sessions = rows.merge_sessions
+    if known:
+        spilled = staging.path / "known"
+        shutil.rmtree(spilled, ignore_errors=True)  # of a run that was interrupted
+        order = known.take_sessions(order, rows, spilled / "sessions", staging.origin.namespace)
+        groups = group_sessions(order, rows.rows_per_group, known.count_missing())
+        known.spill_datasets(groups, spilled)
+        kept = known.columns["sessions"]
+        more |= known.columns["datasets"]
+        n_datasets = None
+    else:
+        groups = group_sessions(order, rows.rows_per_group)
+    staging.write_table(
+        "sessions",
+        (known.complete_sessions(part) if known else part for part in sessions(order)),
+        len(order),
+        kept,
+    )
+    n_bytes = 0
+
+    def frames() -> Iterator[pl.DataFrame]:
+        nonlocal n_bytes
+        for group, frame in rows.merge_datasets(groups, columns, every_group=known is not None):
+            n_bytes += int(frame["file_size"].sum())
+            yield known.complete_datasets(group, frame) if known else frame
+
+    return len(order), staging.write_table("datasets", frames(), n_datasets, more), n_bytes
+
+
+def _find_namespace(
+    folder: Path, root: Root, options: IndexOptions
+) -> tuple[UUID | None, list[str]]:
+    """Return the namespace of ids, None for a new one, and what becomes of tables there."""
+    found, problems = read_namespace(folder, root.path)
+    check_namespace(options.namespace, found, folder)
+    fates = []
+    for problem, is_readable in problems.items():
+        if is_readable and not options.reset:
+            advice = "it will be replaced, and ids and values of the rows that match are kept"
+        elif found or options.namespace:
+            advice = "it will be replaced"
+        else:
+            advice = "it, and its ids, which cannot be kept, will be replaced"
+        fates.append(f"{problem}; {advice}")
+    return options.namespace or found, fates
+
+
+def _warn_replaced(problems: Sequence[str]) -> None:
+    for problem in problems:
+        warnings.warn(problem, TableWarning, stacklevel=4)
