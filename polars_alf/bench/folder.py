@@ -66,6 +66,11 @@ def open_folder(
     """
     folder = path / f"{BENCH_PREFIX}{uuid.uuid4().hex[:12]}"
     try:
+        # Held for the removal, which opens each folder, should the run use up all others.
+        spare = os.open(os.devnull, os.O_RDONLY)
+    except OSError as error:
+        raise BenchError(error.errno, f"{path} cannot be measured: {error.strerror}") from error
+    try:
         try:
             folder.mkdir(mode=0o700)
             for name in (ARCHIVE, SCRATCH, TABLES):
@@ -78,6 +83,7 @@ def open_folder(
             ) from error
         yield folder
     finally:
+        os.close(spare)
         with _uninterrupted():
             _remove(folder, plan, n_threads, warn)
 
@@ -90,6 +96,9 @@ def _remove(folder: Path, plan: Plan, n_threads: int, warn: Callable[[str], None
             with ThreadPoolExecutor(n_threads) as pool:
                 foreign, is_gone = _remove_once(folder, plan, pool)
         except OSError as error:
+            if error.errno == errno.EMFILE and n_threads > 1:
+                n_threads = 1
+                continue
             raise BenchError(
                 error.errno,
                 f"{folder} cannot be removed: {error.strerror}; remove it yourself",

@@ -195,5 +195,9 @@ def _sum_up(sessions: pl.DataFrame, gone: pl.DataFrame, new: Rows) -> Removals:
             LostLab(lab, n_sessions, n_datasets, is_empty=lab not in left)
             for lab, n_sessions, n_datasets, _ in lost.iter_rows()
         ),
-        examples=tuple(worst.head(_EXAMPLES).select(path=expr_session_path())["path"]),
+        examples=tuple(
+            worst.select(path=expr_session_path())["path"]
+            .unique(maintain_order=True)
+            .head(_EXAMPLES)
+        ),
     )

@@ -33,7 +33,8 @@ def index(archive: Path, n: int, *, removes: bool = False, **options: bool) -> N
     make_session(archive, f"W{uuid.uuid4().hex[:8]}")
     if removes and n % 3 == 2:
         shutil.rmtree(next((archive / SUBJECTS).glob("W*")))
-    polars_alf.index_archive(archive, executor="serial", **options)
+    # Sessions that ONE writes have no files, so that most of the rows may go.
+    polars_alf.index_archive(archive, executor="serial", max_removed=1.0, **options)
 
 
 def save_cache(archive: Path, n: int) -> None:
