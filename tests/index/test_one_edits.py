@@ -4,21 +4,34 @@ import datetime
 import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
 from edits import EVERY_TYPE, add_columns, edit_table, make_database
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from one.api import One
 from trees import make_tree
 
-from polars_alf import index_archive, merge_tables, scan_datasets, scan_sessions
+from polars_alf import (
+    index_archive,
+    merge_tables,
+    restore_tables,
+    scan_datasets,
+    scan_sessions,
+)
+from polars_alf.alf.grammar import QC_NAMES
 
 pytestmark = [
     pytest.mark.pandas,
     pytest.mark.filterwarnings("ignore:.*another program"),
 ]
+
+KEYS = ["id", ["eid", "id"]]
 
 CODE = """
 import sys
@@ -98,6 +111,66 @@ def test_edits_by_one_are_kept_and_read_by_one(root, tmp_path):
         found = one.load_dataset(eid, "spikes.times.npy", download_only=True)
         assert found.name == "spikes.times.npy"
         assert "#2024-05-06#" in str(found), "the default revision"
+
+
+texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8)
+of_a_lab = st.one_of(
+    *(
+        st.lists(st.none() | kind, min_size=4, max_size=4)
+        for kind in (
+            texts,
+            st.booleans(),
+            st.floats(allow_nan=False),
+            st.integers(-(2**40), 2**40),
+        )
+    )
+)
+edits_by_one = st.fixed_dictionaries(
+    {},
+    optional={
+        "projects": st.lists(texts, min_size=2, max_size=2),
+        "task_protocol": st.lists(texts, min_size=2, max_size=2),
+        "weight": of_a_lab.map(lambda values: values[:2]),
+        "qc": st.lists(st.sampled_from(QC_NAMES), min_size=4, max_size=4),
+        "default_revision": st.lists(st.booleans(), min_size=4, max_size=4),
+        "reviewer": of_a_lab,
+    },
+)
+
+
+@given(edits_by_one, st.lists(st.sampled_from(["index", "merge", "restore"]), max_size=4))
+@settings(max_examples=25, deadline=None)
+def test_whatever_one_writes_stays(edits, runs):
+    """Through any runs, in their order; a restore puts back tables that have it too."""
+    with tempfile.TemporaryDirectory() as folder:
+        session = {"alf/spikes.times.npy": 8, "alf/#2024-05-06#/spikes.times.npy": 9}
+        tree = {f"lab/Subjects/S{n}/2020-01-01/001": session for n in (1, 2)}
+        root = make_tree(Path(folder, "archive"), tree)
+        index_archive(root)
+        one = One(cache_dir=root, mode="local")
+        for name, values in edits.items():
+            table = "datasets" if len(values) == 4 else "sessions"
+            written = pd.Series(values, index=one._cache[table].index)
+            if name == "qc":
+                written = written.astype(one._cache[table]["qc"].dtype)
+            one._cache[table][name] = written
+        save(one, clobber=True)
+        before = [frame.sort(key).collect() for frame, key in zip(read(root), KEYS, strict=True)]
+        index_archive(root)  # so that a restore has tables of ONE to put back
+        for run in runs:
+            if run == "index":
+                index_archive(root)
+            elif run == "merge":
+                merge_tables([root], root)
+            else:
+                restore_tables(root)
+        for frame, key, expected in zip(read(root), KEYS, before, strict=True):
+            found = frame.sort(key).collect()
+            # A column without a value has nothing to keep, not even its type.
+            empty = [c for c in expected.columns if expected[c].null_count() == len(expected)]
+            assert found.drop(empty, strict=False).rows(named=True) == (
+                expected.drop(empty).rows(named=True)
+            )
 
 
 @pytest.mark.parametrize("name", ["sessions", "datasets"])
