@@ -246,10 +246,11 @@ def test_prune_asks_on_a_terminal(strays: Path, answer: str, code: int) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
 def test_prune_says_what_it_could_not_remove(strays: Path, tmp_path: Path) -> None:
     # As a user that may do as it likes in all folders but one.
-    # The plan comes first, as root, so that all is imported: that user may not see the packages.
+    # The plan comes first, as root, and all is imported: that user may not see the packages.
     code = """
 import os, sys
 from polars_alf.cli.app import main
+from polars_alf.prune import apply
 try:
     main()
 except SystemExit:

@@ -20,7 +20,7 @@ from trees import SESSION, Tree, check_state, make_tree
 from tuning import SMALL_SHARDS, tune
 
 from polars_alf import Progress, errors, index_archive
-from polars_alf.index import api
+from polars_alf.index import run as run_module
 from polars_alf.tables import files, transaction
 
 MANY: Tree = {
@@ -251,11 +251,11 @@ def test_an_archive_that_falls_silent_at_the_end_is_taken_up_again(
         many.rename(away)
         return result
 
-    index_shards = api.index_shards
+    index_shards = run_module.index_shards
     out_dir = tmp_path / "tables"
     out_dir.mkdir()
     with monkeypatch.context() as patch:
-        patch.setattr(api, "index_shards", scan)
+        patch.setattr(run_module, "index_shards", scan)
         with pytest.raises(errors.ArchiveNotFoundError):
             index_archive(many, out_dir, namespace="test")
     away.rename(many)
@@ -278,9 +278,9 @@ def test_an_archive_that_is_replaced_meanwhile_is_scanned_again(
         other.rename(many)
         return result
 
-    index_shards = api.index_shards
+    index_shards = run_module.index_shards
     with monkeypatch.context() as patch:
-        patch.setattr(api, "index_shards", scan)
+        patch.setattr(run_module, "index_shards", scan)
         with pytest.raises(errors.ScanError, match="is not the folder that it was"):
             index_archive(many, out_dir, namespace="test")
     assert not list(out_dir.glob("*.pqt"))
