@@ -12,8 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-"""Characters that break a path over lines, or move a terminal's cursor."""
+from polars_alf.native.twin import CONTROL
 
 _STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """Control characters but tabs and line feeds, and the marks that change a text's direction: these

@@ -26,10 +26,9 @@ from polars_alf.alf.root import open_root
 from polars_alf.bench.meters import Meter, OverheadKind, count_latencies, measure_overhead
 from polars_alf.errors import BenchError
 from polars_alf.parallel.progress import CounterFile
-from polars_alf.walk.batches import Listing
 from polars_alf.walk.concurrency import read_delay
 from polars_alf.walk.digests import Algorithm, digest_file
-from polars_alf.walk.lister import Lister, close
+from polars_alf.walk.lister import Lister
 from polars_alf.walk.options import WalkOptions
 
 CHUNK = 1 << 20
@@ -295,16 +294,9 @@ def _read(path: str) -> None:
 def _make_lister(task: Task, _: Meter) -> Callable[[str], None]:
     """Return a call that opens and lists a directory as an index does."""
     lister = Lister(open_root(task.root), WalkOptions(), lambda _: False)
-    into = Listing(lister.names)
 
     def list_directory(directory: str) -> None:
-        target = lister.open(directory, into)
-        try:
-            with os.scandir(target) as entries:
-                for _ in entries:
-                    pass
-        finally:
-            close(target)
+        lister.read([directory], in_session=False)
 
     return list_directory
 

@@ -4,10 +4,19 @@
    equal. Nothing here touches a Python object while the work is done, so that all of it runs
    without Python's lock. */
 
+#define _FILE_OFFSET_BITS 64
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#ifndef _WIN32
+#include "_list.h"
+#endif
+
 static PyMethodDef methods[] = {
+#ifndef _WIN32
+    {"list_directories", list_directories, METH_VARARGS, "List directories into columns."},
+    {"examine_files", examine_files, METH_VARARGS, "Examine files of a directory by name."},
+#endif
     {NULL, NULL, 0, NULL},
 };
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from array import array
 from collections.abc import Iterable, Sequence
@@ -12,13 +11,14 @@ import polars as pl
 import pyarrow as pa
 
 from polars_alf.alf import grammar
-from polars_alf.alf.paths import CONTROL, printable
-from polars_alf.arrow import make_columns_table, to_arrow, to_arrow_array
+from polars_alf.alf.paths import printable
+from polars_alf.arrow import to_arrow, to_arrow_array
+from polars_alf.native.twin import UNKNOWN_TIME
 from polars_alf.schema import DIRECTORIES, ENTRIES, LISTINGS, IssueKind, polars_schema
-from polars_alf.walk.fingerprint import Fingerprint, fingerprint_directory, fingerprint_file
+from polars_alf.walk.columns import Columns
+from polars_alf.walk.fingerprint import Fingerprint, fingerprint_directory
 
 NOT_A_DATASET = -1
-INVALID = -2
 
 _MOST_NAMES = 65_536
 
@@ -27,7 +27,7 @@ Issue = tuple[str, str, int | None, str]
 
 
 class Names:
-    """Names, which repeat, and their codes: from 0 on for datasets, negative for others.
+    """Names, which repeat, and their codes: from 0 on for datasets.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Names:
     datasets : list of str
         Names of datasets, by their codes.
     codes : dict of str to int
-        Codes of the names that were classified.
+        Codes of the names that were classified, NOT_A_DATASET for others.
     """
 
     def __init__(self, most: int = _MOST_NAMES) -> None:
@@ -49,18 +49,15 @@ class Names:
         self._lock = threading.Lock()
 
     def classify(self, name: str) -> int:
-        """Return the code of a name: that of a dataset, NOT_A_DATASET or INVALID."""
-        try:
-            name.encode()
-            is_valid = not CONTROL.search(name)
-        except UnicodeEncodeError:
-            is_valid = False
-        if is_valid and grammar.is_dataset_name(name):
+        """Return the code of a name: that of a dataset, or NOT_A_DATASET."""
+        code = self.codes.get(name)
+        if code is not None:
+            return code
+        if grammar.is_dataset_name(name):
             return self.encode(name)
-        code = NOT_A_DATASET if is_valid else INVALID
         if len(self.codes) < self._most:
-            self.codes[name] = code
-        return code
+            self.codes[name] = NOT_A_DATASET
+        return NOT_A_DATASET
 
     def encode(self, name: str) -> int:
         """Return the code of a name that is known to be a dataset's."""
@@ -143,25 +140,16 @@ class Listing:
         self.n_strays += other.n_strays
         self.fingerprint = self.fingerprint or other.fingerprint
 
-    def add(self, code: int, status: os.stat_result) -> None:
+    def add(self, code: int, size: int, mtime_ns: int, inode: int) -> None:
         """Add a dataset."""
-        mtime_ns, inode = fingerprint_file(status)
         self.name_codes.append(code)
-        self.sizes.append(status.st_size)
+        self.sizes.append(size)
         self.times.append(mtime_ns)
         self.inodes.append(inode)
-
-    def drop_incomplete(self) -> None:
-        """Remove the columns of a dataset whose last column was not added."""
-        for column in (self.times, self.inodes, self.sizes):
-            del column[len(self.name_codes) :]
 
     def report(self, path: str, kind: IssueKind, message: str, number: int | None = None) -> None:
         """Add an issue."""
         self.issues.append((printable(path) or ".", str(kind), number, printable(message)))
-
-
-_NO_FINGERPRINT = (None, None, None)
 
 
 class Batch(Listing):
@@ -200,7 +188,9 @@ class Directories:
     def __init__(self) -> None:
         self._paths: list[str] = []
         self._sessions: list[str | None] = []
-        self._fingerprints: list[Fingerprint | tuple[None, None, None]] = []
+        self._mtimes = array("q")
+        self._ctimes = array("q")
+        self._inodes = array("Q")
         self.n_others = array("Q")
         self._subdirectories: list[str] = []
 
@@ -213,11 +203,24 @@ class Directories:
         subdirectories: str,
     ) -> None:
         """Add a directory; the parameters are columns of LISTINGS, and its session."""
+        mtime_ns, ctime_ns, inode = fingerprint or (UNKNOWN_TIME, UNKNOWN_TIME, 0)
         self._paths.append(path)
         self._sessions.append(session)
-        self._fingerprints.append(fingerprint or _NO_FINGERPRINT)
+        self._mtimes.append(mtime_ns)
+        self._ctimes.append(ctime_ns)
+        self._inodes.append(inode)
         self.n_others.append(n_others)
         self._subdirectories.append(subdirectories)
+
+    def extend(self, columns: Columns, sessions: Sequence[str | None]) -> None:
+        """Add directories as they were listed, with the session of each."""
+        self._paths += columns.paths
+        self._sessions += sessions
+        self._mtimes.extend(columns.mtimes)
+        self._ctimes.extend(columns.ctimes)
+        self._inodes.extend(columns.inodes)
+        self.n_others.extend(columns.n_others)
+        self._subdirectories += columns.subdirectories
 
     def in_sessions(self) -> pa.Table:
         """Return DIRECTORIES."""
@@ -227,13 +230,28 @@ class Directories:
 
     def listings(self) -> pa.Table:
         """Return LISTINGS."""
-        fingerprints = zip(*self._fingerprints, strict=True) if self._fingerprints else ([], [], [])
-        columns = [self._paths, *fingerprints, self.n_others, self._subdirectories]
-        return make_columns_table(columns, LISTINGS)
+        frame = pl.DataFrame(
+            {
+                "directory": pl.Series(self._paths, dtype=pl.String),
+                "mtime_ns": _series(self._mtimes, pa.int64()),
+                "ctime_ns": _series(self._ctimes, pa.int64()),
+                "inode": _series(self._inodes, pa.uint64()),
+                "n_others": _series(self.n_others, pa.uint64()),
+                "subdirectories": pl.Series(self._subdirectories, dtype=pl.String),
+            }
+        )
+        is_known = pl.col("mtime_ns") != UNKNOWN_TIME
+        fingerprint = pl.when(is_known).then(pl.col("mtime_ns", "ctime_ns", "inode"))
+        return to_arrow(frame.with_columns(fingerprint), LISTINGS)
 
 
 def _column(values: array[int], dtype: pa.DataType) -> pa.Array:
     return pa.Array.from_buffers(dtype, len(values), [None, pa.py_buffer(values)])
+
+
+def _series(values: array[int], dtype: pa.DataType) -> pl.Series:
+    # A copy, as an array whose buffer is in use cannot grow.
+    return pl.Series(pl.from_arrow(_column(values[:], dtype)))
 
 
 def _repeat_codes(lengths: Sequence[int]) -> pa.Array:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
-_MOST_NS = 2**63 - 1
-_INODE_BITS = 2**64 - 1
+from polars_alf.native.twin import clamp
+
+_BITS_64 = 2**64 - 1
 
 Fingerprint = tuple[int, int, int]
 """``mtime_ns``, ``ctime_ns`` and ``inode`` of a directory, which change with its entries."""
@@ -16,20 +17,14 @@ def fingerprint_file(status: os.stat_result) -> tuple[int, int]:
 
     File systems have times beyond the year 2262, and inodes of 128 bits.
     """
-    mtime_ns = status.st_mtime_ns
-    if not -_MOST_NS <= mtime_ns <= _MOST_NS:
-        mtime_ns = _MOST_NS if mtime_ns > 0 else -_MOST_NS
-    return mtime_ns, status.st_ino & _INODE_BITS
+    return clamp(status.st_mtime_ns), status.st_ino & _BITS_64
 
 
-def fingerprint_directory(directory: str | int) -> Fingerprint | None:
-    """Return the fingerprint of a path or a descriptor, None where the system does not tell."""
+def fingerprint_directory(path: str) -> Fingerprint | None:
+    """Return the fingerprint of a directory, None where the system does not tell."""
     try:
-        status = os.stat(directory)  # noqa: PTH116  may be a descriptor
+        status = os.stat(path)  # noqa: PTH116  a quick refresh does little else
     except OSError:
         return None
-    exact = status.st_mtime_ns, status.st_ctime_ns, status.st_ino
-    if max(exact) <= _MOST_NS and min(exact) >= -_MOST_NS:
-        return exact
     mtime_ns, inode = fingerprint_file(status)
-    return mtime_ns, max(min(exact[1], _MOST_NS), -_MOST_NS), inode
+    return mtime_ns, clamp(status.st_ctime_ns), inode

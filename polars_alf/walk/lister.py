@@ -1,4 +1,4 @@
-"""List one directory with `os.scandir`: what is taken, passed over, and reported.
+"""List directories: what is taken, passed over, and reported.
 
 A `Lister` adds what it finds to a `Listing`. Several threads may list at once, each into a
 listing of its own; only the codes of names are common to all.
@@ -8,25 +8,30 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from polars_alf import native
 from polars_alf.alf.paths import BENCH_FOLDER, join, list_folders_above
 from polars_alf.alf.root import Root
 from polars_alf.errors import ScanError
+from polars_alf.native.twin import UNKNOWN_TIME, Odd
 from polars_alf.schema import IssueKind
-from polars_alf.walk.batches import INVALID, NOT_A_DATASET, KnownListings, Listing, Names
-from polars_alf.walk.fingerprint import fingerprint_directory
+from polars_alf.walk.batches import KnownListings, Listing, Names
+from polars_alf.walk.columns import Columns, Examined, OddEntry, Steps, join_texts
 from polars_alf.walk.options import WalkOptions
 
-LIST_BY_DESCRIPTOR = os.scandir in os.supports_fd
-"""Whether `os.scandir` takes a directory descriptor, which spares the kernel the long path of
-every file on `stat` (Linux and macOS do, Windows does not)."""
-
-_OPEN_DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+EVERY = 1 << 62
+"""Stands for a number of files without a limit."""
 
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
+
+_LEFT_OUT = {
+    Odd.INVALID_NAME: "the name is not UTF-8 or has control characters; rename it",
+    Odd.SPECIAL_FILE: (
+        "neither a file nor a directory, but a FIFO, socket or device; move it away"
+    ),
+}
 
 
 class Lister:
@@ -53,28 +58,107 @@ class Lister:
         self.root = root
         self.names = Names()
         self.known: KnownListings | None = None
+        self._prefix = os.fsencode(root.prefix)
         self._is_session = is_session
         self._follow_links = options.follow_links
         self._own_files = options.own_files
         self._excluded = options.patterns
 
-    def list(self, directory: str, session: str | None, into: Listing) -> None:
+    def takes_all(self, folders: Sequence[str]) -> bool:
+        """Whether a session in some folders is all that lies below it, and no more."""
+        is_selective = self._follow_links or self._excluded is not None
+        return not is_selective and not any(
+            not folder or f"{directory}/".startswith(f"{folder}/")
+            for directory in self._own_files
+            for folder in folders
+        )
+
+    def list_directory(
+        self,
+        directory: str,
+        session: str | None,
+        into: Listing,
+        *,
+        most_examined: int = EVERY,
+        steps: Steps | None = None,
+    ) -> list[str]:
         """Add a directory, relative to the root, to a listing.
 
         `session` is the session that it lies in, or is; None outside of every session. If reading
-        stops with an error, what was read before is kept.
+        stops with an error, what was read before is kept. Returns the names of files that were not
+        examined, beyond `most_examined`, for `examine`.
         """
         if self.known is not None and self.recall(directory, into):
-            return
-        try:
-            target = self.open(directory, into)
-            try:
-                with os.scandir(target) as entries:
-                    self.take(entries, directory, session, into)
-            finally:
-                close(target)
-        except OSError as error:
-            self.report_stop(directory, error, into)
+            return []
+        is_plain = self._excluded is None and directory not in self._own_files
+        columns = self.read(
+            [directory],
+            in_session=session is not None,
+            tell_others=not is_plain,
+            most_examined=most_examined,
+            steps=steps,
+        )
+        mtime_ns, ctime_ns = columns.mtimes[0], columns.ctimes[0]
+        if mtime_ns != UNKNOWN_TIME:
+            into.fingerprint = mtime_ns, ctime_ns, columns.inodes[0]
+        subdirectories = columns.subdirectories[0].split("/") if columns.subdirectories[0] else []
+        if session is None:
+            subdirectories = [name for name in subdirectories if not BENCH_FOLDER.fullmatch(name)]
+        if not is_plain:
+            self._select(directory, columns)
+            subdirectories = [
+                name for name in subdirectories if not self._is_left_out(directory, name, "/")
+            ]
+        into.subdirectories += subdirectories
+        into.n_others += columns.n_others[0]
+        self._add_files(columns, session, into)
+        unexamined = self.take_odd(columns, columns.odd, session, into)
+        if columns.errors[0]:
+            self.report_stop(directory, columns.errors[0], into)
+        return unexamined
+
+    def read(
+        self,
+        directories: Sequence[str],
+        *,
+        in_session: bool,
+        recurse: bool = False,
+        tell_others: bool = False,
+        most_files: int = EVERY,
+        most_examined: int = EVERY,
+        steps: Steps | None = None,
+    ) -> Columns:
+        """Return the columns of some directories: see `native.twin.list_directories`."""
+        return Columns(
+            native.list_directories(
+                self._prefix,
+                join_texts(directories),
+                recurse,
+                in_session,
+                tell_others,
+                most_files,
+                most_examined,
+                steps,
+            )
+        )
+
+    def examine(
+        self, directory: str, names: Sequence[str], into: Listing, steps: Steps | None = None
+    ) -> None:
+        """Add files of a directory in a session that `list_directory` did not examine."""
+        path = os.fsencode(self.root.locate(directory))
+        found = Examined(native.examine_files(path, join_texts(names), steps))
+        for name, error, size, mtime_ns, inode in zip(
+            names, found.errors, found.sizes, found.mtimes, found.inodes, strict=True
+        ):
+            code = into.names.classify(name)
+            if code < 0:
+                into.n_others += 1
+            elif error:
+                kind = Odd.SPECIAL_FILE if error < 0 else Odd.UNREAD_FILE
+                self._report_odd(directory, name, kind, max(error, 0), into)
+            else:
+                into.add(code, size, mtime_ns, inode)
 
     def recall(self, directory: str, into: Listing) -> bool:
         """Add a directory as an earlier walk has listed it; return whether it is as it was."""
@@ -82,103 +166,71 @@ class Lister:
             return False
         return self.known.recall(directory, self.root.locate(directory), into)
 
-    def open(self, directory: str, into: Listing) -> int | str:
-        """Return what `os.scandir` takes, to be given to `close` when no entry is used any more."""
-        path = self.root.locate(directory)
-        target = os.open(path, _OPEN_DIRECTORY) if LIST_BY_DESCRIPTOR else path
-        into.fingerprint = fingerprint_directory(target)
-        return target
-
-    def take(
-        self,
-        entries: Iterable[os.DirEntry[str]],
-        directory: str,
-        session: str | None,
-        into: Listing,
-    ) -> None:
-        """Add what a directory's entries are, or some of them; parameters as for `list`."""
-        # This loop runs once for every file of the archive: names of its own for what it needs,
-        # one stat for a dataset and none for anything else.
-        names, known_codes = into.names, into.names.codes
-        codes, sizes = into.name_codes.append, into.sizes.append
-        times, inodes = into.times.append, into.inodes.append
-        is_regular = stat.S_ISREG
-        plain = session is not None and self._excluded is None and directory not in self._own_files
-        for entry in entries:
-            name = entry.name
-            code = known_codes.get(name)
-            if code is None:
-                code = names.classify(name)
-            try:
-                if plain and code >= 0:
-                    status = entry.stat()
-                    if is_regular(status.st_mode):
-                        times(status.st_mtime_ns)
-                        inodes(status.st_ino)
-                        sizes(status.st_size)
-                        codes(code)
-                        continue
-                elif plain and code == NOT_A_DATASET:
-                    if entry.is_dir(follow_symlinks=False):
-                        into.subdirectories.append(name)
-                        continue
-                    if entry.is_file(follow_symlinks=False):
-                        into.n_others += 1
-                        continue
-                self._take_odd(entry, directory, session, code, into)
-            except OverflowError:
-                into.drop_incomplete()
-                into.add(code, status)
-            except OSError as error:
-                _report_entry(entry, directory, error, into)
-
-    def _take_odd(
-        self,
-        entry: os.DirEntry[str],
-        directory: str,
-        session: str | None,
-        code: int,
-        into: Listing,
-    ) -> None:
-        """Take an entry that is not simply a dataset."""
-        name = entry.name
+    def _is_left_out(self, directory: str, name: str, ending: str = "") -> bool:
+        """Whether an entry is one of our own, or excluded; directories end with a slash."""
         if name in self._own_files.get(directory, ()):
+            return True
+        return self._excluded is not None and bool(
+            self._excluded.match_file(join(directory, name) + ending)
+        )
+
+    def _select(self, directory: str, columns: Columns) -> None:
+        """Leave out what is our own or excluded of the columns of one directory."""
+        is_out = [self._is_left_out(directory, name) for name in columns.names]
+        if any(is_out):
+            columns.keep([not is_out[code] for code in columns.codes])
+            columns.odd = [row for row in columns.odd if not is_out[row.code]]
+
+    def _add_files(self, columns: Columns, session: str | None, into: Listing) -> None:
+        """Add the files of one directory."""
+        codes = [*map(into.names.classify, columns.names)]
+        if session is None:
+            n_strays = sum(codes[code] >= 0 for code in columns.codes)
+            into.n_strays += n_strays
+            into.n_others += len(columns.codes)
             return
-        if session is None and BENCH_FOLDER.fullmatch(name):
-            return
-        path = join(directory, name)
-        is_directory = entry.is_dir(follow_symlinks=False)
-        if self._excluded and self._excluded.match_file(path + "/" * is_directory):
-            return
-        if code == INVALID:
-            into.report(
-                path,
-                IssueKind.INVALID_NAME,
-                "the name is not UTF-8 or has control characters; rename it",
-            )
-        elif is_directory:
-            into.subdirectories.append(name)
-        elif entry.is_symlink() and entry.is_dir():
-            if self._follow(directory, name, session, into):
-                into.linked.append(name)
-        elif not stat.S_ISREG((status := entry.stat()).st_mode):
-            into.report(
-                path,
-                IssueKind.SPECIAL_FILE,
-                "neither a file nor a directory, but a FIFO, socket or device; move it away",
-            )
-        elif session is not None and code >= 0:
-            into.add(code, status)
-        else:
-            into.n_others += 1
-            into.n_strays += session is None and code >= 0
+        if codes and min(codes) < 0:
+            n_before = len(columns.codes)
+            columns.keep([codes[code] >= 0 for code in columns.codes])
+            into.n_others += n_before - len(columns.codes)
+        into.name_codes.extend([codes[code] for code in columns.codes])
+        into.sizes.extend(columns.sizes)
+        into.times.extend(columns.file_mtimes)
+        into.inodes.extend(columns.file_inodes)
+
+    def take_odd(
+        self, columns: Columns, rows: Iterable[OddEntry], session: str | None, into: Listing
+    ) -> list[str]:
+        """Take odd entries of one directory; return the names of files not examined."""
+        unexamined = []
+        for row in rows:
+            directory, name = columns.paths[row.directory], columns.names[row.code]
+            if row.kind == Odd.UNEXAMINED:
+                unexamined.append(name)
+            elif row.kind == Odd.OTHER_FILE or (
+                row.kind == Odd.UNREAD_FILE and into.names.classify(name) < 0
+            ):
+                into.n_others += 1
+            elif row.kind == Odd.LINKED_DIRECTORY:
+                if self._follow(directory, name, session, into):
+                    into.linked.append(name)
+            else:
+                self._report_odd(directory, name, row.kind, row.error, into)
+        return unexamined
 
     def _follow(self, directory: str, name: str, session: str | None, into: Listing) -> bool:
         """Whether to enter a linked directory; report it where not."""
         path = join(directory, name)
+        if self._is_left_out(directory, name):
+            return False
         above = list_folders_above(directory)
         target = Path(self.root.locate(path))
-        if any(target.samefile(self.root.locate(other)) for other in above):
+        try:
+            is_loop = any(target.samefile(self.root.locate(other)) for other in above)
+        except OSError as error:
+            self._report_odd(directory, name, Odd.UNREAD_LINK, error.errno or errno.EIO, into)
+            return False
+        if is_loop:
             into.report(path, IssueKind.LINK_LOOP, "the link leads to a directory that it lies in")
             return False
         if self._follow_links or (session is None and self._is_session(path)):
@@ -190,31 +242,29 @@ class Lister:
         )
         return False
 
-    def report_stop(self, directory: str, error: OSError, into: Listing) -> None:
+    def _report_odd(self, directory: str, name: str, kind: int, number: int, into: Listing) -> None:
+        """Report an entry that is neither a file nor a directory, or cannot be examined."""
+        path = join(directory, name)
+        if kind == Odd.INVALID_NAME:
+            into.report(path, IssueKind.INVALID_NAME, _LEFT_OUT[Odd.INVALID_NAME])
+        elif kind == Odd.SPECIAL_FILE:
+            into.report(path, IssueKind.SPECIAL_FILE, _LEFT_OUT[Odd.SPECIAL_FILE])
+        elif kind == Odd.UNREAD_LINK and number in (*_GONE, errno.ELOOP):
+            message = "the link leads nowhere; mend or remove it"
+            into.report(path, IssueKind.BROKEN_LINK, message, number)
+        elif number in _GONE:
+            into.report(path, IssueKind.VANISHED, "gone since it was listed", number)
+        else:
+            message = f"cannot be examined: {os.strerror(number)}"
+            into.report(path, IssueKind.UNREADABLE_FILE, message, number)
+
+    def report_stop(self, directory: str, number: int, into: Listing) -> None:
         """Report a directory that was not read to its end; raise ScanError for the root."""
         if not directory:
             # Without its root, an archive is not empty but out of reach.
             raise ScanError(
-                f"the archive {self.root} can no longer be listed: {error.strerror}; tables "
+                f"the archive {self.root} can no longer be listed: {os.strerror(number)}; tables "
                 "that were there are as they were; see to the storage"
-            ) from error
-        kind = IssueKind.VANISHED if error.errno in _GONE else IssueKind.UNREADABLE_DIRECTORY
-        into.report(directory, kind, f"listing stopped: {error.strerror}", error.errno)
-
-
-def close(target: int | str) -> None:
-    """Close what `Lister.open` gave."""
-    if isinstance(target, int):
-        os.close(target)
-
-
-def _report_entry(entry: os.DirEntry[str], directory: str, error: OSError, into: Listing) -> None:
-    path = join(directory, entry.name)
-    if entry.is_symlink() and error.errno in (*_GONE, errno.ELOOP):
-        message = "the link leads nowhere; mend or remove it"
-        into.report(path, IssueKind.BROKEN_LINK, message, error.errno)
-    elif error.errno in _GONE:
-        into.report(path, IssueKind.VANISHED, "gone since it was listed", error.errno)
-    else:
-        message = f"cannot be examined: {error.strerror}"
-        into.report(path, IssueKind.UNREADABLE_FILE, message, error.errno)
+            ) from OSError(number, os.strerror(number), str(self.root))
+        kind = IssueKind.VANISHED if number in _GONE else IssueKind.UNREADABLE_DIRECTORY
+        into.report(directory, kind, f"listing stopped: {os.strerror(number)}", number)

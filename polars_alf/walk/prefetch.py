@@ -8,19 +8,19 @@ joined: a call that hangs must keep neither the visit nor the end of the process
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 import threading
 import time
+from array import array
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
 from polars_alf.errors import ScanError
 from polars_alf.walk.batches import Listing
 from polars_alf.walk.concurrency import CALLS_PER_DIRECTORY, Concurrency, Meter
-from polars_alf.walk.lister import Lister, close
+from polars_alf.walk.lister import Lister
 
 FILES_PER_PART = 8
 """Files of a directory that one thread examines at a time: several share a large directory."""
@@ -44,14 +44,13 @@ _hung: list[threading.Thread] = []
 
 
 class Part:
-    """Some entries of a directory, their listing, and the directories among them to enter."""
+    """Some files of a directory: their names until they are examined, then their listing."""
 
-    __slots__ = ("below", "entries", "listing")
+    __slots__ = ("listing", "names")
 
-    def __init__(self, entries: list[os.DirEntry[str]], listing: Listing) -> None:
-        self.entries = entries
+    def __init__(self, names: list[str], listing: Listing) -> None:
+        self.names = names
         self.listing = listing
-        self.below: list[Directory] = []
 
 
 class Directory:
@@ -60,26 +59,24 @@ class Directory:
     Attributes
     ----------
     parts : list of Part
-        The entries in their order; complete once the directory was waited for.
+        The directory's own listing, then files that others examined.
+    below : list of Directory
+        The directories in it.
     is_lost : bool
         Whether the directory was given up, as it did not answer: its parts are worth nothing.
     """
 
-    __slots__ = ("is_done", "is_lost", "lock", "n_left", "parts", "path", "session", "target")
+    __slots__ = ("below", "is_done", "is_lost", "lock", "n_left", "parts", "path", "session")
 
     def __init__(self, path: str, session: str | None) -> None:
         self.path = path
         self.session = session
         self.parts: list[Part] = []
+        self.below: list[Directory] = []
         self.is_done = False
         self.is_lost = False
         self.lock = threading.Lock()
-        self.n_left = 1  # parts that are not examined yet; the last one is there from the start
-        self.target: int | str = ""
-
-    def __del__(self) -> None:
-        # When its last part is examined, or when a visit that ended early is forgotten.
-        close(self.target)
+        self.n_left = 1  # parts that are not examined yet; the first one is there from the start
 
 
 class _Helper(threading.Thread):
@@ -89,8 +86,9 @@ class _Helper(threading.Thread):
     ----------
     directory : Directory or None
         The directory that it lists now.
-    n_steps : int
-        Steps since it began, at least one for each call: as long as this rises it is not hung.
+    steps : array
+        The steps since it began, of which each call takes one or more: as long as this rises it is
+        not hung. See `native.twin.list_directories`.
     n_calls : int
         Calls to the storage, about.
     """
@@ -98,7 +96,7 @@ class _Helper(threading.Thread):
     def __init__(self, serve: Callable[[_Helper], None]) -> None:
         super().__init__(name="polars_alf-lists-ahead", daemon=True)
         self.directory: Directory | None = None
-        self.n_steps = 0
+        self.steps = array("q", [0, 0])
         self.n_calls = 0
         self._seen = 0, 0
         self.since = time.monotonic()
@@ -111,20 +109,14 @@ class _Helper(threading.Thread):
     def look_at(self, now: float) -> int:
         """Return the number of calls since the last look; note when it last took a step."""
         n_steps, n_calls = self._seen
-        self._seen = self.n_steps, self.n_calls
-        if self.n_steps != n_steps or self.directory is None:
+        self._seen = self.steps[0], self.n_calls
+        if self.steps[0] != n_steps or self.directory is None:
             self.since = now
         return self.n_calls - n_calls
 
     def has_moved(self) -> bool:
         """Whether it took a step since the last look."""
-        return self.n_steps != self._seen[0]
-
-    def counting(self, entries: Iterable[os.DirEntry[str]]) -> Iterator[os.DirEntry[str]]:
-        """Yield entries, each a step."""
-        for entry in entries:
-            self.n_steps += 1
-            yield entry
+        return self.steps[0] != self._seen[0]
 
 
 class Prefetch:
@@ -160,7 +152,8 @@ class Prefetch:
         self._most_waiting = most_waiting
         self._jobs: deque[tuple[Directory, Part | None]] = deque()
         # One for each job. The queue waits without Python's lock, but has no two ends: files go
-        # to the end where jobs are taken, as each keeps a directory open; directories to the other.
+        # to the end where jobs are taken, as the visit waits for them first; directories to the
+        # other.
         self._tokens: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._wakeups: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._awaited: Directory | None = None
@@ -185,7 +178,8 @@ class Prefetch:
     ) -> None:
         self._is_closed = True
         self._jobs.clear()
-        for _ in self._helpers:
+        for helper in [*self._helpers]:
+            helper.steps[1] = 1
             self._tokens.put(False)
 
     def request(self, path: str, session: str | None) -> Directory:
@@ -282,14 +276,15 @@ class Prefetch:
                 directory, part = self._jobs.pop()
             except IndexError:  # cleared at this moment
                 return
-            helper.n_steps += 1
+            helper.steps[0] += 1
             helper.directory = directory
             try:
                 if part is None:
                     self._list(helper, directory)
                 else:
-                    self._take(helper, directory, part)
-                    self._finish(directory)
+                    self._lister.examine(directory.path, part.names, part.listing, helper.steps)
+                    helper.n_calls += len(part.names)
+                self._finish(directory)
             except BaseException as error:  # for the visiting thread, which waits
                 self._error = error
                 self._wakeups.put(None)
@@ -302,67 +297,32 @@ class Prefetch:
                     return
 
     def _list(self, helper: _Helper, directory: Directory) -> None:
-        """Read a directory's entries, and leave most of the files to other threads."""
+        """List a directory, and leave most of its files to other threads."""
         lister = self._lister
-        stop = None
-        # Directories first: each costs nothing to tell, and may have work for all threads in it.
-        directories = Part([], Listing(lister.names))
-        directory.parts.append(directories)
-        if lister.recall(directory.path, directories.listing):
-            helper.n_calls += 1
-            self._request_below(directory, directories, directories.listing.subdirectories)
-            self._finish(directory)
-            return
-        files: list[os.DirEntry[str]] = []
-        try:
-            directory.target = lister.open(directory.path, directories.listing)
-            with os.scandir(directory.target) as entries:
-                for entry in helper.counting(entries):
-                    if _is_directory(entry):
-                        directories.entries = [entry]
-                        self._take(helper, directory, directories)
-                        continue
-                    if len(files) == FILES_PER_PART:
-                        self._share(helper, directory, files)
-                        files = []
-                    files.append(entry)
-        except OSError as error:
-            stop = error
-        helper.n_calls += CALLS_PER_DIRECTORY
-        rest = Part(files, Listing(lister.names))
-        directory.parts.append(rest)
-        self._take(helper, directory, rest)
-        if stop:
-            lister.report_stop(directory.path, stop, rest.listing)
-        self._finish(directory)
-
-    def _share(self, helper: _Helper, directory: Directory, files: list[os.DirEntry[str]]) -> None:
-        """Have some files of a directory examined by any thread that is free."""
-        part = Part(files, Listing(self._lister.names))
-        directory.parts.append(part)
-        if len(self._jobs) > self._most_waiting:
-            # A large directory is read faster than its files are examined.
-            self._take(helper, directory, part)
-            return
+        own = Part([], Listing(lister.names))
+        directory.parts.append(own)
+        names = lister.list_directory(
+            directory.path,
+            directory.session,
+            own.listing,
+            most_examined=FILES_PER_PART,
+            steps=helper.steps,
+        )
+        helper.n_calls += CALLS_PER_DIRECTORY + len(own.listing.sizes)
+        parts = [
+            Part(names[i : i + FILES_PER_PART], Listing(lister.names))
+            for i in range(0, len(names), FILES_PER_PART)
+        ]
+        directory.parts += parts
         with directory.lock:
-            directory.n_left += 1
-        self._jobs.append((directory, part))
-        self._tokens.put(True)
-
-    def _take(self, helper: _Helper, directory: Directory, part: Part) -> None:
-        """Examine some entries of a directory, and request the directories below them."""
-        listing = part.listing
-        n_before = len(listing.sizes), len(listing.subdirectories), len(listing.linked)
-        entries = helper.counting(part.entries)
-        self._lister.take(entries, directory.path, directory.session, listing)
-        helper.n_calls += len(listing.sizes) - n_before[0]
-        names = [*listing.subdirectories[n_before[1] :], *listing.linked[n_before[2] :]]
-        self._request_below(directory, part, names)
-
-    def _request_below(self, directory: Directory, part: Part, names: Sequence[str]) -> None:
-        if names and not directory.is_lost:
-            below = self._below(directory.path, directory.session, names)
-            part.below += [self.request(path, session) for path, session in below]
+            directory.n_left += len(parts)
+        for part in parts:
+            self._jobs.append((directory, part))
+            self._tokens.put(True)
+        below = [*own.listing.subdirectories, *own.listing.linked]
+        if below and not directory.is_lost:
+            wanted = self._below(directory.path, directory.session, below)
+            directory.below = [self.request(path, session) for path, session in wanted]
 
     def _finish(self, directory: Directory) -> None:
         """Count a part of a directory as done, perhaps its last."""
@@ -370,15 +330,6 @@ class Prefetch:
             directory.n_left -= 1
             if directory.n_left:
                 return
-        target, directory.target = directory.target, ""
         directory.is_done = True
         if directory is self._awaited:
             self._wakeups.put(None)
-        close(target)
-
-
-def _is_directory(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir(follow_symlinks=False)
-    except OSError:
-        return False

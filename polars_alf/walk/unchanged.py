@@ -9,9 +9,10 @@ import polars as pl
 
 from polars_alf.alf.root import Root
 from polars_alf.walk.batches import Listing
+from polars_alf.walk.columns import Steps
 from polars_alf.walk.concurrency import Concurrency, Meter, find_concurrency
 from polars_alf.walk.fingerprint import Fingerprint, fingerprint_directory
-from polars_alf.walk.lister import Lister
+from polars_alf.walk.lister import EVERY, Lister
 from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.prefetch import Prefetch
 
@@ -85,8 +86,16 @@ class _Comparison(Lister):
         self._fingerprints = known
         self.found_change = False
 
-    def recall(self, directory: str, into: Listing) -> bool:
+    def list_directory(
+        self,
+        directory: str,
+        session: str | None,
+        into: Listing,
+        *,
+        most_examined: int = EVERY,
+        steps: Steps | None = None,
+    ) -> list[str]:
         if not self.found_change:
             now = fingerprint_directory(self.root.locate(directory))
             self.found_change = now != self._fingerprints[directory]
-        return True
+        return []

@@ -12,24 +12,37 @@ cannot be read becomes a row of ISSUES; what was read of the same directory befo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Collection, Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter, sub
 
 import pyarrow as pa
 
 from polars_alf.alf import grammar
-from polars_alf.alf.paths import join, printable
+from polars_alf.alf.paths import BENCH_FOLDER, join, printable
 from polars_alf.alf.root import Root
 from polars_alf.arrow import make_table
 from polars_alf.errors import ScanError
 from polars_alf.parallel.progress import Counter
 from polars_alf.schema import ISSUES, IssueKind
 from polars_alf.walk.batches import Batch, Directories, Issue, KnownListings, Listing, Names
+from polars_alf.walk.columns import Columns
 from polars_alf.walk.concurrency import CALLS_PER_DIRECTORY, Concurrency, Meter, find_concurrency
 from polars_alf.walk.lister import Lister
 from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.prefetch import ListBelow, Prefetch
 
 ROWS_PER_BATCH = 65_536
+
+_FOLDERS_AT_ONCE = 64
+"""Directories that are asked for at once: enough for one call to outweigh its own cost."""
+
+_FILES_AT_ONCE = 65_536
+"""Files after which a call ends, so that progress shows and an interrupt is heard."""
+
+_SECONDS_AT_ONCE = 0.02
+"""Time below which a call may ask for more: what the storage is like must soon be known."""
 
 
 class Walker:
@@ -94,8 +107,10 @@ class Walker:
             ENTRIES, at least `rows_per_batch` rows each but for the last; never empty.
         """
         self._lister.known = known
-        first = [(folder, self._find_session(folder)) for folder in reversed(folders)]
-        for directory, session, names in self._visit(first, self._list_below):
+        stack = [(folder, self._find_session(folder)) for folder in reversed(folders)]
+        if known is None and self._lister.takes_all(folders) and self.options.op_timeout is None:
+            yield from self._walk_at_once(stack)
+        for directory, session, names in self._visit(stack, self._list_below):
             if session is None:
                 self._report_no_session(directory)
             else:
@@ -240,7 +255,122 @@ class Walker:
     def _report(self, path: str, kind: IssueKind, message: str) -> None:
         self._issues.append((printable(path) or ".", str(kind), None, printable(message)))
 
-    # The visit
+    # Many directories at once
+
+    def _walk_at_once(self, stack: list[tuple[str, str | None]]) -> Iterator[pa.RecordBatch]:
+        """Walk as long as the storage answers at once; the stack keeps what is left.
+
+        Directories come in the order of `_visit`.
+        """
+        concurrency = self._find_concurrency()
+        meter = Meter()
+        n_folders = 1
+        while stack and concurrency.size == 1:
+            in_session = stack[-1][1] is not None
+            taken = [stack.pop()]
+            while stack and len(taken) < n_folders and (stack[-1][1] is not None) == in_session:
+                taken.append(stack.pop())
+            begin = time.perf_counter()
+            columns = self._lister.read(
+                [directory for directory, _ in taken],
+                in_session=in_session,
+                recurse=in_session,
+                most_files=min(_FILES_AT_ONCE, self._rows_per_batch),
+            )
+            if time.perf_counter() - begin < _SECONDS_AT_ONCE:
+                n_folders = min(2 * n_folders, _FOLDERS_AT_ONCE)
+            sessions = [session or "" for _, session in taken]
+            left = zip(columns.left, columns.left_origins, strict=True)
+            stack += [(directory, sessions[origin]) for directory, origin in left][::-1]
+            if in_session:
+                begun = {directory for directory, session in taken if directory == session}
+                within = [*map(sessions.__getitem__, columns.origins)]
+                self._take_sessions(columns, within, begun)
+            else:
+                self._take_folders(columns, stack)
+            n_calls = CALLS_PER_DIRECTORY * len(columns.paths) + len(columns.sizes)
+            if meter.count(n_calls):
+                concurrency.note(*meter.read())
+            if len(self._batch.sizes) >= self._rows_per_batch:
+                yield self._hand_on_batch()
+
+    def _take_folders(self, columns: Columns, stack: list[tuple[str, str | None]]) -> None:
+        """Take directories that lie in no session."""
+        is_odd = {row.directory for row in columns.odd}
+        is_odd |= {i for i, number in enumerate(columns.errors) if number}
+        start = 0
+        for i, end in enumerate(columns.ends):
+            if end > start:
+                is_odd.add(i)
+            start = end
+        for i in reversed(range(len(columns.paths))):
+            directory = columns.paths[i]
+            if i in is_odd:
+                n_before = self._batch.begin_directory()
+                self._lister.list_directory(directory, None, self._batch)
+                names = self._end_directory(directory, None, n_before)
+            else:
+                below = columns.subdirectories[i]
+                names = (
+                    [n for n in below.split("/") if not BENCH_FOLDER.fullmatch(n)] if below else []
+                )
+                n_others = columns.n_others[i]
+                fingerprint = columns.mtimes[i], columns.ctimes[i], columns.inodes[i]
+                self._walked.add(directory, None, fingerprint, n_others, "/".join(names))
+                self.counter.add(n_others)
+            self._report_no_session(directory)
+            stack += self._list_below(directory, None, names)
+
+    def _take_sessions(
+        self,
+        columns: Columns,
+        sessions: Sequence[str],
+        begun: Collection[str],
+    ) -> None:
+        """Take directories in the sessions given; `begun` are the sessions that begin with them."""
+        batch = self._batch
+        codes = [*map(batch.names.classify, columns.names)]
+        if codes and min(codes) < 0:
+            columns.drop_files([code < 0 for code in codes])
+        lengths = [*map(sub, columns.ends, (0, *columns.ends))]
+        for path, session, n_datasets, below in zip(
+            columns.paths, sessions, lengths, columns.subdirectories, strict=True
+        ):
+            if n_datasets:
+                batch.directories.append(path)
+                batch.lengths.append(n_datasets)
+                if path[len(session) :] not in self._valid:
+                    self._check_collection(path, session)
+            if below or path in begun:
+                self._enter(path, session, below.split("/"))
+        batch.name_codes.extend(map(codes.__getitem__, columns.codes))
+        batch.sizes.extend(columns.sizes)
+        batch.times.extend(columns.file_mtimes)
+        batch.inodes.extend(columns.file_inodes)
+        for position, rows in groupby(columns.odd, key=attrgetter("directory")):
+            listing = Listing(batch.names)
+            self._lister.take_odd(columns, rows, sessions[position], listing)
+            columns.n_others[position] += listing.n_others
+            self._record_issues(columns, position, listing)
+        for position, number in enumerate(columns.errors):
+            if number:
+                listing = Listing(batch.names)
+                self._lister.report_stop(columns.paths[position], number, listing)
+                self._record_issues(columns, position, listing)
+        self._walked.extend(columns, sessions)
+        self.counter.add(len(columns.sizes) + sum(columns.n_others))
+
+    def _record_issues(self, columns: Columns, position: int, listing: Listing) -> None:
+        """Record the issues of one directory, which a quick refresh lists again."""
+        if listing.issues:
+            self._issues += listing.issues
+            columns.forget_fingerprint(position)
+
+    def _find_concurrency(self) -> Concurrency:
+        threads = self.options.threads
+        return find_concurrency(str(self.root)) if threads is None else Concurrency(threads)
+
+    # The visit, directory by directory
 
     def _visit(
         self, first: Sequence[tuple[str, str | None]], below: ListBelow
@@ -249,8 +379,8 @@ class Walker:
 
         Yields each directory, its session, and the names of the directories in it.
         """
-        threads, op_timeout = self.options.threads, self.options.op_timeout
-        concurrency = find_concurrency(str(self.root)) if threads is None else Concurrency(threads)
+        op_timeout = self.options.op_timeout
+        concurrency = self._find_concurrency()
         meter = Meter()
         stack = [*first]
         while stack:
@@ -260,7 +390,7 @@ class Walker:
             directory, session = stack.pop()
             batch = self._batch
             n_before = batch.begin_directory()
-            self._lister.list(directory, session, batch)
+            self._lister.list_directory(directory, session, batch)
             names = self._end_directory(directory, session, n_before)
             n_calls = CALLS_PER_DIRECTORY + len(batch.sizes) - n_before
             yield directory, session, names
@@ -285,7 +415,7 @@ class Walker:
                 n_before = self._batch.begin_directory()
                 for part in folder.parts:
                     self._batch.extend(part.listing)
-                    stack += part.below
+                stack += folder.below
                 names = self._end_directory(folder.path, folder.session, n_before)
                 yield folder.path, folder.session, names
 

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -25,7 +26,8 @@ from trees import SESSION, check_state, make_tree
 from tuning import tune
 
 from polars_alf import IndexReport, errors, index_archive
-from polars_alf.walk import batches, lister
+from polars_alf.walk import lister
+from polars_alf.walk.columns import Columns
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="POSIX")
 
@@ -50,15 +52,15 @@ def settled(archive: Path, out_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 def _listed(archive: Path, out_dir: Path, **options: object) -> tuple[list[str], IndexReport]:
     """Return the directories in sessions that a quick index lists, and its report."""
     listed: list[str] = []
-    real = lister.Lister.open
+    real = lister.Lister.read
 
-    def note(lister: lister.Lister, directory: str, into: batches.Listing) -> int | str:
-        if "/20" in directory:
-            listed.append(directory)
-        return real(lister, directory, into)
+    def note(lister: lister.Lister, directories: list[str], **options: Any) -> Columns:
+        columns = real(lister, directories, **options)
+        listed.extend(directory for directory in columns.paths if "/20" in directory)
+        return columns
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lister.Lister, "open", note)
+        patch.setattr(lister.Lister, "read", note)
         arguments = {"quick": True, "executor": "serial", "namespace": "test"} | options
         arguments.setdefault("max_removed", 1.0)
         report = index_archive(archive, out_dir, **arguments)  # type: ignore[arg-type]

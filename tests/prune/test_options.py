@@ -117,7 +117,7 @@ def test_files_that_only_the_rows_of_a_followed_link_have_are_kept(archive: Path
 
 
 @pytest.fixture
-def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def hanging(twins: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let directories called ``hangs`` hang until the end of the test."""
     end = threading.Event()
     real = os.open
@@ -127,7 +127,7 @@ def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             end.wait()
         return real(path, *args, **options)
 
-    monkeypatch.setattr("polars_alf.walk.lister.os.open", hold)
+    monkeypatch.setattr("polars_alf.native.twin.os.open", hold)
     yield
     end.set()
 

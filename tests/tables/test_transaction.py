@@ -98,7 +98,7 @@ def test_a_full_disk_leaves_the_old_tables(archive: Path, monkeypatch: pytest.Mo
 
 
 def test_a_folder_that_cannot_be_synced_is_no_failure(
-    archive: Path, monkeypatch: pytest.MonkeyPatch
+    archive: Path, twins: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As on Windows, where a directory cannot be opened.
     real = os.open
@@ -108,7 +108,7 @@ def test_a_folder_that_cannot_be_synced_is_no_failure(
             raise PermissionError(13, "Permission denied", str(path))
         return real(path, *arguments, **keywords)
 
-    monkeypatch.setattr("polars_alf.walk.lister.LIST_BY_DESCRIPTOR", False)
+    monkeypatch.setattr("polars_alf.native.twin.BY_DESCRIPTOR", False)
     monkeypatch.setattr(transaction.os, "open", refuse)
     index_archive(archive, executor="serial")
     assert _rows(archive) == (4, 12)

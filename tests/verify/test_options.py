@@ -76,7 +76,7 @@ def test_links_are_followed_as_by_an_index(archive: Path, tmp_path: Path) -> Non
 
 
 @pytest.fixture
-def hanging(tables: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def hanging(tables: Path, twins: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let directories called ``probe00`` and ``KS002`` hang until the end of the test."""
     end = threading.Event()
     real = os.open
@@ -86,7 +86,7 @@ def hanging(tables: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             end.wait()
         return real(path, *args, **options)
 
-    monkeypatch.setattr("polars_alf.walk.lister.os.open", hold)
+    monkeypatch.setattr("polars_alf.native.twin.os.open", hold)
     yield
     end.set()
 

@@ -12,13 +12,15 @@ from trees import SESSION, make_tree
 from walks import walk
 
 from polars_alf.errors import ScanError
-from polars_alf.walk import lister
+from polars_alf.native import twin
 
 
-def test_listing_by_path_gives_the_same(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_listing_by_path_gives_the_same(
+    archive: Path, twins: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_tree(archive, {"cortexlab/Subjects/KS001/2021-13-45/001": SESSION})
     by_descriptor = walk(archive)
-    monkeypatch.setattr(lister, "LIST_BY_DESCRIPTOR", False)
+    monkeypatch.setattr(twin, "BY_DESCRIPTOR", False)
     by_path = walk(archive)
     assert by_path[0].equals(by_descriptor[0])
     assert by_path[1].equals(by_descriptor[1])
@@ -26,7 +28,7 @@ def test_listing_by_path_gives_the_same(archive: Path, monkeypatch: pytest.Monke
 
 
 def test_a_file_that_vanishes_between_listing_and_stat(
-    archive: Path, monkeypatch: pytest.MonkeyPatch
+    archive: Path, twins: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = "_ibl_trials.intervals_bpod.csv"
     real = os.scandir
@@ -46,8 +48,8 @@ def test_a_file_that_vanishes_between_listing_and_stat(
         def __exit__(self, *_: object) -> None:
             pass
 
-    monkeypatch.setattr(lister, "LIST_BY_DESCRIPTOR", False)
-    monkeypatch.setattr(lister.os, "scandir", Scandir)
+    monkeypatch.setattr(twin, "BY_DESCRIPTOR", False)
+    monkeypatch.setattr(os, "scandir", Scandir)
     entries, issues, _ = walk(archive)
     assert set(issues["kind"]) == {"vanished"}
     assert len(issues) == 4
@@ -55,7 +57,7 @@ def test_a_file_that_vanishes_between_listing_and_stat(
 
 
 def test_a_listing_that_breaks_keeps_what_was_read(
-    archive: Path, monkeypatch: pytest.MonkeyPatch
+    archive: Path, twins: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = os.scandir
 
@@ -75,8 +77,8 @@ def test_a_listing_that_breaks_keeps_what_was_read(
         def __exit__(self, *_: object) -> None:
             pass
 
-    monkeypatch.setattr(lister, "LIST_BY_DESCRIPTOR", False)
-    monkeypatch.setattr(lister.os, "scandir", Scandir)
+    monkeypatch.setattr(twin, "BY_DESCRIPTOR", False)
+    monkeypatch.setattr(os, "scandir", Scandir)
     entries, issues, _ = walk(archive / "wittenlab/Subjects/KS001/2020-01-01")
     assert issues.rows() == [("001", "unreadable_directory")]
     assert entries["path"].to_list() == ["001/_ibl_trials.intervals_bpod.csv"]

@@ -114,11 +114,13 @@ def test_a_low_limit_of_open_files_is_kept(tmp_path: Path) -> None:
     assert len(entries) == sum(range(35))
 
 
-def test_errors_in_threads_come_through(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_in_threads_come_through(
+    archive: Path, twins: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(path: str, flags: int) -> int:
         raise MemoryError(path)
 
-    monkeypatch.setattr("polars_alf.walk.lister.os.open", fail)
+    monkeypatch.setattr("polars_alf.native.twin.os.open", fail)
     with pytest.raises(MemoryError):
         walk(archive, threads=4)
 
@@ -133,7 +135,7 @@ def test_scan_takes_threads_and_stops_early(archive: Path) -> None:
 
 
 @pytest.fixture
-def release(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+def release(twins: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Let directories called ``hangs`` hang until the event, and ``slow`` ones take a moment."""
     event = threading.Event()
     real = os.open
@@ -146,7 +148,7 @@ def release(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
             time.sleep(0.1)
         return real(path, *args, **options)
 
-    monkeypatch.setattr("polars_alf.walk.lister.os.open", hold)
+    monkeypatch.setattr("polars_alf.native.twin.os.open", hold)
     yield event
     event.set()
 

@@ -33,7 +33,7 @@ MIXED: Tree = {
 
 
 @pytest.fixture
-def listed(archive: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], set[str]]:
+def listed(archive: Path, twins: None, monkeypatch: pytest.MonkeyPatch) -> Callable[[], set[str]]:
     """Give a function that tells which directories were listed since it was called last."""
     paths: set[str] = set()
 

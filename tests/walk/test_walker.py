@@ -13,7 +13,7 @@ from trees import ODD, ODD_POSIX, TWO_LABS, Link, Tree, make_tree
 from walks import list_found, list_issues, walk
 
 from polars_alf.alf.root import open_root
-from polars_alf.walk import lister
+from polars_alf.native import twin
 from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.walker import Walker
 
@@ -67,18 +67,23 @@ def _params(cases: list[tuple[str, Tree, int, list[tuple[str, str]]]], marks: ob
 @pytest.mark.parametrize(
     ("tree", "n_datasets", "issues"), _params(ODD) + _params(ODD_POSIX, posix_only)
 )
-@pytest.mark.parametrize("by_descriptor", [True, False])
+@pytest.mark.parametrize("threads", [1, 2, None])
+@pytest.mark.parametrize("how", ["native", "by descriptor", "by path"])
 def test_odd_trees(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
     tree: Tree,
     n_datasets: int,
     issues: list[tuple[str, str]],
-    by_descriptor: bool,
+    how: str,
+    threads: int | None,
 ) -> None:
-    monkeypatch.setattr(lister, "LIST_BY_DESCRIPTOR", by_descriptor and lister.LIST_BY_DESCRIPTOR)
+    if how != "native":
+        request.getfixturevalue("twins")
+        monkeypatch.setattr(twin, "BY_DESCRIPTOR", twin.BY_DESCRIPTOR and how == "by descriptor")
     root = make_tree(tmp_path / "archive", tree)
-    entries, reported, _ = walk(root)
+    entries, reported, _ = walk(root, threads=threads)
     assert sorted(reported.rows()) == sorted(issues)
     assert len(entries) == n_datasets
 

@@ -1,0 +1,503 @@
+/* List directories into columns. See `list_directories` in twin.py for what is returned.
+
+   Everything is written into growing buffers of bytes, which Python takes over as they are. A
+   buffer that cannot grow sets `full`, and the walk ends with a MemoryError. */
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#ifdef __APPLE__
+#define MTIME(st) ((st).st_mtimespec)
+#define CTIME(st) ((st).st_ctimespec)
+#else
+#define MTIME(st) ((st).st_mtim)
+#define CTIME(st) ((st).st_ctim)
+#endif
+
+#ifndef O_CLOEXEC
+#define O_CLOEXEC 0
+#endif
+
+/* Systems may end a call that a signal came into, some on network file systems only. */
+#define AGAIN(result, call) do { (result) = (call); } while ((result) < 0 && errno == EINTR)
+
+typedef struct { char *data; size_t size, room; } buffer;
+
+/* The columns, in the order in which Python gets them. */
+enum {
+    PATHS, ORIGINS, MTIMES, CTIMES, INODES, ERRORS, OTHERS, ENDS, SUBDIRECTORIES, /* directories */
+    NAMES,                                                                        /* names */
+    FILE_CODES, FILE_SIZES, FILE_MTIMES, FILE_INODES,                             /* files */
+    ODD_DIRECTORIES, ODD_CODES, ODD_KINDS, ODD_ERRORS,                            /* odd entries */
+    LEFT_PATHS, LEFT_ORIGINS,                                                     /* not listed */
+    N_COLUMNS
+};
+
+enum { INVALID_NAME = 1, LINKED_DIRECTORY, SPECIAL_FILE, UNKNOWN_TYPE, UNREAD_LINK, UNREAD_FILE,
+       UNEXAMINED, OTHER_FILE };
+
+typedef struct {
+    buffer columns[N_COLUMNS];
+    buffer stack, stack_ends;  /* directories that wait: origin and path of each; where each ends */
+    buffer path;               /* the system's path of the directory that is listed */
+    int32_t *table;            /* codes of names by their hash; -1 is free */
+    size_t mask;
+    buffer name_ends;
+    int32_t n_names, n_directories;
+    int64_t n_files, most_files, most_examined;
+    size_t prefix;
+    int recurse, examine, tell_others, full;
+    volatile int64_t *steps;   /* steps taken, for whoever looks on; and whether to stop */
+    int64_t no_steps[2];
+} listing;
+
+static char *grow(listing *all, buffer *to, size_t more)
+{
+    if (more > to->room - to->size) {
+        size_t room = to->room < 512 ? 1024 : to->room * 2;
+        while (room - to->size < more) room *= 2;
+        char *data = realloc(to->data, room);
+        if (!data) { all->full = 1; return NULL; }
+        to->data = data;
+        to->room = room;
+    }
+    to->size += more;
+    return to->data + to->size - more;
+}
+
+static void add_bytes(listing *all, buffer *to, const void *bytes, size_t size)
+{
+    char *at = grow(all, to, size);
+    if (at && size) memcpy(at, bytes, size);
+}
+
+static void add_i32(listing *all, int column, int32_t value)
+{
+    add_bytes(all, &all->columns[column], &value, sizeof value);
+}
+
+static void add_u64(listing *all, int column, uint64_t value)
+{
+    add_bytes(all, &all->columns[column], &value, sizeof value);
+}
+
+/* Nanoseconds since the epoch; times that 64 bits do not hold become the nearest that they do.
+   The lowest of all means that the time is not known, so it is none of them. */
+static uint64_t nanoseconds(struct timespec time)
+{
+    const int64_t second = 1000000000, most = INT64_MAX / second;
+    if (time.tv_sec >= most) return (uint64_t)INT64_MAX;
+    if (time.tv_sec <= -most) return (uint64_t)-INT64_MAX;
+    return (uint64_t)((int64_t)time.tv_sec * second + time.tv_nsec);
+}
+
+/* Whether a name is UTF-8 without control characters (C0, DEL and C1), in shortest form and without
+   surrogates, as Python has it. */
+static int is_valid(const unsigned char *at)
+{
+    while (*at) {
+        uint32_t first = *at++, point, lowest;
+        int more;
+        if (first < 0x80) {
+            if (first < 0x20 || first == 0x7f) return 0;
+            continue;
+        }
+        if (first >= 0xc2 && first < 0xe0) { more = 1; point = first & 0x1f; lowest = 0x80; }
+        else if (first >= 0xe0 && first < 0xf0) { more = 2; point = first & 0xf; lowest = 0x800; }
+        else if (first >= 0xf0 && first < 0xf5) { more = 3; point = first & 7; lowest = 0x10000; }
+        else return 0;
+        for (; more; more--, at++) {
+            if ((*at & 0xc0) != 0x80) return 0;  /* the final NUL, too */
+            point = point << 6 | (*at & 0x3f);
+        }
+        if (point < lowest || point > 0x10ffff || (point >= 0xd800 && point < 0xe000)) return 0;
+        if (point < 0xa0) return 0;
+    }
+    return 1;
+}
+
+/* Whether a name has the two dots without which it is no dataset's. */
+static int has_two_dots(const char *name)
+{
+    const char *dot = strchr(name, '.');
+    return dot && strchr(dot + 1, '.');
+}
+
+static uint64_t hash_name(const char *name, size_t size)
+{
+    const uint64_t odd = 0x9e3779b97f4a7c15u;
+    uint64_t hash = size * odd, word;
+    for (; size >= 8; size -= 8, name += 8) {
+        memcpy(&word, name, 8);
+        hash = (hash ^ word) * odd;
+        hash ^= hash >> 32;
+    }
+    word = 0;
+    memcpy(&word, name, size);
+    hash = (hash ^ word) * odd;
+    return hash ^ hash >> 32;
+}
+
+static const char *name_of(listing *all, int32_t code, size_t *size)
+{
+    const uint64_t *ends = (const uint64_t *)all->name_ends.data;
+    uint64_t start = code ? ends[code - 1] : 0;
+    *size = ends[code] - start - 1;
+    return all->columns[NAMES].data + start;
+}
+
+static int double_table(listing *all)
+{
+    size_t room = all->table ? (all->mask + 1) * 2 : 1024;
+    int32_t *table = malloc(room * sizeof *table);
+    if (!table) { all->full = 1; return 0; }
+    memset(table, 0xff, room * sizeof *table);
+    for (int32_t code = 0; code < all->n_names; code++) {
+        size_t size, i;
+        const char *name = name_of(all, code, &size);
+        for (i = hash_name(name, size) & (room - 1); table[i] >= 0; i = (i + 1) & (room - 1)) {}
+        table[i] = code;
+    }
+    free(all->table);
+    all->table = table;
+    all->mask = room - 1;
+    return 1;
+}
+
+/* The code of a name: its position among the distinct names. */
+static int32_t encode(listing *all, const char *name)
+{
+    size_t size = strlen(name), other_size, i;
+    if ((!all->table || (size_t)all->n_names * 2 > all->mask) && !double_table(all)) return 0;
+    for (i = hash_name(name, size) & all->mask; all->table[i] >= 0; i = (i + 1) & all->mask) {
+        const char *other = name_of(all, all->table[i], &other_size);
+        if (other_size == size && !memcmp(other, name, size)) return all->table[i];
+    }
+    add_bytes(all, &all->columns[NAMES], name, size + 1);
+    uint64_t end = all->columns[NAMES].size;
+    add_bytes(all, &all->name_ends, &end, sizeof end);
+    if (all->full) return 0;
+    all->table[i] = all->n_names;
+    return all->n_names++;
+}
+
+static void add_odd(listing *all, const char *name, int kind, int error)
+{
+    add_i32(all, ODD_DIRECTORIES, all->n_directories);
+    add_i32(all, ODD_CODES, encode(all, name));
+    add_i32(all, ODD_KINDS, kind);
+    add_i32(all, ODD_ERRORS, error);
+}
+
+static void add_file(listing *all, const char *name, const struct stat *status)
+{
+    add_i32(all, FILE_CODES, encode(all, name));
+    add_u64(all, FILE_SIZES, status ? (uint64_t)status->st_size : 0);
+    add_u64(all, FILE_MTIMES, status ? nanoseconds(MTIME(*status)) : 0);
+    add_u64(all, FILE_INODES, status ? (uint64_t)status->st_ino : 0);
+    all->n_files++;
+}
+
+/* Count a file that is no dataset, or tell its name. */
+static int add_other(listing *all, const char *name)
+{
+    if (all->tell_others) add_odd(all, name, OTHER_FILE, 0);
+    return !all->tell_others;
+}
+
+static void push(listing *all, int32_t origin, const char *path, size_t size, const char *name)
+{
+    add_bytes(all, &all->stack, &origin, sizeof origin);
+    add_bytes(all, &all->stack, path, size);
+    if (name) {
+        if (size) add_bytes(all, &all->stack, "/", 1);
+        add_bytes(all, &all->stack, name, strlen(name));
+    }
+    add_bytes(all, &all->stack, "", 1);
+    uint64_t end = all->stack.size;
+    add_bytes(all, &all->stack_ends, &end, sizeof end);
+}
+
+/* Take one entry; return how many of `others` it counts for. */
+static int take(listing *all, int directory, int32_t origin, const char *path, size_t path_size,
+                const char *name, int type, int64_t *n_examined)
+{
+    struct stat status;
+    int result;
+    if (!is_valid((const unsigned char *)name)) {
+        add_odd(all, name, INVALID_NAME, 0);
+        return 0;
+    }
+    if (type == DT_UNKNOWN) {
+        AGAIN(result, fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW));
+        if (result) {
+            add_odd(all, name, UNKNOWN_TYPE, errno);
+            return 0;
+        }
+        type = S_ISDIR(status.st_mode) ? DT_DIR : S_ISREG(status.st_mode) ? DT_REG
+             : S_ISLNK(status.st_mode) ? DT_LNK : DT_FIFO;
+    }
+    if (type == DT_DIR) {
+        buffer *names = &all->columns[SUBDIRECTORIES];
+        if (names->size && names->data[names->size - 1]) add_bytes(all, names, "/", 1);
+        add_bytes(all, names, name, strlen(name));
+        if (all->recurse) push(all, origin, path, path_size, name);
+        return 0;
+    }
+    if (type == DT_REG) {
+        if (!has_two_dots(name)) return add_other(all, name);
+        if (!all->examine) {
+            add_file(all, name, NULL);
+            return 0;
+        }
+        if (*n_examined >= all->most_examined) {
+            add_odd(all, name, UNEXAMINED, 0);
+            return 0;
+        }
+        ++*n_examined;
+    } else if (type != DT_LNK) {
+        add_odd(all, name, SPECIAL_FILE, 0);
+        return 0;
+    }
+    AGAIN(result, fstatat(directory, name, &status, 0));
+    if (result)
+        add_odd(all, name, type == DT_REG ? UNREAD_FILE : UNREAD_LINK, errno);
+    else if (S_ISREG(status.st_mode)) {
+        if (!has_two_dots(name)) return add_other(all, name);
+        add_file(all, name, all->examine ? &status : NULL);
+    } else
+        add_odd(all, name, type == DT_LNK && S_ISDIR(status.st_mode) ? LINKED_DIRECTORY
+                                                                     : SPECIAL_FILE, 0);
+    return 0;
+}
+
+/* Read the entries of a directory that was opened; return 0, or the error that ended it. */
+static int read_entries(listing *all, int descriptor, int32_t origin, const char *path,
+                        size_t path_size, uint64_t *n_others)
+{
+    int64_t n_examined = 0;
+    DIR *directory = fdopendir(descriptor);
+    if (!directory) {
+        int error = errno;
+        close(descriptor);
+        return error;
+    }
+    for (;;) {
+        errno = 0;
+        struct dirent *entry = readdir(directory);
+        if (!entry || all->full || all->steps[1]) break;
+        all->steps[0]++;
+        const char *name = entry->d_name;
+        if (name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]))) continue;
+#ifdef DT_UNKNOWN
+        int type = entry->d_type;
+#endif
+        *n_others += take(all, descriptor, origin, path, path_size, name, type, &n_examined);
+    }
+    int error = all->full || all->steps[1] ? 0 : errno;
+    closedir(directory);
+    return error;
+}
+
+/* List the directory on top of the stack. */
+static void list_next(listing *all)
+{
+    uint64_t *ends = (uint64_t *)all->stack_ends.data;
+    size_t last = all->stack_ends.size / sizeof *ends - 1, start = last ? ends[last - 1] : 0;
+    int32_t origin;
+    memcpy(&origin, all->stack.data + start, sizeof origin);
+    start += sizeof origin;
+    size_t size = all->stack.size - start - 1;
+    /* A copy, as directories below take this one's place on the stack. */
+    all->path.size = all->prefix;
+    add_bytes(all, &all->path, all->stack.data + start, size + 1);
+    all->stack.size = start - sizeof origin;
+    all->stack_ends.size = last * sizeof *ends;
+    if (all->full) return;
+    const char *path = all->path.data + all->prefix;
+
+    struct stat status;
+    uint64_t n_others = 0, unknown = (uint64_t)INT64_MIN, times[2] = {unknown, unknown}, inode = 0;
+    int descriptor, result, error;
+    AGAIN(descriptor, open(all->path.data, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (descriptor < 0) {
+        error = errno;
+    } else {
+        AGAIN(result, fstat(descriptor, &status));
+        if (!result) {
+            times[0] = nanoseconds(MTIME(status));
+            times[1] = nanoseconds(CTIME(status));
+            inode = status.st_ino;
+        }
+        error = read_entries(all, descriptor, origin, path, size, &n_others);
+        path = all->path.data + all->prefix;
+    }
+    add_bytes(all, &all->columns[PATHS], path, size + 1);
+    add_i32(all, ORIGINS, origin);
+    add_u64(all, MTIMES, times[0]);
+    add_u64(all, CTIMES, times[1]);
+    add_u64(all, INODES, inode);
+    add_i32(all, ERRORS, error);
+    add_u64(all, OTHERS, n_others);
+    add_u64(all, ENDS, (uint64_t)all->n_files);
+    add_bytes(all, &all->columns[SUBDIRECTORIES], "", 1);
+    all->n_directories++;
+}
+
+/* Move what is left on the stack into the columns, in the order in which it would be listed. */
+static void leave(listing *all)
+{
+    uint64_t *ends = (uint64_t *)all->stack_ends.data;
+    for (size_t i = all->stack_ends.size / sizeof *ends; i > 0 && !all->full; i--) {
+        size_t start = i > 1 ? ends[i - 2] : 0, size = ends[i - 1] - start;
+        int32_t origin;
+        memcpy(&origin, all->stack.data + start, sizeof origin);
+        add_i32(all, LEFT_ORIGINS, origin);
+        add_bytes(all, &all->columns[LEFT_PATHS], all->stack.data + start + sizeof origin,
+                  size - sizeof origin);
+    }
+}
+
+static void list_all(listing *all, const char *prefix, size_t prefix_size, const char *paths,
+                     size_t paths_size)
+{
+    add_bytes(all, &all->path, prefix, prefix_size);
+    all->prefix = prefix_size;
+    /* The last path first, so that the first one comes to lie on top. */
+    int32_t n_paths = 0;
+    for (size_t i = 0; i < paths_size; i++) n_paths += !paths[i];
+    for (size_t end = paths_size; end > 0 && !all->full;) {
+        size_t start = end - 1;
+        while (start > 0 && paths[start - 1]) start--;
+        push(all, --n_paths, paths + start, end - 1 - start, NULL);
+        end = start;
+    }
+    while (all->stack_ends.size && all->n_files < all->most_files && !all->full && !all->steps[1]) {
+        all->steps[0]++;
+        list_next(all);
+    }
+    leave(all);
+}
+
+/* The columns wanted as a tuple of bytes, NULL with an exception; frees all. */
+static PyObject *finish(listing *all, const int *wanted, int n_wanted)
+{
+    PyObject *columns = all->full ? PyErr_NoMemory() : PyTuple_New(n_wanted);
+    for (int i = 0; i < n_wanted && columns; i++) {
+        buffer *column = &all->columns[wanted ? wanted[i] : i];
+        PyObject *bytes = PyBytes_FromStringAndSize(column->data, (Py_ssize_t)column->size);
+        if (!bytes || PyTuple_SetItem(columns, i, bytes)) {
+            Py_DECREF(columns);
+            columns = NULL;
+        }
+    }
+    for (int i = 0; i < N_COLUMNS; i++) free(all->columns[i].data);
+    free(all->stack.data);
+    free(all->stack_ends.data);
+    free(all->path.data);
+    free(all->name_ends.data);
+    free(all->table);
+    free(all);
+    return columns;
+}
+
+/* Use the steps of a caller, two numbers of 64 bits that can be written; return 0 for an error. */
+static int share_steps(listing *all, PyObject *steps, Py_buffer *view)
+{
+    all->steps = all->no_steps;
+    view->obj = NULL;
+    if (steps == Py_None) return 1;
+    if (PyObject_GetBuffer(steps, view, PyBUF_WRITABLE)) return 0;
+    if (view->len < (Py_ssize_t)sizeof all->no_steps || (uintptr_t)view->buf % sizeof(int64_t)) {
+        PyErr_SetString(PyExc_ValueError, "the steps are not two numbers of 64 bits");
+        PyBuffer_Release(view);
+        return 0;
+    }
+    all->steps = view->buf;
+    return 1;
+}
+
+static PyObject *list_directories(PyObject *self, PyObject *args)
+{
+    const char *prefix, *paths;
+    Py_ssize_t prefix_size, paths_size;
+    long long most_files, most_examined;
+    int recurse, examine, tell_others;
+    PyObject *steps;
+    Py_buffer view;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "y#y#pppLLO:list_directories", &prefix, &prefix_size, &paths,
+                          &paths_size, &recurse, &examine, &tell_others, &most_files,
+                          &most_examined, &steps))
+        return NULL;
+    if (memchr(prefix, 0, (size_t)prefix_size) || (paths_size && paths[paths_size - 1])) {
+        PyErr_SetString(PyExc_ValueError, "the prefix has a NUL, or the last path none at its end");
+        return NULL;
+    }
+    listing *all = calloc(1, sizeof *all);
+    if (!all) return PyErr_NoMemory();
+    if (!share_steps(all, steps, &view)) {
+        free(all);
+        return NULL;
+    }
+    all->recurse = recurse;
+    all->examine = examine;
+    all->tell_others = tell_others;
+    all->most_files = most_files;
+    all->most_examined = most_examined;
+    Py_BEGIN_ALLOW_THREADS
+    list_all(all, prefix, (size_t)prefix_size, paths, (size_t)paths_size);
+    Py_END_ALLOW_THREADS
+    if (view.obj) PyBuffer_Release(&view);
+    return finish(all, NULL, N_COLUMNS);
+}
+
+static PyObject *examine_files(PyObject *self, PyObject *args)
+{
+    const char *directory, *names;
+    Py_ssize_t directory_size, names_size;
+    PyObject *steps;
+    Py_buffer view;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "y#y#O:examine_files", &directory, &directory_size, &names,
+                          &names_size, &steps))
+        return NULL;
+    if (memchr(directory, 0, (size_t)directory_size) || (names_size && names[names_size - 1])) {
+        PyErr_SetString(PyExc_ValueError, "the path has a NUL, or the last name none at its end");
+        return NULL;
+    }
+    listing *all = calloc(1, sizeof *all);
+    if (!all) return PyErr_NoMemory();
+    if (!share_steps(all, steps, &view)) {
+        free(all);
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    int descriptor, result;
+    AGAIN(descriptor, open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    int error = descriptor < 0 ? errno : 0;
+    for (Py_ssize_t i = 0; i < names_size && !all->full && !all->steps[1];
+         i += (Py_ssize_t)strlen(names + i) + 1) {
+        struct stat status;
+        all->steps[0]++;
+        if (descriptor >= 0) {
+            AGAIN(result, fstatat(descriptor, names + i, &status, 0));
+            error = result ? errno : S_ISREG(status.st_mode) ? 0 : -1;
+        }
+        add_u64(all, FILE_SIZES, error ? 0 : (uint64_t)status.st_size);
+        add_u64(all, FILE_MTIMES, error ? 0 : nanoseconds(MTIME(status)));
+        add_u64(all, FILE_INODES, error ? 0 : (uint64_t)status.st_ino);
+        add_i32(all, ERRORS, error);
+    }
+    if (descriptor >= 0) close(descriptor);
+    Py_END_ALLOW_THREADS
+    if (view.obj) PyBuffer_Release(&view);
+    const int wanted[] = {FILE_SIZES, FILE_MTIMES, FILE_INODES, ERRORS};
+    return finish(all, wanted, 4);
+}

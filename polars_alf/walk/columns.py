@@ -1,0 +1,114 @@
+"""The columns of `native.list_directories`, as Python has them."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Sequence
+from itertools import accumulate, compress
+from typing import NamedTuple, TypeAlias
+
+from polars_alf.native.twin import UNKNOWN_TIME
+
+Steps: TypeAlias = "array[int]"
+"""What a listing counts while it goes on: see `native.twin.list_directories`."""
+
+
+class OddEntry(NamedTuple):
+    """An entry that is neither a plain file nor a directory; `directory` and `code` are positions.
+
+    `kind` is a `native.twin.Odd`, `error` the number of a system's error or 0.
+    """
+
+    directory: int
+    code: int
+    kind: int
+    error: int
+
+
+class Columns:
+    """Listed directories, their files and odd entries; attributes are those of the twin."""
+
+    __slots__ = (
+        "codes",
+        "ctimes",
+        "ends",
+        "errors",
+        "file_inodes",
+        "file_mtimes",
+        "inodes",
+        "left",
+        "left_origins",
+        "mtimes",
+        "n_others",
+        "names",
+        "odd",
+        "origins",
+        "paths",
+        "sizes",
+        "subdirectories",
+    )
+
+    def __init__(self, columns: tuple[bytes, ...]) -> None:
+        (paths, origins, mtimes, ctimes, inodes, errors, n_others, ends, subdirectories) = columns[
+            :9
+        ]
+        self.paths = split_texts(paths)
+        self.origins = array("i", origins)
+        self.mtimes = array("q", mtimes)
+        self.ctimes = array("q", ctimes)
+        self.inodes = array("Q", inodes)
+        self.errors = array("i", errors)
+        self.n_others = array("Q", n_others)
+        self.ends = array("Q", ends)
+        self.subdirectories = split_texts(subdirectories)
+        self.names = split_texts(columns[9])
+        self.codes = array("i", columns[10])
+        self.sizes = array("Q", columns[11])
+        self.file_mtimes = array("q", columns[12])
+        self.file_inodes = array("Q", columns[13])
+        odd = (array("i", column) for column in columns[14:18])
+        self.odd = [OddEntry(*row) for row in zip(*odd, strict=True)]
+        self.left = split_texts(columns[18])
+        self.left_origins = array("i", columns[19])
+
+    def keep(self, is_kept: Sequence[bool]) -> None:
+        """Keep some of the files."""
+        self.codes = array("i", compress(self.codes, is_kept))
+        self.sizes = array("Q", compress(self.sizes, is_kept))
+        self.file_mtimes = array("q", compress(self.file_mtimes, is_kept))
+        self.file_inodes = array("Q", compress(self.file_inodes, is_kept))
+
+    def drop_files(self, is_dropped: Sequence[bool]) -> None:
+        """Count the files of some names among the others, by the code of the name."""
+        is_kept = [not is_dropped[code] for code in self.codes]
+        n_kept = [0, *accumulate(is_kept)]
+        start = 0
+        for i, end in enumerate(self.ends):
+            self.n_others[i] += end - start - (n_kept[end] - n_kept[start])
+            self.ends[i], start = n_kept[end], end
+        self.keep(is_kept)
+
+    def forget_fingerprint(self, position: int) -> None:
+        """Have a directory listed again by the next quick refresh."""
+        self.mtimes[position] = self.ctimes[position] = UNKNOWN_TIME
+
+
+class Examined:
+    """Files of a directory that were examined by name."""
+
+    def __init__(self, columns: tuple[bytes, ...]) -> None:
+        self.sizes = array("Q", columns[0])
+        self.mtimes = array("q", columns[1])
+        self.inodes = array("Q", columns[2])
+        self.errors = array("i", columns[3])
+
+
+def join_texts(texts: Sequence[str]) -> bytes:
+    """Return texts with a NUL after each."""
+    return os.fsencode("\0".join((*texts, "")))
+
+
+def split_texts(texts: bytes) -> list[str]:
+    """Return the texts of which each has a NUL after it."""
+    return os.fsdecode(texts).split("\0")[:-1]
