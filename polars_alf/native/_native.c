@@ -7,7 +7,12 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "_md5.h"
+#include "_uuids.h"
+
 static PyMethodDef methods[] = {
+    {"list_instruction_sets", list_instruction_sets, METH_NOARGS, NULL},
+    {"make_uuids", make_uuids, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
