@@ -6,13 +6,14 @@ the archive, and the same in every run over the same namespace.
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from pathlib import Path
 from uuid import UUID
 
 import polars as pl
+import pyarrow as pa
 
+from polars_alf import native
 from polars_alf.errors import NamespaceConflictError, OptionError
 
 
@@ -56,28 +57,73 @@ def expr_uuid3(names: pl.Expr, namespace: UUID) -> pl.Expr:
     )
 
 
-# RFC 9562: the two highest bits of this hexadecimal digit are 10.
-_VARIANT = {f"{digit:x}": f"{8 | digit & 3:x}" for digit in range(16)}
+def make_ids(
+    namespace: UUID,
+    codes_a: pl.Series,
+    texts_a: pl.Series,
+    codes_b: pl.Series,
+    texts_b: pl.Series,
+) -> pl.Series:
+    """Return ``str(uuid.uuid3(namespace, f"{a}/{b}"))`` of rows whose a and b are codes of texts.
+
+    Parameters
+    ----------
+    namespace
+        The namespace of the archive.
+    codes_a, codes_b
+        Int32 or UInt32 without nulls, one for each row: positions in the texts.
+    texts_a, texts_b
+        String without nulls, such as sessions and rel_paths, each once.
+
+    Returns
+    -------
+    polars.Series
+        ``id``, String without nulls, one for each row.
+
+    Raises
+    ------
+    ValueError
+        A code is no position in the texts, the codes differ in number, or there is a null.
+    """
+    first, second = _view_column(texts_a, codes_a), _view_column(texts_b, codes_b)
+    return _read_uuids("id", native.make_uuids(namespace.bytes, first, second))
 
 
 def _uuid3(names: pl.Series, namespace: UUID) -> pl.Series:
-    # uuid.uuid3 takes four times as long: it makes an object, and hashes the namespace each time.
-    # The package polars-hash takes as long as this, and would tie us to its releases of Polars.
-    start = hashlib.md5(namespace.bytes, usedforsecurity=False).copy
-    texts = []
-    for name in names.cast(pl.Binary).to_list():
-        digest = start()
-        digest.update(name)
-        texts.append(digest.hexdigest())
-    text = pl.Series(names.name, texts, pl.String)
-    return pl.select(
-        pl.format(
-            "{}-{}-3{}-{}{}-{}",
-            text.str.slice(0, 8),
-            text.str.slice(8, 4),
-            text.str.slice(13, 3),
-            text.str.slice(16, 1).replace_strict(_VARIANT, return_dtype=pl.String),
-            text.str.slice(17, 3),
-            text.str.slice(20, 12),
-        ).alias(names.name)
-    ).to_series()
+    return _read_uuids(names.name, native.make_uuids(namespace.bytes, _view_column(names)))
+
+
+def _view_column(
+    texts: pl.Series, codes: pl.Series | None = None
+) -> tuple[memoryview | None, memoryview, memoryview]:
+    """Return views of the buffers of a column, as `native.make_uuids` takes them."""
+    array = _to_array(texts.cast(pl.String))
+    _, offsets, text = array.buffers()
+    bounds = memoryview(offsets or bytes(8)).cast("B").cast("q")
+    bounds = bounds[array.offset : array.offset + len(array) + 1]
+    if codes is None:
+        return None, bounds, memoryview(text or b"")
+    if codes.dtype not in (pl.Int32, pl.UInt32):
+        raise ValueError(f"the codes {codes.name!r} are {codes.dtype}; give Int32 or UInt32")
+    numbers = _to_array(codes)
+    view = memoryview(numbers.buffers()[1] or b"").cast("B").cast("I")
+    return view[numbers.offset : numbers.offset + len(numbers)], bounds, memoryview(text or b"")
+
+
+def _to_array(column: pl.Series) -> pa.Array:
+    if column.null_count():
+        raise ValueError(f"the column {column.name!r} has {column.null_count()} nulls; fill them")
+    return column.to_arrow()
+
+
+_UUID_LENGTH = 36
+
+
+def _read_uuids(name: str, uuids: bytes) -> pl.Series:
+    """Return a String column of texts that follow each other."""
+    n_rows = len(uuids) // _UUID_LENGTH
+    ends = pl.int_range(0, len(uuids) + 1, _UUID_LENGTH, dtype=pl.Int64, eager=True).to_arrow()
+    buffers = [None, ends.buffers()[1], pa.py_buffer(uuids)]
+    texts = pa.Array.from_buffers(pa.large_string(), n_rows, buffers)
+    # Not by pl.Series, which loads pyarrow.compute: a thirtieth of a second in each process.
+    return pl.DataFrame(pa.RecordBatch.from_arrays([texts], [name])).to_series()

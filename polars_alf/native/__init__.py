@@ -1,22 +1,26 @@
-"""The functions that must be fast: in C where that was built, else their twins in Python."""
+"""The functions that must be fast: in C where that was built, else their twins in Python.
+
+With ``POLARS_ALF_NATIVE=0`` in the environment, the twins are taken.
+"""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import Literal
 
-from polars_alf.native import twin
+from polars_alf.native.twin import examine_files, list_directories
+from polars_alf.native.twin_md5 import make_uuids
 
-if TYPE_CHECKING or os.environ.get("POLARS_ALF_NATIVE") == "0":
-    _native: object = None
-else:
+IMPLEMENTATION: Literal["native", "python"] = "python"
+"""Whether the functions are those in C."""
+
+if os.environ.get("POLARS_ALF_NATIVE") != "0":
     try:
-        from polars_alf.native import _native
-    except ImportError:
-        _native = None
+        from polars_alf.native._native import make_uuids
 
-IMPLEMENTATION = "python" if _native is None else "native"
-"""Which of the two it is; the environment variable ``POLARS_ALF_NATIVE=0`` wants the twins."""
+        IMPLEMENTATION = "native"
+        from polars_alf.native._native import examine_files, list_directories
+    except ImportError:  # there was no compiler, or the system is Windows, which lists otherwise
+        pass
 
-list_directories = getattr(_native, "list_directories", twin.list_directories)
-examine_files = getattr(_native, "examine_files", twin.examine_files)
+__all__ = ["IMPLEMENTATION", "examine_files", "list_directories", "make_uuids"]

@@ -8,6 +8,9 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "_md5.h"
+#include "_uuids.h"
+
 #ifndef _WIN32
 #include "_list.h"
 #endif
@@ -17,6 +20,8 @@ static PyMethodDef methods[] = {
     {"list_directories", list_directories, METH_VARARGS, "List directories into columns."},
     {"examine_files", examine_files, METH_VARARGS, "Examine files of a directory by name."},
 #endif
+    {"list_instruction_sets", list_instruction_sets, METH_NOARGS, NULL},
+    {"make_uuids", make_uuids, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -62,6 +62,7 @@ def list_directories(
     most_files: int,
     most_examined: int,
     steps: array[int] | None,
+    /,
 ) -> tuple[bytes, ...]:
     """List directories into columns.
 
@@ -111,7 +112,7 @@ def list_directories(
     return listing.columns(stack[::-1])
 
 
-def examine_files(directory: bytes, names: bytes, steps: array[int] | None) -> tuple[bytes, ...]:
+def examine_files(directory: bytes, names: bytes, steps: array[int] | None, /) -> tuple[bytes, ...]:
     """Examine files of a directory, a NUL after each name; steps are as for `list_directories`.
 
     Returns

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from polars_alf.alf.ids import (
     check_namespace,
     expr_uuid3,
+    make_ids,
     make_namespace,
     parse_namespace,
 )
@@ -26,6 +27,48 @@ def test_ids_are_uuid3(namespace: uuid.UUID, texts: list[str]) -> None:
     frame = pl.LazyFrame({"name": texts}, schema={"name": pl.String})
     result = frame.select(id=expr_uuid3(pl.col("name"), namespace)).collect()
     assert result["id"].to_list() == [str(uuid.uuid3(namespace, text)) for text in texts]
+
+
+@given(st.uuids(), st.lists(names, min_size=1), st.lists(names, min_size=1), st.data())
+def test_ids_of_codes_are_those_of_the_joined_texts(
+    namespace: uuid.UUID, first: list[str], second: list[str], data: st.DataObject
+) -> None:
+    pairs = st.tuples(st.integers(0, len(first) - 1), st.integers(0, len(second) - 1))
+    codes = data.draw(st.lists(pairs))
+    start = data.draw(st.integers(0, len(codes)))
+    ids = make_ids(
+        namespace,
+        # A slice has an offset into its buffers.
+        pl.Series([a for a, _ in codes], dtype=pl.Int32)[start:],
+        pl.Series(first, dtype=pl.String),
+        pl.Series([b for _, b in codes], dtype=pl.UInt32)[start:],
+        pl.Series(["skipped", *second], dtype=pl.String)[1:],
+    )
+    expected = [str(uuid.uuid3(namespace, f"{first[a]}/{second[b]}")) for a, b in codes[start:]]
+    assert ids.to_list() == expected
+    assert (ids.name, ids.dtype) == ("id", pl.String)
+
+
+def test_ids_of_columns_in_pieces() -> None:
+    texts = pl.concat([pl.Series(["a", "b"]), pl.Series(["c"])], rechunk=False)
+    codes = pl.concat([pl.Series([2, 0], dtype=pl.Int32), pl.Series([1], dtype=pl.Int32)])
+    ids = make_ids(uuid.NAMESPACE_URL, codes, texts, codes, texts)
+    assert ids.to_list() == [str(uuid.uuid3(uuid.NAMESPACE_URL, f"{x}/{x}")) for x in "cab"]
+
+
+def test_ids_of_what_is_no_column_of_codes() -> None:
+    codes, texts = pl.Series("code", [0, 1], dtype=pl.Int32), pl.Series("text", ["a", "b"])
+    for bad, message in (
+        (codes.cast(pl.Int64), "the codes 'code' are Int64; give Int32 or UInt32"),
+        (pl.Series("code", [0, None], dtype=pl.Int32), "the column 'code' has 1 nulls"),
+        (pl.Series([0, 2], dtype=pl.Int32), "row 1 names a text that there is none of"),
+        (pl.Series([-1, 0], dtype=pl.Int32), "row 0 names a text that there is none of"),
+        (codes[:1], "the columns have 1 and 2 rows"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make_ids(uuid.NAMESPACE_URL, bad, texts, codes, texts)
+    with pytest.raises(ValueError, match="the column 'text' has 1 nulls"):
+        make_ids(uuid.NAMESPACE_URL, codes, pl.Series("text", ["a", None]), codes, texts)
 
 
 def test_namespaces_differ() -> None:
