@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
-from glob import glob
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -56,7 +55,7 @@ class BuildWheel(bdist_wheel):
 extension = Extension(
     "polars_alf.native._native",
     ["polars_alf/native/_native.c"],
-    depends=sorted(glob("polars_alf/native/*.h")),
+    depends=sorted(path.as_posix() for path in Path("polars_alf/native").glob("*.h")),
     define_macros=[("Py_LIMITED_API", "0x030B0000")],
     py_limited_api=True,
     optional=WANTED != "1",
