@@ -35,9 +35,10 @@ class BuildExtension(build_ext):
             self.distribution.ext_modules = None
 
     def build_extensions(self) -> None:
-        for extension in self.extensions:
-            # Python was built with -O2 at most, or with /O2, which is the most of MSVC.
-            extension.extra_compile_args = [] if self.compiler.compiler_type == "msvc" else ["-O3"]
+        # MSVC is given /O2 anyway, and has no more. The flags of a user come first.
+        if self.compiler.compiler_type != "msvc" and "CFLAGS" not in os.environ:
+            for extension in self.extensions:
+                extension.extra_compile_args = ["-O3"]
         super().build_extensions()
 
 
