@@ -24,8 +24,8 @@ def find_venv_directory() -> Path:
 def prepare_environment(name: str, extra: str, *requirements: str) -> str:
     """Return the Python of an environment with this project, one extra and the requirements.
 
-    What is there is reused as long as pyproject.toml stays the same. Leaves with a message when
-    the environment cannot be made.
+    What is there is reused as long as what it is built from stays the same: pyproject.toml,
+    setup.py and the sources in C. Leaves with a message when the environment cannot be made.
     """
     check_python()
     venv = find_venv_directory() / name
@@ -71,8 +71,18 @@ def check_python() -> None:
 
 def describe_installation(extra: str, requirements: tuple[str, ...]) -> str:
     """Return a text that changes when the environment must be installed anew."""
-    digest = hashlib.sha256((REPOSITORY / "pyproject.toml").read_bytes()).hexdigest()
-    return "\n".join([str(REPOSITORY), digest, extra, *requirements])
+    digest = hashlib.sha256()
+    for path in list_build_files():
+        content = path.read_bytes()
+        digest.update(f"{path.name} {len(content)}\n".encode() + content)
+    return "\n".join([str(REPOSITORY), digest.hexdigest(), extra, *requirements])
+
+
+def list_build_files() -> list[Path]:
+    """Return the files whose changes an editable installation does not see by itself."""
+    native = REPOSITORY / "polars_alf" / "native"
+    sources = sorted(path for path in native.iterdir() if path.suffix in (".c", ".h"))
+    return [REPOSITORY / "pyproject.toml", REPOSITORY / "setup.py", *sources]
 
 
 def has_pip(python: Path) -> bool:

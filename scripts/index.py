@@ -1,8 +1,8 @@
 """Index an archive, from a fresh machine on: `python3.11 scripts/index.py [ROOT [options]]`.
 
-Makes an environment in .venv the first time, and again when pyproject.toml has changed, then runs
-`polars-alf index ROOT` with the options given. Without ROOT, it makes a small archive in
-demo_archive, indexes it, and opens it with ONE.
+Makes an environment in .venv the first time, and again when pyproject.toml, setup.py or the sources
+in C have changed, then runs `polars-alf index ROOT` with the options given. Without ROOT, it makes
+a small archive in demo_archive, indexes it, and opens it with ONE.
 
 POLARS_ALF_VENV_DIR may name another folder for .venv. The options are listed by
 `python3.11 scripts/index.py . --help`.

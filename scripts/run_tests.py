@@ -1,8 +1,9 @@
 """Run the tests, from a fresh machine on: `python3.11 scripts/run_tests.py [options of pytest]`.
 
-Makes two environments the first time, and again when pyproject.toml has changed: .venv with
-pandas 3, in which every test is run, and .venv-pandas2, in which those marked `pandas` are run
-again. Tests marked `slow` are left out unless --slow is given. Fails if either run fails.
+Makes two environments the first time, and again when pyproject.toml, setup.py or the sources in C
+have changed: .venv with pandas 3, in which every test is run, and .venv-pandas2, in which those
+marked `pandas` are run again. Tests marked `slow` are left out unless --slow is given. Fails if
+either run fails.
 
 POLARS_ALF_VENV_DIR may name another folder for the environments.
 """

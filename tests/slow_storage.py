@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -44,11 +45,16 @@ def slow_down(
     ``buffer`` slows only what would be such a question.
     """
     return {
-        "LD_PRELOAD": str(library),
+        "LD_PRELOAD": _preload(library),
         "SLOW_PREFIX": str(prefix),
         "SLOW_US": str(round(milliseconds * 1000)),
         "SLOW_READDIR": readdir,
     }
+
+
+def _preload(library: Path) -> str:
+    """Return what to preload: a sanitizer's library, if there is one, must stay the first."""
+    return f"{os.environ.get('LD_PRELOAD', '')} {library}".strip()
 
 
 @contextlib.contextmanager
@@ -65,5 +71,5 @@ def hang(
     library: Path, path: Path, call: Literal["open", "readdir", "stat"] | None = None
 ) -> dict[str, str]:
     """Return the environment in which a directory hangs for an hour, in all calls or in one."""
-    variables = {"LD_PRELOAD": str(library), "SLOW_HANG": str(path)}
+    variables = {"LD_PRELOAD": _preload(library), "SLOW_HANG": str(path)}
     return variables | ({"SLOW_HANG_IN": call} if call else {})

@@ -17,8 +17,9 @@ import typer
 
 import polars_alf
 from polars_alf.cli import archive, bench, generations, tables
-from polars_alf.cli.output import EXIT_FAILED, EXIT_USAGE, print_message
+from polars_alf.cli.output import EXIT_FAILED, EXIT_USAGE, describe_version, print_message
 from polars_alf.errors import OptionError, PolarsAlfError
+from polars_alf.native import IMPLEMENTATION
 
 app = typer.Typer(
     help="Index huge ALF archives into the tables that ONE opens.",
@@ -62,7 +63,7 @@ def main() -> None:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        print(f"polars-alf {polars_alf.__version__}")
+        print(describe_version(polars_alf.__version__, IMPLEMENTATION))
         raise typer.Exit
 
 

@@ -41,10 +41,18 @@ Update: TypeAlias = Callable[[int, int, str], None]
 
 _BYTES = ("file_size", "n_bytes", "n_bytes_spare")
 
+_CORES = {"native": "native core", "python": "Python core"}
+"""What `polars_alf.native.IMPLEMENTATION` is called."""
+
 _STAGES = {"survey": "Listing subjects", "scan": "Scanning", "write": "Writing tables"}
 
 _WIDE = 120
 """Columns of a terminal with room for a bar beside the figures."""
+
+
+def describe_version(version: str, core: str | None) -> str:
+    """Return a version and what its fast functions were: a `native.IMPLEMENTATION`, if known."""
+    return f"polars-alf {version}" + (f" ({_CORES[core]})" if core in _CORES else "")
 
 
 def print_visibly(text: str = "", file: IO[str] | None = None) -> None:

@@ -294,9 +294,10 @@ def _print_run(run: dict[str, Any]) -> None:
     """Print the report of the index that made the tables (`index.report.describe_run`)."""
     report, settings = run["report"], run["settings"]
     given = [f"{name}={value}" for name, value in settings.items() if value not in (None, "", [])]
+    program = output.describe_version(run["version"], run.get("core"))
     output.print_visibly()
     output.print_fields(
-        ("Index", f"{run['begun']} to {run['ended']}, polars-alf {run['version']}"),
+        ("Index", f"{run['begun']} to {run['ended']}, {program}"),
         ("Time", f"{report['seconds']:.2f} s, {report['n_jobs']} workers"),
         ("Shards", f"{report['n_shards']:,} ({report['n_resumed']:,} done before)"),
         ("Settings", ", ".join(given)),

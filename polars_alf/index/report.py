@@ -19,6 +19,7 @@ from polars_alf.index.changes import ChangeKind
 from polars_alf.index.checkpoint import Run
 from polars_alf.index.options import IndexOptions, Settings
 from polars_alf.index.shard_files import ShardSummary
+from polars_alf.native import IMPLEMENTATION
 from polars_alf.tables.contract import read_headers
 from polars_alf.tables.files import read_report_values, scan_changes, scan_issues
 from polars_alf.tables.history import Record, make_record
@@ -176,6 +177,7 @@ def describe_run(
     examples = pl.DataFrame(issues).group_by("kind").agg(example)
     return {
         "version": __version__,
+        "core": IMPLEMENTATION,
         "generation": run.generation,
         "begun": run.begun.isoformat(timespec="seconds"),
         "ended": datetime.now().isoformat(timespec="seconds"),

@@ -15,11 +15,15 @@ import pytest
 from command_line import run
 from trees import SESSION, make_tree
 
+import polars_alf
+from polars_alf.native import IMPLEMENTATION
+
 
 def test_help_and_version() -> None:
     assert "index" in run("--help").stdout
     assert "--hash-files" in run("index", "--help").stdout
-    assert run("--version").stdout.startswith("polars-alf ")
+    core = {"native": "native core", "python": "Python core"}[IMPLEMENTATION]
+    assert run("--version").stdout == f"polars-alf {polars_alf.__version__} ({core})\n"
 
 
 def test_the_list_of_commands_has_whole_sentences() -> None:

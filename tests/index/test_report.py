@@ -10,7 +10,8 @@ from command_line import run
 from indexes import read_tables
 from trees import SESSION, make_tree
 
-from polars_alf import Progress, index_archive
+from polars_alf import Progress, __version__, index_archive
+from polars_alf.native import IMPLEMENTATION
 
 
 def test_report_counts_what_is_there(archive: Path, out_dir: Path) -> None:
@@ -52,10 +53,12 @@ def test_info_shows_the_last_run(archive: Path) -> None:
     (archive / "cortexlab/Subjects/KS001/2020-01-01/001/my coll/a.b.npy").touch()
     index_archive(archive, exclude="*.tmp")
     shown = run("info", archive).stdout
+    assert f"polars-alf {__version__} ({IMPLEMENTATION} core)" in shown.replace("Python", "python")
     assert "exclude=['*.tmp']" in shown
     assert "1 invalid_collection, for example cortexlab/" in shown
     assert "Slowest shards" in shown
     info = json.loads(run("info", archive, "--json").stdout)["run"]
+    assert (info["version"], info["core"]) == (__version__, IMPLEMENTATION)
     assert info["report"]["n_datasets"] == 13
     assert info["slowest_shards"][0]["n_folders"] == 3
     # Tables of another hand have no such report.
