@@ -20,6 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, get_args
 
 from polars_alf.errors import OptionError, ScanError
+from polars_alf.native import IMPLEMENTATION
 
 # joblib and loky take their time to load, and a small archive needs nothing of them.
 if TYPE_CHECKING:
@@ -111,10 +112,13 @@ def choose_workers(
     """
     if backend is not None and not isinstance(backend, str):
         return Workers(backend, count_workers(n_jobs, backend))
-    if backend == "serial" or n_jobs == 1 or (backend is None and n_tasks <= few):
+    # Without the extension, threads would wait for Python's lock.
+    backend_here = backend or ("threads" if IMPLEMENTATION == "native" else "processes")
+    if backend is None and backend_here == "processes" and n_tasks <= few:
         return Workers("serial", 1)
-    n_jobs = min(count_workers(n_jobs), max(n_tasks, 1))
-    return Workers(backend or ("processes" if n_jobs > 1 else "serial"), n_jobs)
+    if backend == "serial" or n_jobs == 1 or n_tasks <= 1:
+        return Workers("serial", 1)
+    return Workers(backend_here, min(count_workers(n_jobs), n_tasks))
 
 
 def run_tasks(
