@@ -98,6 +98,17 @@ def compare_entries(
     )
 
 
+def mark_unknown(entries: pl.DataFrame) -> pl.DataFrame:
+    """Return what `compare_entries` makes of files where there is no snapshot."""
+    return entries.with_columns(
+        change=pl.lit(str(ChangeKind.ADDED)),
+        previous_size=pl.lit(None, pl.UInt64),
+        **dict.fromkeys(DIGESTS, pl.lit("")),
+        **{f"was_{name}": pl.lit(None, pl.String) for name in DIGESTS},
+        **dict.fromkeys(DOUBTS, pl.lit(value=False)),
+    )
+
+
 def list_changes(known: pl.DataFrame, compared: pl.DataFrame, issues: pa.Table) -> pl.DataFrame:
     """Return CHANGES: what of a shard is not as a snapshot has it.
 

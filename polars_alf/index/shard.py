@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from polars_alf.alf.paths import expr_join, printable
 from polars_alf.arrow import make_table
-from polars_alf.index.changes import CHANGES, DIGESTS, KNOWN, compare_entries, list_changes
+from polars_alf.index.changes import CHANGES, DIGESTS, compare_entries, list_changes, mark_unknown
 from polars_alf.index.checkpoint import Run
 from polars_alf.index.options import IndexOptions
 from polars_alf.index.shard_files import ShardSummary, write_rows, write_summary
@@ -115,8 +115,7 @@ class IndexShard:
     ) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Return what `compare_entries` makes of entries, and CHANGES since the last index."""
         if known is None:
-            empty = compare_entries(KNOWN.to_frame(), entries)
-            return empty, polars_schema(CHANGES).to_frame()
+            return mark_unknown(entries), polars_schema(CHANGES).to_frame()
         compared = compare_entries(
             known,
             entries,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from array import array
 from collections.abc import Iterable, Sequence
+from itertools import accumulate, compress, repeat
 from typing import NamedTuple
 
 import polars as pl
@@ -12,7 +13,6 @@ import pyarrow as pa
 
 from polars_alf.alf import grammar
 from polars_alf.alf.paths import printable
-from polars_alf.arrow import to_arrow, to_arrow_array
 from polars_alf.native.twin import UNKNOWN_TIME
 from polars_alf.schema import DIRECTORIES, ENTRIES, LISTINGS, IssueKind, polars_schema
 from polars_alf.walk.columns import Columns
@@ -224,46 +224,55 @@ class Directories:
 
     def in_sessions(self) -> pa.Table:
         """Return DIRECTORIES."""
-        columns = {"directory": self._paths, "session": self._sessions}
-        walked = pl.DataFrame(columns, polars_schema(DIRECTORIES))
-        return to_arrow(walked.drop_nulls("session"), DIRECTORIES)
+        paths, sessions = self._paths, [session or "" for session in self._sessions]
+        if None in self._sessions:
+            inside = [session is not None for session in self._sessions]
+            paths, sessions = [*compress(paths, inside)], [*compress(sessions, inside)]
+        return pa.Table.from_arrays([_strings(paths), _strings(sessions)], schema=DIRECTORIES)
 
     def listings(self) -> pa.Table:
         """Return LISTINGS."""
-        frame = pl.DataFrame(
-            {
-                "directory": pl.Series(self._paths, dtype=pl.String),
-                "mtime_ns": _series(self._mtimes, pa.int64()),
-                "ctime_ns": _series(self._ctimes, pa.int64()),
-                "inode": _series(self._inodes, pa.uint64()),
-                "n_others": _series(self.n_others, pa.uint64()),
-                "subdirectories": pl.Series(self._subdirectories, dtype=pl.String),
-            }
-        )
-        is_known = pl.col("mtime_ns") != UNKNOWN_TIME
-        fingerprint = pl.when(is_known).then(pl.col("mtime_ns", "ctime_ns", "inode"))
-        return to_arrow(frame.with_columns(fingerprint), LISTINGS)
+        is_known = None
+        if UNKNOWN_TIME in self._mtimes:
+            is_known = pa.py_buffer(_pack(time != UNKNOWN_TIME for time in self._mtimes))
+        columns = [
+            _strings(self._paths),
+            _column(self._mtimes[:], pa.int64(), is_known),
+            _column(self._ctimes[:], pa.int64(), is_known),
+            _column(self._inodes[:], pa.uint64(), is_known),
+            _column(self.n_others[:], pa.uint64()),
+            _strings(self._subdirectories),
+        ]
+        return pa.Table.from_arrays(columns, schema=LISTINGS)
 
 
-def _column(values: array[int], dtype: pa.DataType) -> pa.Array:
-    return pa.Array.from_buffers(dtype, len(values), [None, pa.py_buffer(values)])
+def _pack(bits: Iterable[bool]) -> bytes:
+    """Return bits as Arrow has them, the lowest first."""
+    digits = "".join("1" if bit else "0" for bit in bits)
+    return int(digits[::-1], 2).to_bytes(len(digits) // 8 + 1, "little")
 
 
-def _series(values: array[int], dtype: pa.DataType) -> pl.Series:
-    # A copy, as an array whose buffer is in use cannot grow.
-    return pl.Series(pl.from_arrow(_column(values[:], dtype)))
+def _strings(texts: Sequence[str]) -> pa.Array:
+    encoded = [text.encode() for text in texts]
+    offsets = array("i", accumulate(map(len, encoded), initial=0))
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))]
+    return pa.Array.from_buffers(pa.string(), len(encoded), buffers)
+
+
+def _column(values: array[int], dtype: pa.DataType, is_known: pa.Buffer | None = None) -> pa.Array:
+    return pa.Array.from_buffers(dtype, len(values), [is_known, pa.py_buffer(values)])
 
 
 def _repeat_codes(lengths: Sequence[int]) -> pa.Array:
     """Return 0 as many times as the first length tells, 1 as the second does, and so on."""
-    counts = pl.Series(lengths, dtype=pl.Int64)
-    codes = pl.int_range(len(counts), dtype=pl.Int32, eager=True).repeat_by(counts).explode()
-    return codes.to_arrow()
+    codes = array("i")
+    for code, length in enumerate(lengths):
+        codes.extend(repeat(code, length))
+    return _column(codes, pa.int32())
 
 
 def _names(codes: pa.Array, names: Sequence[str]) -> pa.DictionaryArray:
-    strings = to_arrow_array(pl.Series(names, dtype=pl.String), pa.string())
-    return pa.DictionaryArray.from_arrays(codes, strings)
+    return pa.DictionaryArray.from_arrays(codes, _strings(names))
 
 
 class _Known(NamedTuple):
