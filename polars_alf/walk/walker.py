@@ -19,16 +19,16 @@ from operator import attrgetter, sub
 
 import pyarrow as pa
 
-from polars_alf.alf import grammar
-from polars_alf.alf.paths import BENCH_FOLDER, join, printable
+from polars_alf.alf.paths import BENCH_FOLDER, join
 from polars_alf.alf.root import Root
 from polars_alf.arrow import make_table
 from polars_alf.errors import ScanError
 from polars_alf.parallel.progress import Counter
 from polars_alf.schema import ISSUES, IssueKind
-from polars_alf.walk.batches import Batch, Directories, Issue, KnownListings, Listing, Names
+from polars_alf.walk.batches import Batch, Directories, KnownListings, Listing, Names
 from polars_alf.walk.columns import Columns
 from polars_alf.walk.concurrency import CALLS_PER_DIRECTORY, Concurrency, Meter, find_concurrency
+from polars_alf.walk.layout import Layout
 from polars_alf.walk.lister import Lister
 from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.prefetch import ListBelow, Prefetch
@@ -72,21 +72,19 @@ class Walker:
         self.options = options
         self.counter = counter or Counter()
         self._rows_per_batch = rows_per_batch
-        self._root_parts = tuple(filter(None, root.posix.split("/")))
-        self._lister = Lister(root, options, lambda path: self._is_session(self._parts(path)))
-        self._issues: list[Issue] = []
+        self._layout = Layout(root)
+        self._lister = Lister(root, options, self._layout.is_session)
         self._walked = Directories()
-        self._valid: set[str] = set()  # ends of directories that are collections as ALF has them
         self._batch = Batch(self._lister.names)
 
     def survey(self) -> list[str]:
         """List everything above the dates; return the dated folders, in no particular order."""
-        if self._is_dated(""):
+        if self._layout.is_dated(""):
             return [""]
         dated: list[str] = []
-        for directory, _, names in self._visit([("", None)], self._list_above_dates):
-            self._check_lab(directory)
-            dated += filter(self._is_dated, (join(directory, name) for name in names))
+        for directory, _, names in self._visit([("", None)], self._layout.list_above_dates):
+            self._layout.check_lab(directory)
+            dated += filter(self._layout.is_dated, (join(directory, name) for name in names))
         return dated
 
     def walk(
@@ -107,14 +105,15 @@ class Walker:
             ENTRIES, at least `rows_per_batch` rows each but for the last; never empty.
         """
         self._lister.known = known
-        stack = [(folder, self._find_session(folder)) for folder in reversed(folders)]
+        stack = [(folder, self._layout.find_session(folder)) for folder in reversed(folders)]
         if known is None and self._lister.takes_all(folders) and self.options.op_timeout is None:
             yield from self._walk_at_once(stack)
-        for directory, session, names in self._visit(stack, self._list_below):
+        for directory, session, names in self._visit(stack, self._layout.list_below):
             if session is None:
-                self._report_no_session(directory)
+                self._layout.report_no_session(directory)
             else:
-                self._enter(directory, session, names)
+                self._layout.check_in_session(directory, session, names)
+                self.counter.add(sessions=directory == session)
             if len(self._batch.sizes) >= self._rows_per_batch:
                 yield self._hand_on_batch()
         if self._batch.sizes:
@@ -135,125 +134,7 @@ class Walker:
 
     def issues(self) -> pa.Table:
         """Return ISSUES up to now, in the order of the walk."""
-        return make_table(self._issues, ISSUES)
-
-    # Classified by their paths alone
-
-    def _parts(self, directory: str) -> list[str]:
-        return [*self._root_parts, *directory.split("/")] if directory else [*self._root_parts]
-
-    @staticmethod
-    def _is_session(parts: Sequence[str]) -> bool:
-        return (
-            len(parts) > 2
-            and grammar.is_number(parts[-1])
-            and grammar.is_date(parts[-2])
-            and grammar.is_subject(parts[-3])
-        )
-
-    def _is_dated(self, directory: str) -> bool:
-        parts = self._parts(directory)
-        return self._is_session(parts) or (bool(directory) and grammar.looks_like_date(parts[-1]))
-
-    def _find_session(self, directory: str) -> str | None:
-        """Return a directory that lies in no session, if it is one itself."""
-        return directory if self._is_session(self._parts(directory)) else None
-
-    def _list_above_dates(
-        self, directory: str, session: str | None, names: Sequence[str]
-    ) -> list[tuple[str, str | None]]:
-        """Return the directories that a survey enters."""
-        paths = (join(directory, name) for name in names)
-        return [(path, None) for path in paths if not self._is_dated(path)]
-
-    def _list_below(
-        self, directory: str, session: str | None, names: Sequence[str]
-    ) -> list[tuple[str, str | None]]:
-        """Return the directories that a walk enters, and the session of each."""
-        if session is None:
-            paths = [join(directory, name) for name in names]
-            return [(path, self._find_session(path)) for path in paths]
-        above = f"{directory}/" if directory else ""
-        return [(above + name, session) for name in names]
-
-    # Issues
-
-    def _enter(self, directory: str, session: str, names: Sequence[str]) -> None:
-        """Check a directory in a session, or the session itself."""
-        for name in names:
-            if name.isdigit():
-                self._check_nested(join(directory, name), session)
-        if directory != session:
-            return
-        self.counter.add(sessions=1)
-        name = self._parts(directory)[-1]
-        if len(name) < 3:
-            self._report(
-                directory,
-                IssueKind.UNPADDED_NUMBER,
-                f"ONE looks for this session in {name.zfill(3)!r}; rename the folder "
-                f"{name!r} to that, or to a free number if there is one of that name",
-            )
-
-    def _report_no_session(self, directory: str) -> None:
-        """Report a directory that lies in no session where it nearly is one."""
-        parts = self._parts(directory)
-        name = parts[-1] if parts else ""
-        if grammar.looks_like_date(name) and not grammar.is_date(name):
-            self._report(
-                directory,
-                IssueKind.INVALID_DATE,
-                f"{name!r} is no calendar date, so there are no sessions in it; rename it",
-            )
-        elif len(parts) > 2 and name.isdigit() and grammar.is_date(parts[-2]):
-            if not grammar.is_number(name):
-                self._report(
-                    directory,
-                    IssueKind.INVALID_NUMBER,
-                    f"session number {name!r} is not one to three digits; rename it",
-                )
-            else:
-                self._report(
-                    directory,
-                    IssueKind.INVALID_SUBJECT,
-                    f"subject {parts[-3]!r} may have letters, digits, '_', '-' and '.' only; "
-                    "rename it",
-                )
-
-    def _check_lab(self, directory: str) -> None:
-        parts = self._parts(directory)
-        if len(parts) > 1 and parts[-1] == "Subjects" and not grammar.is_usual_lab(parts[-2]):
-            self._report(
-                directory.rpartition("/")[0],
-                IssueKind.UNUSUAL_LAB,
-                f"lab {parts[-2]!r} has more than letters, digits and '_'; ONE opens its data, "
-                "but some of its functions cut the name; rename the folder if you can",
-            )
-
-    def _check_collection(self, directory: str, session: str) -> None:
-        within = directory[len(session) :]
-        collection = within if not session else within[1:]
-        if grammar.parse_collection(collection) is not None:
-            self._valid.add(within)
-        else:
-            self._report(
-                directory,
-                IssueKind.INVALID_COLLECTION,
-                f"ALF allows no collection {collection!r}; its datasets are in the table with "
-                "their real path, but ONE may not find them; rename it",
-            )
-
-    def _check_nested(self, directory: str, session: str) -> None:
-        if self._is_session(self._parts(directory)):
-            self._report(
-                directory,
-                IssueKind.NESTED_SESSION,
-                f"looks like a session inside the session {session!r}, to which its files were "
-                "given; move it out",
-            )
-
-    def _report(self, path: str, kind: IssueKind, message: str) -> None:
-        self._issues.append((printable(path) or ".", str(kind), None, printable(message)))
+        return make_table(self._layout.issues, ISSUES)
 
     # Many directories at once
 
@@ -318,8 +199,8 @@ class Walker:
                 fingerprint = columns.mtimes[i], columns.ctimes[i], columns.inodes[i]
                 self._walked.add(directory, None, fingerprint, n_others, "/".join(names))
                 self.counter.add(n_others)
-            self._report_no_session(directory)
-            stack += self._list_below(directory, None, names)
+            self._layout.report_no_session(directory)
+            stack += self._layout.list_below(directory, None, names)
 
     def _take_sessions(
         self,
@@ -339,10 +220,9 @@ class Walker:
             if n_datasets:
                 batch.directories.append(path)
                 batch.lengths.append(n_datasets)
-                if path[len(session) :] not in self._valid:
-                    self._check_collection(path, session)
+                self._layout.check_collection(path, session)
             if below or path in begun:
-                self._enter(path, session, below.split("/"))
+                self._layout.check_in_session(path, session, below.split("/"))
         batch.name_codes.extend(map(codes.__getitem__, columns.codes))
         batch.sizes.extend(columns.sizes)
         batch.times.extend(columns.file_mtimes)
@@ -358,12 +238,12 @@ class Walker:
                 self._lister.report_stop(columns.paths[position], number, listing)
                 self._record_issues(columns, position, listing)
         self._walked.extend(columns, sessions)
-        self.counter.add(len(columns.sizes) + sum(columns.n_others))
+        self.counter.add(len(columns.sizes) + sum(columns.n_others), len(begun))
 
     def _record_issues(self, columns: Columns, position: int, listing: Listing) -> None:
         """Record the issues of one directory, which a quick refresh lists again."""
         if listing.issues:
-            self._issues += listing.issues
+            self._layout.issues += listing.issues
             columns.forget_fingerprint(position)
 
     def _find_concurrency(self) -> Concurrency:
@@ -426,7 +306,7 @@ class Walker:
                 f"the archive {self.root} {patience}; tables that were there are as they were; "
                 "see to the storage, or give it more time"
             )
-        self._report(
+        self._layout.report(
             directory,
             IssueKind.TIMED_OUT,
             f"{patience}, so nothing in it was taken; see to the storage, or give it more time",
@@ -441,8 +321,7 @@ class Walker:
         if n_datasets and session is not None:
             listing.directories.append(directory)
             listing.lengths.append(n_datasets)
-            if directory[len(session) :] not in self._valid:
-                self._check_collection(directory, session)
+            self._layout.check_collection(directory, session)
         fingerprint = listing.fingerprint
         below = "/".join(names) if names else ""
         if listing.issues or listing.linked or listing.n_strays:
@@ -455,9 +334,9 @@ class Walker:
 
     def _record_odd(self, directory: str, listing: Listing) -> None:
         """Record what few directories have."""
-        self._issues += listing.issues
+        self._layout.issues += listing.issues
         if listing.n_strays:
-            self._report(
+            self._layout.report(
                 directory,
                 IssueKind.OUTSIDE_SESSION,
                 f"{listing.n_strays} files with names of datasets lie in no session; move them "

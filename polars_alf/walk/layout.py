@@ -1,0 +1,146 @@
+"""Judge directories by their paths alone: which are sessions, where a walk goes, what is odd."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from polars_alf.alf import grammar
+from polars_alf.alf.paths import join, printable
+from polars_alf.alf.root import Root
+from polars_alf.schema import IssueKind
+from polars_alf.walk.batches import Issue
+
+
+class Layout:
+    """The layout of one archive, whose root completes the paths of sessions.
+
+    Attributes
+    ----------
+    issues : list of Issue
+        What was reported, in the order of the walk.
+    """
+
+    def __init__(self, root: Root) -> None:
+        self.issues: list[Issue] = []
+        self._root_parts = tuple(filter(None, root.posix.split("/")))
+        self._valid: set[str] = set()  # ends of directories that are collections as ALF has them
+
+    def _parts(self, directory: str) -> list[str]:
+        return [*self._root_parts, *directory.split("/")] if directory else [*self._root_parts]
+
+    def is_session(self, directory: str) -> bool:
+        """Whether a directory is a session, in another one or not."""
+        parts = self._parts(directory)
+        return (
+            len(parts) > 2
+            and grammar.is_number(parts[-1])
+            and grammar.is_date(parts[-2])
+            and grammar.is_subject(parts[-3])
+        )
+
+    def is_dated(self, directory: str) -> bool:
+        """Whether a directory is called like a date, or is a session."""
+        name = directory.rpartition("/")[2]
+        return grammar.looks_like_date(name) or self.is_session(directory)
+
+    def find_session(self, directory: str) -> str | None:
+        """Return a directory that lies in no session, if it is one itself."""
+        return directory if self.is_session(directory) else None
+
+    def list_above_dates(
+        self, directory: str, session: str | None, names: Sequence[str]
+    ) -> list[tuple[str, str | None]]:
+        """Return the directories that a survey enters."""
+        paths = (join(directory, name) for name in names)
+        return [(path, None) for path in paths if not self.is_dated(path)]
+
+    def list_below(
+        self, directory: str, session: str | None, names: Sequence[str]
+    ) -> list[tuple[str, str | None]]:
+        """Return the directories that a walk enters, and the session of each."""
+        if session is None:
+            paths = [join(directory, name) for name in names]
+            return [(path, self.find_session(path)) for path in paths]
+        above = f"{directory}/" if directory else ""
+        return [(above + name, session) for name in names]
+
+    def check_in_session(self, directory: str, session: str, names: Sequence[str]) -> None:
+        """Report sessions among the directories in a session, and a session's own odd number."""
+        for name in names:
+            if name.isdigit():
+                self._check_nested(join(directory, name), session)
+        if directory != session:
+            return
+        name = self._parts(directory)[-1]
+        if len(name) < 3:
+            self.report(
+                directory,
+                IssueKind.UNPADDED_NUMBER,
+                f"ONE looks for this session in {name.zfill(3)!r}; rename the folder "
+                f"{name!r} to that, or to a free number if there is one of that name",
+            )
+
+    def report_no_session(self, directory: str) -> None:
+        """Report a directory that lies in no session where it nearly is one."""
+        parts = self._parts(directory)
+        name = parts[-1] if parts else ""
+        if grammar.looks_like_date(name) and not grammar.is_date(name):
+            self.report(
+                directory,
+                IssueKind.INVALID_DATE,
+                f"{name!r} is no calendar date, so there are no sessions in it; rename it",
+            )
+        elif len(parts) > 2 and name.isdigit() and grammar.is_date(parts[-2]):
+            if not grammar.is_number(name):
+                self.report(
+                    directory,
+                    IssueKind.INVALID_NUMBER,
+                    f"session number {name!r} is not one to three digits; rename it",
+                )
+            else:
+                self.report(
+                    directory,
+                    IssueKind.INVALID_SUBJECT,
+                    f"subject {parts[-3]!r} may have letters, digits, '_', '-' and '.' only; "
+                    "rename it",
+                )
+
+    def check_lab(self, directory: str) -> None:
+        """Report the lab of a folder of subjects if its name is unusual."""
+        parts = self._parts(directory)
+        if len(parts) > 1 and parts[-1] == "Subjects" and not grammar.is_usual_lab(parts[-2]):
+            self.report(
+                directory.rpartition("/")[0],
+                IssueKind.UNUSUAL_LAB,
+                f"lab {parts[-2]!r} has more than letters, digits and '_'; ONE opens its data, "
+                "but some of its functions cut the name; rename the folder if you can",
+            )
+
+    def check_collection(self, directory: str, session: str) -> None:
+        """Report a directory that has datasets, and is no collection as ALF has them."""
+        within = directory[len(session) :]
+        if within in self._valid:
+            return
+        collection = within if not session else within[1:]
+        if grammar.parse_collection(collection) is not None:
+            self._valid.add(within)
+        else:
+            self.report(
+                directory,
+                IssueKind.INVALID_COLLECTION,
+                f"ALF allows no collection {collection!r}; its datasets are in the table with "
+                "their real path, but ONE may not find them; rename it",
+            )
+
+    def _check_nested(self, directory: str, session: str) -> None:
+        if self.is_session(directory):
+            self.report(
+                directory,
+                IssueKind.NESTED_SESSION,
+                f"looks like a session inside the session {session!r}, to which its files were "
+                "given; move it out",
+            )
+
+    def report(self, path: str, kind: IssueKind, message: str) -> None:
+        """Add an issue."""
+        self.issues.append((printable(path) or ".", str(kind), None, printable(message)))
