@@ -56,6 +56,13 @@ def expr_uuid3(names: pl.Expr, namespace: UUID) -> pl.Expr:
     )
 
 
+def expr_uuid_text(octets: pl.Expr) -> pl.Expr:
+    """Return ``str(uuid.UUID(bytes=octets))`` of 16 bytes, a Binary column; null where it is."""
+    digits = octets.bin.encode("hex")
+    parts = [digits.str.slice(*part) for part in ((0, 8), (8, 4), (12, 4), (16, 4), (20, 12))]
+    return pl.concat_str(parts, separator="-")
+
+
 # RFC 9562: the two highest bits of this hexadecimal digit are 10.
 _VARIANT = {f"{digit:x}": f"{8 | digit & 3:x}" for digit in range(16)}
 
