@@ -285,7 +285,8 @@ def _cast_ids(frame: pd.DataFrame, name: str) -> pd.DataFrame:
         for level in levels
     ]
     index = levels[0] if len(levels) == 1 else pd.MultiIndex.from_arrays(levels)
-    return frame.set_axis(index)
+    frame.index = index
+    return frame
 
 
 def _is_string(field: pa.Field) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +80,9 @@ EMPTY_DATASETS_FRAME = _make_empty_frame(DATASETS_COLUMNS, INDEX_NAMES["datasets
 
 def index_by_columns(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """Index a frame by columns, or by nothing; of its index, levels with names become columns."""
-    unnamed = [level for level, name in enumerate(frame.index.names) if name is None]
+    unnamed: list[Hashable] = [
+        level for level, name in enumerate(frame.index.names) if name is None
+    ]
     if len(unnamed) == frame.index.nlevels:
         frame = frame.reset_index(drop=True)
     else:

@@ -22,7 +22,7 @@ def simplify_columns(data: Data) -> Data:
     what they are stored as. Of columns with one name the first is kept.
     """
     schema = data.schema
-    names = schema.names
+    names: list[str] = schema.names
     if len({*names}) < len(names):
         data = data.select([index for index, name in enumerate(names) if name not in names[:index]])
     for index, field in enumerate(data.schema):
