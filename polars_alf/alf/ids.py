@@ -89,6 +89,13 @@ def make_ids(
     return _read_uuids("id", native.make_uuids(namespace.bytes, first, second))
 
 
+def expr_uuid_text(octets: pl.Expr) -> pl.Expr:
+    """Return ``str(uuid.UUID(bytes=octets))`` of 16 bytes, a Binary column; null where it is."""
+    digits = octets.bin.encode("hex")
+    parts = [digits.str.slice(*part) for part in ((0, 8), (8, 4), (12, 4), (16, 4), (20, 12))]
+    return pl.concat_str(parts, separator="-")
+
+
 def _uuid3(names: pl.Series, namespace: UUID) -> pl.Series:
     return _read_uuids(names.name, native.make_uuids(namespace.bytes, _view_column(names)))
 

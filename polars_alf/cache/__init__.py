@@ -38,6 +38,10 @@ from polars_alf.cache.frames import (
 )
 from polars_alf.cache.indexes import cast_index_object
 from polars_alf.cache.merge import merge_tables
+from polars_alf.cache.walks import iter_datasets, iter_sessions
+
+# Scripts of ONE's users, written for its earlier versions, import it by this name.
+_iter_datasets = iter_datasets
 
 __all__ = [
     "DATASETS_COLUMNS",
@@ -46,11 +50,14 @@ __all__ = [
     "QC_TYPE",
     "SESSIONS_COLUMNS",
     "_get_session_info",
+    "_iter_datasets",
     "_make_datasets_df",
     "_make_sessions_df",
     "_metadata",
     "cast_index_object",
     "default_cache",
+    "iter_datasets",
+    "iter_sessions",
     "load_tables",
     "make_parquet_db",
     "merge_tables",

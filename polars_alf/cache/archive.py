@@ -14,7 +14,8 @@ import polars as pl
 
 from polars_alf import apply_removals, index_archive, plan_removals
 from polars_alf.alf.paths import temporary_folder
-from polars_alf.cache.frames import DATASETS_COLUMNS, SESSIONS_COLUMNS
+from polars_alf.cache.frames import COLUMNS
+from polars_alf.cache.walks import list_datasets, list_sessions
 from polars_alf.errors import NoSessionsWarning
 from polars_alf.prune.examine import RemovalKind, RemovalResult
 
@@ -77,7 +78,9 @@ def _make_sessions_df(root_dir: str | os.PathLike[str]) -> pd.DataFrame:
 
     The index counts the rows.
     """
-    return _index_into_frame(root_dir, "sessions", SESSIONS_COLUMNS)
+    # Most callers ask for one session, for which the machinery of an index takes far longer.
+    found = list_sessions(root_dir)
+    return _index_into_frame(root_dir, "sessions") if found is None else found
 
 
 def _make_datasets_df(root_dir: str | os.PathLike[str], hash_files: bool = False) -> pd.DataFrame:
@@ -85,16 +88,17 @@ def _make_datasets_df(root_dir: str | os.PathLike[str], hash_files: bool = False
 
     The index counts the rows.
     """
-    return _index_into_frame(root_dir, "datasets", DATASETS_COLUMNS, hash_files)
+    found = None if hash_files else list_datasets(root_dir)
+    return _index_into_frame(root_dir, "datasets", hash_files) if found is None else found
 
 
 def _index_into_frame(
-    root: str | os.PathLike[str], name: str, columns: dict[str, Any], hash_files: bool = False
+    root: str | os.PathLike[str], name: str, hash_files: bool = False
 ) -> pd.DataFrame:
     with temporary_folder() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", NoSessionsWarning)
         index_archive(root, folder, hash_ids=False, hash_files=hash_files)
-        return pd.read_parquet(folder / f"{name}.pqt").astype(columns)
+        return pd.read_parquet(folder / f"{name}.pqt").astype(COLUMNS[name])
 
 
 def remove_missing_datasets(

@@ -4,29 +4,51 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import json
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 
+from polars_alf.arrow import to_arrow_array
 from polars_alf.cache.frames import (
     INDEX_NAMES,
     QC_TYPE,
     Bunch,
     default_cache,
+    index_by_columns,
     parse_qc,
     patch_tables,
 )
-from polars_alf.cache.indexes import cast_index_object, holds_uuid_strings, make_uuid_index
+from polars_alf.cache.indexes import (
+    cast_index_object,
+    holds_only_uuid_strings,
+    holds_uuid_strings,
+    make_uuid_index,
+)
 from polars_alf.errors import MissingIdsError, TableError
+from polars_alf.schema import TABLES, polars_schema
+from polars_alf.tables.arrow_types import make_frame
 from polars_alf.tables.consistent_read import read_consistently
-from polars_alf.tables.contract import TableHeader, check_generations, parse_header
+from polars_alf.tables.contract import (
+    TableHeader,
+    check_generations,
+    describe_field,
+    parse_created,
+    parse_header,
+)
 from polars_alf.tables.files import REPAIR_ADVICE
 from polars_alf.tables.parquet import TableFile, open_table
+from polars_alf.tables.upgrade import convert_column, is_unnamed_level
+
+_ID_WORDS = frozenset({"id", "eid", "pid", "uuid"})
+
+_TYPE_KEYS = ("pandas_type", "numpy_type", "metadata")
 
 # Callers of `one.alf.cache` watch this logger.
 _logger = logging.getLogger("one.alf.cache")
@@ -53,7 +75,7 @@ def load_tables(tables_dir: str | os.PathLike[str], glob_pattern: str = "*.pqt")
     Raises
     ------
     MissingIdsError
-        A table has no column of ids.
+        Sessions or datasets have no column of ids.
     TableError
         A file is not a table, or has ids of several kinds or an index with the wrong names; or
         sessions and datasets are of two generations.
@@ -77,12 +99,11 @@ def _load_tables(folder: Path, glob_pattern: str) -> Bunch:
                 continue
             _check_date(header)
             caches[name] = _read_table(file, header)
-            origin = raw.get("origin", "unknown") or ()
-            raw["origin"] = {*filter(None, [origin] if isinstance(origin, str) else origin)}
+            raw["origin"] = {*header.origins} if "origin" in raw else {"unknown"}
             meta["loaded_time"] = datetime.datetime.now()
     # A table that the folder lacks was created now, as in ONE.
     created = [raw["date_created"] for raw in meta["raw"].values() if "date_created" in raw]
-    meta["created_time"] = min(map(datetime.datetime.fromisoformat, created), default=None)
+    meta["created_time"] = min(filter(None, map(parse_created, created)), default=None)
     return caches
 
 
@@ -98,13 +119,9 @@ def _open_tables(
 
 
 def _check_date(header: TableHeader) -> None:
-    created = header.one["date_created"]
-    try:
-        datetime.datetime.fromisoformat(created)
-    except (TypeError, ValueError) as error:
-        raise TableError(
-            f"{header.path}: date_created is {created!r}, not a date; {REPAIR_ADVICE}"
-        ) from error
+    if header.created is None:
+        created = header.one["date_created"]
+        raise TableError(f"{header.path}: date_created is {created!r}, not a date; {REPAIR_ADVICE}")
 
 
 def _read_table(file: TableFile, header: TableHeader) -> pd.DataFrame:
@@ -121,23 +138,27 @@ def _read_table(file: TableFile, header: TableHeader) -> pd.DataFrame:
 
 
 def _make_frame(table: pa.Table, name: str, min_api_version: str | None) -> pd.DataFrame:
-    fields = _find_index_fields(table.schema, name)
+    noted = _list_noted(table.schema)
+    fields = _find_index_fields(table.schema, name, noted)
+    table = _convert_columns(table, name, fields)
     found = None
     # pandas takes more time, but makes an index of whatever a table has.
-    if fields == INDEX_NAMES.get(name, fields) and all(map(_is_string, map(table.field, fields))):
+    is_usual = fields and noted in ([], fields) and fields == INDEX_NAMES.get(name, fields)
+    if is_usual and all(_is_string(table.field(field)) for field in fields):
         found = make_uuid_index([table[field] for field in fields], fields)
     if found is None:
-        frame = table.to_pandas()
-        if isinstance(frame.index, pd.RangeIndex):
-            frame = frame.set_index(fields)
+        frame = _convert_table(table, name)
+        if noted != fields or isinstance(frame.index, pd.RangeIndex):
+            frame = index_by_columns(frame, fields)
         frame = patch_tables(frame, min_api_version, name)
         frame.index = _name_levels(frame.index, INDEX_NAMES.get(name))
-        if holds_uuid_strings(frame.index):
-            frame = cast_index_object(frame)
+        frame = _cast_ids(frame, name)
         if not frame.index.is_monotonic_increasing:
             frame = frame.sort_index()
     else:
-        frame = patch_tables(table.drop_columns(fields).to_pandas(), min_api_version, name)
+        frame = patch_tables(
+            _convert_table(table.drop_columns(fields), name), min_api_version, name
+        )
         index, order = found
         if order is not None:
             frame = frame.take(order)
@@ -147,19 +168,125 @@ def _make_frame(table: pa.Table, name: str, min_api_version: str | None) -> pd.D
     return frame
 
 
-def _find_index_fields(schema: pa.Schema, name: str) -> list[str]:
-    """Return the columns of the index: those that pandas noted, or else, as ONE, of ids."""
+def _list_noted(schema: pa.Schema) -> list[str]:
+    """Return the columns that pandas noted as the index; none where that counts the rows."""
     noted = (schema.pandas_metadata or {}).get("index_columns", [])
-    fields = [field for field in noted if isinstance(field, str)]
-    if fields:
-        return fields
+    return [field for field in noted if isinstance(field, str)]
+
+
+def _find_index_fields(schema: pa.Schema, name: str, noted: list[str]) -> list[str]:
+    """Return the columns of the index: those that pandas noted, or else those of ids.
+
+    Tables beside the two may have none.
+    """
     expected = INDEX_NAMES.get(name)
-    if expected and set(expected) <= set(schema.names):
-        return expected
-    fields = sorted(field for field in schema.names if "id" in field)
-    if not fields:
+    if expected is None:
+        is_count = all(map(is_unnamed_level, noted)) and all(
+            pa.types.is_integer(schema.field(level).type) for level in noted
+        )
+        return _list_id_columns(schema.names) if is_count else noted
+    if noted and not all(map(is_unnamed_level, noted)) and {*expected} <= {*noted}:
+        return noted
+    halves = [f"{column}_{half}" for column in expected for half in (0, 1)]
+    for columns in (expected, halves):
+        if {*columns} <= {*schema.names}:
+            return columns
+    if not noted:
         raise MissingIdsError("none of its columns holds ids")
-    return fields
+    return noted
+
+
+def _list_id_columns(names: Sequence[str]) -> list[str]:
+    """Return `eid` and `id`, or else the columns whose last word says that they hold ids.
+
+    ONE takes each column with ``id`` in its name, `width` and `grid` as well.
+    """
+    if "id" in names:
+        return [name for name in ("eid", "id") if name in names]
+    return sorted(name for name in names if name.lower().rpartition("_")[2] in _ID_WORDS)
+
+
+def _convert_columns(table: pa.Table, name: str, fields: Sequence[str]) -> pa.Table:
+    """Return a table whose columns that are ours have our types, but for `qc`, and as text its ids.
+
+    Columns without any value stay as they are.
+    """
+    names = dict(zip(fields, INDEX_NAMES.get(name, fields), strict=False))
+    wanted = polars_schema(TABLES[name]) if name in TABLES else pl.Schema()
+    ours = [
+        column
+        for column in table.column_names
+        if column in wanted or _is_octets(table.field(column), fields)
+    ]
+    frame = make_frame(table.select(ours))
+    columns = {}
+    for column, dtype in frame.schema.items():
+        own = names.get(column, column)
+        to = wanted.get(own, pl.String())
+        is_empty = dtype == pl.Null and own != "file_size"
+        if own != "qc" and dtype != to and not is_empty:
+            expr = convert_column(own if name in TABLES else "id", pl.col(column), dtype, to)
+            columns[column] = expr.alias(column)
+    converted = frame.select(**columns)
+    arrays = {
+        column.name: to_arrow_array(column, pa.string())
+        if column.dtype == pl.String
+        else column.to_arrow()
+        for column in converted
+    }
+    return _replace_columns(table, arrays)
+
+
+def _is_octets(field: pa.Field, fields: Sequence[str]) -> bool:
+    is_binary = pa.types.is_binary(field.type) or pa.types.is_fixed_size_binary(field.type)
+    return field.name in fields and is_binary
+
+
+def _replace_columns(table: pa.Table, columns: Mapping[str, pa.Array]) -> pa.Table:
+    """Replace columns, and what pandas noted of their types."""
+    described = {}
+    for column, values in columns.items():
+        field = pa.field(column, values.type)
+        table = table.set_column(table.column_names.index(column), field, values)
+        described[column] = describe_field(field)
+    metadata = table.schema.pandas_metadata
+    if not (metadata and described):
+        return table
+    noted = [
+        entry | {key: described[entry["field_name"]][key] for key in _TYPE_KEYS}
+        if entry.get("field_name") in described
+        else entry
+        for entry in metadata["columns"]
+    ]
+    text = json.dumps(metadata | {"columns": noted})
+    return table.replace_schema_metadata(table.schema.metadata | {b"pandas": text.encode()})
+
+
+def _convert_table(table: pa.Table, name: str) -> pd.DataFrame:
+    frame = table.to_pandas()
+    if name == "datasets" and "file_size" in table.column_names:
+        # Floats, which pandas makes of integers where some are missing, are not exact above 2^53.
+        sizes = table["file_size"].to_pandas(types_mapper={pa.uint64(): pd.UInt64Dtype()}.get)
+        frame["file_size"] = sizes.array
+    return frame
+
+
+def _cast_ids(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Make UUID objects of strings; in tables beside the two, of levels with nothing else."""
+    if name in INDEX_NAMES:
+        return cast_index_object(frame) if holds_uuid_strings(frame.index) else frame
+    levels = [frame.index.get_level_values(level) for level in range(frame.index.nlevels)]
+    if not any(map(holds_only_uuid_strings, levels)):
+        return frame
+    levels = [
+        cast_index_object(pd.DataFrame(index=level)).index
+        if holds_only_uuid_strings(level)
+        else level
+        for level in levels
+    ]
+    index = levels[0] if len(levels) == 1 else pd.MultiIndex.from_arrays(levels)
+    frame.index = index
+    return frame
 
 
 def _is_string(field: pa.Field) -> bool:

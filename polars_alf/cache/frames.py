@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+from collections.abc import Hashable, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,9 @@ DATASETS_COLUMNS: dict[str, Any] = {
 }
 """Columns of the datasets table and their types, the index first."""
 
+COLUMNS = {"sessions": SESSIONS_COLUMNS, "datasets": DATASETS_COLUMNS}
+"""Columns of both tables and their types."""
+
 INDEX_NAMES = {"sessions": ["id"], "datasets": ["eid", "id"]}
 """Names of the index levels of both tables."""
 
@@ -72,6 +76,18 @@ EMPTY_SESSIONS_FRAME = _make_empty_frame(SESSIONS_COLUMNS, INDEX_NAMES["sessions
 
 EMPTY_DATASETS_FRAME = _make_empty_frame(DATASETS_COLUMNS, INDEX_NAMES["datasets"])
 """A datasets table without rows."""
+
+
+def index_by_columns(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Index a frame by columns, or by nothing; of its index, levels with names become columns."""
+    unnamed: list[Hashable] = [
+        level for level, name in enumerate(frame.index.names) if name is None
+    ]
+    if len(unnamed) == frame.index.nlevels:
+        frame = frame.reset_index(drop=True)
+    else:
+        frame = frame.droplevel(unnamed).reset_index()
+    return frame.set_index([*names]) if names else frame
 
 
 def _metadata(origin: str | os.PathLike[str]) -> dict[str, str]:
@@ -139,8 +155,8 @@ def patch_tables(
 ) -> pd.DataFrame:
     """Update a table of an older version of ONE.
 
-    Ids that are pairs of integers become strings, `project` becomes `projects`, datasets get a
-    `qc` and lose `session_path`.
+    Ids that are pairs of integers become strings, `project` becomes `projects`, or fills its gaps,
+    datasets get a `qc` and lose `session_path`.
 
     Parameters
     ----------
@@ -164,7 +180,12 @@ def patch_tables(
     version = Version(min_api_version or "0.0.0")
     table = _join_integer_ids(table)
     if version < Version("1.13.0") and "project" in table.columns:
-        table = table.rename(columns={"project": "projects"})
+        if "projects" in table.columns:
+            # One that is empty says nothing; two columns of one name cannot be saved.
+            said = table["projects"].where(table["projects"].fillna("") != "", table["project"])
+            table = table.assign(projects=said).drop(columns="project")
+        else:
+            table = table.rename(columns={"project": "projects"})
     if name == "datasets":
         if version < Version("2.7.0") and "qc" not in table.columns:
             not_set = np.zeros(len(table), dtype=np.int8)

@@ -66,6 +66,12 @@ def holds_uuid_strings(index: pd.Index[Any]) -> bool:
     return any(isinstance(value, str) and is_uuid(value) for value in values)
 
 
+def holds_only_uuid_strings(index: pd.Index[Any]) -> bool:
+    """Whether all ids of one level, of which there is one at least, are such strings or missing."""
+    values = index.dropna().unique()
+    return len(values) > 0 and all(isinstance(value, str) and is_uuid(value) for value in values)
+
+
 def make_uuid_index(
     columns: Sequence[pa.ChunkedArray], names: Sequence[str]
 ) -> tuple[pd.Index[Any], Codes | None] | None:

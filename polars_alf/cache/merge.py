@@ -11,7 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from polars_alf.cache.frames import INDEX_NAMES, QC_TYPE, _metadata, parse_qc
+from polars_alf.cache.frames import (
+    COLUMNS,
+    INDEX_NAMES,
+    QC_TYPE,
+    _metadata,
+    index_by_columns,
+    parse_qc,
+)
 from polars_alf.cache.indexes import (
     Codes,
     Objects,
@@ -52,7 +59,9 @@ def merge_tables(
         Origin of the records, added to the origins of the tables.
     **kwargs : pandas.DataFrame, pandas.Series
         Records for each table, indexed as it is; a Series is one record, with its id as the name.
-        Levels may be in another order, and ids may be strings in place of UUIDs or the reverse.
+        Levels may be in another order or columns, and ids may be strings in place of UUIDs or the
+        reverse. Into a table without an index or without rows, records come with their own; into
+        one without columns either, with all their columns.
         The first of records with the same id is used. `qc` may be a name in any case, a number or
         a `QC`. None and empty frames are ignored.
 
@@ -92,11 +101,12 @@ def merge_tables(
 def _merge(
     table: pd.DataFrame, records: pd.DataFrame | pd.Series[Any], strict: bool, name: str
 ) -> pd.DataFrame:
-    names: list[Any] = list(table.index.names)
-    if not any(names):  # ONE's own merge loses them
-        names = INDEX_NAMES.get(name, names)
+    if isinstance(records, pd.Series):
+        records = pd.DataFrame([records])
+    names = _choose_names(table, records, name)
     try:
-        records = _frame_records(records, names)
+        records = _index_records(records, names)
+        table = _index_table(table, records, names, name)
         table, records = _align_columns(table, records, strict)
         records = _cast_columns(records, table)
         index, chosen = _merge_indexes(table.index, records.index, names)
@@ -109,18 +119,51 @@ def _merge(
     return merged
 
 
-def _frame_records(records: pd.DataFrame | pd.Series[Any], names: list[Any]) -> pd.DataFrame:
-    """Return records as a frame with the levels of the index in the given order."""
-    if isinstance(records, pd.Series):
-        records = pd.DataFrame([records])
+def _choose_names(table: pd.DataFrame, records: pd.DataFrame, name: str) -> list[Any]:
+    """Return the names of the levels of the index, which the table may have lost, or never had."""
+    names = list(table.index.names)
+    known = INDEX_NAMES.get(name)
+    if known and (not any(names) or {*known} <= {*names, *table.columns}):
+        return known if {*names} != {*known} else names
+    return names if any(names) or len(table) else list(records.index.names)
+
+
+def _index_records(records: pd.DataFrame, names: list[Any]) -> pd.DataFrame:
+    """Return records with the given levels in their index, which may be columns."""
     index = records.index
-    if isinstance(index, pd.RangeIndex) and set(names) <= set(records.columns):
-        return records.set_index(names)
-    if index.nlevels != len(names):
+    if {*index.names} == {*names}:
+        return records.reorder_levels(names) if index.nlevels > 1 else records
+    if {*names} <= {*index.names, *records.columns}:
+        return index_by_columns(records, names)
+    if index.nlevels != len(names) or isinstance(index, pd.RangeIndex):
         raise ValueError(f"the index is {list(index.names)}, not {names}")
-    if index.nlevels > 1 and set(index.names) == set(names):
-        return records.reorder_levels(names)
     return records
+
+
+def _index_table(
+    table: pd.DataFrame, records: pd.DataFrame, names: list[Any], name: str
+) -> pd.DataFrame:
+    """Return a table with the given levels in its index, and, if it has no rows, our types.
+
+    A table without rows and columns takes the columns of the records.
+    """
+    is_indexed = any(names) and list(table.index.names) == names
+    if is_indexed and len(table.columns):
+        return table
+    if any(names) and not is_indexed and {*names} <= {*table.index.names, *table.columns}:
+        table = index_by_columns(table, names)
+    elif len(table):
+        is_count = any(names) and isinstance(table.index, pd.RangeIndex)
+        if is_count or table.index.nlevels != len(names):
+            raise ValueError(f"its own index is {list(table.index.names)}, not {names}")
+    elif table.columns.empty:
+        table = records.iloc[:0]
+    elif not is_indexed:
+        table = table.set_axis(records.index[:0])
+    if len(table):
+        return table
+    ours = {column: dtype for column, dtype in COLUMNS.get(name, {}).items() if column in table}
+    return table.astype(ours)
 
 
 def _align_columns(

@@ -31,6 +31,7 @@ from polars_alf.cli.options import (
 from polars_alf.errors import OptionError
 from polars_alf.tables.files import removals_path
 from polars_alf.tables.generations import KEEP
+from polars_alf.tables.rows import sum_bytes
 from polars_alf.walk.digests import ALGORITHMS, Algorithm
 
 if TYPE_CHECKING:  # each is loaded by the command that needs it
@@ -330,7 +331,7 @@ def _print_plan(plan: pl.DataFrame, root: Path) -> None:
     sessions = len(folders.filter(pl.col("kind") == "session"))
     output.print_fields(
         ("Archive", str(root)),
-        ("Datasets", f"{len(datasets):,} ({decimal(int(datasets['file_size'].sum()))})"),
+        ("Datasets", f"{len(datasets):,} ({decimal(sum_bytes(datasets['file_size']))})"),
         *(("", f"{count:,}: {reason}") for reason, count in reasons.iter_rows()),
         ("Folders", f"{len(folders):,} ({sessions:,} of sessions)"),
     )
@@ -345,7 +346,7 @@ def _print_outcomes(outcomes: pl.DataFrame, log: Path) -> None:
     """Print how many paths of a plan were removed, and each that was not (OUTCOMES)."""
     is_done = pl.col("result").is_in(["removed", "moved"])
     removed = outcomes.filter(is_done)
-    size = decimal(int(removed["file_size"].sum()))
+    size = decimal(sum_bytes(removed["file_size"]))
     output.print_visibly(f"Removed {len(removed):,} of {len(outcomes):,} ({size}).")
     if n_moved := len(removed.filter(result="moved")):
         output.print_visibly(f"Of these, {n_moved:,} were moved to the trash.")

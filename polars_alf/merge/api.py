@@ -46,7 +46,7 @@ from polars_alf.tables.files import (
 )
 from polars_alf.tables.generations import KEEP, check_keep
 from polars_alf.tables.history import make_record
-from polars_alf.tables.rows import ROWS_PER_GROUP
+from polars_alf.tables.rows import ROWS_PER_GROUP, sum_bytes
 from polars_alf.tables.transaction import discard_runs, locked_state, staged
 
 
@@ -241,7 +241,7 @@ def _merge_into_folder(
                 for rows in iter_buckets(sources, buckets, staging.path / "spill"):
                     datasets = deduplicate_datasets(rows, buckets.eids, foreign["datasets"])
                     counts.append(datasets.counts)
-                    n_bytes += int(datasets.kept["file_size"].sum())
+                    n_bytes += sum_bytes(datasets.kept["file_size"])
                     write_conflicts(_name_tables(datasets.conflicts, sources))
                     yield datasets.kept
 

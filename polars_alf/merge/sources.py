@@ -161,16 +161,13 @@ def _open_folder(folder: Path) -> Source:
     sessions, datasets = scan_pair(folder)
     headers = read_headers(folder)
     header = choose_header(folder, headers, "datasets")
-    try:
-        made = datetime.fromisoformat(header.one.get("date_created", ""))
-    except (TypeError, ValueError):
-        made = datetime.min  # older than all others
+    made = header.created or datetime.min  # older than all others
     return Source(
         name=str(folder),
         sessions=sessions,
         datasets=datasets,
         columns=_list_columns(sessions, datasets),
-        created=(made.replace(tzinfo=None), header.path.stat().st_mtime_ns),
+        created=(made, header.path.stat().st_mtime_ns),
         origins=tuple(dict.fromkeys(o for found in headers.values() for o in found.origins)),
         namespace=header.namespace,
         folder=folder,

@@ -11,6 +11,9 @@ from polars_alf.errors import OptionError, TableError
 from polars_alf.query.columns import join_dataset_paths, with_alf_parts
 from polars_alf.query.scan import Tables, scan_pair
 
+# In which sums and products go on where they would start again from 0 at 2^64.
+_SIZE = pl.col("file_size").cast(pl.Int128)
+
 GROUPS = ("lab", "subject", "year", "collection", "extension")
 
 
@@ -29,7 +32,8 @@ class TableSummary:
     groups
         By ``lab``, ``subject``, ``year``, ``collection`` and ``extension``: a frame with a column
         of that name, ``sessions``, ``datasets`` and ``n_bytes``, the largest first. The group of
-        datasets in no collection, or that are not ALF, is null.
+        datasets in no collection, or that are not ALF, is null. ``n_bytes`` is UInt64, or Int128
+        where a sum reaches 2^64, as does ``n_bytes_spare`` below.
     qc
         ``qc`` and ``datasets``, every outcome in ascending order.
     largest
@@ -94,7 +98,7 @@ def summarize_tables(tables: Tables, *, n_largest: int = 10) -> TableSummary:
     sessions, datasets = scan_pair(tables)
     totals = datasets.select(
         n_datasets=pl.len(),
-        n_bytes=pl.col("file_size").sum(),
+        n_bytes=_SIZE.sum(),
         n_absent=(~pl.col("exists")).sum(),
         n_with_hash=(pl.col("hash") != "").sum(),
     )
@@ -104,7 +108,7 @@ def summarize_tables(tables: Tables, *, n_largest: int = 10) -> TableSummary:
         .group_by("hash", "file_size")
         .agg(pl.len().alias("datasets"), pl.col("eid", "rel_path").first())
         .filter(pl.col("datasets") > 1)
-        .with_columns(n_bytes_spare=pl.col("file_size") * (pl.col("datasets") - 1))
+        .with_columns(n_bytes_spare=_SIZE * (pl.col("datasets") - 1))
         .sort(
             *("n_bytes_spare", "hash", "file_size"),
             descending=[True, False, False],
@@ -129,21 +133,21 @@ def summarize_tables(tables: Tables, *, n_largest: int = 10) -> TableSummary:
     return TableSummary(
         n_sessions=n_sessions.item(),
         groups={
-            name: frame.select(name, "sessions", "datasets", "n_bytes").sort(
-                "n_bytes", "datasets", name, descending=[True, True, False]
-            )
+            name: _narrow(frame, "n_bytes")
+            .select(name, "sessions", "datasets", "n_bytes")
+            .sort("n_bytes", "datasets", name, descending=[True, True, False])
             for name, frame in zip(GROUPS, groups, strict=True)
         },
         qc=_order_qc(qc),
         largest=found_largest,
-        duplicates=found_duplicates,
+        duplicates=_narrow(found_duplicates, "n_bytes_spare"),
         **figures.row(0, named=True),
     )
 
 
 def _group(sessions: pl.LazyFrame, datasets: pl.LazyFrame) -> list[pl.LazyFrame]:
     """Return sums by each of `GROUPS`: first those of sessions, then those of paths."""
-    counts = [pl.len().alias("datasets"), pl.col("file_size").sum().alias("n_bytes")]
+    counts = [pl.len().alias("datasets"), _SIZE.sum().alias("n_bytes")]
     by_session = sessions.select(
         "id", "lab", "subject", year=pl.col("date").dt.year(), sessions=pl.lit(1)
     ).join(
@@ -164,6 +168,13 @@ def _group(sessions: pl.LazyFrame, datasets: pl.LazyFrame) -> list[pl.LazyFrame]
             for name in GROUPS[3:]
         ),
     ]
+
+
+def _narrow(frame: pl.DataFrame, column: str) -> pl.DataFrame:
+    """Return sums as UInt64 if they all are below 2^64: Arrow has no Int128."""
+    narrow = frame[column].cast(pl.UInt64, strict=False)
+    is_wide = narrow.null_count() > frame[column].null_count()
+    return frame if is_wide else frame.with_columns(narrow)
 
 
 def _order_qc(found: pl.DataFrame) -> pl.DataFrame:

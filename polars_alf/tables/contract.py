@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -59,7 +60,7 @@ def table_schema(
     pandas: dict[str, Any] = {
         "index_columns": [*index] if index or n_rows is None else [rows],
         "column_indexes": [_describe_column(None, "unicode", "object", {"encoding": "UTF-8"})],
-        "columns": [_describe_field(field) for field in fields],
+        "columns": [describe_field(field) for field in fields],
         "attributes": {},
         "creator": {"library": "pyarrow", "version": pa.__version__},
         # The layout of this metadata, not what is installed: it needs no pandas.
@@ -130,6 +131,25 @@ def read_namespace(folder: Path, root: Path) -> tuple[uuid.UUID | None, dict[str
     return found, problems
 
 
+def parse_created(value: object) -> datetime | None:
+    """Return when a table was made, from its metadata: in local time, without a zone.
+
+    Programs write a date of ISO 8601, with or without a zone, or seconds since the epoch. None
+    where it is neither.
+    """
+    try:
+        if isinstance(value, str):
+            text = value.strip().replace("/", "-")
+            made = datetime.fromisoformat(re.sub(r"\s*UTC$", "Z", text))
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            made = datetime.fromtimestamp(value, UTC)
+        else:
+            return None
+        return made.astimezone().replace(tzinfo=None) if made.tzinfo else made
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class TableHeader:
     """The metadata of a table; `namespace` and `generation` are None where it is not ours."""
@@ -143,6 +163,11 @@ class TableHeader:
     """Roots of archives, or names of databases, that the table comes from."""
     namespace: uuid.UUID | None
     generation: str | None
+
+    @property
+    def created(self) -> datetime | None:
+        """When the table was made; None where it does not say so."""
+        return parse_created(self.one.get("date_created"))
 
     @property
     def databases(self) -> list[str]:
@@ -242,7 +267,8 @@ def _describe_column(
     }
 
 
-def _describe_field(field: pa.Field) -> dict[str, Any]:
+def describe_field(field: pa.Field) -> dict[str, Any]:
+    """Describe a column as the metadata of pandas does."""
     dtype = field.type
     if pa.types.is_dictionary(dtype):
         categories = {"num_categories": len(QC_NAMES), "ordered": dtype.ordered}

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from polars.io.plugins import register_io_source
 
 from polars_alf.errors import TableError, TableNotFoundError
+from polars_alf.tables.arrow_types import make_frame, simplify_columns
 from polars_alf.tables.checksums import Checksums, check_columns, read_checksums, read_footer_size
 from polars_alf.tables.files import REPAIR_ADVICE
 
@@ -56,12 +57,13 @@ class TableFile:
                 check_columns(self.file, self.path, self.checksums, groups, positions)
 
     def read(self) -> pa.Table:
-        """Read the whole table."""
+        """Read the whole table, its columns as of `simplify_columns`."""
         self.check(self.groups, self.parquet.schema_arrow.names)
         with _reporting_damage(self.path):
             table = self.parquet.read()
             if self.checksums is None:
                 table.validate(full=True)
+                table = simplify_columns(table)
             return table
 
 
@@ -105,7 +107,7 @@ def _reporting_damage(path: Path, what: str = "is damaged") -> Iterator[None]:
 
 
 def scan_table(path: Path) -> pl.LazyFrame:
-    """Scan a Parquet file, its columns as they are; damage among its rows shows in a query.
+    """Scan a Parquet file, its columns as of `simplify_columns`; damage shows in a query.
 
     Only the columns that a query needs are read and, where the table has checksums, the row
     groups. Raises the errors of `open_table`.
@@ -142,7 +144,7 @@ def _find_schema(table: TableFile) -> pl.Schema:
     if table.checksums is not None:
         return _scan_file(table).collect_schema()
     with _reporting_damage(table.path, "has types that no table has"):
-        return pl.DataFrame(table.parquet.schema_arrow.remove_metadata().empty_table()).schema
+        return make_frame(simplify_columns(table.parquet.schema_arrow.empty_table())).schema
 
 
 def _scan_file(table: TableFile) -> pl.LazyFrame:
@@ -188,7 +190,7 @@ def _read_foreign(
         for batch in table.parquet.iter_batches(_ROWS_PER_BATCH, columns=[*columns]):
             # Texts that are not UTF-8, and codes of no category, would do harm later on.
             batch.validate(full=True)
-            frame = pl.DataFrame(batch.replace_schema_metadata())
+            frame = make_frame(simplify_columns(batch))
             frame = frame if n_rows is None else frame.head(n_rows)
             yield frame
             if n_rows is not None:

@@ -121,3 +121,8 @@ def drop_duplicate_sessions(
 def _expr_path_key(path: pl.Expr) -> pl.Expr:
     # NUL sorts before any other character, so that texts sort as their lists of components do.
     return path.str.replace_all("/", "\0", literal=True)
+
+
+def sum_bytes(sizes: pl.Series) -> int:
+    """Return the sum of sizes; that of Polars starts again from 0 at 2^64."""
+    return int(sizes.cast(pl.Int128).sum())

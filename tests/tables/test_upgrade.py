@@ -138,7 +138,7 @@ def test_a_foreign_table(tmp_path: Path) -> None:
         ("sessions", ROW | {"subject": [1]}),
         ("sessions", ROW | {"date": 2.5}),
         ("datasets", DATASET | {"exists": "yes"}),
-        ("datasets", DATASET | {"qc": 2.5}),
+        ("datasets", DATASET | {"qc": True}),
     ],
 )
 def test_types_that_make_no_sense(tmp_path: Path, name: str, columns: dict[str, object]) -> None:
