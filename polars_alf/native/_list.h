@@ -292,9 +292,9 @@ static int read_entries(listing *all, int descriptor, int32_t origin, const char
         errno = 0;
         struct dirent *entry = readdir(directory);
         if (!entry || all->full || all->steps[1]) break;
-        all->steps[0]++;
         const char *name = entry->d_name;
         if (name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]))) continue;
+        all->steps[0]++;
 #ifdef DT_UNKNOWN
         int type = entry->d_type;
 #endif

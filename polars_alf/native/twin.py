@@ -328,7 +328,7 @@ class _Listing:
     def _encode(self, name: str) -> int:
         """Return the position of a name among the distinct names."""
         code = self._names.setdefault(name, len(self._names))
-        if self._kinds.get(name, _INVALID) != _INVALID:
+        if self._kinds.get(name) == _MAY_BE_DATASET:
             self._kinds[name] = code
         return code
 
