@@ -101,9 +101,7 @@ class Lister:
         mtime_ns, ctime_ns = columns.mtimes[0], columns.ctimes[0]
         if mtime_ns != UNKNOWN_TIME:
             into.fingerprint = mtime_ns, ctime_ns, columns.inodes[0]
-        subdirectories = columns.subdirectories[0].split("/") if columns.subdirectories[0] else []
-        if session is None:
-            subdirectories = [name for name in subdirectories if not BENCH_FOLDER.fullmatch(name)]
+        subdirectories = split_names(columns.subdirectories[0], session)
         if not is_plain:
             self._select(directory, columns)
             subdirectories = [
@@ -268,3 +266,11 @@ class Lister:
             ) from OSError(number, os.strerror(number), str(self.root))
         kind = IssueKind.VANISHED if number in _GONE else IssueKind.UNREADABLE_DIRECTORY
         into.report(directory, kind, f"listing stopped: {os.strerror(number)}", number)
+
+
+def split_names(subdirectories: str, session: str | None) -> list[str]:
+    """Return the names in a column of subdirectories, without what a bench left above sessions."""
+    names = subdirectories.split("/") if subdirectories else []
+    if session is not None:
+        return names
+    return [name for name in names if not BENCH_FOLDER.fullmatch(name)]

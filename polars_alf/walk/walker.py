@@ -19,7 +19,7 @@ from operator import attrgetter, sub
 
 import pyarrow as pa
 
-from polars_alf.alf.paths import BENCH_FOLDER, join
+from polars_alf.alf.paths import join
 from polars_alf.alf.root import Root
 from polars_alf.arrow import make_table
 from polars_alf.errors import ScanError
@@ -29,7 +29,7 @@ from polars_alf.walk.batches import Batch, Directories, KnownListings, Listing, 
 from polars_alf.walk.columns import Columns
 from polars_alf.walk.concurrency import CALLS_PER_DIRECTORY, Concurrency, Meter, find_concurrency
 from polars_alf.walk.layout import Layout
-from polars_alf.walk.lister import Lister
+from polars_alf.walk.lister import Lister, split_names
 from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.prefetch import ListBelow, Prefetch
 
@@ -191,10 +191,7 @@ class Walker:
                 self._lister.list_directory(directory, None, self._batch)
                 names = self._end_directory(directory, None, n_before)
             else:
-                below = columns.subdirectories[i]
-                names = (
-                    [n for n in below.split("/") if not BENCH_FOLDER.fullmatch(n)] if below else []
-                )
+                names = split_names(columns.subdirectories[i], None)
                 n_others = columns.n_others[i]
                 fingerprint = columns.mtimes[i], columns.ctimes[i], columns.inodes[i]
                 self._walked.add(directory, None, fingerprint, n_others, "/".join(names))
