@@ -21,9 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, get_args
 
 from polars_alf.errors import OptionError, ScanError
-from polars_alf.native import IMPLEMENTATION
 
-# joblib and loky take their time to load, and only processes and clusters need them.
+# joblib and loky take their time to load, and a small archive needs nothing of them.
 if TYPE_CHECKING:
     from polars_alf.parallel.cluster import Cluster
 
@@ -45,7 +44,7 @@ Item = TypeVar("Item")
 class Workers:
     """The workers of a run: `n_jobs` of them, 1 for ``serial``.
 
-    The calling thread or process is the first of them.
+    Of ``processes``, the calling one is the first.
     """
 
     backend: Backend
@@ -126,13 +125,10 @@ def choose_workers(
     """
     if backend is not None and not isinstance(backend, str):
         return Workers(backend, count_workers(n_jobs, backend))
-    # Without the extension, threads would wait for Python's lock.
-    backend_here = backend or ("threads" if IMPLEMENTATION == "native" else "processes")
-    if backend is None and backend_here == "processes" and n_tasks <= few:
+    if backend == "serial" or n_jobs == 1 or (backend is None and n_tasks <= few):
         return Workers("serial", 1)
-    if backend == "serial" or n_jobs == 1 or n_tasks <= 1:
-        return Workers("serial", 1)
-    return Workers(backend_here, min(count_workers(n_jobs), n_tasks))
+    n_jobs = min(count_workers(n_jobs), max(n_tasks, 1))
+    return Workers(backend or ("processes" if n_jobs > 1 else "serial"), n_jobs)
 
 
 def run_tasks(
@@ -157,13 +153,15 @@ def run_tasks(
     if backend == "serial" or n_jobs <= 1:
         yield from map(function, tasks)
     elif backend == "threads":
-        # Not through joblib, which loads NumPy: a fifth of a second, and no share for this thread.
-        threads = ThreadPoolExecutor(n_jobs - 1)
-        try:
-            results = _share_tasks(function, tasks, threads, n_jobs - 1)
-            yield from _in_order(results) if ordered else (result for _, result in results)
-        finally:
-            threads.shutdown(cancel_futures=True)
+        import joblib
+
+        parallel = joblib.Parallel(
+            n_jobs=n_jobs,
+            backend="threading",
+            return_as="generator" if ordered else "generator_unordered",
+            batch_size=1,
+        )
+        yield from parallel(joblib.delayed(function)(task) for task in tasks)
     else:
         with open_processes(n_jobs - 1, function.__module__) as pool:
             results = _share_tasks(function, tasks, pool, n_jobs - 1)
