@@ -84,7 +84,8 @@ def is_enabled() -> bool:
 def _list_functions() -> dict[str, Callable[..., Any]]:
     from polars_alf import cache  # loads pandas
 
-    values = {name: getattr(cache, name) for name in cache.__all__}
+    theirs = sys.modules["one.alf.cache"]  # which has not all of earlier versions
+    values = {name: getattr(cache, name) for name in cache.__all__ if hasattr(theirs, name)}
     return {name: value for name, value in values.items() if isfunction(value)}
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
+from polars_alf.alf.ids import expr_uuid3
 from polars_alf.errors import TableError, TableNotFoundError
 from polars_alf.query.scan import ORIGIN, scan_datasets, scan_sessions
 from polars_alf.schema import DIGEST_COLUMNS, TABLES, polars_schema
@@ -17,6 +18,8 @@ from polars_alf.tables.foreign import Columns, have_values, list_foreign, mark_c
 
 WRITTEN = {"sessions": {"task_protocol": "", "projects": ""}, "datasets": {"qc": "NOT_SET"}}
 """Columns of ours that others write, and their value where nobody did."""
+
+_UUID_LENGTH = 36
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,8 @@ def open_known_tables(
     opened = []
     for folder in folders:
         tables = _open(folder, is_own=folder == own, is_given=folder in given, keep=keep)
-        if tables.is_given or took_ids or _are_of_others(tables) or _says_something(tables):
+        is_plain = not (tables.is_given or took_ids or _are_of_others(tables))
+        if not is_plain or _has_other_ids(tables) or _says_something(tables):
             _check_rows(tables)
             opened.append(tables)
     return opened
@@ -105,6 +109,26 @@ def _are_of_database(headers: Sequence[TableHeader]) -> bool:
 
 def _are_of_others(tables: KnownTables) -> bool:
     return tables.is_database or any(header.generation is None for header in tables.headers)
+
+
+def _has_other_ids(tables: KnownTables) -> bool:
+    """Whether sessions have UUIDs that are not of the tables' namespace, as in merged tables."""
+    namespace = next((header.namespace for header in tables.headers if header.namespace), None)
+    if namespace is None:
+        return False
+    parts = [
+        pl.col("subject"),
+        pl.col("date").cast(pl.String),
+        pl.col("number").cast(pl.String).str.zfill(3),
+    ]
+    named = tables.sessions.filter(pl.col("id").str.len_chars() == _UUID_LENGTH).select(
+        "id",
+        below=pl.concat_str(parts, separator="/"),
+        name=pl.concat_str([pl.col("lab"), *parts], separator="/"),
+    )
+    own = [pl.col("id") == expr_uuid3(pl.col(name), namespace) for name in ("name", "below")]
+    (found,) = _collect(tables, [named.select((~pl.any_horizontal(own)).any())])
+    return bool(found.item())
 
 
 def _says_something(tables: KnownTables) -> bool:

@@ -113,6 +113,16 @@ def test_edits_by_one_are_kept_and_read_by_one(root, tmp_path):
         assert "#2024-05-06#" in str(found), "the default revision"
 
 
+def test_ids_of_merged_tables_of_one_stay(root):
+    # ONE leaves out the namespace, so the merge has to make one that is not that of the ids.
+    save(One(cache_dir=root, mode="local"), clobber=True)
+    before = [frame["id"].to_list() for frame in pl.collect_all(read(root))]
+    merge_tables([root], root)
+    index_archive(root)
+    after = [frame["id"].to_list() for frame in pl.collect_all(read(root))]
+    assert [sorted(ids) for ids in after] == [sorted(ids) for ids in before]
+
+
 texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8)
 of_a_lab = st.one_of(
     *(

@@ -96,7 +96,7 @@ def test_content_that_cannot_be_read_is_an_issue(
 
 
 def test_no_data_file_is_opened_without_hash_files(
-    archive: Path, monkeypatch: pytest.MonkeyPatch
+    archive: Path, twins: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
 
