@@ -1,8 +1,8 @@
 """Run tests of the functions in C under AddressSanitizer and UBSan: `python scripts/sanitize.py`.
 
 Builds the extension with both in a copy of the sources, so that what is installed stays as it is,
-and runs tests/native, tests/walk and the trees of tests/hostile, or pytest with the arguments that
-are given. Needs Linux, gcc, and a Python that has what the tests need.
+and runs the tests of the functions and of the walker, or pytest with the arguments that are given,
+such as tests/hostile. Needs Linux, gcc, and a Python that has what the tests need.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-TESTS = ("tests/native", "tests/walk", "tests/hostile/test_trees.py")
+TESTS = (
+    "tests/native",
+    *(f"tests/walk/test_{name}.py" for name in ("batches", "lister", "walker")),
+)
 
 OPTIONS = ("--numprocesses", "auto", "-m", "not slow")
 
