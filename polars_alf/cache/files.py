@@ -263,7 +263,7 @@ def _replace_columns(table: pa.Table, columns: Mapping[str, pa.Array]) -> pa.Tab
 
 
 def _convert_table(table: pa.Table, name: str) -> pd.DataFrame:
-    frame = table.to_pandas()
+    frame: pd.DataFrame = table.to_pandas()
     if name == "datasets" and "file_size" in table.column_names:
         # Floats, which pandas makes of integers where some are missing, are not exact above 2^53.
         sizes = table["file_size"].to_pandas(types_mapper={pa.uint64(): pd.UInt64Dtype()}.get)
