@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from polars_alf.errors import TableError
 from polars_alf.tables.fingerprint import Fingerprint, fingerprint_each_table
+from polars_alf.tables.journal import is_under_way
 from polars_alf.tables.one_lock import is_one_writing
 from polars_alf.tables.transaction import wait_for_commit
 
@@ -25,6 +26,10 @@ def read_consistently(folder: Path, read: Callable[[], Result], *, patience: flo
     or a TableError, from that time is of no use, and counts only after `patience` seconds.
     """
     deadline = time.monotonic() + patience
+
+    def is_written() -> bool:
+        return is_under_way(folder) or is_one_writing(folder, patience)
+
     while True:
         wait_for_commit(folder)
         before = fingerprint_each_table(folder)
@@ -32,11 +37,11 @@ def read_consistently(folder: Path, read: Callable[[], Result], *, patience: flo
             result = read()
         except TableError:
             # First ONE's lock: it is released after the last table is written.
-            is_writing = is_one_writing(folder) or fingerprint_each_table(folder) != before
+            is_writing = is_written() or fingerprint_each_table(folder) != before
             if not is_writing or time.monotonic() > deadline:
                 raise
         else:
-            is_writing = is_one_writing(folder) or _are_rewritten(
+            is_writing = is_written() or _are_rewritten(
                 before, fingerprint_each_table(folder)
             )
             if not is_writing or time.monotonic() > deadline:

@@ -55,18 +55,28 @@ def hold_one_lock(folder: Path, patience: float) -> Iterator[None]:
 
 def _is_stale(path: Path, state: Path) -> bool:
     """Whether the process that made a lock is gone."""
-    with contextlib.suppress(ValueError, LookupError, TypeError):
-        # We hold the state, so the run of ours that made it has ended.
-        if json.loads(path.read_text(encoding="utf-8"))["by"] == _OURS:
-            return True
+    if _is_ours(path):
+        return True  # We hold the state, so the run that made it has ended.
     # By the clock of the file system, which need not be that of this machine.
     with tempfile.TemporaryFile(dir=state) as now:
         return os.fstat(now.fileno()).st_mtime - path.stat().st_mtime > STALE_SECONDS
 
 
-def is_one_writing(folder: Path) -> bool:
-    """Whether ONE, or a commit of ours, is writing the tables. For readers."""
+def _is_ours(path: Path) -> bool:
     try:
-        return time.time() - (folder / _LOCK).stat().st_mtime < STALE_SECONDS
+        return bool(json.loads(path.read_text(encoding="utf-8"))["by"] == _OURS)
+    except (ValueError, LookupError, TypeError):
+        return False
+
+
+def is_one_writing(folder: Path, patience: float) -> bool:
+    """Whether ONE, and no commit of ours, is writing the tables. For readers.
+
+    A lock older than `patience` seconds is taken for one that was left behind, so that all reads
+    of a run together wait no longer than that.
+    """
+    path = folder / _LOCK
+    try:
+        return time.time() - path.stat().st_mtime < patience and not _is_ours(path)
     except OSError:
         return False

@@ -11,8 +11,16 @@ import pytest
 from indexes import assert_equal, read_tables
 from trees import SESSION, check_state, make_tree
 
-from polars_alf import errors, index_archive
-from polars_alf.tables import files, transaction
+from polars_alf import errors, index_archive, scan_datasets
+from polars_alf.tables import consistent_read, files, transaction
+
+READERS_PATIENCE = 0.5
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    patience = {"patience": READERS_PATIENCE}
+    monkeypatch.setattr(consistent_read.read_consistently, "__kwdefaults__", patience)
 
 
 def test_the_lock_of_one_is_waited_for(archive: Path) -> None:
@@ -35,6 +43,18 @@ def test_the_lock_of_one_is_waited_for(archive: Path) -> None:
     thread.join()
     assert seen == [True]
     check_state(archive)
+
+
+def test_a_lock_that_was_waited_for_is_not_waited_for_again(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index_archive(archive)
+    lock = archive / ".ONE.lock"
+    lock.write_text("{}")
+    before = time.time() - READERS_PATIENCE
+    os.utime(lock, (before, before))
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail(f"waited {seconds} s"))
+    assert scan_datasets(archive).collect().height
 
 
 @pytest.mark.parametrize("ours", [False, True])
