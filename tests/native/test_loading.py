@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+import polars_alf
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 EXTENSION = "polars_alf.native._native"
@@ -48,7 +50,8 @@ def test_the_switch_leaves_it_alone() -> None:
 
 def test_an_extension_of_another_machine_is_passed_over(tmp_path: Path) -> None:
     skipped = shutil.ignore_patterns("__pycache__", *(f"*{s}" for s in EXTENSION_SUFFIXES))
-    package = shutil.copytree(REPOSITORY / "polars_alf", tmp_path / "polars_alf", ignore=skipped)
+    installed = Path(polars_alf.__file__).parent
+    package = shutil.copytree(installed, tmp_path / "polars_alf", ignore=skipped)
     (package / f"native/_native{EXTENSION_SUFFIXES[-1]}").write_bytes(b"\x7fELF of something else")
     assert load(tmp_path) == PYTHON
 
