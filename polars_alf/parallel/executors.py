@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, get_args
 
 from polars_alf.errors import OptionError, ScanError
+from polars_alf.native import IMPLEMENTATION
+from polars_alf.parallel.threads import open_threads
 
 # joblib and loky take their time to load, and a small archive needs nothing of them.
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ Item = TypeVar("Item")
 class Workers:
     """The workers of a run: `n_jobs` of them, 1 for ``serial``.
 
-    Of ``processes``, the calling one is the first.
+    The calling thread or process is the first of them.
     """
 
     backend: Backend
@@ -121,14 +123,17 @@ def choose_workers(
 ) -> Workers:
     """Return the workers for some tasks; a backend of None becomes the fastest one.
 
-    Up to `few` tasks are too few for processes to be started. `n_jobs` is as for `count_workers`.
+    Without the native functions that is processes, as Python runs in one thread at a time, and up
+    to `few` tasks are too few to start some. `n_jobs` is as for `count_workers`.
     """
     if backend is not None and not isinstance(backend, str):
         return Workers(backend, count_workers(n_jobs, backend))
-    if backend == "serial" or n_jobs == 1 or (backend is None and n_tasks <= few):
+    fastest: Executor = "threads" if IMPLEMENTATION == "native" else "processes"
+    is_few = backend is None and fastest == "processes" and n_tasks <= few
+    if backend == "serial" or n_jobs == 1 or is_few:
         return Workers("serial", 1)
     n_jobs = min(count_workers(n_jobs), max(n_tasks, 1))
-    return Workers(backend or ("processes" if n_jobs > 1 else "serial"), n_jobs)
+    return Workers(backend or (fastest if n_jobs > 1 else "serial"), n_jobs)
 
 
 def run_tasks(
@@ -137,11 +142,13 @@ def run_tasks(
     workers: Workers,
     *,
     ordered: bool = False,
+    stop: threading.Event | None = None,
 ) -> Iterator[Result]:
     """Run tasks and yield their results, in the order of the tasks or as they are done.
 
     A worker must be able to import the function; for a cluster, see also `cluster.run_tasks`. An
-    error of the function comes through as it is; a killed worker is a ScanError.
+    error of the function comes through as it is; a killed worker is a ScanError. When the iterator
+    ends, tasks that run in threads are told so by `stop`: see `threads.open_threads`.
     """
     backend, n_jobs = workers.backend, workers.n_jobs
     if not isinstance(backend, str):
@@ -152,29 +159,22 @@ def run_tasks(
     n_jobs = min(n_jobs, len(tasks))
     if backend == "serial" or n_jobs <= 1:
         yield from map(function, tasks)
-    elif backend == "threads":
-        import joblib
-
-        parallel = joblib.Parallel(
-            n_jobs=n_jobs,
-            backend="threading",
-            return_as="generator" if ordered else "generator_unordered",
-            batch_size=1,
-        )
-        yield from parallel(joblib.delayed(function)(task) for task in tasks)
     else:
-        with open_processes(n_jobs - 1, function.__module__) as pool:
+        pools = {
+            "threads": lambda: open_threads(n_jobs - 1, stop or threading.Event()),
+            "processes": lambda: open_processes(n_jobs - 1, function.__module__),
+        }
+        with pools[backend]() as pool:
             results = _share_tasks(function, tasks, pool, n_jobs - 1)
             yield from _in_order(results) if ordered else (result for _, result in results)
 
 
 def _share_tasks(
-    function: Callable[[Task], Result], tasks: Sequence[Task], pool: Pool, n_processes: int
+    function: Callable[[Task], Result], tasks: Sequence[Task], pool: Pool, n_others: int
 ) -> Iterator[tuple[int, Result]]:
     """Run tasks in this thread and in a pool, and yield each result with its task's position."""
-    # joblib has no share for the process that calls it. With a process more in its stead, an index
-    # of 136,000 files by two workers takes a fifth to a third longer: this one works while the
-    # others load.
+    # joblib has no share for who calls it. With a process more in its stead, an index of 136,000
+    # files by two workers takes a fifth to a third longer: this one works while the others load.
     waiting = deque(enumerate(tasks))
     n_submitted = 0
     lock = threading.RLock()
@@ -184,10 +184,10 @@ def _share_tasks(
         nonlocal n_submitted
         with lock:
             while waiting:
-                # One ahead, so that no process waits for this one; but none that waits for a
-                # process at the end, when this one has nothing to do.
-                n_each = 2 if len(waiting) > 2 * n_processes + 1 else 1
-                if n_submitted >= n_each * n_processes:
+                # One ahead, so that no worker waits for this one; but none that waits for a worker
+                # at the end, when this one has nothing to do.
+                n_each = 2 if len(waiting) > 2 * n_others + 1 else 1
+                if n_submitted >= n_each * n_others:
                     return
                 n_submitted += 1
                 position, task = waiting.popleft()

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from polars_alf.parallel.threads import StoppedError
+
 _logger = logging.getLogger(__name__)
 
 _FIELDS = 3
@@ -23,14 +25,20 @@ _SLOT = _FIELDS * 8
 
 
 class Counter:
-    """Files, sessions and digested bytes of one shard, by default in memory of its own."""
+    """Files, sessions and digested bytes of one shard, by default in memory of its own.
 
-    def __init__(self, view: memoryview | None = None) -> None:
+    Once `stop` is set, whoever counts learns that the run has ended.
+    """
+
+    def __init__(self, view: memoryview | None = None, stop: threading.Event | None = None) -> None:
         self._view = memoryview(bytearray(_SLOT)).cast("Q") if view is None else view
+        self._stop = stop
 
     def add(self, files: int = 0, sessions: int = 0, n_bytes: int = 0) -> None:
-        """Add to the figures."""
+        """Add to the figures; raise `StoppedError` where the run has ended."""
         # Called for every directory, mostly with one figure of the three.
+        if self._stop is not None and self._stop.is_set():
+            raise StoppedError
         view = self._view
         if files:
             view[0] += files
@@ -62,11 +70,11 @@ class CounterFile:
         path.write_bytes(bytes(max(n_slots, 1) * _SLOT))
         return cls(path)
 
-    def slot(self, index: int) -> Counter:
+    def slot(self, index: int, stop: threading.Event | None = None) -> Counter:
         """Return the counter of one shard, its figures set back to zero."""
         view = self._view[index * _FIELDS : (index + 1) * _FIELDS]
         view[0] = view[1] = view[2] = 0
-        return Counter(view)
+        return Counter(view, stop)
 
     def total(self) -> tuple[int, int, int]:
         """Return files, sessions and bytes of all shards together."""

@@ -41,9 +41,7 @@ def read_consistently(folder: Path, read: Callable[[], Result], *, patience: flo
             if not is_writing or time.monotonic() > deadline:
                 raise
         else:
-            is_writing = is_written() or _are_rewritten(
-                before, fingerprint_each_table(folder)
-            )
+            is_writing = is_written() or _are_rewritten(before, fingerprint_each_table(folder))
             if not is_writing or time.monotonic() > deadline:
                 return result
         time.sleep(_PAUSE_SECONDS)

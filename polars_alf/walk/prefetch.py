@@ -132,6 +132,8 @@ class Prefetch:
         Number of threads, which it learns from their work.
     op_timeout
         Seconds without an answer after which a directory is lost; None waits for ever.
+    check
+        Called while the visit waits; raises an error where it is to end.
     most_waiting
         Parts and directories that wait at most; beyond, the latest is taken first.
     """
@@ -143,12 +145,14 @@ class Prefetch:
         concurrency: Concurrency,
         op_timeout: float | None = None,
         *,
+        check: Callable[[], None] = lambda: None,
         most_waiting: int = MOST_WAITING,
     ) -> None:
         self._lister = lister
         self._below = below
         self._concurrency = concurrency
         self._op_timeout = op_timeout
+        self._check = check
         self._most_waiting = most_waiting
         self._jobs: deque[tuple[Directory, Part | None]] = deque()
         # One for each job. The queue waits without Python's lock, but has no two ends: files go
@@ -209,6 +213,7 @@ class Prefetch:
                 self._wakeups.get(timeout=LOOK_SECONDS)
             if self._error:
                 raise self._error
+            self._check()
             self._look_after()
 
     # In the visiting thread

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import threading
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -249,11 +250,16 @@ class Walk:
         # Machines that write to the same page of a shared file system undo each other's figures.
         path = str(folder / "counters") if workers.is_local else None
         total = counters.slot(0)
+        stop = threading.Event() if workers.backend == "threads" else None
         found = run_tasks(
             _visit_shard,
-            [_Task(self.root, self.options, shard, visit, folder, path) for shard, visit in tasks],
+            [
+                _Task(self.root, self.options, shard, visit, folder, path, stop)
+                for shard, visit in tasks
+            ],
             workers,
             ordered=ordered,
+            stop=stop,
         )
         for result, counts in found:
             if counts is not None:
@@ -327,6 +333,7 @@ class _Task(Generic[_Result]):
     visit: Visit[_Result]
     folder: Path
     counters: str | None
+    stop: threading.Event | None = None
 
     def __str__(self) -> str:
         return f"the shard from {self.shard.folders[0]} to {self.shard.folders[-1]}"
@@ -346,6 +353,6 @@ def _visit_shard(task: _Task[Any]) -> tuple[Any, tuple[int, int, int] | None]:
     """Visit a shard; return the result, and what was counted where that could not be shared."""
     counter = Counter()
     if task.counters is not None:
-        counter = CounterFile(Path(task.counters)).slot(task.shard.index)
+        counter = CounterFile(Path(task.counters)).slot(task.shard.index, task.stop)
     result = task.visit(Walker(task.root, task.options, counter), task.shard)
     return result, counter.total() if task.counters is None else None

@@ -280,7 +280,9 @@ class Walker:
         self, first: Sequence[tuple[str, str | None]], below: ListBelow, concurrency: Concurrency
     ) -> Iterator[tuple[str, str | None, list[str]]]:
         """Visit directories in the order of `_visit`, listed ahead by threads."""
-        with Prefetch(self._lister, below, concurrency, self.options.op_timeout) as prefetch:
+        with Prefetch(
+            self._lister, below, concurrency, self.options.op_timeout, check=self.counter.add
+        ) as prefetch:
             # In the order of the visit, which is from the last one on.
             stack = [prefetch.request(*wanted) for wanted in reversed(first)][::-1]
             while stack:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 
 from polars_alf.errors import ScanError
 from polars_alf.parallel.executors import EXECUTORS, Executor, Workers, count_workers, run_tasks
+from polars_alf.parallel.threads import StoppedError
 
 
 def double(number: int) -> int:
@@ -102,3 +104,30 @@ def test_the_caller_is_the_first_of_its_workers() -> None:
 def test_number_of_workers() -> None:
     assert count_workers(3) == 3
     assert count_workers(None) == count_workers(-1) >= 1
+
+
+def test_threads_are_told_to_stop_and_not_waited_for_for_ever() -> None:
+    stop = threading.Event()
+    ended = threading.Event()
+    seen: list[str] = []
+
+    def work(task: str) -> str:
+        if task == "own":
+            while len(seen) < 2:
+                time.sleep(0.01)
+            raise KeyError(task)
+        seen.append(task)
+        if task == "hangs":
+            ended.wait()
+        elif stop.wait(60):
+            seen.append("stopped")
+            raise StoppedError
+        return task
+
+    # The calling thread takes the first task that no other has taken ahead.
+    tasks = ["hangs", "counts", "own", "own", "own", "own"]
+    with pytest.raises(KeyError):
+        list(run_tasks(work, tasks, Workers("threads", 3), stop=stop))
+    assert seen[2:] == ["stopped"]
+    assert not ended.is_set()
+    ended.set()
