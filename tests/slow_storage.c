@@ -134,6 +134,24 @@ static void delay_at(int directory, const char *name, const char *call)
 OPEN(open, "open")
 OPEN(open64, "open64")
 
+#define OPENAT(function, symbol) \
+    int function(int directory, const char *path, int flags, ...) \
+    { \
+        va_list list; va_start(list, flags); \
+        mode_t mode = flags & (O_CREAT | __O_TMPFILE) ? va_arg(list, mode_t) : 0; \
+        va_end(list); \
+        REAL(int, symbol, int, const char *, int, ...); \
+        char whole[2 * PATH_MAX] = ""; \
+        size_t length = path[0] == '/' ? 0 : find_path(directory, whole); \
+        snprintf(whole + length, sizeof whole - length, length ? "/%s" : "%s", path); \
+        delay_path(whole, "open"); \
+        int descriptor = real(directory, path, flags, mode); \
+        if (whole[0] == '/') remember(descriptor, whole); \
+        return descriptor; \
+    }
+OPENAT(openat, "openat")
+OPENAT(openat64, "openat64")
+
 int close(int descriptor)
 {
     REAL(int, "close", int);

@@ -46,6 +46,9 @@ typedef struct {
     buffer columns[N_COLUMNS];
     buffer stack, stack_ends;  /* directories that wait: origin and path of each; where each ends */
     buffer path;               /* the system's path of the directory that is listed */
+    int base;                  /* the directory given that was opened last, or -1 */
+    size_t base_size;          /* of its path */
+    int32_t base_origin;
     int32_t *table;            /* codes of names by their hash; -1 is free */
     size_t mask;
     buffer name_ends;
@@ -305,6 +308,28 @@ static int read_entries(listing *all, int descriptor, int32_t origin, const char
     return error;
 }
 
+/* Open the directory in `path`. One below a directory that was given is opened from there: the
+   system need not go through all that is above each time. */
+static int open_path(listing *all, int32_t origin)
+{
+    const int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
+    const char *path = all->path.data;
+    int descriptor;
+    if (all->base >= 0 && origin == all->base_origin) {
+        AGAIN(descriptor, openat(all->base, path + all->base_size + 1, flags));
+        return descriptor;
+    }
+    if (all->base >= 0) close(all->base);
+    all->base = -1;
+    AGAIN(descriptor, open(path, flags));
+    if (descriptor >= 0 && all->recurse && path[all->prefix]) {
+        all->base = fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
+        all->base_size = all->path.size - 1;
+        all->base_origin = origin;
+    }
+    return descriptor;
+}
+
 /* List the directory on top of the stack. */
 static void list_next(listing *all)
 {
@@ -325,7 +350,7 @@ static void list_next(listing *all)
     struct stat status;
     uint64_t n_others = 0, unknown = (uint64_t)INT64_MIN, times[2] = {unknown, unknown}, inode = 0;
     int descriptor, result, error;
-    AGAIN(descriptor, open(all->path.data, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    descriptor = open_path(all, origin);
     if (descriptor < 0) {
         error = errno;
     } else {
@@ -382,6 +407,7 @@ static void list_all(listing *all, const char *prefix, size_t prefix_size, const
         all->steps[0]++;
         list_next(all);
     }
+    if (all->base >= 0) close(all->base);
     leave(all);
 }
 
@@ -446,6 +472,7 @@ static PyObject *list_directories(PyObject *self, PyObject *args)
         free(all);
         return NULL;
     }
+    all->base = -1;
     all->recurse = recurse;
     all->examine = examine;
     all->tell_others = tell_others;

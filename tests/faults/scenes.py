@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -399,7 +398,3 @@ SCENES: dict[str, Callable[[Path], Scene]] = {
 def make_scene(name: str, base: Path) -> Scene:
     base.mkdir(parents=True)
     return SCENES[name](base)
-
-
-IS_FULL = bool(os.environ.get("POLARS_ALF_FULL_FAULTS"))
-"""Whether to run the suites of faults in full, and not in the size for every change."""

@@ -8,8 +8,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from amount import IS_FULL
 from injecting import OPERATIONS, Call, needs_strace, run_traced
-from scenes import IS_FULL, SCENES, make_scene
+from scenes import SCENES, make_scene
 
 pytestmark = [pytest.mark.slow, needs_strace]
 

@@ -11,8 +11,9 @@ from functools import cache, partial
 from pathlib import Path
 
 import pytest
+from amount import IS_FULL
 from injecting import OPERATIONS, Call, needs_strace, run_traced, start_worker
-from scenes import IS_FULL, SCENES, Scene, index_scene, make_scene, prune_scene
+from scenes import SCENES, Scene, index_scene, make_scene, prune_scene
 
 pytestmark = [
     pytest.mark.slow,

@@ -12,7 +12,8 @@ from typing import Any
 
 import polars as pl
 import pytest
-from scenes import IS_FULL, paths_of, read_rows
+from amount import IS_FULL
+from scenes import paths_of, read_rows
 from trees import Tree, make_tree
 
 import polars_alf

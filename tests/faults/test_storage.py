@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from amount import IS_FULL
 from injecting import OPERATIONS, Ended, needs_strace, run_traced, run_worker
-from scenes import IS_FULL, SCENES, Scene, bench_scene, index_scene, make_scene, merge_scene
+from scenes import SCENES, Scene, bench_scene, index_scene, make_scene, merge_scene
 
 import polars_alf
 from polars_alf import schema

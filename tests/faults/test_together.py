@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scenes import IS_FULL, check_folder, read_rows
+from amount import IS_FULL
+from scenes import check_folder, read_rows
 from writer import make_session
 
 import polars_alf
