@@ -47,7 +47,7 @@ typedef struct {
     buffer stack, stack_ends;  /* directories that wait: origin and path of each; where each ends */
     buffer path;               /* the system's path of the directory that is listed */
     int base;                  /* the directory given that was opened last, or -1 */
-    size_t base_size;          /* of its path */
+    size_t base_size;          /* of its path, with a slash */
     int32_t base_origin;
     int32_t *table;            /* codes of names by their hash; -1 is free */
     size_t mask;
@@ -315,17 +315,16 @@ static int open_path(listing *all, int32_t origin)
     const int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
     const char *path = all->path.data;
     int descriptor;
-    if (all->base >= 0 && origin == all->base_origin) {
-        AGAIN(descriptor, openat(all->base, path + all->base_size + 1, flags));
+    if (origin == all->base_origin && all->base >= 0) {
+        AGAIN(descriptor, openat(all->base, path + all->base_size, flags));
         return descriptor;
     }
-    if (all->base >= 0) close(all->base);
-    all->base = -1;
     AGAIN(descriptor, open(path, flags));
-    if (descriptor >= 0 && all->recurse && path[all->prefix]) {
-        all->base = fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
-        all->base_size = all->path.size - 1;
+    if (origin != all->base_origin) {
+        if (all->base >= 0) close(all->base);
+        all->base = descriptor < 0 ? -1 : fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
         all->base_origin = origin;
+        all->base_size = all->path.size - !path[all->prefix];  /* the NUL stands where a slash does */
     }
     return descriptor;
 }
@@ -472,7 +471,7 @@ static PyObject *list_directories(PyObject *self, PyObject *args)
         free(all);
         return NULL;
     }
-    all->base = -1;
+    all->base = all->base_origin = -1;
     all->recurse = recurse;
     all->examine = examine;
     all->tell_others = tell_others;
