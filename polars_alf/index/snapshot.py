@@ -20,11 +20,19 @@ import pyarrow as pa
 
 from polars_alf.arrow import to_arrow_array
 from polars_alf.errors import TableError
-from polars_alf.index.changes import CHANGES, DIGESTS, DOUBTS, KNOWN, list_changes
+from polars_alf.index.changes import (
+    CHANGES,
+    DIGESTS,
+    DOUBTS,
+    KNOWN,
+    list_changes,
+    mark_unknown,
+)
 from polars_alf.index.shard_files import is_whole, read_folders
 from polars_alf.schema import ENTRIES, LISTINGS, TABLES, polars_schema
 from polars_alf.tables.contract import read_header
 from polars_alf.tables.files import STATE_DIR, changes_path, replace_file, table_path
+from polars_alf.walk.batches import Entries
 from polars_alf.walk.shards import Shard
 from polars_alf.walk.unchanged import are_unchanged
 from polars_alf.walk.walker import Walker
@@ -125,7 +133,7 @@ class Snapshot:
         """
         there = pl.DataFrame({"folder": folders}, schema={"folder": pl.String})
         gone = self.folders.join(there, on="folder", how="anti")
-        nothing = KNOWN.to_frame().with_columns(change=pl.lit(""), previous_size="file_size")
+        nothing = mark_unknown(Entries.join([]))
         changes = [polars_schema(CHANGES).to_frame()]
         for (shard,), rows in gone.group_by("shard", maintain_order=True):
             known, _ = read_known(self.path, [str(shard)], rows["folder"].to_list())
@@ -184,7 +192,7 @@ def write_seen(
 
 def read_known(
     snapshot: Path, shards: Sequence[str], folders: Sequence[str]
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+) -> tuple[Entries, pl.DataFrame]:
     """Read what a snapshot has of some dated folders.
 
     Parameters
@@ -198,25 +206,39 @@ def read_known(
 
     Returns
     -------
-    entries : polars.DataFrame
+    entries : Entries
         Files in the order of the walk, with the columns KNOWN.
     listings : polars.DataFrame
         LISTINGS.
     """
-    entries, listings = [KNOWN.to_frame()], [polars_schema(LISTINGS).to_frame()]
+    parts, listings = [], [polars_schema(LISTINGS).to_frame()]
     for shard in shards:
         try:
             listed = _keep_below(_read(snapshot / shard / _LISTINGS), folders)
-            files = _read(snapshot / shard / _ENTRIES)
-            # Snapshots of before had no digests in doubt.
-            sure = {name: pl.lit(value=False) for name in {*DOUBTS} - {*files.columns}}
-            files = files.with_columns(**sure).select(KNOWN.names()).cast(KNOWN)
+            entries = _read_entries(snapshot / shard / _ENTRIES)
         except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as error:
             _logger.warning("%s is damaged, so its files count as new: %s", snapshot / shard, error)
             continue
         listings.append(listed.cast(polars_schema(LISTINGS)))
-        entries.append(files.join(listed, on="directory", how="semi", maintain_order="left"))
-    return pl.concat(entries), pl.concat(listings)
+        is_wanted = entries.directories.is_in(listed["directory"].implode())
+        if not is_wanted.all():
+            wanted = entries.files.filter(is_wanted.gather(entries.files["directory"]))
+            entries = entries._replace(files=wanted)
+        parts.append(entries)
+    return Entries.concat(parts, KNOWN), pl.concat(listings)
+
+
+def _read_entries(path: Path) -> Entries:
+    _check(path)
+    with path.open("rb") as file:
+        table = pa.ipc.open_stream(file).read_all()
+    if not ENTRIES.equals(pa.schema([*table.schema][: len(ENTRIES)])):
+        raise pa.ArrowInvalid(f"it has other columns: {table.schema.names}")
+    entries = Entries.join(table.to_batches())
+    files = entries.files
+    # Snapshots of before had no digests in doubt.
+    sure = {name: pl.lit(value=False) for name in {*DOUBTS} - {*files.columns}}
+    return entries._replace(files=files.with_columns(**sure).select(KNOWN.names()).cast(KNOWN))
 
 
 def _keep_below(directories: pl.DataFrame, folders: Sequence[str]) -> pl.DataFrame:
@@ -247,9 +269,13 @@ def _write(path: Path, table: pa.Table) -> None:
         writer.write_table(table)
 
 
-def _read(path: Path) -> pl.DataFrame:
+def _check(path: Path) -> None:
     # Damage to a file of Arrow can end the process that uses its rows.
     if not is_whole(path):
         raise OSError(errno.EIO, "it is not what was written", str(path))
+
+
+def _read(path: Path) -> pl.DataFrame:
+    _check(path)
     with path.open("rb") as file:
         return pl.DataFrame(pa.ipc.open_stream(file).read_all())

@@ -22,6 +22,7 @@ static PyMethodDef methods[] = {
 #endif
     {"list_instruction_sets", list_instruction_sets, METH_NOARGS, NULL},
     {"make_uuids", make_uuids, METH_VARARGS, NULL},
+    {"format_uuids", format_uuids, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -11,6 +11,7 @@ def make_uuids(
     instructions: str | None = None,
     /,
 ) -> bytes: ...
+def format_uuids(highs: memoryview, lows: memoryview, /) -> bytes: ...
 def list_directories(
     prefix: bytes,
     paths: bytes,

@@ -63,6 +63,21 @@ def make_uuids(
     return bytes.fromhex(joined.replace("-", "")) if as_digests else joined.encode("ascii")
 
 
+def format_uuids(highs: memoryview, lows: memoryview, /) -> bytes:
+    """Return the texts of UUIDs, 36 characters each, one after the other.
+
+    `highs` and `lows` are their halves, uint64 of the machine's byte order. ValueError where they
+    are not of the same number.
+    """
+    high, low = memoryview(highs).cast("B"), memoryview(lows).cast("B")
+    if len(high) != len(low) or len(high) % 8:
+        raise ValueError(f"the halves have {len(high)} and {len(low)} bytes, not 8 a row")
+    halves = zip(high.cast("Q"), low.cast("Q"), strict=True)
+    digits = (f"{high:016x}{low:016x}" for high, low in halves)
+    texts = (f"{t[:8]}-{t[8:12]}-{t[12:16]}-{t[16:20]}-{t[20:]}" for t in digits)
+    return "".join(texts).encode("ascii")
+
+
 def _list_names(first: Column, second: Column | None) -> Iterator[bytes]:
     if second is None:
         return _list_texts(first)
