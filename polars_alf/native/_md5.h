@@ -6,10 +6,7 @@
 
 #define MD5_BLOCK 64
 #define MD5_DIGEST 16
-#define MD5_MOST_LANES 16
-
-/* Below so many messages, one after another is faster than a vector that is mostly idle. */
-#define MD5_FEW 4
+#define MD5_MOST_LANES 32
 
 /* The parts of the absolute sines of 1 to 64 radians, times 2**32. */
 static const uint32_t MD5_SINES[64] = {
@@ -43,32 +40,39 @@ static inline void md5_store(uint8_t *place, uint64_t number, int n_bytes)
         place[i] = (uint8_t)(number >> (8 * i));
 }
 
-#define LANES 1
-#define WORD uint32_t
+#define WIDTH 1
+#define WORDS uint32_t
+#define VECTORS 1
 #define COMPRESS md5_compress_one
 #define TARGET
+#define LOAD(to, place) *(to) = md5_load(place)
 #include "_md5_lanes.h"
+#undef LOAD
+#define LOAD(to, place) memcpy(to, place, sizeof *(to))
 
 /* MSVC has no vectors that are written like numbers. */
-#if defined(__GNUC__) && !defined(_MSC_VER)
+#if defined(__GNUC__) && !defined(_MSC_VER) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define MD5_VECTORS
-typedef uint32_t md5_words_8 __attribute__((vector_size(32)));
-#define LANES 8
-#define WORD md5_words_8
-#define COMPRESS md5_compress_8
+typedef uint32_t md5_words_4 __attribute__((vector_size(16)));
+#define WIDTH 4
+#define WORDS md5_words_4
+#define VECTORS 4
+#define COMPRESS md5_compress_baseline
 #define TARGET
 #include "_md5_lanes.h"
 #if defined(__x86_64__) || defined(__i386__)
 #define MD5_X86
+typedef uint32_t md5_words_8 __attribute__((vector_size(32)));
 typedef uint32_t md5_words_16 __attribute__((vector_size(64)));
-/* Two vectors of 8 words each: the processor works on one while it waits for the other. */
-#define LANES 16
-#define WORD md5_words_16
+#define WIDTH 8
+#define WORDS md5_words_8
+#define VECTORS 4
 #define COMPRESS md5_compress_avx2
 #define TARGET __attribute__((target("avx2")))
 #include "_md5_lanes.h"
-#define LANES 16
-#define WORD md5_words_16
+#define WIDTH 16
+#define WORDS md5_words_16
+#define VECTORS 2
 #define COMPRESS md5_compress_avx512
 #define TARGET __attribute__((target("avx512f")))
 #include "_md5_lanes.h"
@@ -78,19 +82,21 @@ typedef uint32_t md5_words_16 __attribute__((vector_size(64)));
 typedef struct {
     const char *name;
     int lanes;
+    /* Below so many messages, one after another is faster than lanes that are mostly idle. */
+    int few;
     void (*compress)(uint32_t *states, const uint8_t *const *places, size_t n_blocks);
 } md5_instructions;
 
-/* From the fastest to the slowest. */
+/* From the fastest to the slowest: on one AMD EPYC of 2024, 11, 5.5, 3.6 and 0.9 GB/s. */
 static const md5_instructions MD5_INSTRUCTIONS[] = {
 #ifdef MD5_X86
-    {"avx512", 16, md5_compress_avx512},
-    {"avx2", 16, md5_compress_avx2},
+    {"avx512", 32, 3, md5_compress_avx512},
+    {"avx2", 32, 6, md5_compress_avx2},
 #endif
 #ifdef MD5_VECTORS
-    {"baseline", 8, md5_compress_8},
+    {"baseline", 16, 5, md5_compress_baseline},
 #endif
-    {"scalar", 1, md5_compress_one},
+    {"scalar", 1, 2, md5_compress_one},
 };
 
 #define MD5_N_INSTRUCTIONS (sizeof MD5_INSTRUCTIONS / sizeof *MD5_INSTRUCTIONS)
