@@ -19,29 +19,30 @@
 #define PICK(x, y, ...) __builtin_shuffle(x, y, (WORDS){__VA_ARGS__})
 #endif
 #if WIDTH == 4
-#define FOURS(PATTERN) PATTERN(0)
+#define EACH_FOUR(PATTERN) PATTERN(0)
 #elif WIDTH == 8
-#define FOURS(PATTERN) PATTERN(0), PATTERN(4)
+#define EACH_FOUR(PATTERN) PATTERN(0), PATTERN(4)
 #else
-#define FOURS(PATTERN) PATTERN(0), PATTERN(4), PATTERN(8), PATTERN(12)
+#define EACH_FOUR(PATTERN) PATTERN(0), PATTERN(4), PATTERN(8), PATTERN(12)
 #endif
 #define LOW_ONES(i) (i), WIDTH + (i), (i) + 1, WIDTH + (i) + 1
 #define HIGH_ONES(i) LOW_ONES((i) + 2)
 #define LOW_TWOS(i) (i), (i) + 1, WIDTH + (i), WIDTH + (i) + 1
 #define HIGH_TWOS(i) LOW_TWOS((i) + 2)
 #define FOUR(i) (i), (i) + 1, (i) + 2, (i) + 3
-/* Within each four words of four rows. */
-#define TRANSPOSE_FOURS(to, from)                                 \
-    for (int i = 0; i < WIDTH; i += 4) {                          \
-        const WORDS x = PICK(from[i], from[i + 1], FOURS(LOW_ONES));      \
-        const WORDS y = PICK(from[i + 2], from[i + 3], FOURS(LOW_ONES));  \
-        const WORDS z = PICK(from[i], from[i + 1], FOURS(HIGH_ONES));     \
-        const WORDS u = PICK(from[i + 2], from[i + 3], FOURS(HIGH_ONES)); \
-        to[i] = PICK(x, y, FOURS(LOW_TWOS));                      \
-        to[i + 1] = PICK(x, y, FOURS(HIGH_TWOS));                 \
-        to[i + 2] = PICK(z, u, FOURS(LOW_TWOS));                  \
-        to[i + 3] = PICK(z, u, FOURS(HIGH_TWOS));                 \
+/* Each four rows, by fours of columns: what the instructions of all vectors do at once. */
+#define TRANSPOSE_FOURS(to, from)                                               \
+    for (int i = 0; i < WIDTH; i += 4) {                                        \
+        const WORDS ab = PICK(from[i], from[i + 1], EACH_FOUR(LOW_ONES));       \
+        const WORDS cd = PICK(from[i + 2], from[i + 3], EACH_FOUR(LOW_ONES));   \
+        const WORDS ab_2 = PICK(from[i], from[i + 1], EACH_FOUR(HIGH_ONES));    \
+        const WORDS cd_2 = PICK(from[i + 2], from[i + 3], EACH_FOUR(HIGH_ONES)); \
+        to[i] = PICK(ab, cd, EACH_FOUR(LOW_TWOS));                              \
+        to[i + 1] = PICK(ab, cd, EACH_FOUR(HIGH_TWOS));                         \
+        to[i + 2] = PICK(ab_2, cd_2, EACH_FOUR(LOW_TWOS));                      \
+        to[i + 3] = PICK(ab_2, cd_2, EACH_FOUR(HIGH_TWOS));                     \
     }
+/* Then the fours themselves. */
 #if WIDTH == 4
 #define TRANSPOSE(words, rows) TRANSPOSE_FOURS(words, rows)
 #elif WIDTH == 8
@@ -52,35 +53,35 @@
         words[i + 4] = PICK(rows[i], rows[i + 4], FOUR(4), FOUR(12)); \
     }
 #else
-#define TRANSPOSE(words, rows)                                                               \
-    TRANSPOSE_FOURS(rows, rows)                                                              \
-    for (int i = 0; i < 4; i++) {                                                            \
-        const WORDS x = PICK(rows[i], rows[i + 4], FOUR(0), FOUR(16), FOUR(8), FOUR(24));    \
-        const WORDS y = PICK(rows[i + 8], rows[i + 12], FOUR(0), FOUR(16), FOUR(8), FOUR(24)); \
-        const WORDS z = PICK(rows[i], rows[i + 4], FOUR(4), FOUR(20), FOUR(12), FOUR(28));   \
-        const WORDS u = PICK(rows[i + 8], rows[i + 12], FOUR(4), FOUR(20), FOUR(12), FOUR(28)); \
-        words[i] = PICK(x, y, FOUR(0), FOUR(4), FOUR(16), FOUR(20));                         \
-        words[i + 8] = PICK(x, y, FOUR(8), FOUR(12), FOUR(24), FOUR(28));                    \
-        words[i + 4] = PICK(z, u, FOUR(0), FOUR(4), FOUR(16), FOUR(20));                     \
-        words[i + 12] = PICK(z, u, FOUR(8), FOUR(12), FOUR(24), FOUR(28));                   \
+#define EVEN(x, y) PICK(x, y, FOUR(0), FOUR(8), FOUR(16), FOUR(24))
+#define ODD(x, y) PICK(x, y, FOUR(4), FOUR(12), FOUR(20), FOUR(28))
+#define TRANSPOSE(words, rows)                                                      \
+    TRANSPOSE_FOURS(rows, rows)                                                     \
+    for (int i = 0; i < 4; i++) {                                                   \
+        const WORDS even = EVEN(rows[i], rows[i + 4]), odd = ODD(rows[i], rows[i + 4]); \
+        const WORDS even_2 = EVEN(rows[i + 8], rows[i + 12]);                       \
+        const WORDS odd_2 = ODD(rows[i + 8], rows[i + 12]);                         \
+        words[i] = EVEN(even, even_2);                                              \
+        words[i + 4] = EVEN(odd, odd_2);                                            \
+        words[i + 8] = ODD(even, even_2);                                           \
+        words[i + 12] = ODD(odd, odd_2);                                            \
     }
 #endif
 #endif
 
 #define MIX_1(x, y, z) ((z) ^ ((x) & ((y) ^ (z))))
-/* A sum where each bit is of one or the other: without vectors, the part that need not wait for x
-   is added ahead. */
 #if WIDTH == 1
+/* A sum, of which the part without x need not wait for the step before. */
 #define MIX_2(x, y, z) (((y) & ~(z)) + ((x) & (z)))
 #else
 #define MIX_2(x, y, z) ((y) ^ ((z) & ((x) ^ (y))))
 #endif
 #define MIX_3(x, y, z) ((x) ^ (y) ^ (z))
 #define MIX_4(x, y, z) ((y) ^ ((x) | ~(z)))
-#define STEP(MIX, a, b, c, d, word, i, turn)                        \
-    for (int v = 0; v < VECTORS; v++)                               \
+#define STEP(MIX, a, b, c, d, word, i, turn)                                  \
+    for (int v = 0; v < VECTORS; v++)                                         \
         a[v] += MIX(b[v], c[v], d[v]) + words[v][(word) % 16] + MD5_SINES[i]; \
-    for (int v = 0; v < VECTORS; v++)                               \
+    for (int v = 0; v < VECTORS; v++)                                         \
         a[v] = b[v] + (a[v] << turn | a[v] >> (32 - turn));
 /* Four steps from step i on; the words of a round are `stride` apart, from `first` on. */
 #define FOUR_STEPS(MIX, i, stride, first, t0, t1, t2, t3)                     \
@@ -136,6 +137,18 @@ TARGET static void COMPRESS(uint32_t *states, const uint8_t *const *places, size
     memcpy(states + 3 * LANES, d, sizeof d);
 }
 
+#undef LANES
+#undef TRANSPOSE
+#undef TRANSPOSE_FOURS
+#undef PICK
+#undef EACH_FOUR
+#undef LOW_ONES
+#undef HIGH_ONES
+#undef LOW_TWOS
+#undef HIGH_TWOS
+#undef FOUR
+#undef EVEN
+#undef ODD
 #undef MIX_1
 #undef MIX_2
 #undef MIX_3
@@ -143,16 +156,6 @@ TARGET static void COMPRESS(uint32_t *states, const uint8_t *const *places, size
 #undef STEP
 #undef FOUR_STEPS
 #undef ROUND
-#undef TRANSPOSE
-#undef TRANSPOSE_FOURS
-#undef PICK
-#undef FOURS
-#undef LOW_ONES
-#undef HIGH_ONES
-#undef LOW_TWOS
-#undef HIGH_TWOS
-#undef FOUR
-#undef LANES
 #undef WIDTH
 #undef WORDS
 #undef VECTORS

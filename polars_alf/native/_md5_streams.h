@@ -183,6 +183,7 @@ static PyObject *update_md5s(PyObject *self, PyObject *args)
     for (size_t i = 0; i < n_streams; i++)
         md5_begin_piece(&streams[i]);
     md5_fill_lanes(set, streams, n_streams);
+    md5_fill_lanes(&MD5_INSTRUCTIONS[MD5_N_INSTRUCTIONS - 1], streams, n_streams);
     for (size_t i = 0; i < n_streams; i++)
         md5_end_piece(&streams[i]);
     Py_END_ALLOW_THREADS

@@ -171,7 +171,7 @@ def test_the_lanes_of_each_instruction_set() -> None:
     lanes = [_native.count_md5_lanes(name) for name in INSTRUCTIONS]
     assert lanes == sorted(lanes, reverse=True)
     assert _native.count_md5_lanes() == lanes[0]
-    assert _native.count_md5_lanes("scalar") == twin_md5.count_md5_lanes() == 1
+    assert lanes[-1] > twin_md5.count_md5_lanes() == 1
     with pytest.raises(ValueError, match="no instruction set abacus"):
         _native.count_md5_lanes("abacus")
 
