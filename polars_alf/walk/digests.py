@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 import polars as pl
@@ -68,14 +69,24 @@ def digest_files(
     paths: Sequence[str],
     algorithms: Sequence[Algorithm],
     on_bytes: Callable[[int], None],
+    on_files: Callable[[int], None] = lambda _: None,
     *,
     threads: int = 1,
 ) -> list[Outcome]:
-    """Return the digests of files, in their order; the first ones are read first.
+    """Return the digests of files, in their order.
 
-    Each thread reads one file at a time, or a file for each lane of MD5 where that is faster, and
-    has up to 8 MiB of them in memory. `on_bytes` is called by one thread at a time, with the number
-    of bytes that were read; what it raises ends the reading.
+    Parameters
+    ----------
+    paths
+        The first ones are read first: let them be the largest.
+    algorithms
+        Which digests; each file is read once for all of them.
+    on_bytes, on_files
+        Called after each few MiB, by one thread at a time, with the bytes that were read and the
+        files that were done since the last call. What they raise ends the reading.
+    threads
+        How many threads read and digest. Each has one file at a time, or one for each lane of MD5
+        where that is faster, and up to 8 MiB in memory.
     """
     outcomes: list[Outcome] = [[]] * len(paths)
     waiting = deque(enumerate(paths))
@@ -85,18 +96,16 @@ def digest_files(
     is_stopped = threading.Event()
     errors: list[BaseException] = []
 
-    def count(n_bytes: int) -> None:
-        if is_stopped.is_set():
-            raise InterruptedError
-        with lock:
-            on_bytes(n_bytes)
-
     def digest() -> None:
         with closing(_Reader(waiting, algorithms, n_lanes)) as reader:
             for n_bytes, done in reader.read():
                 for position, outcome in done:
                     outcomes[position] = outcome
-                count(n_bytes)
+                if is_stopped.is_set():
+                    return
+                with lock:
+                    on_bytes(n_bytes)
+                    on_files(len(done))
 
     def digest_in_thread() -> None:
         try:
@@ -129,12 +138,12 @@ class _File:
         self.md5 = native.start_md5()
         self.xxh3 = xxhash.xxh3_128()
         descriptor = os.open(path, _FLAGS)
-        self._file = os.fdopen(descriptor, "rb", buffering=0)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            self._file.close()
+            os.close(descriptor)
             raise OSError(errno.EINVAL, "it is no file any more", path)
-        self.read_into = self._file.readinto
-        self.close = self._file.close
+        file = os.fdopen(descriptor, "rb", buffering=0)
+        self.read_into = file.readinto
+        self.close = file.close
 
     def finish(self, algorithms: Sequence[Algorithm]) -> list[str]:
         """Return the digests of all that was read."""
@@ -233,6 +242,8 @@ class _Reader:
 
 _BYTES_PER_TASK = 1 << 30
 _FILES_PER_TASK = 1024
+_TASKS_AT_ONCE = 16
+"""Tasks in one where all processors read for it: lanes are empty at its end only."""
 
 
 def digest_in_parallel(walk: Walk, files: pl.DataFrame) -> pl.DataFrame:
@@ -250,31 +261,43 @@ def digest_in_parallel(walk: Walk, files: pl.DataFrame) -> pl.DataFrame:
     polars.DataFrame
         ``path``; ``disk_hash``, null where the file cannot be read; ``message``, why it cannot.
     """
+    # Digests are computed without holding Python's lock.
+    is_threaded = walk.options.executor is None
+    workers = Workers("serial", 1) if is_threaded else None
+    visit = _DigestShard(walk.count_workers() if is_threaded else 1)
+    n_tasks = _TASKS_AT_ONCE if is_threaded else 1
     before = pl.col("file_size").cum_sum() - pl.col("file_size")
     n_before = pl.int_range(pl.len())
     groups = files.with_columns(
-        group=before // _BYTES_PER_TASK + n_before // _FILES_PER_TASK
+        group=before // (n_tasks * _BYTES_PER_TASK) + n_before // (n_tasks * _FILES_PER_TASK)
     ).partition_by("group", maintain_order=True)
-    shards = [Shard(index, tuple(group["path"])) for index, group in enumerate(groups)]
-    workers = walk.choose_workers(len(shards))
-    if walk.options.executor is None and workers.backend == "serial":
-        # Digests are computed without holding Python's lock.
-        workers = Workers("threads", walk.count_workers())
-    found = walk.visit_frames([(shard, _digest_shard) for shard in shards], workers=workers)
+    # The largest first, so that none is left at the end for one thread alone.
+    ordered = [group.sort("file_size", descending=True)["path"] for group in groups]
+    shards = [Shard(index, tuple(paths)) for index, paths in enumerate(ordered)]
+    found = walk.visit_frames([(shard, visit) for shard in shards], workers=workers)
     schema = dict.fromkeys(("path", "disk_hash", "message"), pl.String)
     return pl.concat([pl.DataFrame(schema=schema), *(frames["digests"] for frames in found)])
 
 
-def _digest_shard(walker: Walker, shard: Shard) -> dict[str, pl.DataFrame]:
-    rows: list[tuple[str, str | None, str | None]] = []
-    for path in shard.folders:
-        try:
-            (digest,) = digest_file(
-                walker.root.locate(path), ["md5"], lambda n: walker.counter.add(n_bytes=n)
-            )
-            rows.append((path, digest, None))
-        except OSError as error:
-            rows.append((path, None, f"its content cannot be read: {error.strerror}"))
-        walker.counter.add(files=1)
-    schema = dict.fromkeys(("path", "disk_hash", "message"), pl.String)
-    return {"digests": pl.DataFrame(rows, schema, orient="row")}
+@dataclass(frozen=True, slots=True)
+class _DigestShard:
+    """Digest the files of a shard, in some threads."""
+
+    threads: int
+
+    def __call__(self, walker: Walker, shard: Shard) -> dict[str, pl.DataFrame]:
+        outcomes = digest_files(
+            [walker.root.locate(path) for path in shard.folders],
+            ["md5"],
+            lambda n_bytes: walker.counter.add(n_bytes=n_bytes),
+            lambda n_files: walker.counter.add(files=n_files),
+            threads=self.threads,
+        )
+        rows: list[tuple[str, str | None, str | None]] = []
+        for path, outcome in zip(shard.folders, outcomes, strict=True):
+            if isinstance(outcome, OSError):
+                rows.append((path, None, f"its content cannot be read: {outcome.strerror}"))
+            else:
+                rows.append((path, outcome[0], None))
+        schema = dict.fromkeys(("path", "disk_hash", "message"), pl.String)
+        return {"digests": pl.DataFrame(rows, schema, orient="row")}
