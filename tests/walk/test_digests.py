@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import os
@@ -167,6 +168,17 @@ def _make_files(folder: Path, lengths: Sequence[int]) -> tuple[list[str], list[l
     return paths, expected
 
 
+def _count_open(folder: Path) -> int:
+    """Return how many files of a folder this process has open."""
+    inodes = {(status.st_dev, status.st_ino) for status in map(os.lstat, folder.iterdir())}
+    n_open = 0
+    for descriptor in map(int, os.listdir("/dev/fd")):
+        with contextlib.suppress(OSError):  # that of the list itself
+            status = os.fstat(descriptor)
+            n_open += (status.st_dev, status.st_ino) in inodes
+    return n_open
+
+
 PIECE = 1 << 18
 
 MIXED = [5 * PIECE, 3 * PIECE + 1, PIECE, PIECE - 1, 100_000, 4097, 64, 56, 55, 1, 0] * 8
@@ -230,9 +242,8 @@ def test_what_is_no_file_any_more(tmp_path: Path) -> None:
     os.mkfifo(paths[3])
     os.unlink(paths[4])
     os.mkdir(paths[4])
-    before = os.listdir("/dev/fd")
     found = digest_files(paths, ["md5"], lambda _: None)
-    assert os.listdir("/dev/fd") == before
+    assert _count_open(tmp_path) == 0
     messages = [outcome.strerror for outcome in found[3:5] if isinstance(outcome, OSError)]
     assert messages == ["it is no file any more"] * 2
     assert found[:3] + found[5:] == [[md5] for md5, _ in expected[:3] + expected[5:]]
@@ -243,18 +254,18 @@ def test_what_is_no_file_any_more(tmp_path: Path) -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_no_file_stays_open_after_an_error(tmp_path: Path, threads: int) -> None:
     paths, _ = _make_files(tmp_path, [3 << 20] * 40)
-    read = 0
+    read = most_open = 0
 
     def fail(n_bytes: int) -> None:
-        nonlocal read
+        nonlocal read, most_open
         read += n_bytes
+        most_open = max(most_open, _count_open(tmp_path))
         if read > 20 << 20:
             raise RuntimeError("enough")
 
-    before = os.listdir("/dev/fd")
     with pytest.raises(RuntimeError, match="enough"):
         digest_files(paths, ["md5"], fail, threads=threads)
-    assert os.listdir("/dev/fd") == before
+    assert most_open > _count_open(tmp_path) == 0
     assert read < 60 << 20
 
 
