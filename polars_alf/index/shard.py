@@ -25,6 +25,10 @@ from polars_alf.walk.digests import ALGORITHMS, Algorithm, digest_files
 from polars_alf.walk.shards import Shard, Walk, path_key, shard_folder
 from polars_alf.walk.walker import Walker
 
+FOLDERS_TO_READ = 16
+"""Least dated folders of a shard whose files are read on this machine: enough to fill the lanes of
+MD5, and few enough that an interrupted run has not much to read again."""
+
 
 @dataclass(frozen=True, slots=True)
 class IndexShard:
@@ -158,8 +162,10 @@ def index_shards(
     n_jobs : int
         How many workers there were.
     """
-    # Files that are read take longer than any shard's own cost.
-    least = 1 if options.digests else options.least_folders
+    least = options.least_folders
+    if options.digests:
+        is_local = walk.choose_workers(len(folders)).is_local
+        least = min(least, FOLDERS_TO_READ if is_local else 1)
     shards = walk.plan_shards(folders, least=least, finished=run.finished)
     workers = walk.choose_workers(len(shards))
     digest_threads = 1
