@@ -252,7 +252,7 @@ def _take(files: Sequence[_Mapped], places: pl.DataFrame) -> pl.DataFrame:
     while some := list(islice(runs, _FILES_AT_ONCE)):
         slices = [files[shard].rows.slice(offset, n) for shard, offset, n in some]
         tables.append(pa.concat_tables(slices).combine_chunks())
-        for shard, _, _ in some:
+        for shard in {shard for shard, _, _ in some}:
             files[shard].release()
     return pl.DataFrame(pa.concat_tables(tables))
 

@@ -16,7 +16,7 @@ from polars_alf.arrow import make_table
 from polars_alf.index.changes import CHANGES, DIGESTS, compare_entries, list_changes, mark_unknown
 from polars_alf.index.checkpoint import Run
 from polars_alf.index.options import IndexOptions
-from polars_alf.index.shard_files import ShardSummary, write_rows, write_summary
+from polars_alf.index.shard_files import ShardSummary, ShardWriter
 from polars_alf.index.snapshot import Snapshot, read_known, write_seen
 from polars_alf.schema import DIGEST_COLUMNS, ISSUES, PASSING, IssueKind, polars_schema
 from polars_alf.tables.rows import assemble_datasets, assemble_sessions
@@ -101,15 +101,15 @@ class IndexShard:
         with shard_folder(self.shards, shard.name) as folder:
             digests = _order_digests(entries.files, datasets)
             sure_ns = begun_ns - self.options.clock_ns
-            write_seen(folder, batches, walker.listings(), digests, sure_ns)
-            write_rows(
-                folder,
+            writer = ShardWriter(folder)
+            write_seen(writer, batches, walker.listings(), digests, sure_ns)
+            writer.write_rows(
                 sessions=_count_datasets(sessions, datasets),
                 datasets=datasets.drop("row", "rank"),
                 issues=issues,
                 changes=changes,
             )
-            write_summary(folder, shard, summary)
+            writer.finish(shard, summary)
         return summary
 
     def _compare(
