@@ -686,8 +686,8 @@ MUTATIONS = [
     ),
     Mutation(
         "JSON has escapes of Python",
-        "polars_alf/cli/app.py",
-        "errors=_ESCAPE",
+        "polars_alf/cli/streams.py",
+        "errors=ESCAPE",
         'errors="backslashreplace"',
         ("tests/cli/test_app.py::test_json_is_json_on_a_terminal_that_lacks_names",),
     ),
