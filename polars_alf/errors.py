@@ -166,5 +166,9 @@ class KeptWarning(UserWarning):
     """Files that are in no table were kept, as it is uncertain that they may be removed."""
 
 
+class TakeoverWarning(UserWarning):
+    """A run that was writing the same tables was cut off, and this one takes its place."""
+
+
 class NoSessionsWarning(RuntimeWarning):
     """The archive has no sessions, or no datasets: the tables are empty."""

@@ -16,7 +16,7 @@ import typer
 from rich.filesize import decimal
 
 from polars_alf.alf.paths import printable, visible
-from polars_alf.errors import KeptWarning, NoSessionsWarning, TableWarning
+from polars_alf.errors import KeptWarning, NoSessionsWarning, TableWarning, TakeoverWarning
 
 if TYPE_CHECKING:  # rich is loaded where it draws: a quiet command needs none of it
     from rich.console import Console
@@ -75,7 +75,7 @@ def running(state: str) -> Iterator[None]:
     `state` tells in what state an interrupt leaves things.
     """
     with warnings.catch_warnings(record=True) as caught:
-        for category in (KeptWarning, NoSessionsWarning, TableWarning):
+        for category in (KeptWarning, NoSessionsWarning, TableWarning, TakeoverWarning):
             warnings.simplefilter("always", category)
         try:
             yield

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -13,6 +11,7 @@ from pathlib import Path
 
 from polars_alf.errors import ArchiveBusyError
 from polars_alf.tables.files import STATE_DIR
+from polars_alf.tables.writer_lock import measure_age
 
 _LOCK = ".ONE.lock"
 _OURS = "polars_alf"
@@ -59,9 +58,7 @@ def _is_stale(path: Path, state: Path) -> bool:
         # We hold the state, so the run of ours that made it has ended.
         if json.loads(path.read_text(encoding="utf-8"))["by"] == _OURS:
             return True
-    # By the clock of the file system, which need not be that of this machine.
-    with tempfile.TemporaryFile(dir=state) as now:
-        return os.fstat(now.fileno()).st_mtime - path.stat().st_mtime > STALE_SECONDS
+    return measure_age(path, state) > STALE_SECONDS
 
 
 def is_one_writing(folder: Path) -> bool:
