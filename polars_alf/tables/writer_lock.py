@@ -30,7 +30,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from polars_alf.errors import ArchiveBusyError, TakeoverWarning
+from polars_alf.errors import ArchiveBusyError, PolarsAlfError, TakeoverWarning
 
 BEAT_SECONDS = 10.0
 """Time between two signs of life."""
@@ -152,9 +152,25 @@ def hold_writer_lock(folder: Path, state: Path, patience: float) -> Iterator[Non
         _held[folder] = lock
         threading.Thread(target=lock.beat, daemon=True).start()
         yield
+    except Exception:
+        # What this run was at may have been moved by one that took it for dead.
+        with _ignoring_storage():
+            check_writer_lock(folder)
+        raise
     finally:
         _held.pop(folder, None)
         lock.release()
+
+
+@contextlib.contextmanager
+def _ignoring_storage() -> Iterator[None]:
+    """Ignore errors of the storage, but not what this module raises."""
+    try:
+        yield
+    except PolarsAlfError:
+        raise
+    except OSError:
+        pass
 
 
 def check_writer_lock(folder: Path) -> None:
@@ -219,10 +235,9 @@ def _find_newest(state: Path) -> tuple[int, bool]:
 
 def _create(lock: _Lock) -> None:
     descriptor = os.open(lock.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, 0o666)
-    with os.fdopen(descriptor, "wb", buffering=0) as file:
-        # What makes room, such as a prune, must be able to run on a full disk.
-        with contextlib.suppress(OSError):
-            file.write(json.dumps(asdict(lock.writer)).encode())
+    # What makes room, such as a prune, must be able to run on a full disk.
+    with os.fdopen(descriptor, "wb", buffering=0) as file, contextlib.suppress(OSError):
+        file.write(json.dumps(asdict(lock.writer)).encode())
 
 
 def _remove_older(state: Path, number: int) -> None:
@@ -333,6 +348,6 @@ def _find_machine() -> str:
     """Return the name of this boot of the machine, and of the processes that are seen."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot}/{os.stat('/proc/self/ns/pid').st_ino}"
+        return f"{boot}/{Path('/proc/self/ns/pid').stat().st_ino}"
     except OSError:
         return f"{socket.gethostname()}/{uuid.getnode():x}"

@@ -37,24 +37,26 @@ from polars_alf import index_archive
 from polars_alf.index import run
 from polars_alf.tables import writer_lock
 for name, value in {QUICK}.items(): setattr(writer_lock, name, value)
-survey = run.check_survey
-def wait(*arguments):
+step = getattr(run, sys.argv[2])
+def wait(*arguments, **options):
     print("held", flush=True)
     sys.stdin.readline()
-    survey(*arguments)
-run.check_survey = wait
+    return step(*arguments, **options)
+setattr(run, sys.argv[2], wait)
 index_archive(sys.argv[1], executor="serial")
 """
-"""An index that waits under the lock until it is told to go on."""
+"""An index that waits at one of its steps, under the lock, until it is told to go on."""
 
 APART = ("unshare", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc")
 """As on another machine: with a name and with processes of its own."""
 
 
 @contextlib.contextmanager
-def holding(archive: Path, *before: str) -> Iterator[subprocess.Popen[str]]:
+def holding(
+    archive: Path, *before: str, step: str = "check_survey"
+) -> Iterator[subprocess.Popen[str]]:
     """Yield a process that holds the lock, its death at the end."""
-    command = [*before, sys.executable, "-c", HOLD, str(archive)]
+    command = [*before, sys.executable, "-c", HOLD, str(archive), step]
     with subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -173,7 +175,7 @@ def test_a_writer_that_is_stopped_is_waited_for_on_its_machine(archive: Path, qu
     with holding(archive) as process:
         process.send_signal(signal.SIGSTOP)
         time.sleep(2.5)
-        with pytest.raises(ArchiveBusyError, match="last sign of life [2-9] seconds ago"):
+        with pytest.raises(ArchiveBusyError, match=r"last sign of life [2-9] seconds ago"):
             index_archive(archive)
 
 
@@ -205,11 +207,12 @@ def test_a_writer_of_another_machine_that_died_is_followed(
     check_state(archive)
 
 
+@pytest.mark.parametrize("step", ["check_survey", "check_sessions", "make_run_record"])
 def test_a_writer_that_was_taken_for_dead_commits_nothing(
-    archive: Path, elsewhere: tuple[str, ...], quick: None
+    archive: Path, elsewhere: tuple[str, ...], quick: None, step: str
 ) -> None:
     index_archive(archive)
-    with holding(archive, *elsewhere) as process:
+    with holding(archive, *elsewhere, step=step) as process:
         (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         os.kill(int(child), signal.SIGSTOP)  # as a laptop that is closed
         time.sleep(2.5)
@@ -224,6 +227,7 @@ def test_a_writer_that_was_taken_for_dead_commits_nothing(
     assert "ArchiveBusyError: this run gave no sign of life for a while" in said
     assert {path: path.read_bytes() for path in archive.glob("*.pqt")} == before
     assert scan_sessions(archive).collect().height == 5
+    index_archive(archive)
     check_state(archive)
 
 
@@ -257,7 +261,7 @@ while time.monotonic() < end:
             time.sleep(chance.random() / 500)
             inside.unlink()
             count += 1
-            if chance.random() < 0.02: os._exit(9)  # under the lock
+            if seed % 2 and chance.random() < 0.1: os._exit(9)  # under the lock
     except ArchiveBusyError:
         time.sleep(chance.random() / 500)
 print(count)
@@ -272,8 +276,9 @@ def test_of_many_one_at_a_time_gets_the_lock_though_some_die(tmp_path: Path) -> 
     processes = [start(seed) for seed in range(12)]
     ended = [(process.communicate(timeout=60), process.returncode) for process in processes]
     assert {code for _, code in ended} <= {0, 9}, ended
-    assert any(code == 9 for _, code in ended), "some died"
-    assert any(code == 0 and int(out) > 20 for (out, _), code in ended), "others went on"
+    assert sum(code == 9 for _, code in ended) > 1, "some died"
+    n_held = sum(int(out) for (out, _), code in ended if code == 0)
+    assert n_held > 20, "others went on"
     with locked_state(tmp_path):
         pass
     assert len(list_locks(tmp_path)) == 1
