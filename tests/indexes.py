@@ -32,7 +32,7 @@ def read_folder(folder: Path) -> dict[str, bytes | None]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
         for path in sorted(folder.rglob("*"))
-        if not path.name.startswith("lock.")
+        if not path.name.startswith("lock-")
     }
 
 

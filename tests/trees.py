@@ -83,7 +83,7 @@ TWO_LABS: Tree = {
 def list_state(folder: Path) -> list[str]:
     """Return the names in the state of a folder of tables, that of the lock without its number."""
     names = (path.name for path in (folder / ".polars_alf").iterdir())
-    return sorted("lock" if re.fullmatch(r"lock\.\d+\.free", name) else name for name in names)
+    return sorted("lock" if re.fullmatch(r"lock-\d+\.free", name) else name for name in names)
 
 
 def check_state(folder: Path) -> None:

@@ -4,7 +4,7 @@ The locks of the system are not enough. Lustre without ``flock`` and NFS without
 them; other mounts of NFS, and most of FUSE, grant them on each machine apart, without a word. A
 file that is created only if it is not there is one for all machines, so that is what this rests on.
 
-A writer creates ``lock.N``, one above the newest number, and renames it to ``lock.N.free`` at its
+A writer creates ``lock-N``, one above the newest number, and renames it to ``lock-N.free`` at its
 end. Numbers are never used twice: of all who find a writer dead, one gets the next number, and the
 others meet it there. A writer of this machine is dead if its process is. One of another machine
 touches its lock every few seconds, and counts as dead once it has long not done so. Should it only
@@ -41,7 +41,8 @@ SILENT_SECONDS = 60.0
 WATCH_SECONDS = 21.0
 """Time for which a suspect is watched: it may have waited for a server that is back just now."""
 
-_LOCK = re.compile(r"lock\.(\d{1,18})(\.free)?")
+# No name of a dataset, such as lock.7.free, which an index of the archive would count.
+_LOCK = re.compile(r"lock-(\d{1,18})(\.free)?")
 
 _NAME = re.compile(r"[\w.:/-]{1,255}")
 
@@ -203,9 +204,9 @@ def _acquire(folder: Path, state: Path, patience: float) -> _Lock:
     while True:
         if not is_free:
             with contextlib.suppress(FileNotFoundError):  # released meanwhile
-                _check_dead(folder, state / f"lock.{number}", patience)
+                _check_dead(folder, state / f"lock-{number}", patience)
         number += 1
-        lock = _Lock(state / f"lock.{number}", number, Writer.this(), threading.Event())
+        lock = _Lock(state / f"lock-{number}", number, Writer.this(), threading.Event())
         try:
             _create(lock)
         except FileExistsError:

@@ -199,7 +199,7 @@ def check_folder(tables: Path, *, is_settled: bool = False, is_litter_kept: bool
     more = [
         name
         for name in inside
-        if name not in STATE and not re.fullmatch(r"lock\.\d+(\.free)?", name)
+        if name not in STATE and not re.fullmatch(r"lock-\d+(\.free)?", name)
     ]
     runs = [name for name in more if name.startswith("run-")]
     assert len(runs) <= (0 if is_settled else 1), runs

@@ -88,7 +88,7 @@ def read_state(folder: Path) -> dict[str, bytes]:
         for path in state.rglob("*")
         if path.is_file()
         and path.name != "history.jsonl"
-        and not path.name.startswith("lock.")
+        and not path.name.startswith("lock-")
         and not path.relative_to(state).parts[0].startswith("generation-")
     }
 

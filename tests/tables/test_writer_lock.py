@@ -164,7 +164,7 @@ def test_a_process_of_the_same_number_is_not_the_writer(archive: Path) -> None:
     with holding(archive) as process:
         process.kill()
         process.wait()
-        (lock,) = (archive / files.STATE_DIR).glob("lock.*")
+        (lock,) = (archive / files.STATE_DIR).glob("lock-*")
         # As if the system had given the number to this process's parent, which is alive.
         lock.write_text(json.dumps(json.loads(lock.read_text()) | {"pid": os.getppid()}))
         with pytest.warns(TakeoverWarning):
