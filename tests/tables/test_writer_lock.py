@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -125,6 +125,20 @@ def test_what_earlier_versions_left_locks_nobody_out(archive: Path) -> None:
     (archive / files.STATE_DIR / "lock").write_text("")
     with locked_state(archive):
         pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_lock_that_another_user_may_not_read_is_kept(
+    archive: Path, unprivileged: Callable[[], None]
+) -> None:
+    with holding(archive):
+        for path in (archive, archive / files.STATE_DIR):
+            path.chmod(0o777)
+        (lock,) = (archive / files.STATE_DIR).glob("lock-*")
+        lock.chmod(0o600)
+        unprivileged()
+        with pytest.raises(ArchiveBusyError, match="process of unknown name, last sign of life"):
+            index_archive(archive)
 
 
 # The same machine
