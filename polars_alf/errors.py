@@ -36,6 +36,10 @@ class EncodingError(PolarsAlfError, UnicodeError):
     """The names of files are not decoded as UTF-8, as tables have them, by this process."""
 
 
+class ForkError(PolarsAlfError, RuntimeError):
+    """A process that was forked from one in which Polars had run would wait for ever."""
+
+
 class QueryError(OptionError):
     """An SQL query is invalid, or reads something else than the tables."""
 
