@@ -348,7 +348,7 @@ def _find_process(pid: int | str) -> _Process | None:
 def _find_machine() -> str:
     """Return the name of this boot of the machine, and of the processes that are seen."""
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         return f"{boot}/{Path('/proc/self/ns/pid').stat().st_ino}"
     except OSError:
         return f"{socket.gethostname()}/{uuid.getnode():x}"
