@@ -690,7 +690,7 @@ MUTATIONS = [
         "polars_alf/tables/journal.py",
         "    check_writer_lock(folder)\n",
         "",
-        (f"{LOCK}::test_a_writer_that_was_taken_for_dead_commits_nothing",),
+        (f"{LOCK}::test_a_restore_that_was_taken_for_dead_commits_nothing",),
     ),
     Mutation(
         "a writer of another machine shows no sign of life",
