@@ -22,6 +22,7 @@ from polars_alf.cli.output import (
     EXIT_FAILED,
     EXIT_USAGE,
     describe_version,
+    ending_on_interrupt,
     print_message,
 )
 from polars_alf.cli.streams import (
@@ -55,10 +56,11 @@ def main() -> None:
     # As an interrupt, so that workers end with this process.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        try:
-            app()
-        finally:
-            sys.stdout.flush()
+        with ending_on_interrupt():
+            try:
+                app()
+            finally:
+                sys.stdout.flush()
     except StdoutError as error:
         abandon_stdout()
         if error.is_broken_pipe:  # as by `| head`, which is no failure to speak of
