@@ -8,6 +8,8 @@ from polars_alf._version import __version__
 if TYPE_CHECKING:
     from polars_alf.bench.api import bench_storage
     from polars_alf.bench.results import StorageReport
+    from polars_alf.check.api import ArchiveCheck, check_archive, check_tables
+    from polars_alf.check.template import Template
     from polars_alf.index.api import index_archive
     from polars_alf.index.report import IndexReport
     from polars_alf.merge.api import MergedTables, merge_tables
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 # What a program does not use is not loaded: half of the time that a small index takes.
 _MODULES = {
+    "ArchiveCheck": "check.api",
     "IndexReport": "index.report",
     "MergedTables": "merge.api",
     "Progress": "parallel.progress",
@@ -33,9 +36,12 @@ _MODULES = {
     "StorageReport": "bench.results",
     "TableDifferences": "query.diff",
     "TableSummary": "query.summary",
+    "Template": "check.template",
     "Verification": "verify.api",
     "apply_removals": "prune.apply",
     "bench_storage": "bench.api",
+    "check_archive": "check.api",
+    "check_tables": "check.api",
     "compare_tables": "query.diff",
     "full_path": "query.columns",
     "index_archive": "index.api",
@@ -67,6 +73,7 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "ArchiveCheck",
     "IndexReport",
     "MergedTables",
     "Progress",
@@ -74,10 +81,13 @@ __all__ = [
     "StorageReport",
     "TableDifferences",
     "TableSummary",
+    "Template",
     "Verification",
     "__version__",
     "apply_removals",
     "bench_storage",
+    "check_archive",
+    "check_tables",
     "compare_tables",
     "full_path",
     "index_archive",
