@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from polars_alf.query.scan import scan_datasets, scan_sessions
     from polars_alf.query.sql import query_tables
     from polars_alf.query.summary import TableSummary, summarize_tables
+    from polars_alf.release.bundle import Bundle, publish_tables
+    from polars_alf.release.manifest import ManifestCheck, verify_manifest
+    from polars_alf.release.subset import Release, subset_tables
     from polars_alf.tables.undo import RestoredTables, read_history, restore_tables
     from polars_alf.verify.api import Verification, verify_archive
     from polars_alf.walk.scan import scan_archive
@@ -29,9 +32,12 @@ if TYPE_CHECKING:
 # What a program does not use is not loaded: half of the time that a small index takes.
 _MODULES = {
     "ArchiveCheck": "check.api",
+    "Bundle": "release.bundle",
     "IndexReport": "index.report",
+    "ManifestCheck": "release.manifest",
     "MergedTables": "merge.api",
     "Progress": "parallel.progress",
+    "Release": "release.subset",
     "RestoredTables": "tables.undo",
     "StorageReport": "bench.results",
     "TableDifferences": "query.diff",
@@ -48,6 +54,7 @@ _MODULES = {
     "join_sessions": "query.columns",
     "merge_tables": "merge.api",
     "plan_removals": "prune.api",
+    "publish_tables": "release.bundle",
     "query_tables": "query.sql",
     "read_history": "tables.undo",
     "restore_removals": "prune.trash",
@@ -55,8 +62,10 @@ _MODULES = {
     "scan_archive": "walk.scan",
     "scan_datasets": "query.scan",
     "scan_sessions": "query.scan",
+    "subset_tables": "release.subset",
     "summarize_tables": "query.summary",
     "verify_archive": "verify.api",
+    "verify_manifest": "release.manifest",
     "with_alf_parts": "query.columns",
 }
 
@@ -74,9 +83,12 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "ArchiveCheck",
+    "Bundle",
     "IndexReport",
+    "ManifestCheck",
     "MergedTables",
     "Progress",
+    "Release",
     "RestoredTables",
     "StorageReport",
     "TableDifferences",
@@ -94,6 +106,7 @@ __all__ = [
     "join_sessions",
     "merge_tables",
     "plan_removals",
+    "publish_tables",
     "query_tables",
     "read_history",
     "restore_removals",
@@ -101,7 +114,9 @@ __all__ = [
     "scan_archive",
     "scan_datasets",
     "scan_sessions",
+    "subset_tables",
     "summarize_tables",
     "verify_archive",
+    "verify_manifest",
     "with_alf_parts",
 ]

@@ -12,23 +12,12 @@ from trees import make_tree
 
 ROOMS = (
     *("_version", "errors", "native", "alf", "schema", "arrow", "parallel", "walk", "tables"),
-    *(
-        "query",
-        "index",
-        "prune",
-        "verify",
-        "check",
-        "merge",
-        "bench",
-        "cache",
-        "one",
-        "cli",
-        "__main__",
-    ),
+    *("query", "index", "prune", "verify", "check", "merge", "release", "bench", "cache", "one"),
+    *("cli", "__main__"),
 )
 """From the first to the last: a room imports only rooms before it."""
 
-FEATURES = {"index", "prune", "verify", "check", "merge", "bench"}
+FEATURES = {"index", "prune", "verify", "check", "merge", "release", "bench"}
 """None of them imports another."""
 
 MODULES = sorted(list_modules(PACKAGE))

@@ -36,6 +36,8 @@ class Origin:
     """Name of the run that wrote both tables."""
     created: datetime
     """Local time, without a zone, as ONE writes it."""
+    tags: tuple[str, ...] = ()
+    """Names of the release that the tables are, as ONE knows them."""
 
 
 def table_schema(
@@ -69,6 +71,7 @@ def table_schema(
     one = {
         "date_created": origin.created.isoformat(sep=" ", timespec="minutes"),
         "origin": origin.root,
+        **({"database_tags": [*origin.tags]} if origin.tags else {}),
     }
     ours = {"generation": origin.generation, "namespace": str(origin.namespace)}
     return pa.schema(
@@ -168,6 +171,11 @@ class TableHeader:
     def created(self) -> datetime | None:
         """When the table was made; None where it does not say so."""
         return parse_created(self.one.get("date_created"))
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Names of the release that the table is of."""
+        return _list_strings(self.one.get("database_tags"))
 
     @property
     def databases(self) -> list[str]:
