@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from polars_alf.check.template import Template
     from polars_alf.index.api import index_archive
     from polars_alf.index.report import IndexReport
+    from polars_alf.insertions.api import Insertions, scan_insertions, write_insertions
     from polars_alf.merge.api import MergedTables, merge_tables
     from polars_alf.parallel.progress import Progress
     from polars_alf.prune.api import plan_removals
@@ -34,6 +35,7 @@ _MODULES = {
     "ArchiveCheck": "check.api",
     "Bundle": "release.bundle",
     "IndexReport": "index.report",
+    "Insertions": "insertions.api",
     "ManifestCheck": "release.manifest",
     "MergedTables": "merge.api",
     "Progress": "parallel.progress",
@@ -61,12 +63,14 @@ _MODULES = {
     "restore_tables": "tables.undo",
     "scan_archive": "walk.scan",
     "scan_datasets": "query.scan",
+    "scan_insertions": "insertions.api",
     "scan_sessions": "query.scan",
     "subset_tables": "release.subset",
     "summarize_tables": "query.summary",
     "verify_archive": "verify.api",
     "verify_manifest": "release.manifest",
     "with_alf_parts": "query.columns",
+    "write_insertions": "insertions.api",
 }
 
 
@@ -85,6 +89,7 @@ __all__ = [
     "ArchiveCheck",
     "Bundle",
     "IndexReport",
+    "Insertions",
     "ManifestCheck",
     "MergedTables",
     "Progress",
@@ -113,10 +118,12 @@ __all__ = [
     "restore_tables",
     "scan_archive",
     "scan_datasets",
+    "scan_insertions",
     "scan_sessions",
     "subset_tables",
     "summarize_tables",
     "verify_archive",
     "verify_manifest",
     "with_alf_parts",
+    "write_insertions",
 ]

@@ -20,6 +20,7 @@ from polars_alf.alf.paths import printable
 from polars_alf.cli import output
 from polars_alf.cli.options import (
     AsJson,
+    IdsFrom,
     JsonLines,
     KeepGenerations,
     MaxRemoved,
@@ -62,10 +63,7 @@ def index(
             metavar="NAME", help="Namespace of ids, a UUID or any name; the tables' by default."
         ),
     ] = None,
-    ids_from: Annotated[
-        list[str] | None,
-        Option(metavar="DIR", help="Tables whose ids win where names match; may be given again."),
-    ] = None,
+    ids_from: IdsFrom = None,
     reset: Annotated[
         bool,
         Option("--reset", help="Forget what people or a database wrote into the tables there."),
@@ -90,6 +88,9 @@ def index(
     ] = False,
     restart: Annotated[
         bool, Option("--restart", help="Begin anew, not where an interrupted run ended.")
+    ] = False,
+    insertions: Annotated[
+        bool, Option("--insertions", help="Make the table of insertions of probes, too.")
     ] = False,
     max_removed: MaxRemoved = None,
     ignore_inode: Annotated[
@@ -124,6 +125,7 @@ def index(
             prune_missing=prune_missing,
             quick=quick,
             restart=restart,
+            insertions=insertions,
             max_removed=max_removed,
             ignore_inode=ignore_inode,
             keep_generations=keep_generations,

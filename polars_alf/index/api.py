@@ -36,6 +36,7 @@ def index_archive(
     max_removed: float | None = None,
     ignore_inode: bool = False,
     keep_generations: int = KEEP,
+    insertions: bool = False,
     threads: int | None = None,
     op_timeout: float | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -103,6 +104,9 @@ def index_archive(
     keep_generations
         Number of earlier generations of the tables to keep, whoever wrote them, beside the new
         ones: `polars_alf.restore_tables` puts them back.
+    insertions
+        Whether to make the table of insertions as well, as `write_insertions` does. One that is in
+        the folder of the tables, or of `ids_from`, is reason enough.
     threads
         Number of calls to the storage that each worker has under way; by default as many as are
         worth it, from measuring as the run goes. All give the same tables.
@@ -175,5 +179,6 @@ def index_archive(
         max_removed=max_removed,
         ignore_inode=ignore_inode,
         keep_generations=keep_generations,
+        insertions=insertions,
     )
     return run_index(root, out_dir, options, progress)

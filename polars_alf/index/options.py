@@ -41,6 +41,8 @@ class IndexOptions:
         As for `polars_alf.index_archive`.
     digests
         Digests to compute, each once.
+    insertions
+        Whether to make the table of insertions.
     ids_from
         Folders of tables whose ids win, absolute.
     least_folders
@@ -71,6 +73,7 @@ class IndexOptions:
     max_removed: float | None = None
     ignore_inode: bool = False
     keep_generations: int = KEEP
+    insertions: bool = False
     least_folders: int = LEAST_FOLDERS
     rows_per_group: int = ROWS_PER_GROUP
     clock_ns: int = GRAIN_NS

@@ -46,6 +46,7 @@ from polars_alf.index.report import (
 from polars_alf.index.shard import index_shards
 from polars_alf.index.shard_files import remove_rows
 from polars_alf.index.snapshot import Snapshot, clear_changes, list_snapshots
+from polars_alf.insertions.api import has_insertions, refresh_insertions
 from polars_alf.parallel.progress import Progress
 from polars_alf.schema import ISSUES, PASSING, TABLES, polars_schema
 from polars_alf.tables.contract import Origin, read_headers, read_namespace
@@ -84,6 +85,8 @@ def run_index(
         check_lab(options.lab, count_bases(list_subjects(opened, survey.folders)))
         with reporting_write_errors(folder, "the tables"), locked_state(folder):
             report = _index(walk, survey, folder, options)
+            if options.insertions or any(map(has_insertions, (folder, *options.ids_from))):
+                refresh_insertions(folder, options.ids_from)
     if not report.n_datasets:
         missing = "datasets" if report.n_sessions else "sessions"
         warnings.warn(f"No {missing} found in {opened}", NoSessionsWarning, stacklevel=3)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from polars_alf.alf.root import check_folder
 from polars_alf.errors import OptionError, TableError, TableNotFoundError
-from polars_alf.schema import TABLES
+from polars_alf.schema import SCHEMAS, TABLES
 from polars_alf.tables.contract import read_headers
 from polars_alf.tables.files import replace_file, reporting_write_errors, table_path, write_durably
 from polars_alf.tables.transaction import locked_state
@@ -96,8 +96,10 @@ def publish_tables(folder: str | os.PathLike[str], *, url: str | None = None) ->
             replace_file(where / BUNDLE) as file,
             zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as bundle,
         ):
-            for name in TABLES:
+            for name in SCHEMAS:
                 path = table_path(where, name)
+                if not path.exists():  # not every folder has insertions
+                    continue
                 entry = zipfile.ZipInfo(path.name, _EPOCH)
                 entry.compress_type = zipfile.ZIP_DEFLATED
                 entry.external_attr = 0o644 << 16

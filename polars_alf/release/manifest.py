@@ -15,9 +15,10 @@ import polars as pl
 
 from polars_alf._version import __version__
 from polars_alf.errors import ArchiveNotFoundError, TableError, TableNotFoundError
+from polars_alf.insertions.api import has_insertions, scan_insertions
 from polars_alf.query.revisions import DEFAULT_REVISION
 from polars_alf.query.scan import scan_pair
-from polars_alf.schema import INDEX, TABLES
+from polars_alf.schema import INDEX, SCHEMAS, TABLES
 from polars_alf.tables.contract import read_headers
 from polars_alf.tables.files import table_path, write_durably
 
@@ -60,7 +61,7 @@ def write_manifest(
     folder: Path, selection: Mapping[str, object], name: str | None
 ) -> dict[str, Any]:
     """Write the manifest of the tables in a folder, and return it."""
-    frames = dict(zip(TABLES, scan_pair(folder), strict=True))
+    frames = _scan(folder)
     headers = read_headers(folder)
     datasets = frames["datasets"].select(
         n_bytes=pl.col("file_size").cast(pl.Int128).sum(),
@@ -117,15 +118,13 @@ def verify_manifest(
     manifest = read_manifest(file)
     folder = file.parent if tables_dir is None else Path(tables_dir)
     problems: list[str] = []
-    for table in TABLES:
-        name = table_path(folder, table).name
-        wanted = manifest["tables"][name]
+    for name, wanted in manifest["tables"].items():
+        table = name.removesuffix(".pqt")
         try:
             if _digest_file(folder / name) == wanted["sha256"]:
                 continue
-            frame = dict(zip(TABLES, scan_pair(folder), strict=True))[table]
-            found = _describe_rows(table, frame)
-        except (FileNotFoundError, TableNotFoundError):
+            found = _describe_rows(table, _scan(folder)[table])
+        except (FileNotFoundError, TableNotFoundError, KeyError):
             problems.append(f"{folder / name} is not there")
             continue
         if found["rows"] != wanted["rows"]:
@@ -141,10 +140,13 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """Return a manifest; TableError where the file is none that we know."""
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        tables = [manifest["tables"][table_path(path, table).name] for table in TABLES]
+        tables = manifest["tables"].values()
+        known = {table_path(path, table).name for table in SCHEMAS}
+        missing = {table_path(path, table).name for table in TABLES} - {*manifest["tables"]}
         is_known = manifest["manifest_version"] == _VERSION and isinstance(
             manifest["checksum"], str
         )
+        is_known &= {*manifest["tables"]} <= known and not missing
         for table in tables:
             is_known &= isinstance(table["rows"], int)
             is_known &= all(isinstance(table[key], str) for key in ("sha256", "content_sha256"))
@@ -152,13 +154,18 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise ArchiveNotFoundError(
             f"there is no manifest {path}; give that of a release, or make one with subset"
         ) from error
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise TableError(
             f"{path} is no manifest: {error!r}; give the {MANIFEST} of a release"
         ) from error
     if not is_known:
         raise TableError(f"{path} is no manifest that this version knows; give another, or update")
     return dict(manifest)
+
+
+def _scan(folder: Path) -> dict[str, pl.LazyFrame]:
+    frames = dict(zip(TABLES, scan_pair(folder), strict=True))
+    return frames | ({"insertions": scan_insertions(folder)} if has_insertions(folder) else {})
 
 
 def _describe_table(folder: Path, table: str, frame: pl.LazyFrame) -> dict[str, Any]:
@@ -175,7 +182,7 @@ def _describe_rows(table: str, frame: pl.LazyFrame) -> dict[str, Any]:
 
     Columns that a lab has added are not part of it. It is the same however the table is written.
     """
-    columns = [name for name in TABLES[table].names if name != "exists"]
+    columns = [name for name in SCHEMAS[table].names if name != "exists"]
     if DEFAULT_REVISION in frame.collect_schema():
         columns.append(DEFAULT_REVISION)
     # Each value ends in a character that no name on disk has.

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from polars_alf.alf.grammar import QC_NAMES
 from polars_alf.errors import TableError, TableNotFoundError, TornPairError
-from polars_alf.schema import INDEX, TABLES
+from polars_alf.schema import INDEX, SCHEMAS, TABLES
 from polars_alf.tables.files import REPAIR_ADVICE, namespace_path, table_path
 from polars_alf.tables.parquet import open_table
 
@@ -55,7 +55,7 @@ def table_schema(
     beside those of every table, by name and type: see `foreign.storable_type`.
     """
     index = INDEX[name] if with_index else []
-    fields = [field.remove_metadata() for field in TABLES[name]]
+    fields = [field.remove_metadata() for field in SCHEMAS[name]]
     fields += [pa.field(column, _arrow_type(dtype)) for column, dtype in (more or {}).items()]
     fields.sort(key=lambda field: index.index(field.name) if field.name in index else -1)
     rows: dict[str, Any] = {"kind": "range", "name": None, "start": 0, "stop": n_rows, "step": 1}
