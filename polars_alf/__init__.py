@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from polars_alf.prune.trash import restore_removals
     from polars_alf.query.columns import full_path, join_sessions, with_alf_parts
     from polars_alf.query.diff import TableDifferences, compare_tables
+    from polars_alf.query.revisions import with_default_revisions
     from polars_alf.query.scan import scan_datasets, scan_sessions
     from polars_alf.query.sql import query_tables
     from polars_alf.query.summary import TableSummary, summarize_tables
@@ -70,6 +71,7 @@ _MODULES = {
     "verify_archive": "verify.api",
     "verify_manifest": "release.manifest",
     "with_alf_parts": "query.columns",
+    "with_default_revisions": "query.revisions",
     "write_insertions": "insertions.api",
 }
 
@@ -125,5 +127,6 @@ __all__ = [
     "verify_archive",
     "verify_manifest",
     "with_alf_parts",
+    "with_default_revisions",
     "write_insertions",
 ]

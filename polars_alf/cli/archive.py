@@ -92,6 +92,13 @@ def index(
     insertions: Annotated[
         bool, Option("--insertions", help="Make the table of insertions of probes, too.")
     ] = False,
+    default_revisions: Annotated[
+        bool | None,
+        Option(
+            "--default-revisions/--no-default-revisions",
+            help="Tell which revisions ONE loads by default; as the last index by default.",
+        ),
+    ] = None,
     max_removed: MaxRemoved = None,
     ignore_inode: Annotated[
         bool,
@@ -126,6 +133,7 @@ def index(
             quick=quick,
             restart=restart,
             insertions=insertions,
+            default_revisions=default_revisions,
             max_removed=max_removed,
             ignore_inode=ignore_inode,
             keep_generations=keep_generations,

@@ -37,6 +37,7 @@ def index_archive(
     ignore_inode: bool = False,
     keep_generations: int = KEEP,
     insertions: bool = False,
+    default_revisions: bool | None = None,
     threads: int | None = None,
     op_timeout: float | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -107,6 +108,10 @@ def index_archive(
     insertions
         Whether to make the table of insertions as well, as `write_insertions` does. One that is in
         the folder of the tables, or of `ids_from`, is reason enough.
+    default_revisions
+        Whether datasets have the column ``default_revision``: which of several revisions ONE loads
+        where none is asked for, as `with_default_revisions` computes it. The choices of a
+        database's tables stay. By default as in the last index, and not in a first one.
     threads
         Number of calls to the storage that each worker has under way; by default as many as are
         worth it, from measuring as the run goes. All give the same tables.
@@ -180,5 +185,6 @@ def index_archive(
         ignore_inode=ignore_inode,
         keep_generations=keep_generations,
         insertions=insertions,
+        default_revisions=default_revisions,
     )
     return run_index(root, out_dir, options, progress)

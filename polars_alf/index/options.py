@@ -43,6 +43,8 @@ class IndexOptions:
         Digests to compute, each once.
     insertions
         Whether to make the table of insertions.
+    default_revisions
+        Whether to compute ``default_revision``; None does what the last index did.
     ids_from
         Folders of tables whose ids win, absolute.
     least_folders
@@ -74,6 +76,7 @@ class IndexOptions:
     ignore_inode: bool = False
     keep_generations: int = KEEP
     insertions: bool = False
+    default_revisions: bool | None = None
     least_folders: int = LEAST_FOLDERS
     rows_per_group: int = ROWS_PER_GROUP
     clock_ns: int = GRAIN_NS
@@ -134,6 +137,21 @@ class IndexOptions:
             "ignore_inode": self.ignore_inode,
             "snapshot": snapshot,
         }
+
+
+def choose_default_revisions(
+    options: IndexOptions, before: Settings, *, are_known: bool
+) -> str | None:
+    """Return how to make ``default_revision``: ``keep`` choices, ``compute`` all, or None.
+
+    `before` are the settings of the last index; `are_known` is whether the choices in the tables
+    are those of a database.
+    """
+    last = before.get("default_revisions")
+    wanted = bool(last) if options.default_revisions is None else options.default_revisions
+    if not wanted:
+        return None
+    return "keep" if are_known or last == "keep" else "compute"
 
 
 def is_same_device(before: Settings, root: Root) -> bool:

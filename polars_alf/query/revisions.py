@@ -34,7 +34,8 @@ def with_default_revisions(datasets: Frame, *, keep: bool = True) -> Frame:
     revision = pl.col("rel_path").str.extract(r"#(.*)#/").fill_null("")
     n_revisions = pl.len().over(group)
     default = (n_revisions == 1) | (revision.rank("ordinal").over(group) == n_revisions)
-    if keep and DEFAULT_REVISION in datasets.collect_schema():
+    known = datasets.collect_schema().get(DEFAULT_REVISION)
+    if keep and known is not None and (known == pl.Boolean or known.is_numeric()):
         kept = pl.col(DEFAULT_REVISION).cast(pl.Boolean).fill_null(value=False)
         default = pl.when(kept.sum().over(group) == 1).then(kept).otherwise(default)
     return datasets.with_columns(default.alias(DEFAULT_REVISION))
