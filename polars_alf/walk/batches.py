@@ -291,17 +291,20 @@ class KnownListings:
     listings
         LISTINGS.
     entries
-        ENTRIES in the order of a walk, names as strings.
+        Their files, in the order of a walk.
     is_checked
         Whether every directory is known to have the fingerprint that it had.
     """
 
     def __init__(
-        self, listings: pl.DataFrame, entries: pl.DataFrame, *, is_checked: bool = False
+        self, listings: pl.DataFrame, entries: Entries, *, is_checked: bool = False
     ) -> None:
-        sizes = entries.group_by("directory", maintain_order=True).len("n")
-        end = pl.col("n").cum_sum()
-        ranges = sizes.select("directory", start=end - pl.col("n"), stop=end)
+        files = entries.files
+        runs = files["directory"].rle().struct.unnest()
+        end = pl.col("len").cum_sum()
+        ranges = runs.select(
+            directory=entries.directories.gather(runs["value"]), start=end - pl.col("len"), stop=end
+        )
         joined = listings.drop_nulls("mtime_ns").join(ranges, on="directory", how="left")
         self._known = {
             directory: _Known(
@@ -315,12 +318,11 @@ class KnownListings:
                 joined.select(*LISTINGS.names, "start", "stop").iter_rows()
             )
         }
-        self._datasets = entries["name"].unique(maintain_order=True).to_list()
-        codes = {name: code for code, name in enumerate(self._datasets)}
-        self._codes = array("i", entries["name"].replace_strict(codes, return_dtype=pl.Int32))
-        self._sizes = array("Q", entries["file_size"])
-        self._times = array("q", entries["mtime_ns"])
-        self._inodes = array("Q", entries["inode"])
+        self._datasets = entries.names.to_list()
+        self._codes = array("i", files["name"])
+        self._sizes = array("Q", files["file_size"])
+        self._times = array("q", files["mtime_ns"])
+        self._inodes = array("Q", files["inode"])
         self._is_checked = is_checked
         self._names: Names | None = None
         self._new_codes: list[int] = []
@@ -354,8 +356,84 @@ class KnownListings:
         return self._new_codes
 
 
+CODED = pl.Schema({**polars_schema(ENTRIES), **dict.fromkeys(("directory", "name"), pl.UInt32())})
+"""ENTRIES with codes."""
+
+
+class Entries(NamedTuple):
+    """ENTRIES whose directories and names are codes: positions in the texts.
+
+    Parameters
+    ----------
+    files
+        The columns CODED, and perhaps more.
+    directories, names
+        The texts, each once.
+    """
+
+    files: pl.DataFrame
+    directories: pl.Series
+    names: pl.Series
+
+    @classmethod
+    def join(cls, batches: Iterable[pa.RecordBatch]) -> Entries:
+        """Return batches of ENTRIES, perhaps with more columns; they share no directory."""
+        return cls.concat([cls._read(batch) for batch in batches], CODED)
+
+    @classmethod
+    def _read(cls, batch: pa.RecordBatch) -> Entries:
+        texts = {name: batch.column(name) for name in ("directory", "name")}
+        columns = {name: _read_codes(column.indices) for name, column in texts.items()}
+        names = [name for name in batch.schema.names if name not in texts]
+        columns |= {name: _to_series(name, batch.column(name)) for name in names}
+        return cls(
+            pl.DataFrame(columns),
+            *(_to_series(name, column.dictionary) for name, column in texts.items()),
+        )
+
+    @classmethod
+    def concat(cls, parts: Sequence[Entries], schema: pl.Schema) -> Entries:
+        """Return parts that share no directory, one after the other; their files have a schema."""
+        if len(parts) == 1:
+            return parts[0]
+        nothing = pl.Series(dtype=pl.String)
+        directories = pl.concat([nothing, *(part.directories for part in parts)])
+        names = pl.concat([nothing, *(part.names for part in parts)]).unique(maintain_order=True)
+        frames, n_before = [schema.to_frame()], 0
+        for part in parts:
+            name = find_codes(part.names, names).gather(part.files["name"])
+            frames.append(part.files.with_columns(pl.col("directory") + n_before, name=name))
+            n_before += len(part.directories)
+        return cls(pl.concat(frames), directories, names)
+
+    def decode(self, files: pl.DataFrame | None = None) -> pl.DataFrame:
+        """Return files, by default all, with texts instead of codes."""
+        files = self.files if files is None else files
+        return files.with_columns(
+            directory=self.directories.gather(files["directory"]),
+            name=self.names.gather(files["name"]),
+        )
+
+
+def find_codes(values: pl.Series, distinct: pl.Series) -> pl.Series:
+    """Return the position of each value among distinct ones, UInt32, null where it is none."""
+    if distinct.is_empty():
+        return pl.repeat(None, len(values), dtype=pl.UInt32, eager=True)
+    codes = pl.int_range(len(distinct), dtype=pl.UInt32, eager=True)
+    return values.replace_strict(distinct, codes, default=None, return_dtype=pl.UInt32)
+
+
+def _read_codes(codes: pa.Array) -> pl.Series:
+    buffers = codes.buffers()
+    numbers = pa.Array.from_buffers(pa.uint32(), len(codes), buffers, offset=codes.offset)
+    return _to_series("code", numbers)
+
+
+def _to_series(name: str, array: pa.Array) -> pl.Series:
+    # Not by pl.Series, which loads pyarrow.compute.
+    return pl.DataFrame(pa.RecordBatch.from_arrays([array], [name])).to_series()
+
+
 def join_batches(batches: Iterable[pa.RecordBatch]) -> pl.DataFrame:
-    """Return batches as ENTRIES, names as strings."""
-    names = pl.col("directory", "name").cast(pl.String)
-    frames = [pl.DataFrame(batch).with_columns(names) for batch in batches]
-    return pl.concat([polars_schema(ENTRIES).to_frame(), *frames])
+    """Return the batches of one walk as ENTRIES, names as strings."""
+    return Entries.join([*batches]).decode()
