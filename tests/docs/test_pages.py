@@ -52,6 +52,7 @@ def test_examples_run(
     """Each block goes on from those before it; `/data/archive` is a small archive."""
     shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))  # where ONE keeps its parameters
     names: dict[str, object] = {"__name__": "__main__"}
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
     for kind, text in list_blocks(page):
