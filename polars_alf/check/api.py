@@ -11,8 +11,8 @@ from typing import TypeAlias
 
 import polars as pl
 
-from polars_alf.alf.paths import expr_below, expr_join, find_folder_above
-from polars_alf.alf.root import open_root
+from polars_alf.alf.paths import expr_below, expr_join, find_folder_above, join
+from polars_alf.alf.root import call_within, open_root
 from polars_alf.check.database import find_registered
 from polars_alf.check.findings import CheckKind, join_findings, make_findings
 from polars_alf.check.names import find_misspelt
@@ -27,7 +27,7 @@ from polars_alf.schema import DATASETS, HIDING, SESSIONS, polars_schema
 from polars_alf.tables.files import own_files
 from polars_alf.tables.rows import assemble_sessions, drop_duplicate_sessions
 from polars_alf.walk.batches import join_batches
-from polars_alf.walk.options import WalkOptions
+from polars_alf.walk.options import WalkOptions, is_excluded
 from polars_alf.walk.shards import Shard, open_walk
 from polars_alf.walk.walker import Walker
 
@@ -345,14 +345,22 @@ def _read_names(walker: Walker, shard: Shard) -> dict[str, pl.DataFrame]:
 
 def _list_names(walker: Walker, directories: pl.Series) -> Iterator[tuple[str, str]]:
     """Yield the files of directories that have others than datasets, which a walk only counts."""
+    timeout, patterns = walker.options.op_timeout, walker.options.patterns
     for directory in directories:
+        path = walker.root.locate(directory)
         try:
-            with os.scandir(walker.root.locate(directory)) as entries:
-                for entry in entries:
-                    if entry.name.isprintable() and not entry.is_dir():
-                        yield directory, entry.name
+            # TimeoutError is an OSError, too.
+            names = call_within(timeout, lambda: _scan(path)) if timeout else _scan(path)  # noqa: B023
         except OSError:  # the walk has reported it, or it has gone since
             continue
+        for name in names:
+            if not is_excluded(patterns, join(directory, name)):
+                yield directory, name
+
+
+def _scan(path: str) -> list[str]:
+    with os.scandir(path) as entries:
+        return [entry.name for entry in entries if entry.name.isprintable() and not entry.is_dir()]
 
 
 def _find_unreadable(sessions: pl.DataFrame, issues: pl.DataFrame) -> pl.DataFrame:

@@ -140,6 +140,14 @@ def test_a_part_of_an_archive_is_checked(archive: Path) -> None:
         ]
 
 
+def test_what_is_left_out_is_not_checked(archive: Path) -> None:
+    make_tree(archive / KS001, {"alf/spike.amps.npy": 9, "alf/spikes_amps.npy": 9})
+    assert len(polars_alf.check_archive(archive, op_timeout=60).findings) == 2
+    found = polars_alf.check_archive(archive, exclude=["spike.*", "spikes_*"])
+    assert found.findings.is_empty()
+    assert found.n_other_files == 4
+
+
 def test_copies_of_a_session_are_checked_once(archive: Path) -> None:
     make_tree(archive / "backup" / KS001, SESSION | {"alf/spike.amps.npy": 9})
     assert polars_alf.check_archive(archive).findings.is_empty()
