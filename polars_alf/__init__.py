@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from polars_alf.check.template import Template
     from polars_alf.index.api import index_archive
     from polars_alf.index.report import IndexReport
+    from polars_alf.index.session_settings import SettingsMapping
     from polars_alf.insertions.api import Insertions, scan_insertions, write_insertions
     from polars_alf.merge.api import MergedTables, merge_tables
     from polars_alf.parallel.progress import Progress
@@ -42,6 +43,7 @@ _MODULES = {
     "Progress": "parallel.progress",
     "Release": "release.subset",
     "RestoredTables": "tables.undo",
+    "SettingsMapping": "index.session_settings",
     "StorageReport": "bench.results",
     "TableDifferences": "query.diff",
     "TableSummary": "query.summary",
@@ -97,6 +99,7 @@ __all__ = [
     "Progress",
     "Release",
     "RestoredTables",
+    "SettingsMapping",
     "StorageReport",
     "TableDifferences",
     "TableSummary",

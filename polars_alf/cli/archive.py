@@ -99,6 +99,10 @@ def index(
             help="Tell which revisions ONE loads by default; as the last index by default.",
         ),
     ] = None,
+    settings_from: Annotated[
+        str | None,
+        Option(metavar="iblrig|FILE", help="Read protocols and projects that nobody has written."),
+    ] = None,
     max_removed: MaxRemoved = None,
     ignore_inode: Annotated[
         bool,
@@ -134,6 +138,7 @@ def index(
             restart=restart,
             insertions=insertions,
             default_revisions=default_revisions,
+            settings_from=settings_from,
             max_removed=max_removed,
             ignore_inode=ignore_inode,
             keep_generations=keep_generations,

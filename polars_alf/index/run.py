@@ -49,13 +49,14 @@ from polars_alf.index.report import (
     read_settings,
     repeat_report,
 )
+from polars_alf.index.session_settings import SettingsReader
 from polars_alf.index.shard import index_shards
 from polars_alf.index.shard_files import remove_rows
 from polars_alf.index.snapshot import Snapshot, clear_changes, list_snapshots
 from polars_alf.insertions.api import has_insertions, refresh_insertions
 from polars_alf.parallel.progress import Progress
 from polars_alf.query.revisions import DEFAULT_REVISION, with_default_revisions
-from polars_alf.schema import ISSUES, PASSING, TABLES, polars_schema
+from polars_alf.schema import ISSUES, PASSING, SESSIONS, TABLES, polars_schema
 from polars_alf.tables.contract import Origin, read_headers, read_namespace
 from polars_alf.tables.files import (
     STATE_DIR,
@@ -127,6 +128,8 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
         unchanged = _find_unchanged(walk, survey, folder, snapshot)
         is_all = unchanged == {*snapshot.folders["shard"]} and snapshot.has_folders(survey.folders)
         wants_more = bool(options.default_revisions) and not before.get("default_revisions")
+        if options.settings_from:
+            wants_more |= before.get("settings_from") != options.settings_from.to_dict()
         is_the_same = makes_the_same(before, settings) and not wants_more
         if is_all and not options.ids_from and is_the_same:
             report = _repeat(folder, snapshot, survey)
@@ -167,7 +170,13 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
     revisions = choose_default_revisions(
         options, before, are_known=known is not None and known.has_choices
     )
-    n_sessions, n_datasets, n_bytes = _write_tables(staging, rows, order, known, columns, revisions)
+    mapping = options.settings_from
+    reader = SettingsReader(mapping, root.prefix, []) if mapping else None
+    n_sessions, n_datasets, n_bytes = _write_tables(
+        staging, rows, order, known, columns, revisions, reader
+    )
+    if reader:
+        issues = pa.concat_tables([issues, make_table(reader.issues, ISSUES)])
     if known:
         issues = pa.concat_tables([issues, make_table(known.issues, ISSUES)])
     staging.write_rows("issues", [issues], ISSUES)
@@ -210,6 +219,7 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
         "device": root.device,
         "ids_from": known.names if known else [],
         "default_revisions": revisions,
+        "settings_from": mapping and mapping.to_dict(),
     }
     staging.write_report(
         describe_run(
@@ -327,6 +337,7 @@ def _write_tables(
     known: KnownRows | None,
     columns: Sequence[str],
     revisions: str | None,
+    reader: SettingsReader | None,
 ) -> tuple[int, int, int]:
     """Write both tables; return their numbers of rows, and the bytes of all files.
 
@@ -335,7 +346,6 @@ def _write_tables(
     more: dict[str, pl.DataType] = dict.fromkeys(columns, pl.String())
     kept: dict[str, pl.DataType] = {}
     n_datasets: int | None = int(order["n_datasets"].cast(pl.UInt64).sum())
-    sessions = rows.merge_sessions
     if known:
         spilled = staging.path / "known"
         shutil.rmtree(spilled, ignore_errors=True)  # of a run that was interrupted
@@ -349,12 +359,16 @@ def _write_tables(
         groups = group_sessions(order, rows.rows_per_group)
     if revisions:
         more[DEFAULT_REVISION] = pl.Boolean()
-    staging.write_table(
-        "sessions",
-        (known.complete_sessions(part) if known else part for part in sessions(order)),
-        len(order),
-        kept,
-    )
+
+    def session_frames() -> Iterator[pl.DataFrame]:
+        for part in order.iter_slices(rows.rows_per_group):
+            picked = rows.pick_sessions(part)
+            frame = picked.select(SESSIONS.names)
+            if known:
+                frame = known.complete_sessions(frame)
+            yield reader.fill(frame, picked["session"]) if reader else frame
+
+    staging.write_table("sessions", session_frames(), len(order), kept)
     n_bytes = 0
 
     def frames() -> Iterator[pl.DataFrame]:
