@@ -327,7 +327,7 @@ MUTATIONS = [
     Mutation(
         "the state may be anyone's link",
         "polars_alf/tables/transaction.py",
-        "        _check_link(state)\n",
+        "            _check_link(state)\n",
         "",
         (f"{SHARED}::test_a_state_that_another_user_has_linked_is_refused",),
     ),
@@ -477,9 +477,9 @@ MUTATIONS = [
     ),
     Mutation(
         "several may write at once",
-        "polars_alf/tables/transaction.py",
-        "        lock.acquire(blocking=False)\n",
-        "",
+        "polars_alf/tables/writer_lock.py",
+        "        if not is_free:\n",
+        "        if False:\n",
         (f"{TOGETHER}::test_two_writers_never_write_at_once",),
     ),
     Mutation(
@@ -686,8 +686,8 @@ MUTATIONS = [
     ),
     Mutation(
         "JSON has escapes of Python",
-        "polars_alf/cli/app.py",
-        "errors=_ESCAPE",
+        "polars_alf/cli/streams.py",
+        "errors=ESCAPE",
         'errors="backslashreplace"',
         ("tests/cli/test_app.py::test_json_is_json_on_a_terminal_that_lacks_names",),
     ),

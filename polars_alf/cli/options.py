@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from typer import Argument, BadParameter, Option
 
-from polars_alf.cli.output import Show, print_message, show_progress
+from polars_alf.cli.output import Show, open_console, print_message, show_progress
 from polars_alf.errors import OptionError
 from polars_alf.parallel.executors import Executor
 
@@ -182,9 +182,7 @@ class WalkOptions:
         as_json = self.progress is ProgressKind.JSON
         if (self.quiet and not as_json) or self.progress is ProgressKind.NONE:
             return nullcontext(None)
-        from rich.console import Console
-
-        return show_progress(Console(stderr=True), as_json=as_json)
+        return show_progress(open_console(), as_json=as_json)
 
 
 def with_walk_options(command: Callable[..., None]) -> Callable[..., None]:

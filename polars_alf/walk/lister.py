@@ -18,8 +18,9 @@ from polars_alf.alf.root import Root
 from polars_alf.errors import ScanError
 from polars_alf.native.twin import UNKNOWN_TIME, Odd
 from polars_alf.schema import IssueKind
-from polars_alf.walk.batches import KnownListings, Listing, Names
+from polars_alf.walk.batches import Listing, Names
 from polars_alf.walk.columns import Columns, Examined, OddEntry, Steps, join_texts
+from polars_alf.walk.known import KnownListings
 from polars_alf.walk.options import WalkOptions
 
 EVERY = 1 << 62
