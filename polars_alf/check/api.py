@@ -26,7 +26,7 @@ from polars_alf.query.sql import choose_sessions
 from polars_alf.schema import DATASETS, HIDING, SESSIONS, polars_schema
 from polars_alf.tables.files import own_files
 from polars_alf.tables.rows import assemble_sessions, drop_duplicate_sessions
-from polars_alf.walk.batches import join_batches
+from polars_alf.walk.entries import join_batches
 from polars_alf.walk.options import WalkOptions, is_excluded
 from polars_alf.walk.shards import Shard, open_walk
 from polars_alf.walk.walker import Walker
