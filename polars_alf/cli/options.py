@@ -102,6 +102,10 @@ class WalkOptions:
     follow_links: Annotated[
         bool, Option("--follow-links", help="Enter linked directories that are no sessions.")
     ] = False
+    include_snapshots: Annotated[
+        bool,
+        Option("--include-snapshots", help="Enter .snapshot, lost+found, .Trash-… and the like."),
+    ] = False
     jobs: Annotated[
         Any,  # an int, or AUTO
         Option(
@@ -151,6 +155,7 @@ class WalkOptions:
         arguments = {
             "exclude": self.exclude or None,
             "follow_links": self.follow_links or None,
+            "include_snapshots": self.include_snapshots or None,
             "n_jobs": jobs,
             "executor": self.cluster or self.executor,
             "threads": threads,

@@ -20,7 +20,7 @@ from trees import SESSION, check_state, make_tree
 
 from polars_alf import index_archive, scan_datasets, scan_sessions
 from polars_alf.errors import ArchiveBusyError, TakeoverWarning
-from polars_alf.tables import files, writer_lock
+from polars_alf.tables import files, undo, writer_lock
 from polars_alf.tables.transaction import locked_state
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes as on Linux")
@@ -243,6 +243,26 @@ def test_a_writer_that_was_taken_for_dead_commits_nothing(
     assert scan_sessions(archive).collect().height == 5
     index_archive(archive)
     check_state(archive)
+
+
+def test_a_restore_that_was_taken_for_dead_commits_nothing(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index_archive(archive)
+    make_tree(archive, {NEW: SESSION})
+    index_archive(archive)
+    before = {path: path.read_bytes() for path in archive.glob("*.pqt")}
+    keep_current = undo.keep_current
+
+    def sleep(folder: Path) -> object:
+        (archive / files.STATE_DIR / "lock-99").touch()  # as the run that took its place
+        return keep_current(folder)
+
+    monkeypatch.setattr(undo, "keep_current", sleep)
+    with pytest.raises(ArchiveBusyError, match="gave no sign of life"):
+        undo.restore_tables(archive)
+    assert {path: path.read_bytes() for path in archive.glob("*.pqt")} == before
+    assert not (archive / files.STATE_DIR / "commit.json").exists()
 
 
 def test_one_reader_does_not_wait_for_a_writer_that_may_be_dead(
