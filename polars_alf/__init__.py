@@ -8,8 +8,12 @@ from polars_alf._version import __version__
 if TYPE_CHECKING:
     from polars_alf.bench.api import bench_storage
     from polars_alf.bench.results import StorageReport
+    from polars_alf.check.api import ArchiveCheck, check_archive, check_tables
+    from polars_alf.check.template import Template
     from polars_alf.index.api import index_archive
     from polars_alf.index.report import IndexReport
+    from polars_alf.index.session_settings import SettingsMapping
+    from polars_alf.insertions.api import Insertions, scan_insertions, write_insertions
     from polars_alf.merge.api import MergedTables, merge_tables
     from polars_alf.parallel.progress import Progress
     from polars_alf.prune.api import plan_removals
@@ -17,41 +21,60 @@ if TYPE_CHECKING:
     from polars_alf.prune.trash import restore_removals
     from polars_alf.query.columns import full_path, join_sessions, with_alf_parts
     from polars_alf.query.diff import TableDifferences, compare_tables
+    from polars_alf.query.revisions import with_default_revisions
     from polars_alf.query.scan import scan_datasets, scan_sessions
     from polars_alf.query.sql import query_tables
     from polars_alf.query.summary import TableSummary, summarize_tables
+    from polars_alf.release.bundle import Bundle, publish_tables
+    from polars_alf.release.manifest import ManifestCheck, verify_manifest
+    from polars_alf.release.subset import Release, subset_tables
     from polars_alf.tables.undo import RestoredTables, read_history, restore_tables
     from polars_alf.verify.api import Verification, verify_archive
     from polars_alf.walk.scan import scan_archive
 
 # What a program does not use is not loaded: half of the time that a small index takes.
 _MODULES = {
+    "ArchiveCheck": "check.api",
+    "Bundle": "release.bundle",
     "IndexReport": "index.report",
+    "Insertions": "insertions.api",
+    "ManifestCheck": "release.manifest",
     "MergedTables": "merge.api",
     "Progress": "parallel.progress",
+    "Release": "release.subset",
     "RestoredTables": "tables.undo",
+    "SettingsMapping": "index.session_settings",
     "StorageReport": "bench.results",
     "TableDifferences": "query.diff",
     "TableSummary": "query.summary",
+    "Template": "check.template",
     "Verification": "verify.api",
     "apply_removals": "prune.apply",
     "bench_storage": "bench.api",
+    "check_archive": "check.api",
+    "check_tables": "check.api",
     "compare_tables": "query.diff",
     "full_path": "query.columns",
     "index_archive": "index.api",
     "join_sessions": "query.columns",
     "merge_tables": "merge.api",
     "plan_removals": "prune.api",
+    "publish_tables": "release.bundle",
     "query_tables": "query.sql",
     "read_history": "tables.undo",
     "restore_removals": "prune.trash",
     "restore_tables": "tables.undo",
     "scan_archive": "walk.scan",
     "scan_datasets": "query.scan",
+    "scan_insertions": "insertions.api",
     "scan_sessions": "query.scan",
+    "subset_tables": "release.subset",
     "summarize_tables": "query.summary",
     "verify_archive": "verify.api",
+    "verify_manifest": "release.manifest",
     "with_alf_parts": "query.columns",
+    "with_default_revisions": "query.revisions",
+    "write_insertions": "insertions.api",
 }
 
 
@@ -67,31 +90,46 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "ArchiveCheck",
+    "Bundle",
     "IndexReport",
+    "Insertions",
+    "ManifestCheck",
     "MergedTables",
     "Progress",
+    "Release",
     "RestoredTables",
+    "SettingsMapping",
     "StorageReport",
     "TableDifferences",
     "TableSummary",
+    "Template",
     "Verification",
     "__version__",
     "apply_removals",
     "bench_storage",
+    "check_archive",
+    "check_tables",
     "compare_tables",
     "full_path",
     "index_archive",
     "join_sessions",
     "merge_tables",
     "plan_removals",
+    "publish_tables",
     "query_tables",
     "read_history",
     "restore_removals",
     "restore_tables",
     "scan_archive",
     "scan_datasets",
+    "scan_insertions",
     "scan_sessions",
+    "subset_tables",
     "summarize_tables",
     "verify_archive",
+    "verify_manifest",
     "with_alf_parts",
+    "with_default_revisions",
+    "write_insertions",
 ]

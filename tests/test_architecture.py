@@ -12,11 +12,24 @@ from trees import make_tree
 
 ROOMS = (
     *("_version", "errors", "native", "alf", "schema", "arrow", "parallel", "walk", "tables"),
-    *("query", "index", "prune", "verify", "merge", "bench", "cache", "one", "cli", "__main__"),
+    *(
+        "query",
+        "insertions",
+        "index",
+        "prune",
+        "verify",
+        "check",
+        "merge",
+        "release",
+        "bench",
+        "cache",
+        "one",
+    ),
+    *("cli", "__main__"),
 )
 """From the first to the last: a room imports only rooms before it."""
 
-FEATURES = {"index", "prune", "verify", "merge", "bench"}
+FEATURES = {"index", "prune", "verify", "check", "merge", "release", "bench"}
 """None of them imports another."""
 
 MODULES = sorted(list_modules(PACKAGE))

@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 import polars_alf
-from polars_alf.cli import archive, bench, generations, tables
+from polars_alf.cli import archive, bench, check, generations, release, tables
 from polars_alf.cli.output import (
     EXIT_BROKEN_PIPE,
     EXIT_FAILED,
@@ -44,7 +44,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(archive.app)
+app.add_typer(check.app)
 app.add_typer(tables.app)
+app.add_typer(release.app)
 app.add_typer(generations.app)
 app.add_typer(bench.app, name="bench")
 

@@ -17,6 +17,7 @@ import polars as pl
 from polars_alf.alf import grammar
 from polars_alf.alf.root import check_folder
 from polars_alf.errors import TableError, TableWarning
+from polars_alf.insertions.api import has_insertions, refresh_insertions
 from polars_alf.merge.buckets import Buckets, count_datasets, iter_buckets, plan_buckets
 from polars_alf.merge.duplicates import (
     CONFLICTS,
@@ -260,6 +261,9 @@ def _merge_into_folder(
             seconds=time.perf_counter() - start,
         )
         staging.commit(keep=keep_generations, record=record)
+    given = [source.folder for source in sources if source.folder]
+    if any(map(has_insertions, (folder, *given))):
+        refresh_insertions(folder, given)
     merged_sessions, merged_datasets = scan_pair(folder)
     return MergedTables(
         sessions=merged_sessions,

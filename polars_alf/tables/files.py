@@ -19,7 +19,7 @@ import pyarrow as pa
 from polars.io.plugins import register_io_source
 
 from polars_alf.errors import ArchiveNotFoundError, OutputError, PolarsAlfError, TableError
-from polars_alf.schema import TABLES
+from polars_alf.schema import SCHEMAS, TABLES
 
 STATE_DIR = ".polars_alf"
 """Folder of our state, beside the tables."""
@@ -96,7 +96,7 @@ def own_files(folder: Path, root: Path) -> dict[str, frozenset[str]]:
     if not folder.is_relative_to(root):
         return {}
     directory = folder.relative_to(root).as_posix()
-    names = {STATE_DIR, *(table_path(folder, name).name for name in TABLES)}
+    names = {STATE_DIR, *(table_path(folder, name).name for name in SCHEMAS)}
     return {"" if directory == "." else directory: frozenset(names)}
 
 
