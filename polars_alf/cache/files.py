@@ -94,10 +94,17 @@ def _load_tables(folder: Path, glob_pattern: str) -> Bunch:
         for header, file in files:
             name = header.path.stem
             raw = meta["raw"][name] = dict(header.one)
-            if "date_created" not in raw:
+            if "date_created" in raw:
+                _check_date(header)
+            elif name in INDEX_NAMES:
+                _logger.warning(
+                    "%s has no metadata of ONE, which would skip it: merge it into its own folder "
+                    "with polars_alf.merge_tables",
+                    header.path,
+                )
+            else:
                 _logger.warning("%s has no metadata of ONE: skipped", header.path)
                 continue
-            _check_date(header)
             caches[name] = _read_table(file, header)
             raw["origin"] = {*header.origins} if "origin" in raw else {"unknown"}
             meta["loaded_time"] = datetime.datetime.now()
@@ -115,7 +122,7 @@ def _open_tables(
             _logger.warning("%s is a folder: skipped", path)
             continue
         file = stack.enter_context(open_table(path))
-        yield parse_header(path, file.parquet.schema_arrow), file
+        yield parse_header(path, file.schema), file
 
 
 def _check_date(header: TableHeader) -> None:
