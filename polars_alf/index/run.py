@@ -59,6 +59,7 @@ from polars_alf.tables.files import (
     table_path,
 )
 from polars_alf.tables.history import append_records
+from polars_alf.tables.rows import sum_bytes
 from polars_alf.tables.transaction import Staging, discard_runs, locked_state
 from polars_alf.walk.shards import Survey, Walk, open_walk
 
@@ -334,7 +335,7 @@ def _write_tables(
     def frames() -> Iterator[pl.DataFrame]:
         nonlocal n_bytes
         for group, frame in rows.merge_datasets(groups, columns, every_group=known is not None):
-            n_bytes += int(frame["file_size"].sum())
+            n_bytes += sum_bytes(frame["file_size"])
             yield known.complete_datasets(group, frame) if known else frame
 
     return len(order), staging.write_table("datasets", frames(), n_datasets, more), n_bytes
