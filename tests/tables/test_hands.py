@@ -139,6 +139,19 @@ def test_ids_from(written: Path, tmp_path: Path) -> None:
     assert set(one_cache.load_tables(archive)["sessions"].index.map(str)) == set(EIDS)
 
 
+def test_metadata_that_polars_copies(written: Path, tmp_path: Path) -> None:
+    """Who edits tables with Polars may keep all that their files note, our checksums too."""
+    files = {name: written / f"{name}.pqt" for name in TABLES}
+    for name, path in files.items():
+        metadata = pl.read_parquet_metadata(path)
+        table = polars_alf.scan_sessions if name == "sessions" else polars_alf.scan_datasets
+        frame = table(written).select(TRUTH[name].columns).collect()
+        frame.write_parquet(tmp_path / path.name, metadata=metadata)
+    check(convert(load_tables(tmp_path)))
+    sessions, datasets = polars_alf.scan_sessions(tmp_path), polars_alf.scan_datasets(tmp_path)
+    check({"sessions": sessions.collect(), "datasets": datasets.collect()})
+
+
 # Whoever wrote them, others read what we make of them
 
 
