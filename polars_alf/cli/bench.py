@@ -221,10 +221,9 @@ def _show_steps(quiet: bool) -> AbstractContextManager[output.Update | None]:
     """Return a context that shows steps: a bar on a terminal, else a line now and then."""
     if quiet:
         return nullcontext(None)
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    return output.draw_bar(console) if console.is_terminal else nullcontext(_LinePrinter())
+    console = output.open_console()
+    is_drawn = output.has_bar(console)
+    return output.draw_bar(console) if is_drawn else nullcontext(_LinePrinter())
 
 
 class _LinePrinter:

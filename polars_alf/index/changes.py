@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from polars_alf.alf.paths import expr_join, find_folder_above
 from polars_alf.schema import DIGEST_COLUMNS, HIDING, _field, polars_schema
-from polars_alf.walk.batches import CODED, Entries, find_codes
+from polars_alf.walk.entries import CODED, Entries, find_codes
 
 DIGESTS = [*DIGEST_COLUMNS.values()]
 """Columns of digests beside those of ENTRIES."""

@@ -20,8 +20,9 @@ from polars_alf.index.shard_files import ShardSummary, ShardWriter
 from polars_alf.index.snapshot import Snapshot, read_known, write_seen
 from polars_alf.schema import DIGEST_COLUMNS, ISSUES, PASSING, IssueKind, polars_schema
 from polars_alf.tables.rows import assemble_datasets, assemble_sessions
-from polars_alf.walk.batches import Entries, KnownListings
 from polars_alf.walk.digests import ALGORITHMS, Algorithm, digest_files
+from polars_alf.walk.entries import Entries
+from polars_alf.walk.known import KnownListings
 from polars_alf.walk.shards import Shard, Walk, path_key, shard_folder
 from polars_alf.walk.walker import Walker
 

@@ -10,7 +10,7 @@ import polars as pl
 from polars_alf.alf import grammar
 from polars_alf.alf.ids import expr_uuid3, make_ids
 from polars_alf.schema import DATASETS, DIGEST_COLUMNS, SESSIONS, polars_schema
-from polars_alf.walk.batches import Entries, find_codes
+from polars_alf.walk.entries import Entries, find_codes
 
 SESSION_KEY = ("lab", "subject", "date", "number")
 """What ONE makes the path of a session from; ``number`` has no zeros before it."""

@@ -6,17 +6,15 @@ import threading
 from array import array
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, compress, repeat
-from typing import NamedTuple
 
-import polars as pl
 import pyarrow as pa
 
 from polars_alf.alf import grammar
 from polars_alf.alf.paths import printable
 from polars_alf.native.twin import UNKNOWN_TIME
-from polars_alf.schema import DIRECTORIES, ENTRIES, LISTINGS, IssueKind, polars_schema
+from polars_alf.schema import DIRECTORIES, ENTRIES, LISTINGS, IssueKind
 from polars_alf.walk.columns import Columns
-from polars_alf.walk.fingerprint import Fingerprint, fingerprint_directory
+from polars_alf.walk.fingerprint import Fingerprint
 
 NOT_A_DATASET = -1
 
@@ -273,167 +271,3 @@ def _repeat_codes(lengths: Sequence[int]) -> pa.Array:
 
 def _names(codes: pa.Array, names: Sequence[str]) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(codes, _strings(names))
-
-
-class _Known(NamedTuple):
-    fingerprint: Fingerprint
-    n_others: int
-    subdirectories: list[str]
-    start: int
-    stop: int
-
-
-class KnownListings:
-    """Listings of an earlier walk, for one that trusts the times of directories.
-
-    Parameters
-    ----------
-    listings
-        LISTINGS.
-    entries
-        Their files, in the order of a walk.
-    is_checked
-        Whether every directory is known to have the fingerprint that it had.
-    """
-
-    def __init__(
-        self, listings: pl.DataFrame, entries: Entries, *, is_checked: bool = False
-    ) -> None:
-        files = entries.files
-        runs = files["directory"].rle().struct.unnest()
-        end = pl.col("len").cum_sum()
-        ranges = runs.select(
-            directory=entries.directories.gather(runs["value"]), start=end - pl.col("len"), stop=end
-        )
-        joined = listings.drop_nulls("mtime_ns").join(ranges, on="directory", how="left")
-        self._known = {
-            directory: _Known(
-                (mtime_ns, ctime_ns, inode),
-                n_others,
-                subdirectories.split("/") if subdirectories else [],
-                start or 0,
-                stop or 0,
-            )
-            for directory, mtime_ns, ctime_ns, inode, n_others, subdirectories, start, stop in (
-                joined.select(*LISTINGS.names, "start", "stop").iter_rows()
-            )
-        }
-        self._datasets = entries.names.to_list()
-        self._codes = array("i", files["name"])
-        self._sizes = array("Q", files["file_size"])
-        self._times = array("q", files["mtime_ns"])
-        self._inodes = array("Q", files["inode"])
-        self._is_checked = is_checked
-        self._names: Names | None = None
-        self._new_codes: list[int] = []
-
-    def recall(self, directory: str, path: str, into: Listing) -> bool:
-        """Add a directory to a listing, and return whether it is as it was.
-
-        `directory` is relative to the root, `path` as the system has it.
-        """
-        known = self._known.get(directory)
-        if known is None:
-            return False
-        if not self._is_checked and known.fingerprint != fingerprint_directory(path):
-            return False
-        rows = slice(known.start, known.stop)
-        codes = self._translate(into.names)
-        into.name_codes.extend([codes[code] for code in self._codes[rows]])
-        into.sizes.extend(self._sizes[rows])
-        into.times.extend(self._times[rows])
-        into.inodes.extend(self._inodes[rows])
-        into.subdirectories += known.subdirectories
-        into.n_others += known.n_others
-        into.fingerprint = known.fingerprint
-        return True
-
-    def _translate(self, names: Names) -> list[int]:
-        """Return the codes that names have in a listing."""
-        if names is not self._names:
-            self._new_codes = [names.encode(name) for name in self._datasets]
-            self._names = names
-        return self._new_codes
-
-
-CODED = pl.Schema({**polars_schema(ENTRIES), **dict.fromkeys(("directory", "name"), pl.UInt32())})
-"""ENTRIES with codes."""
-
-
-class Entries(NamedTuple):
-    """ENTRIES whose directories and names are codes: positions in the texts.
-
-    Parameters
-    ----------
-    files
-        The columns CODED, and perhaps more.
-    directories, names
-        The texts, each once.
-    """
-
-    files: pl.DataFrame
-    directories: pl.Series
-    names: pl.Series
-
-    @classmethod
-    def join(cls, batches: Iterable[pa.RecordBatch]) -> Entries:
-        """Return batches of ENTRIES, perhaps with more columns; they share no directory."""
-        return cls.concat([cls._read(batch) for batch in batches], CODED)
-
-    @classmethod
-    def _read(cls, batch: pa.RecordBatch) -> Entries:
-        texts = {name: batch.column(name) for name in ("directory", "name")}
-        columns = {name: _read_codes(column.indices) for name, column in texts.items()}
-        names = [name for name in batch.schema.names if name not in texts]
-        columns |= {name: _to_series(name, batch.column(name)) for name in names}
-        return cls(
-            pl.DataFrame(columns),
-            *(_to_series(name, column.dictionary) for name, column in texts.items()),
-        )
-
-    @classmethod
-    def concat(cls, parts: Sequence[Entries], schema: pl.Schema) -> Entries:
-        """Return parts that share no directory, one after the other; their files have a schema."""
-        if len(parts) == 1:
-            return parts[0]
-        nothing = pl.Series(dtype=pl.String)
-        directories = pl.concat([nothing, *(part.directories for part in parts)])
-        names = pl.concat([nothing, *(part.names for part in parts)]).unique(maintain_order=True)
-        frames, n_before = [schema.to_frame()], 0
-        for part in parts:
-            name = find_codes(part.names, names).gather(part.files["name"])
-            frames.append(part.files.with_columns(pl.col("directory") + n_before, name=name))
-            n_before += len(part.directories)
-        return cls(pl.concat(frames), directories, names)
-
-    def decode(self, files: pl.DataFrame | None = None) -> pl.DataFrame:
-        """Return files, by default all, with texts instead of codes."""
-        files = self.files if files is None else files
-        return files.with_columns(
-            directory=self.directories.gather(files["directory"]),
-            name=self.names.gather(files["name"]),
-        )
-
-
-def find_codes(values: pl.Series, distinct: pl.Series) -> pl.Series:
-    """Return the position of each value among distinct ones, UInt32, null where it is none."""
-    if distinct.is_empty():
-        return pl.repeat(None, len(values), dtype=pl.UInt32, eager=True)
-    codes = pl.int_range(len(distinct), dtype=pl.UInt32, eager=True)
-    return values.replace_strict(distinct, codes, default=None, return_dtype=pl.UInt32)
-
-
-def _read_codes(codes: pa.Array) -> pl.Series:
-    buffers = codes.buffers()
-    numbers = pa.Array.from_buffers(pa.uint32(), len(codes), buffers, offset=codes.offset)
-    return _to_series("code", numbers)
-
-
-def _to_series(name: str, array: pa.Array) -> pl.Series:
-    # Not by pl.Series, which loads pyarrow.compute.
-    return pl.DataFrame(pa.RecordBatch.from_arrays([array], [name])).to_series()
-
-
-def join_batches(batches: Iterable[pa.RecordBatch]) -> pl.DataFrame:
-    """Return the batches of one walk as ENTRIES, names as strings."""
-    return Entries.join([*batches]).decode()

@@ -17,8 +17,8 @@ except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
 
-# Of those that threads can use: in Python, they work one at a time.
-_N_PROCESSORS = count_processors() if IMPLEMENTATION == "native" else 1
+N_PROCESSORS = count_processors() if IMPLEMENTATION == "native" else 1
+"""Processors that threads can use: in Python, they work one at a time."""
 
 WINDOW_SECONDS = 0.02
 """Least time that one measurement spans: tens of slow calls, or a thousand fast ones."""
@@ -90,7 +90,7 @@ class Concurrency:
         """
         if self._is_fixed:
             return
-        busy /= min(self.size * max(visits.number, 1), _N_PROCESSORS)
+        busy /= min(self.size * max(visits.number, 1), N_PROCESSORS)
         self._rest = max(self._rest - 1, 0)
         if self._trial:
             size, enough, left = self._trial

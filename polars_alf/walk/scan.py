@@ -16,7 +16,7 @@ from polars_alf.alf.paths import expr_below, expr_full, expr_join
 from polars_alf.alf.root import open_root
 from polars_alf.parallel.progress import Progress
 from polars_alf.schema import DATASETS, DIRECTORIES, ENTRIES, ISSUES, SESSIONS, polars_schema
-from polars_alf.walk.batches import join_batches
+from polars_alf.walk.entries import join_batches
 from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.shards import Shard, Survey, Walk, open_walk, path_key
 from polars_alf.walk.walker import Walker
@@ -43,6 +43,7 @@ def scan_archive(
     executor: str | None = None,
     follow_links: bool = False,
     exclude: str | Sequence[str] = (),
+    include_snapshots: bool = False,
     threads: int | None = None,
     op_timeout: float | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -57,7 +58,7 @@ def scan_archive(
     ----------
     root
         An archive, a lab, a Subjects folder, a subject, a date or a session.
-    n_jobs, executor, follow_links, exclude, threads, op_timeout, progress
+    n_jobs, executor, follow_links, exclude, include_snapshots, threads, op_timeout, progress
         As for `index_archive`. A cluster hands rows over in the folder for temporary files, which
         all its machines must share.
 
@@ -80,6 +81,7 @@ def scan_archive(
     options = WalkOptions(
         follow_links=follow_links,
         exclude=exclude,  # type: ignore[arg-type]
+        include_snapshots=include_snapshots,
         threads=threads,
         op_timeout=op_timeout,
         n_jobs=n_jobs,

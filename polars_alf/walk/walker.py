@@ -25,7 +25,7 @@ from polars_alf.arrow import make_table
 from polars_alf.errors import ScanError
 from polars_alf.parallel.progress import Counter
 from polars_alf.schema import ISSUES, IssueKind
-from polars_alf.walk.batches import Batch, Directories, KnownListings, Listing, Names
+from polars_alf.walk.batches import Batch, Directories, Listing, Names
 from polars_alf.walk.columns import Columns
 from polars_alf.walk.concurrency import (
     CALLS_PER_DIRECTORY,
@@ -34,6 +34,7 @@ from polars_alf.walk.concurrency import (
     find_concurrency,
     visits,
 )
+from polars_alf.walk.known import KnownListings
 from polars_alf.walk.layout import Layout
 from polars_alf.walk.lister import Lister, split_names
 from polars_alf.walk.options import WalkOptions
