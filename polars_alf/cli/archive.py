@@ -318,6 +318,9 @@ def _print_verification(found: Verification) -> None:
             ("No digest", f"{found.n_without_hash:,} have none in the tables; index --hash-files")
         )
     for kind, count in found.counts.items():
+        if kind == "digest_changed" and not found.n_digested:
+            fields.append((labels[kind], "not compared: see --digest"))
+            continue
         fields.append((labels.get(kind, kind.replace("_", " ").capitalize()), f"{count:,}"))
     output.print_fields(*fields)
     columns = ["kind", "path", "table_size", "disk_size", "message"]

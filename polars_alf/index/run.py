@@ -77,7 +77,8 @@ def run_index(
     opened = open_root(root, options.walk.op_timeout)
     folder = check_folder(opened.path if out_dir is None else out_dir)
     check_replaceable(folder)
-    check_namespace(options.namespace, read_namespace(folder, opened.path)[0], folder)
+    found, _ = read_namespace(folder, opened.path)
+    check_namespace(options.namespace, found, folder, options.namespace_spelling)
     check_ids(folder, hash_ids=options.hash_ids)
     options = replace(options, walk=replace(options.walk, own_files=own_files(folder, opened.path)))
     with open_walk(opened, options.walk, progress) as walk:
@@ -346,7 +347,7 @@ def _find_namespace(
 ) -> tuple[UUID | None, list[str]]:
     """Return the namespace of ids, None for a new one, and what becomes of tables there."""
     found, problems = read_namespace(folder, root.path)
-    check_namespace(options.namespace, found, folder)
+    check_namespace(options.namespace, found, folder, options.namespace_spelling)
     fates = []
     for problem, is_readable in problems.items():
         if is_readable and not options.reset:
