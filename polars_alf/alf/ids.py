@@ -6,6 +6,8 @@ the archive, and the same in every run over the same namespace.
 
 from __future__ import annotations
 
+import re
+import string
 import sys
 import uuid
 from array import array
@@ -18,6 +20,13 @@ import pyarrow as pa
 from polars_alf import native
 from polars_alf.errors import NamespaceConflictError, OptionError
 
+_DIGITS = 32
+
+# In groups of nearly the right lengths, or without any.
+_ALMOST_UUID = re.compile(
+    r"\{?(?:\w{6,10}-\w{3,5}-\w{3,5}-\w{3,5}-\w{10,14}|[0-9a-f]{28,36})\}?", re.IGNORECASE
+)
+
 
 def make_namespace() -> UUID:
     """Make a namespace from the system's clock and network address, as ONE does."""
@@ -27,7 +36,8 @@ def make_namespace() -> UUID:
 def parse_namespace(namespace: UUID | str | None) -> UUID | None:
     """Return the namespace for a UUID, its text, or a name; OptionError for anything but None.
 
-    A name, such as that of a site, becomes the UUID that RFC 9562 gives to a domain name.
+    A name, such as that of a site, becomes the UUID that RFC 9562 gives to a domain name. A text
+    that is nearly a UUID is a mistake, and would change every id.
     """
     if namespace is None or isinstance(namespace, UUID):
         return namespace
@@ -36,18 +46,28 @@ def parse_namespace(namespace: UUID | str | None) -> UUID | None:
     try:
         return UUID(namespace)
     except ValueError:
+        digits = sum(letter in string.hexdigits for letter in namespace)
+        if digits != _DIGITS and _ALMOST_UUID.fullmatch(namespace.strip()):
+            raise OptionError(
+                f"the namespace {namespace!r} is nearly a UUID, but has {digits} hexadecimal "
+                f"digits of {_DIGITS}; see that it was copied as a whole, or give a name in words"
+            ) from None
         return uuid.uuid5(uuid.NAMESPACE_DNS, namespace)
 
 
-def check_namespace(given: UUID | None, found: UUID | None, folder: Path) -> None:
+def check_namespace(
+    given: UUID | None, found: UUID | None, folder: Path, spelling: str | None = None
+) -> None:
     """Raise NamespaceConflictError for a namespace that would change the ids of a folder's tables.
 
-    `given` is what the caller wants, `found` what the tables in the folder were made with.
+    `given` is what the caller wants, and how that was spelt if it was; `found` is what the tables
+    in the folder were made with.
     """
     if given and found and given != found:
+        named = "" if spelling in (None, str(given)) else f"{spelling!r}, which is "
         raise NamespaceConflictError(
-            f"the namespace {given} would change the id of every session and dataset: the tables "
-            f"in {folder} were made with {found}; leave the namespace out, or give another "
+            f"the namespace {named}{given} would change the id of every session and dataset: the "
+            f"tables in {folder} were made with {found}; leave the namespace out, or give another "
             "folder for the tables"
         )
 

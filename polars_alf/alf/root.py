@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Callable
@@ -24,6 +25,8 @@ from polars_alf.errors import (
 FolderPath: TypeAlias = "str | os.PathLike[str]"
 
 Result = TypeVar("Result")
+
+_ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+)://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,11 +186,24 @@ def check_folder(
         ) from error
 
 
+def _check_address(path: FolderPath, what: str) -> None:
+    """Raise OptionError for the address of a bucket or a server."""
+    text = os.fspath(path)
+    match = _ADDRESS.match(text)
+    if match is None or Path(text).exists():
+        return
+    cure = "mount it, for example with rclone, and give the folder"
+    if match["scheme"].lower() == "file":
+        cure = f"give {text[match.end() :] or '/'}"
+    raise OptionError(f"{what} is {text!r}, an address, and only folders can be read; {cure}")
+
+
 def _resolve(path: FolderPath, what: str) -> Path:
     if not isinstance(path, str | os.PathLike):
         raise OptionError(f"{what} is {path!r}, which is no path; give the path of a folder")
     if not os.fspath(path):
         raise OptionError(f"{what} is an empty text; give the path of a folder")
+    _check_address(path, what)
     check_encoding()
     check_fork()
     try:

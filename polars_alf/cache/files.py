@@ -22,6 +22,7 @@ from polars_alf.cache.frames import (
     Bunch,
     default_cache,
     index_by_columns,
+    list_id_columns,
     parse_qc,
     patch_tables,
 )
@@ -46,8 +47,6 @@ from polars_alf.tables.files import REPAIR_ADVICE
 from polars_alf.tables.parquet import TableFile, open_table
 from polars_alf.tables.upgrade import convert_column, is_unnamed_level
 
-_ID_WORDS = frozenset({"id", "eid", "pid", "uuid"})
-
 _TYPE_KEYS = ("pandas_type", "numpy_type", "metadata")
 
 # Callers of `one.alf.cache` watch this logger.
@@ -68,9 +67,9 @@ def load_tables(tables_dir: str | os.PathLike[str], glob_pattern: str = "*.pqt")
     -------
     Bunch
         The tables, `sessions` and `datasets` at least, sorted by their indexes; and `_meta`. Ids
-        that are UUIDs are `uuid.UUID` objects. Rows with the same id are all kept. Files
-        without ONE's metadata, and folders, are skipped with a warning in the log
-        `one.alf.cache`.
+        that are UUIDs are `uuid.UUID` objects. Rows with the same id are all kept. Sessions and
+        datasets without ONE's metadata are read with a warning in the log `one.alf.cache`; other
+        files without it, and folders, are skipped with one.
 
     Raises
     ------
@@ -94,10 +93,17 @@ def _load_tables(folder: Path, glob_pattern: str) -> Bunch:
         for header, file in files:
             name = header.path.stem
             raw = meta["raw"][name] = dict(header.one)
-            if "date_created" not in raw:
+            if "date_created" in raw:
+                _note_date(header, raw)
+            elif name in INDEX_NAMES:
+                _logger.warning(
+                    "%s has no metadata of ONE, which would skip it: merge it into its own folder "
+                    "with polars_alf.merge_tables",
+                    header.path,
+                )
+            else:
                 _logger.warning("%s has no metadata of ONE: skipped", header.path)
                 continue
-            _check_date(header)
             caches[name] = _read_table(file, header)
             raw["origin"] = {*header.origins} if "origin" in raw else {"unknown"}
             meta["loaded_time"] = datetime.datetime.now()
@@ -115,13 +121,24 @@ def _open_tables(
             _logger.warning("%s is a folder: skipped", path)
             continue
         file = stack.enter_context(open_table(path))
-        yield parse_header(path, file.parquet.schema_arrow), file
+        yield parse_header(path, file.schema), file
 
 
-def _check_date(header: TableHeader) -> None:
-    if header.created is None:
-        created = header.one["date_created"]
-        raise TableError(f"{header.path}: date_created is {created!r}, not a date; {REPAIR_ADVICE}")
+def _note_date(header: TableHeader, raw: dict[str, Any]) -> None:
+    """Spell the date of a table as ONE does, which compares and saves it; none where it is none."""
+    given, created = raw["date_created"], header.created
+    if created is None:
+        del raw["date_created"]
+        _logger.warning("%s: date_created is %r, not a date: ignored", header.path, given)
+    elif not _is_plain(given, created):
+        raw["date_created"] = created.isoformat(sep=" ")
+
+
+def _is_plain(given: Any, created: datetime.datetime) -> bool:
+    try:
+        return datetime.datetime.fromisoformat(given) == created
+    except (TypeError, ValueError):
+        return False
 
 
 def _read_table(file: TableFile, header: TableHeader) -> pd.DataFrame:
@@ -184,7 +201,7 @@ def _find_index_fields(schema: pa.Schema, name: str, noted: list[str]) -> list[s
         is_count = all(map(is_unnamed_level, noted)) and all(
             pa.types.is_integer(schema.field(level).type) for level in noted
         )
-        return _list_id_columns(schema.names) if is_count else noted
+        return list_id_columns(schema.names) if is_count else noted
     if noted and not all(map(is_unnamed_level, noted)) and {*expected} <= {*noted}:
         return noted
     halves = [f"{column}_{half}" for column in expected for half in (0, 1)]
@@ -194,16 +211,6 @@ def _find_index_fields(schema: pa.Schema, name: str, noted: list[str]) -> list[s
     if not noted:
         raise MissingIdsError("none of its columns holds ids")
     return noted
-
-
-def _list_id_columns(names: Sequence[str]) -> list[str]:
-    """Return `eid` and `id`, or else the columns whose last word says that they hold ids.
-
-    ONE takes each column with ``id`` in its name, `width` and `grid` as well.
-    """
-    if "id" in names:
-        return [name for name in ("eid", "id") if name in names]
-    return sorted(name for name in names if name.lower().rpartition("_")[2] in _ID_WORDS)
 
 
 def _convert_columns(table: pa.Table, name: str, fields: Sequence[str]) -> pa.Table:

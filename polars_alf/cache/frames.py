@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
 from polars_alf.alf.grammar import QC, QC_NAMES, parse_session_path
 from polars_alf.errors import TableError
@@ -63,6 +63,8 @@ DATASETS_COLUMNS: dict[str, Any] = {
 COLUMNS = {"sessions": SESSIONS_COLUMNS, "datasets": DATASETS_COLUMNS}
 """Columns of both tables and their types."""
 
+_ID_WORDS = frozenset({"id", "eid", "pid", "uuid"})
+
 INDEX_NAMES = {"sessions": ["id"], "datasets": ["eid", "id"]}
 """Names of the index levels of both tables."""
 
@@ -76,6 +78,17 @@ EMPTY_SESSIONS_FRAME = _make_empty_frame(SESSIONS_COLUMNS, INDEX_NAMES["sessions
 
 EMPTY_DATASETS_FRAME = _make_empty_frame(DATASETS_COLUMNS, INDEX_NAMES["datasets"])
 """A datasets table without rows."""
+
+
+def list_id_columns(names: Iterable[Any]) -> list[str]:
+    """Return `eid` and `id`, or else the columns whose last word says that they hold ids.
+
+    ONE takes each column with ``id`` in its name, `width` and `grid` as well.
+    """
+    found = [name for name in names if isinstance(name, str)]
+    if "id" in found:
+        return [name for name in ("eid", "id") if name in found]
+    return sorted(name for name in found if name.lower().rpartition("_")[2] in _ID_WORDS)
 
 
 def index_by_columns(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
@@ -177,15 +190,10 @@ def patch_tables(
     TableError
         Columns of integers are not the pairs of ids.
     """
-    version = Version(min_api_version or "0.0.0")
+    version = _parse_version(min_api_version)
     table = _join_integer_ids(table)
     if version < Version("1.13.0") and "project" in table.columns:
-        if "projects" in table.columns:
-            # One that is empty says nothing; two columns of one name cannot be saved.
-            said = table["projects"].where(table["projects"].fillna("") != "", table["project"])
-            table = table.assign(projects=said).drop(columns="project")
-        else:
-            table = table.rename(columns={"project": "projects"})
+        table = join_projects(table)
     if name == "datasets":
         if version < Version("2.7.0") and "qc" not in table.columns:
             not_set = np.zeros(len(table), dtype=np.int8)
@@ -193,6 +201,22 @@ def patch_tables(
         if "session_path" in table.columns:
             table = table.drop(columns="session_path")
     return table
+
+
+def _parse_version(text: str | None) -> Version:
+    try:
+        return Version(text or "0.0.0")
+    except (InvalidVersion, TypeError):  # whoever wrote it is not ONE
+        return Version("0.0.0")
+
+
+def join_projects(table: pd.DataFrame) -> pd.DataFrame:
+    """Rename `project`, as ONE 1 called `projects`, or fill the gaps of that with it."""
+    if "projects" not in table.columns:
+        return table.rename(columns={"project": "projects"})
+    # One that is empty says nothing; two columns of one name cannot be saved.
+    said = table["projects"].where(table["projects"].fillna("") != "", table["project"])
+    return table.assign(projects=said).drop(columns="project")
 
 
 def _join_integer_ids(table: pd.DataFrame) -> pd.DataFrame:

@@ -17,6 +17,8 @@ from polars_alf.cache.frames import (
     QC_TYPE,
     _metadata,
     index_by_columns,
+    join_projects,
+    list_id_columns,
     parse_qc,
 )
 from polars_alf.cache.indexes import (
@@ -35,6 +37,8 @@ from polars_alf.cache.indexes import (
     rank_sorted,
 )
 from polars_alf.errors import ColumnsError, TableError, UnknownTableError
+
+_PROJECTS = ("project", "projects")
 
 
 def merge_tables(
@@ -103,8 +107,9 @@ def _merge(
 ) -> pd.DataFrame:
     if isinstance(records, pd.Series):
         records = pd.DataFrame([records])
-    names = _choose_names(table, records, name)
+    table, records = _unify_columns(table, records)
     try:
+        names = _choose_names(table, records, name)
         records = _index_records(records, names)
         table = _index_table(table, records, names, name)
         table, records = _align_columns(table, records, strict)
@@ -119,13 +124,39 @@ def _merge(
     return merged
 
 
+def _unify_columns(table: pd.DataFrame, records: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return both with each column once, and `project` of old ones as the `projects` of the other.
+
+    Of columns with one name the first counts, as in files.
+    """
+    frames = [
+        frame if frame.columns.is_unique else frame.loc[:, ~frame.columns.duplicated()]
+        for frame in (table, records)
+    ]
+    has_old, has_new = ([name in frame.columns for frame in frames] for name in _PROJECTS)
+    if has_old != has_new and any(has_old) and any(has_new):
+        frames = [
+            join_projects(frame) if "project" in frame.columns and not is_new else frame
+            for frame, is_new in zip(frames, has_new, strict=True)
+        ]
+    return frames[0], frames[1]
+
+
 def _choose_names(table: pd.DataFrame, records: pd.DataFrame, name: str) -> list[Any]:
     """Return the names of the levels of the index, which the table may have lost, or never had."""
     names = list(table.index.names)
     known = INDEX_NAMES.get(name)
     if known and (not any(names) or {*known} <= {*names, *table.columns}):
         return known if {*names} != {*known} else names
-    return names if any(names) or len(table) else list(records.index.names)
+    if any(names):
+        return names
+    if all(isinstance(frame.index, pd.RangeIndex) for frame in (table, records)):
+        ids = list_id_columns(records.columns)
+        if ids and (table.empty or {*ids} <= {*table.columns}):
+            return ids
+        if len(table):  # a number is no id: records would replace rows of others
+            raise ValueError("its rows and theirs are only numbered; index both by their ids")
+    return names if len(table) else list(records.index.names)
 
 
 def _index_records(records: pd.DataFrame, names: list[Any]) -> pd.DataFrame:

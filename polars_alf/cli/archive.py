@@ -354,6 +354,9 @@ def _print_verification(found: Verification, compared: ManifestCheck | None) -> 
         problems = compared.problems or ("the tables are as it says",)
         fields += [("Manifest", compared.checksum), *(("", problem) for problem in problems)]
     for kind, count in found.counts.items():
+        if kind == "digest_changed" and not found.n_digested:
+            fields.append((labels[kind], "not compared: see --digest"))
+            continue
         fields.append((labels.get(kind, kind.replace("_", " ").capitalize()), f"{count:,}"))
     output.print_fields(*fields)
     columns = ["kind", "path", "table_size", "disk_size", "message"]

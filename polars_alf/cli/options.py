@@ -147,6 +147,10 @@ class WalkOptions:
         """
         if self.cluster and self.executor:
             raise OptionError("--executor is for this machine; give either that or --cluster")
+        if self.cluster:
+            from polars_alf.parallel.cluster import parse_address
+
+            parse_address(self.cluster)
         jobs, threads = self.jobs, self.threads
         if jobs == AUTO:
             # What was measured here tells nothing of the machines of a cluster.

@@ -43,6 +43,8 @@ class IndexOptions:
     hash_ids, lab, namespace, reset, prune_missing, quick, restart, max_removed, ignore_inode,
     keep_generations
         As for `polars_alf.index_archive`.
+    namespace_spelling
+        The text that the namespace was given as, for messages.
     digests
         Digests to compute, each once.
     insertions
@@ -73,6 +75,7 @@ class IndexOptions:
     digests: tuple[Algorithm, ...] = ()
     lab: str = ""
     namespace: uuid.UUID | None = None
+    namespace_spelling: str | None = None
     ids_from: tuple[Path, ...] = ()
     reset: bool = False
     prune_missing: bool = False
@@ -90,6 +93,8 @@ class IndexOptions:
 
     def __post_init__(self) -> None:
         self._set("lab", check_lab_name(self.lab))
+        if isinstance(self.namespace, str):
+            self._set("namespace_spelling", self.namespace_spelling or self.namespace)
         self._set("namespace", parse_namespace(self.namespace))
         self._set("digests", check_digests(self.digests))
         check_keep(self.keep_generations)

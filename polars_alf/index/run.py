@@ -68,6 +68,7 @@ from polars_alf.tables.files import (
     table_path,
 )
 from polars_alf.tables.history import append_records
+from polars_alf.tables.rows import sum_bytes
 from polars_alf.tables.transaction import Staging, discard_runs, locked_state
 from polars_alf.walk.shards import Survey, Walk, open_walk
 
@@ -85,7 +86,8 @@ def run_index(
     opened = open_root(root, options.walk.op_timeout)
     folder = check_folder(opened.path if out_dir is None else out_dir)
     check_replaceable(folder)
-    check_namespace(options.namespace, read_namespace(folder, opened.path)[0], folder)
+    found, _ = read_namespace(folder, opened.path)
+    check_namespace(options.namespace, found, folder, options.namespace_spelling)
     check_ids(folder, hash_ids=options.hash_ids)
     options = replace(options, walk=replace(options.walk, own_files=own_files(folder, opened.path)))
     with open_walk(opened, options.walk, progress) as walk:
@@ -374,7 +376,7 @@ def _write_tables(
     def frames() -> Iterator[pl.DataFrame]:
         nonlocal n_bytes
         for group, frame in rows.merge_datasets(groups, columns, every_group=known is not None):
-            n_bytes += int(frame["file_size"].sum())
+            n_bytes += sum_bytes(frame["file_size"])
             if known:
                 frame = known.complete_datasets(group, frame)
             # All rows of a session, and so all revisions of a dataset, are in one group.
@@ -388,7 +390,7 @@ def _find_namespace(
 ) -> tuple[UUID | None, list[str]]:
     """Return the namespace of ids, None for a new one, and what becomes of tables there."""
     found, problems = read_namespace(folder, root.path)
-    check_namespace(options.namespace, found, folder)
+    check_namespace(options.namespace, found, folder, options.namespace_spelling)
     fates = []
     for problem, is_readable in problems.items():
         if is_readable and not options.reset:

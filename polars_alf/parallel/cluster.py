@@ -36,6 +36,8 @@ _logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
+_HOST_AND_PORT = re.compile(r"[^/\s]+:[0-9]+")
+
 _ADDRESS = re.compile(
     r"(?:dask|(?P<protocol>tcp|tls))://(?P<host>\[[0-9A-Fa-f:.]+\]|[\w.-]+):(?P<port>[0-9]{1,5})"
 )
@@ -70,9 +72,9 @@ def parse_address(address: str) -> str:
     """
     match = _ADDRESS.fullmatch(address)
     if match is None or not 0 < int(match["port"]) < 1 << 16:
+        example = address if _HOST_AND_PORT.fullmatch(address) else "HOST:PORT"
         raise OptionError(
-            f"{address!r} is no address of a cluster; give that of its scheduler, as "
-            "dask://HOST:PORT"
+            f"{address!r} is no address of a cluster; give that of its scheduler, as dask://{example}"
         )
     return f"{match['protocol'] or 'tcp'}://{match['host']}:{match['port']}"
 

@@ -7,6 +7,7 @@ import gc
 import importlib
 import os
 import queue
+import re
 import sys
 import threading
 import time
@@ -69,7 +70,10 @@ def check_executor(executor: str | None) -> Executor | None:
     """Return the executor of a name; OptionError for any other text."""
     if executor is None or executor in EXECUTORS:
         return executor
-    raise OptionError(f"there is no executor {executor!r}; give one of {', '.join(EXECUTORS)}")
+    cure = f"give one of {', '.join(EXECUTORS)}, or of a cluster its scheduler as dask://HOST:PORT"
+    if isinstance(executor, str) and re.fullmatch(r"[^/\s]+:\d+", executor):
+        cure = f"if that is the scheduler of a cluster, give dask://{executor}"
+    raise OptionError(f"there is no executor {executor!r}; {cure}")
 
 
 def check_backend(executor: str | None) -> None:

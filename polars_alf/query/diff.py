@@ -12,7 +12,8 @@ import pyarrow as pa
 from polars_alf.errors import OptionError, TableError
 from polars_alf.query.columns import expr_session_path, join_dataset_paths
 from polars_alf.query.scan import Tables, scan_pair
-from polars_alf.schema import _field, polars_schema
+from polars_alf.schema import TABLES, _field, polars_schema
+from polars_alf.tables.foreign import align_columns
 
 DIFFERENCES = pa.schema(
     [
@@ -120,7 +121,9 @@ def compare_tables(
         raise OptionError(
             f"the tables have no column {column!r} to ignore; they have {', '.join(sorted(known))}"
         )
-    (old_sessions, old_datasets), (new_sessions, new_datasets) = pairs
+    (old_sessions, new_sessions), (old_datasets, new_datasets) = (
+        _align(name, frames) for name, frames in zip(TABLES, zip(*pairs, strict=True), strict=True)
+    )
     sessions = _match(old_sessions, new_sessions, _SESSION_KEYS)
     renewed = _renew_eids(old_datasets, old_sessions, new_sessions, sessions)
     datasets = _match(renewed, new_datasets, _DATASET_KEYS)
@@ -146,6 +149,12 @@ def _collect(tables: Tables, name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     sessions = sessions.with_columns(path=expr_session_path()).sort("path", "id")
     datasets = join_dataset_paths(datasets.lazy(), sessions.lazy()).collect()
     return sessions, datasets.sort("path", "id")
+
+
+def _align(name: str, frames: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:
+    """Give columns of one name a common type, in which they can be compared."""
+    aligned = align_columns([frame.schema for frame in frames], TABLES[name].names)
+    return [frame.with_columns(columns) for frame, columns in zip(frames, aligned, strict=True)]
 
 
 def _match(old: pl.DataFrame, new: pl.DataFrame, ways: Sequence[list[str]]) -> pl.DataFrame:

@@ -16,6 +16,7 @@ from polars_alf.schema import TABLES
 from polars_alf.tables.consistent_read import read_consistently
 from polars_alf.tables.contract import TableHeader, read_headers
 from polars_alf.tables.files import REPAIR_ADVICE, table_path
+from polars_alf.tables.foreign import align_columns
 from polars_alf.tables.parquet import scan_table
 from polars_alf.tables.upgrade import upgrade_columns
 
@@ -43,7 +44,8 @@ def scan_sessions(tables: Folders) -> pl.LazyFrame:
     polars.LazyFrame
         The columns of SESSIONS; then those that only some tables have, null in the others; then
         ``origin``, the folder of the row's tables: absolute, links resolved. ``id`` is String,
-        whatever the version of ONE that wrote the table. Rows are in the order of the folders
+        whatever the version of ONE that wrote the table. Columns of one name whose types do not go
+        together are text, as in merged tables. Rows are in the order of the folders
         (those of a pattern by name), and in each in the order of its file. Nothing but the
         schema is read before the frame is collected, and only the columns that it needs then and,
         of tables that we wrote, the row groups. A filter on ``origin`` spares no reading: give
@@ -60,9 +62,9 @@ def scan_sessions(tables: Folders) -> pl.LazyFrame:
     MissingIdsError, ColumnsError
         A table lacks a column that it cannot do without.
     TableError
-        A table cannot be read, or a column has a type that does not fit, or not that of the same
-        name in other tables. Damage among the rows shows when they are read, and so does a
-        value of ``qc`` that is no outcome, as an error of Polars.
+        A table cannot be read, or a column has a type that does not fit. Damage among the rows
+        shows when they are read, and so does a value of ``qc`` that is no outcome, as an error of
+        Polars.
     TornPairError
         The two tables of a folder are of different runs.
     """
@@ -159,10 +161,14 @@ def choose_header(folder: Path, headers: Mapping[str, TableHeader], name: str) -
 
 def _scan(tables: Folders, name: str) -> pl.LazyFrame:
     frames = {folder: _scan_table(folder, name) for folder in find_folders(tables)}
-    _check_extras({folder: frame.collect_schema() for folder, frame in frames.items()}, name)
+    schemas = [frame.collect_schema() for frame in frames.values()]
+    aligned = align_columns(schemas, [*TABLES[name].names, ORIGIN])
     # Relaxed, as columns beside ONE's may be numbers of different widths.
     frame = pl.concat(
-        [frame.with_columns(pl.lit(str(folder)).alias(ORIGIN)) for folder, frame in frames.items()],
+        [
+            frame.with_columns(*columns, pl.lit(str(folder)).alias(ORIGIN))
+            for (folder, frame), columns in zip(frames.items(), aligned, strict=True)
+        ],
         how="diagonal_relaxed",
     )
     return frame.select(pl.exclude(ORIGIN), ORIGIN)
@@ -179,22 +185,6 @@ def _scan_table(folder: Path, name: str) -> pl.LazyFrame:
             f"{header.path} is no table of {name}: {error}; {REPAIR_ADVICE}"
         ) from error
     return frame.select(**columns)
-
-
-def _check_extras(schemas: Mapping[Path, pl.Schema], name: str) -> None:
-    """Raise TableError where a column beside ONE's has types that do not go together."""
-    first: dict[str, tuple[Path, pl.DataType]] = {}
-    for folder, schema in schemas.items():
-        for column, dtype in schema.items():
-            if dtype == pl.Null:
-                continue
-            other, known = first.setdefault(column, (folder, dtype))
-            if dtype != known and not (dtype.is_numeric() and known.is_numeric()):
-                file = table_path(folder, name)
-                raise TableError(
-                    f"the column {column} is {dtype} in {file}, but {known} in "
-                    f"{table_path(other, name)}; read them apart"
-                )
 
 
 def _upgrade(table: str, frame: Frame, name: str) -> pl.LazyFrame:

@@ -28,7 +28,11 @@ KEY = b"polars_alf_seal"
 _DIGITS = 16
 _BLANK = b"0" * _DIGITS
 
-_TAIL = 8  # the size of the footer, and the magic
+_MAGIC = b"PAR1"
+
+_TAIL = 4 + len(_MAGIC)  # the size of the footer, and the magic
+
+_WRITER = "parquet-cpp-arrow"  # as pyarrow calls itself
 
 _MOST_CHECKED = 65_536
 
@@ -89,7 +93,8 @@ def read_checksums(file: BinaryIO, path: Path, metadata: pq.FileMetaData) -> Che
     for messages. Raises TableError where the footer is damaged.
     """
     text = (metadata.metadata or {}).get(KEY)
-    if text is None:
+    # Who edits a table with Polars may copy all of its metadata.
+    if text is None or not metadata.created_by.startswith(_WRITER):
         return None
     _, footer = _read_footer(file)
     sums = [text[at : at + _DIGITS] for at in range(0, len(text), _DIGITS)]
@@ -157,9 +162,10 @@ def _read_part(file: BinaryIO, start: int, size: int) -> bytes:
 
 
 def read_footer_size(file: BinaryIO) -> int:
-    """Return the size in bytes that a Parquet file gives for its footer; 0 for an empty file."""
+    """Return the size in bytes that a Parquet file gives for its footer; 0 for any other file."""
     size = file.seek(0, os.SEEK_END)
-    return int.from_bytes(_read_part(file, max(size - _TAIL, 0), 4), "little") if size else 0
+    tail = _read_part(file, max(size - _TAIL, 0), _TAIL)
+    return int.from_bytes(tail[:4], "little") if tail.endswith(_MAGIC) else 0
 
 
 def _read_footer(file: BinaryIO) -> tuple[int, bytes]:

@@ -195,7 +195,7 @@ def _is_path(origin: str) -> bool:
 def read_header(path: Path) -> TableHeader:
     """Read the header of a table's file; TableNotFoundError where there is none."""
     with open_table(path) as table:
-        return parse_header(path, table.parquet.schema_arrow)
+        return parse_header(path, table.schema)
 
 
 def parse_header(path: Path, schema: pa.Schema) -> TableHeader:

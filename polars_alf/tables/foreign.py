@@ -7,7 +7,7 @@ lab may call its columns as it likes.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 
@@ -58,11 +58,39 @@ def _find_common_type(first: pl.DataType, second: pl.DataType) -> pl.DataType:
     is_number = first.is_numeric() and second.is_numeric()
     if not (is_number or first.base_type() == second.base_type() != pl.List):
         return first if first == second else pl.String()
+    zones = [dtype.time_zone for dtype in (first, second) if isinstance(dtype, pl.Datetime)]
+    if len({*zones}) == 2 and all(zones):
+        first, second = (pl.Datetime(dtype.time_unit, "UTC") for dtype in (first, second))  # type: ignore[attr-defined]
     empty = [pl.Series("column", [], dtype).to_frame() for dtype in (first, second)]
     try:
         return pl.concat(empty, how="vertical_relaxed").dtypes[0]
     except pl.exceptions.PolarsError:  # times with a zone and without, say
         return pl.String()
+
+
+def align_columns(
+    schemas: Sequence[Mapping[str, pl.DataType]], ours: Iterable[str]
+) -> list[list[pl.Expr]]:
+    """Return, for each of several tables, the columns that differ in type, in a common one.
+
+    Columns that are `ours` stay, and so do numbers, which go together as they are.
+    """
+    tables = [list_foreign(schema, ours) for schema in schemas]
+    wanted = merge_columns(tables)
+    aligned = {
+        name: dtype
+        for name, dtype in wanted.items()
+        if len(types := {schema[name] for schema in schemas if name in schema} - {pl.Null()}) > 1
+        and not all(found.is_numeric() for found in types)
+    }
+    return [
+        [
+            _store(pl.col(name), schema[name], dtype).alias(name)
+            for name, dtype in aligned.items()
+            if name in schema and schema[name] != dtype
+        ]
+        for schema in schemas
+    ]
 
 
 def mark_columns(schema: Mapping[str, pl.DataType], columns: Columns) -> list[pl.Expr]:
@@ -80,6 +108,8 @@ def _store(column: pl.Expr, found: pl.DataType, wanted: pl.DataType) -> pl.Expr:
         return column.cast(wanted)
     if found.is_nested() or found in (pl.Binary, pl.Object):
         return column.map_batches(_spell, return_dtype=pl.String)
+    if isinstance(found, pl.Duration):
+        return column.dt.to_string("iso")
     return column.cast(pl.String)
 
 

@@ -44,6 +44,17 @@ class TableFile:
     """None where another program wrote the file."""
 
     @property
+    def schema(self) -> pa.Schema:
+        """The schema of the file, with all metadata of its footer.
+
+        Arrow leaves that out where the writer noted an Arrow schema beside it, as Polars does.
+        """
+        schema = self.parquet.schema_arrow
+        noted = {**(self.parquet.metadata.metadata or {}), **(schema.metadata or {})}
+        noted.pop(b"ARROW:schema", None)
+        return schema.with_metadata(noted)
+
+    @property
     def groups(self) -> range:
         """Positions of the row groups."""
         return range(self.parquet.num_row_groups)
@@ -60,7 +71,7 @@ class TableFile:
         """Read the whole table, its columns as of `simplify_columns`."""
         self.check(self.groups, self.parquet.schema_arrow.names)
         with _reporting_damage(self.path):
-            table = self.parquet.read()
+            table = self.parquet.read().replace_schema_metadata(self.schema.metadata)
             if self.checksums is None:
                 table.validate(full=True)
                 table = simplify_columns(table)

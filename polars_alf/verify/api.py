@@ -27,6 +27,7 @@ from polars_alf.verify.compare import (
     find_new,
     find_rotten,
     find_unsafe,
+    has_digests,
     join_findings,
     list_unreadable,
 )
@@ -139,9 +140,11 @@ def verify_archive(
     TableError
         A table is missing or cannot be read.
     ForeignTablesError
-        The tables are of several archives, of which the root is only one.
+        The tables are of several archives, of which the root is only one, or of another archive
+        that has no session in common with it.
     OptionError
-        An option makes no sense.
+        An option makes no sense, all is excluded, or digests are to be compared of which the
+        tables have none.
     ScanError
         The archive went away, or a worker was killed.
     """
@@ -161,6 +164,11 @@ def verify_archive(
     options = replace(options, own_files=own_files(folder, opened.path))
     sessions, datasets, header = _read_tables(opened, folder)
     n_datasets = len(datasets)
+    if digest and n_datasets and not has_digests(datasets):
+        raise OptionError(
+            f"none of the {n_datasets:,} datasets in the tables in {folder} has an MD5 to compare; "
+            "index with --hash-files (hash_files=True) first, or verify without --digest"
+        )
     if sample is not None:
         datasets = sample_rows(datasets, sample, seed)
     is_unsafe = datasets.select(expr_is_unsafe(pl.col("rel_path"))).to_series()
@@ -178,6 +186,7 @@ def verify_archive(
             wanted,
             lambda path: is_excluded(patterns, path),
         )
+        _check_located(opened, folder, options.exclude, disk, sessions, missing)
         sizes, to_read, n_without_hash = find_changed(disk, wanted)
         found = [find_unsafe(unsafe), missing, sizes, list_unreadable(disk, missing)]
         if sample is None:
@@ -199,6 +208,30 @@ def verify_archive(
         n_without_hash=n_without_hash if digest else 0,
         seconds=time.perf_counter() - start,
     )
+
+
+def _check_located(
+    root: Root,
+    folder: Path,
+    exclude: Sequence[str],
+    disk: Disk,
+    sessions: pl.DataFrame,
+    missing: pl.DataFrame,
+) -> None:
+    """Raise an error where no session of the tables was compared with one of the archive."""
+    if sessions.is_empty() or disk.located["eid"].count():
+        return
+    if missing.is_empty() and exclude:
+        raise OptionError(
+            f"nothing of the {len(sessions):,} sessions in the tables in {folder} was compared: "
+            f"what is excluded, {', '.join(map(repr, exclude))}, has all of them; exclude less"
+        )
+    origins = {origin for header in read_headers(folder).values() for origin in header.roots}
+    if len(disk.located) and origins and all(root.relate(origin) is None for origin in origins):
+        raise ForeignTablesError(
+            f"the tables in {folder} are of {', '.join(map(str, sorted(origins)))}, and none of "
+            f"their {len(sessions):,} sessions is in {root}; give the tables of that, or index it"
+        )
 
 
 def _check_sample(sample: float | None) -> None:

@@ -153,6 +153,11 @@ def _find_hidden(disk: Disk, folders: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows, dict.fromkeys(names, pl.String), orient="row")
 
 
+def has_digests(datasets: pl.DataFrame) -> bool:
+    """Whether any dataset has an MD5 in the table."""
+    return bool(datasets["hash"].str.to_lowercase().str.contains(_MD5).any())
+
+
 def find_changed(disk: Disk, datasets: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, int]:
     """Find datasets of another size, those whose content can be compared, and how many cannot.
 

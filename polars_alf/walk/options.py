@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Self
@@ -11,6 +12,7 @@ import pathspec
 
 from polars_alf.alf.paths import list_folders_above
 from polars_alf.errors import OptionError
+from polars_alf.native.twin import has_copies
 from polars_alf.parallel.executors import check_backend, check_jobs
 
 
@@ -90,15 +92,45 @@ class WalkOptions:
 
 
 def _parse_exclude(patterns: str | Iterable[str]) -> tuple[str, ...]:
+    if not isinstance(patterns, Iterable):
+        raise OptionError(f"{patterns!r} cannot be excluded; give a pattern, or several of them")
     patterns = (patterns,) if isinstance(patterns, str) else tuple(patterns)
+    has_plain = False
     for pattern in patterns:
-        try:
-            pathspec.GitIgnoreSpec.from_lines([pattern])
-        except (TypeError, ValueError) as error:
+        excludes = _read_pattern(pattern)
+        if not (excludes or has_plain or _may_mean_copies(pattern)):
             raise OptionError(
-                f"{pattern!r} cannot be excluded: {error}; give a pattern as in .gitignore"
-            ) from None
+                f"{pattern!r} takes back what a pattern before it excludes, and there is none; "
+                "give that one first, write \\! for the name of a file that begins so, or "
+                "--include-snapshots (include_snapshots=True) for all folders that are left out"
+            )
+        has_plain |= excludes
     return patterns
+
+
+def _may_mean_copies(pattern: str) -> bool:
+    """Whether a pattern may take back a folder of snapshots, which no pattern excludes."""
+    name = pattern.removeprefix("!").rstrip("/").rpartition("/")[2]
+    return has_copies(name) or ("*" in name and name.strip("*") != "")
+
+
+def _read_pattern(pattern: str) -> bool:
+    """Return whether a pattern excludes, or takes back; OptionError where it does neither."""
+    try:
+        compiled = pathspec.GitIgnoreSpec.from_lines([pattern]).patterns
+    except (TypeError, ValueError, re.error) as error:
+        reason, cure = str(error), "give a pattern as in .gitignore, such as 'backup/' or '*.tmp'"
+    else:
+        found = next(iter(compiled), None)
+        if found is not None and found.include is not None:
+            return found.include
+        reason = "it stands for no file"
+        cure = "give a pattern as in .gitignore, such as 'backup/' or '*.tmp'"
+        if pattern.startswith("#"):
+            cure = "it is a comment: write \\# for the name of a file that begins so"
+        elif "[" in pattern:
+            cure = "close its [, or write \\[ for the character itself"
+    raise OptionError(f"{pattern!r} cannot be excluded: {reason}; {cure}") from None
 
 
 def is_excluded(patterns: pathspec.GitIgnoreSpec | None, path: str) -> bool:

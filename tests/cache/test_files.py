@@ -1,9 +1,11 @@
 """load_tables beside the original, and on tables that are not as they should be."""
 
+import datetime
 import json
 import logging
 import os
 import pickle
+import time
 import uuid
 from pathlib import Path
 
@@ -28,6 +30,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polars_alf import cache as ours
+from polars_alf import merge_tables
 from polars_alf.errors import TableError
 
 
@@ -270,14 +273,12 @@ MIXED = pd.concat([ONE_SESSION, ONE_SESSION.rename(index={str(EIDS[0]): "lab/a/2
     ("write", "cause"),
     [
         (write_bytes(b""), "no readable table"),
-        (write_bytes(b"id,lab\n1,a\n" * 9), "no readable table"),
+        (write_bytes(b"id,lab\n1,a\n" * 9), "no readable table.*not a parquet file"),
         (write_half, "no readable table"),
         (write_with_damaged_pages, "damaged"),
         (Path.mkdir, "no readable table"),
         (write_metadata("{"), "not JSON"),
         (write_metadata("[1]"), "not an object"),
-        (write_metadata('{"date_created": "yesterday"}'), "'yesterday', not a date"),
-        (write_frame(ONE_SESSION, {"date_created": "2020-01-01", "min_api_version": "x"}), "x"),
         (write_frame(MIXED), "'lab/a/2020-01-01/1' is not a UUID"),
         (write_frame(ONE_DATASET), r"its index is \['eid', 'id'\], not \['id'\]"),
         (write_frame(ONE_SESSION.rename_axis("eid")), r"its index is \['eid'\]"),
@@ -343,6 +344,59 @@ def test_what_is_no_table_is_skipped(tmp_path, caplog):
     assert set(cache) == {"sessions", "datasets", "_meta"}
     assert "folder.pqt is a folder" in caplog.text
     assert "foreign.pqt has no metadata of ONE" in caplog.text
+
+
+@pytest.mark.parametrize("metadata", [{}, {"origin": "lab"}])
+def test_the_two_tables_need_no_metadata_of_one(tmp_path, caplog, metadata):
+    write_table(tmp_path / "sessions.pqt", ONE_SESSION, metadata)
+    write_table(tmp_path / "datasets.pqt", ONE_DATASET, metadata)
+    assert theirs.load_tables(tmp_path)["sessions"].empty
+    cache = ours.load_tables(tmp_path)
+    assert cache["sessions"].index.tolist() == EIDS[:1]
+    assert cache["_meta"]["loaded_time"] is not None
+    assert "sessions.pqt has no metadata of ONE, which would skip it" in caplog.text
+    merge_tables(tmp_path, tmp_path)  # the cure
+    assert theirs.load_tables(tmp_path)["sessions"].index.tolist() == EIDS[:1]
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("2024-01-02 03:04", "2024-01-02 03:04"),
+        ("2024-01-02T03:04:05.5", "2024-01-02T03:04:05.5"),
+        ("2024-01-02T03:04:05Z", "2024-01-02 04:04:05"),
+        ("2024-01-02 03:04:05 +0200", "2024-01-02 02:04:05"),
+        ("2024/01/02 03:04 UTC", "2024-01-02 04:04:00"),
+        (1704164645, "2024-01-02 04:04:05"),
+        ("yesterday", None),
+        (None, None),
+        (10**30, None),
+    ],
+)
+def test_dates_of_any_form(tmp_path, monkeypatch, given, read):
+    """The other table has one without a zone; ONE compares the two, and saves them."""
+    monkeypatch.setenv("TZ", "Africa/Lagos")  # an hour east of Greenwich, all the year
+    time.tzset()
+    try:
+        write_table(tmp_path / "sessions.pqt", ONE_SESSION, {"date_created": given})
+        write_table(tmp_path / "datasets.pqt", ONE_DATASET, {"date_created": "2024-01-02 02:30"})
+        cache = ours.load_tables(tmp_path)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert cache["sessions"].index.tolist() == EIDS[:1]
+    assert cache["_meta"]["raw"]["sessions"].get("date_created") == read
+    dates = [datetime.datetime(2024, 1, 2, 2, 30)]
+    dates += [datetime.datetime.fromisoformat(read)] if read else []
+    assert cache["_meta"]["created_time"] == min(dates)
+
+
+@pytest.mark.parametrize("version", ["x", 2.7, None])
+def test_a_version_that_is_none_is_an_old_one(tmp_path, version):
+    metadata = {"date_created": "2020-01-01", "min_api_version": version}
+    old = ONE_SESSION.rename(columns={"projects": "project"})
+    write_table(tmp_path / "sessions.pqt", old, metadata)
+    assert "projects" in ours.load_tables(tmp_path)["sessions"].columns
 
 
 @pytest.mark.skipif(os.name != "posix", reason="everything can be read")

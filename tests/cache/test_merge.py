@@ -296,6 +296,73 @@ def test_an_index_that_does_not_fit():
         ours.merge_tables(cache, datasets=make_datasets([DATASET]).droplevel("eid"))
 
 
+FULL = make_datasets([(EIDS[0], uid, *DATASET[2:]) for uid in IDS[:3]])
+SOME = ["rel_path", "file_size"]
+
+
+@pytest.mark.parametrize(
+    ("table", "columns"),
+    [
+        (pd.DataFrame(), list(FULL)),
+        (pd.DataFrame(index=FULL.index[:0]), list(FULL)),
+        (pd.DataFrame(columns=list(ours.DATASETS_COLUMNS)), list(FULL)),
+        (pd.DataFrame(columns=SOME), SOME),
+        (FULL.iloc[:1][SOME], SOME),
+        (FULL.iloc[:1].reset_index(), list(FULL)),
+        (FULL.iloc[:1].reset_index()[["id", "eid", *SOME]], SOME),
+        (FULL.iloc[:1].rename_axis([None, None]), list(FULL)),
+    ],
+)
+@pytest.mark.parametrize("is_indexed", [True, False])
+def test_no_row_vanishes_in_a_table_without_an_index_or_columns(table, columns, is_indexed):
+    cache = make_cache()
+    cache["datasets"] = table
+    ours.merge_tables(cache, datasets=FULL if is_indexed else FULL.reset_index())
+    assert cache.datasets.index.tolist() == FULL.sort_index().index.tolist()
+    assert cache.datasets.index.names == ["eid", "id"]
+    assert list(cache.datasets) == columns
+    assert cache.datasets["rel_path"].tolist() == FULL["rel_path"].tolist()
+
+
+def test_rows_that_are_numbered_have_their_ids_in_a_column():
+    cache = make_cache()
+    cache["insertions"] = pd.DataFrame({"pid": ["b", "a"], "width": [1, 2]})
+    ours.merge_tables(cache, insertions=pd.DataFrame({"pid": ["c", "b"], "width": [3, 4]}))
+    assert cache.insertions["width"].to_dict() == {"a": 2, "b": 4, "c": 3}
+    cache["widths"] = pd.DataFrame({"width": [1, 2]})
+    with pytest.raises(TableError, match=r"'widths': .*only numbered; index both by their ids"):
+        ours.merge_tables(cache, widths=pd.DataFrame({"width": [3]}))
+    cache["widths"].index = ["a", "b"]  # the cure
+    ours.merge_tables(cache, widths=pd.DataFrame({"width": [3]}, index=["b"]))
+    assert cache.widths["width"].to_dict() == {"a": 1, "b": 3}
+
+
+def test_the_first_of_columns_with_one_name_counts():
+    table = make_datasets([DATASET])
+    cache = make_cache(datasets=pd.concat([table, table[["hash"]]], axis=1))
+    records = make_datasets([(EIDS[1], IDS[1], *DATASET[2:])]).assign(hash="first")
+    twice = pd.concat([records, records[["hash"]].assign(hash="second")], axis=1)
+    ours.merge_tables(cache, datasets=twice)
+    assert list(cache.datasets) == list(table)
+    assert "first" in cache.datasets["hash"].tolist()
+    assert "second" not in cache.datasets["hash"].tolist()
+
+
+@pytest.mark.parametrize("is_old", [(True, False), (False, True), (True, True), (False, False)])
+def test_project_is_projects_of_old_tables_and_records(is_old):
+    frames = [
+        make_sessions([(eid, *SESSION[1:6], name)]).rename(
+            columns={"projects": "project"} if old else {}
+        )
+        for eid, name, old in zip(EIDS, ("one", "two"), is_old, strict=False)
+    ]
+    cache = make_cache(frames[0])
+    ours.merge_tables(cache, sessions=frames[1])
+    column = "project" if all(is_old) else "projects"
+    assert cache.sessions[column].loc[EIDS[:2]].tolist() == ["one", "two"]
+    assert len({"project", "projects"} & {*cache.sessions}) == 1
+
+
 @pytest.mark.parametrize("qc", ["FAIL", "fail", "Fail", 40, 40.0, "40", QC.FAIL])
 def test_qc_in_any_spelling(qc):
     cache = make_cache(datasets=make_datasets([DATASET]))

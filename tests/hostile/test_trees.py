@@ -387,6 +387,18 @@ def test_files_of_petabytes_are_measured(memory: Path) -> None:
     assert load_tables(root)["datasets"]["file_size"].sum() == sum(sizes.values())
 
 
+def test_sums_of_sizes_do_not_start_again_from_0(memory: Path) -> None:
+    sizes = dict.fromkeys(("a.b.npy", "b.c.npy", "c.d.npy"), 2**63 - 1)
+    root = make_tree(memory / "archive", {SESSION: dict(sizes)})
+    total = 3 * (2**63 - 1)
+    assert index_archive(root).n_bytes == total
+    assert index_archive(root, reset=True).n_bytes == total
+    assert summarize_tables(root).n_bytes == total
+    for kind, sums in (("INT128", total), ("HUGEINT", total), ("UINT64", total - 2**64)):
+        query = f"SELECT sum(CAST(file_size AS {kind})) FROM datasets"
+        assert query_tables(root, query).collect().item() == sums
+
+
 @pytest.mark.slow
 def test_a_digest_of_a_petabyte_can_be_interrupted(memory: Path) -> None:
     root = make_tree(memory / "archive", {SESSION: {"a.b.npy": 7}})

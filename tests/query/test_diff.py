@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -162,6 +163,31 @@ def test_known_edits_are_found_and_nothing_else(edits: dict[int, str], n_added: 
     expected += [("added", f"a{number}") for number in range(n_added)]
     name = pl.col("new_path").str.extract(r"([^/]+)$")
     assert sorted(found.select("change", name).rows(), key=str) == sorted(expected, key=str)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "is_changed"),
+    [
+        (1, "1", False),
+        (1, "2", True),
+        (1, 1.0, False),
+        (True, "true", False),
+        ([1], ["1"], True),
+        (date(2020, 1, 1), "2020-01-01", False),
+        (timedelta(days=1), "P1D", False),
+        (b"a", 1, True),
+        (None, "x", True),
+    ],
+)
+def test_columns_of_two_types_are_compared_as_they_are_merged(
+    old: object, new: object, is_changed: bool
+) -> None:
+    sessions = make_sessions([("e", "s")])
+    pairs = [
+        (sessions.with_columns(extra=pl.Series([value])), make_datasets([])) for value in (old, new)
+    ]
+    found = compare_tables(*pairs).differences
+    assert found["columns"].to_list() == ([["extra"]] if is_changed else [])
 
 
 def test_what_cannot_be_compared_is_said(archive: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +20,7 @@ from polars.testing import assert_frame_equal
 from trees import make_tree
 from written import convert_frame, write_bare
 
-from polars_alf import errors, index_archive, scan_datasets, scan_sessions
+from polars_alf import errors, index_archive, merge_tables, scan_datasets, scan_sessions
 from polars_alf.cache import load_tables
 from polars_alf.schema import DATASETS, SESSIONS, polars_schema
 
@@ -199,10 +199,31 @@ def test_a_folder_without_the_table(tables: Path, tmp_path: Path) -> None:
 
 
 def test_columns_of_their_own_that_do_not_go_together(tmp_path: Path) -> None:
-    write_bare(tmp_path / "a", "sessions", ROW | {"extra": "text"})
-    write_bare(tmp_path / "b", "sessions", ROW | {"extra": 1})
-    with pytest.raises(errors.TableError, match=r"extra is Int64 in .*b/sessions.pqt, but String"):
-        scan_sessions(f"{tmp_path}/*")
+    extras = {"a": "text", "b": 1, "c": True, "d": [1, 2], "e": timedelta(days=1)}
+    extras |= {"f": datetime(2020, 1, 1), "g": None}
+    for folder, extra in extras.items():
+        write_bare(tmp_path / folder, "sessions", ROW | {"extra": extra})
+        write_bare(tmp_path / folder, "datasets", DATASET)
+    found = scan_sessions(f"{tmp_path}/*").collect()["extra"]
+    texts = ["text", "1", "true", "[1, 2]", "P1D", "2020-01-01 00:00:00.000000", None]
+    assert found.to_list() == texts
+    # As in merged tables, of which one is alone here.
+    for folder, text in zip(extras, texts, strict=True):
+        pair = [tmp_path / folder, tmp_path / "a"]
+        merged = merge_tables(pair).sessions.collect()["extra"].to_list()
+        assert merged == [text or "text"]
+        if folder != "g":
+            assert scan_sessions(pair).collect()["extra"].to_list()[0] == text
+
+
+def test_times_of_several_zones_are_those_of_utc(tmp_path: Path) -> None:
+    noon = datetime(2020, 1, 1, 12, tzinfo=UTC)
+    for folder, zone in (("a", "Europe/Berlin"), ("b", "UTC"), ("c", "Asia/Tokyo")):
+        times = pl.Series([noon], dtype=pl.Datetime("us", "UTC")).dt.convert_time_zone(zone)
+        write_bare(tmp_path / folder, "sessions", ROW | {"start_time": times})
+    found = scan_sessions(f"{tmp_path}/*").collect()["start_time"]
+    assert found.dtype == pl.Datetime("us", "UTC")
+    assert found.to_list() == [noon] * 3
 
 
 def test_a_column_that_is_not_there(tables: Path) -> None:

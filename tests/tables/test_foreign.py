@@ -76,6 +76,8 @@ def test_others_become_text(values: pl.Series, texts: list[str | None]) -> None:
         (pl.Date(), pl.Null(), pl.Date()),
         (pl.Datetime("ns"), pl.Datetime("us"), pl.Datetime("us")),
         (pl.Datetime("us", "UTC"), pl.Datetime("us"), pl.String()),
+        (pl.Datetime("us", "UTC"), pl.Datetime("ms", "Asia/Tokyo"), pl.Datetime("ms", "UTC")),
+        (pl.Duration("us"), pl.String(), pl.String()),
         (pl.List(pl.Int8()), pl.List(pl.String()), pl.String()),
         (pl.List(pl.Int8()), pl.Struct({"x": pl.Int8()}), pl.String()),
         (pl.Categorical(), pl.String(), pl.String()),
