@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from polars_alf.index.api import index_archive
     from polars_alf.index.report import IndexReport
     from polars_alf.merge.api import MergedTables, merge_tables
+    from polars_alf.page.api import ArchivePage, report
     from polars_alf.parallel.progress import Progress
     from polars_alf.prune.api import plan_removals
     from polars_alf.prune.apply import apply_removals
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 # What a program does not use is not loaded: half of the time that a small index takes.
 _MODULES = {
+    "ArchivePage": "page.api",
     "IndexReport": "index.report",
     "MergedTables": "merge.api",
     "Progress": "parallel.progress",
@@ -44,6 +46,7 @@ _MODULES = {
     "plan_removals": "prune.api",
     "query_tables": "query.sql",
     "read_history": "tables.undo",
+    "report": "page.api",
     "restore_removals": "prune.trash",
     "restore_tables": "tables.undo",
     "scan_archive": "walk.scan",
@@ -67,6 +70,7 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "ArchivePage",
     "IndexReport",
     "MergedTables",
     "Progress",
@@ -86,6 +90,7 @@ __all__ = [
     "plan_removals",
     "query_tables",
     "read_history",
+    "report",
     "restore_removals",
     "restore_tables",
     "scan_archive",

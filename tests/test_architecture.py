@@ -12,7 +12,19 @@ from trees import make_tree
 
 ROOMS = (
     *("_version", "errors", "native", "alf", "schema", "arrow", "parallel", "walk", "tables"),
-    *("query", "index", "prune", "verify", "merge", "bench", "cache", "one", "cli", "__main__"),
+    *(
+        "query",
+        "index",
+        "prune",
+        "verify",
+        "merge",
+        "bench",
+        "page",
+        "cache",
+        "one",
+        "cli",
+        "__main__",
+    ),
 )
 """From the first to the last: a room imports only rooms before it."""
 
