@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from polars_alf.alf import grammar
+from polars_alf.display import Shown, describe_size
 from polars_alf.errors import OptionError, TableError
 from polars_alf.query.columns import join_dataset_paths, with_alf_parts
 from polars_alf.query.duplicates import find_duplicates
@@ -18,8 +19,8 @@ _SIZE = pl.col("file_size").cast(pl.Int128)
 GROUPS = ("lab", "subject", "year", "collection", "extension")
 
 
-@dataclass(frozen=True, slots=True)
-class TableSummary:
+@dataclass(frozen=True, slots=True, repr=False)
+class TableSummary(Shown):
     """Figures of tables.
 
     Parameters
@@ -61,6 +62,16 @@ class TableSummary:
     n_with_hash: int
     n_duplicates: int = 0
     n_bytes_spare: int = 0
+
+    def _list_figures(self) -> dict[str, object]:
+        return {
+            "sessions": self.n_sessions,
+            "datasets": self.n_datasets,
+            "size": describe_size(self.n_bytes),
+            "not on disk": self.n_absent,
+            "with a digest": self.n_with_hash,
+            "contents there more than once": self.n_duplicates,
+        }
 
     def to_dict(self) -> dict[str, object]:
         """Return the summary in values that JSON has."""
