@@ -92,7 +92,7 @@ def test_names_cannot_become_markup(name: str, value: str) -> None:
 
     text = Result()._repr_html_()
     assert "<b>" not in text
-    assert text.count("<") == 10
+    assert text.count("<") == 12
 
 
 @given(st.integers(0, 2**70))
