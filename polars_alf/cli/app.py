@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 import polars_alf
-from polars_alf.cli import archive, bench, generations, page, tables
+from polars_alf.cli import archive, bench, generations, page, shell, tables
 from polars_alf.cli.output import EXIT_FAILED, EXIT_USAGE, describe_version, print_message
 from polars_alf.errors import OptionError, PolarsAlfError
 from polars_alf.native import IMPLEMENTATION
@@ -33,6 +33,7 @@ app.add_typer(archive.app)
 app.add_typer(tables.app)
 app.add_typer(generations.app)
 app.add_typer(page.app)
+app.add_typer(shell.app)
 app.add_typer(bench.app, name="bench")
 
 

@@ -29,9 +29,11 @@ THREADS = "1,2,4,8,16,32"
 class _RunByDefault(TyperGroup):
     """``bench PATH`` is ``bench run PATH``."""
 
+    default = "run"
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args[:1] not in (["compare"], ["run"]):
-            args = ["run", *args]
+            args = [self.default, *args]
         return super().parse_args(ctx, args)
 
 
