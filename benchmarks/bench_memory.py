@@ -1,7 +1,7 @@
 """Peak memory and time of an index by its number of datasets: `python benchmarks/bench_memory.py`.
 
 A synthetic source takes the place of the walk, so that forty million datasets need no disk for
-them; all that comes after it is the real thing, in as many processes.
+them; all that comes after it is the real thing, with as many workers.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from machine import describe_machine
 from measure import measure_peak, time_command
 
 FILES_PER_SESSION = 72
-INDEX = """
+INDEX = f"""
 import sys
-from polars_alf import index_archive, indexing
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from polars_alf import index_archive
+from polars_alf.walk import shards
 from synthetic import SyntheticWalker
-indexing.Walker = SyntheticWalker
-report = index_archive(sys.argv[1], sys.argv[2], executor="processes")
+shards.Walker = SyntheticWalker
+report = index_archive(sys.argv[1], sys.argv[2])
 print(report.n_datasets)
 """
 

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from polars_alf.alf.root import Root
 from polars_alf.arrow import make_table
 from polars_alf.parallel.progress import Counter
 from polars_alf.schema import DIRECTORIES, ENTRIES, ISSUES, LISTINGS
-from polars_alf.walk.options import Options
+from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.walker import ROWS_PER_BATCH
 
 DAYS = 100
@@ -27,9 +27,15 @@ class SyntheticWalker:
     """Makes entries where a `polars_alf.walk.walker.Walker` would look for them."""
 
     def __init__(
-        self, root: str, options: Options, counter: Counter | None = None, known: object = None
+        self,
+        root: Root,
+        options: WalkOptions,
+        counter: Counter | None = None,
+        *,
+        n_threads: int = 1,
     ) -> None:
-        sizes = Path(root).name.rpartition("-")[2]
+        self.root = root
+        sizes = root.path.name.rpartition("-")[2]
         self.n_sessions, self.n_files = (int(number) for number in sizes.split("x"))
         self.counter = counter or Counter()
         self.n_other_files = 0
@@ -44,7 +50,7 @@ class SyntheticWalker:
             for subject, day in (divmod(n, DAYS) for n in range(self.n_sessions))
         ]
 
-    def walk(self, units: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    def walk(self, units: Sequence[str], known: object = None) -> Iterator[pa.RecordBatch]:
         """Yield ENTRIES, in batches of about the size that the real one has."""
         step = max(ROWS_PER_BATCH // self.n_files, 1)
         for start in range(0, len(units), step):

@@ -45,9 +45,8 @@ def to_arrow_array(series: pl.Series, dtype: pa.DataType) -> pa.Array:
     if dtype != pa.string():
         return array
     # Polars has offsets of 64 bits, which some readers do not expect.
-    validity, _, text = array.buffers()
-    ends = series.str.len_bytes().fill_null(0).cast(pl.Int64).cum_sum()
-    offsets = pl.concat([pl.Series(ends.name, [0], pl.Int64), ends]).cast(pl.Int32)
-    return pa.Array.from_buffers(
-        dtype, len(array), [validity, offsets.to_arrow().buffers()[1], text]
-    )
+    validity, ends, text = array.buffers()
+    long = pa.Array.from_buffers(pa.int64(), array.offset + len(array) + 1, [None, ends])
+    offsets = pl.DataFrame(pa.RecordBatch.from_arrays([long], ["end"]))["end"].cast(pl.Int32)
+    buffers = [validity, offsets.to_arrow().buffers()[1], text]
+    return pa.Array.from_buffers(dtype, len(array), buffers, offset=array.offset)

@@ -172,9 +172,9 @@ MUTATIONS = [
     ),
     Mutation(
         "what a snapshot has is trusted",
-        "polars_alf/index/snapshot.py",
-        "    if not is_whole(path):",
-        "    if False:",
+        "polars_alf/index/shard_files.py",
+        "        if xxhash.xxh3_64_hexdigest(content) != self._checksums.get(name):",
+        "        if False:",
         (f"{TABLES}::test_damage_to_our_state_harms_nobody[0]",),
     ),
     Mutation(
@@ -471,7 +471,7 @@ MUTATIONS = [
     Mutation(
         "readers do not wait for ONE",
         "polars_alf/tables/consistent_read.py",
-        "is_writing = is_one_writing(folder) or fingerprint_each_table(folder) != before\n",
+        "is_writing = is_written() or fingerprint_each_table(folder) != before\n",
         "is_writing = False\n",
         (f"{TOGETHER}::test_our_loader_waits_for_one",),
     ),

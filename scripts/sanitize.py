@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 TESTS = (
     "tests/native",
-    *(f"tests/walk/test_{name}.py" for name in ("batches", "lister", "walker")),
+    *(f"tests/walk/test_{name}.py" for name in ("batches", "digests", "lister", "walker")),
 )
 
 OPTIONS = ("--numprocesses", "auto", "-m", "not slow")

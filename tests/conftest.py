@@ -10,7 +10,7 @@ import pytest
 from trees import TWO_LABS, make_tree
 
 from polars_alf import native
-from polars_alf.native import twin
+from polars_alf.native import twin, twin_md5
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -53,6 +53,8 @@ def unprivileged(tmp_path: Path) -> Iterator[Callable[[], None]]:
 
 @pytest.fixture
 def twins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Walk in Python, where a test puts something in the place of a call to the system."""
+    """Walk and digest in Python, where a test puts something in the place of a system's call."""
     for name in ("list_directories", "examine_files"):
         monkeypatch.setattr(native, name, getattr(twin, name))
+    for name in ("count_md5_lanes", "start_md5", "update_md5s", "finish_md5"):
+        monkeypatch.setattr(native, name, getattr(twin_md5, name))

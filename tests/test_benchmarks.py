@@ -68,6 +68,15 @@ def test_other_small_races_are_recorded(tmp_path: Path) -> None:
     assert digests == {record.races[2].expected["MD5"]}
 
 
+def test_memory_is_measured_without_a_walk() -> None:
+    script = REPOSITORY / "benchmarks" / "bench_memory.py"
+    command = [sys.executable, str(script), "--datasets", "7200"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    figures = result.stdout.splitlines()[-1].split("|")
+    assert figures[1].strip() == "7,200"
+    assert int(figures[4]) > 50
+
+
 def test_contenders_take_turns_and_failures_stay(tmp_path: Path) -> None:
     contenders = [
         Contender("right", ["echo", "3"], count_lines),

@@ -6,7 +6,9 @@ the archive, and the same in every run over the same namespace.
 
 from __future__ import annotations
 
+import sys
 import uuid
+from array import array
 from pathlib import Path
 from uuid import UUID
 
@@ -63,8 +65,8 @@ def make_ids(
     texts_a: pl.Series,
     codes_b: pl.Series,
     texts_b: pl.Series,
-) -> pl.Series:
-    """Return ``str(uuid.uuid3(namespace, f"{a}/{b}"))`` of rows whose a and b are codes of texts.
+) -> pl.DataFrame:
+    """Return ``uuid.uuid3(namespace, f"{a}/{b}")`` of rows whose a and b are codes of texts.
 
     Parameters
     ----------
@@ -77,8 +79,9 @@ def make_ids(
 
     Returns
     -------
-    polars.Series
-        ``id``, String without nulls, one for each row.
+    polars.DataFrame
+        ``high`` and ``low``, one row for each: the halves of the UUID as UInt64, which sort as its
+        text does. `format_ids` makes that of them.
 
     Raises
     ------
@@ -86,7 +89,25 @@ def make_ids(
         A code is no position in the texts, the codes differ in number, or there is a null.
     """
     first, second = _view_column(texts_a, codes_a), _view_column(texts_b, codes_b)
-    return _read_uuids("id", native.make_uuids(namespace.bytes, first, second))
+    halves = array("Q", native.make_uuids(namespace.bytes, first, second, True))
+    if sys.byteorder == "little":
+        halves.byteswap()
+    columns = {name: _read_numbers(halves[i::2]) for i, name in enumerate(("high", "low"))}
+    return pl.DataFrame(pa.RecordBatch.from_pydict(columns))
+
+
+def _read_numbers(numbers: array[int]) -> pa.Array:
+    return pa.Array.from_buffers(pa.uint64(), len(numbers), [None, pa.py_buffer(numbers)])
+
+
+def format_ids(halves: pl.DataFrame) -> pl.Series:
+    """Return ``id``, the texts of UUIDs of which there are ``high`` and ``low``, without nulls."""
+    views = [_to_array(halves[name]) for name in ("high", "low")]
+    buffers = [
+        memoryview(view.buffers()[1] or b"").cast("B")[8 * view.offset :][: 8 * len(view)]
+        for view in views
+    ]
+    return _read_uuids("id", native.format_uuids(*buffers))
 
 
 def expr_uuid_text(octets: pl.Expr) -> pl.Expr:

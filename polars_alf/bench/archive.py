@@ -18,7 +18,7 @@ from polars_alf.alf.root import open_root
 from polars_alf.bench.operations import CHUNK, UNLIMITED, Level, run_operation, share_out
 from polars_alf.errors import BenchError
 from polars_alf.parallel.progress import Counter
-from polars_alf.walk.batches import join_batches
+from polars_alf.walk.entries import join_batches
 from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.walker import Walker
 

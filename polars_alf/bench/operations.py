@@ -304,7 +304,7 @@ def _make_lister(task: Task, _: Meter) -> Callable[[str], None]:
 def _make_reader(
     _: Task, meter: Meter, algorithms: Sequence[Algorithm] = ()
 ) -> Callable[[str], object]:
-    """Return a call that reads a file as an index does for these digests."""
+    """Return a call that reads one file for these digests."""
     return lambda path: digest_file(path, algorithms, meter.tick)
 
 

@@ -65,9 +65,10 @@ def index_archive(
     n_jobs
         Number of workers; by default one for each processor, or each thread of a cluster.
     executor
-        ``serial``, ``threads`` or ``processes``; by default processes, or serial where there is
-        little to do. Or ``dask://HOST:PORT``, the scheduler of a Dask cluster: its workers must see
-        the root and the folder for the tables at the same paths. All give the same tables.
+        ``serial``, ``threads`` or ``processes``; by default threads, or processes where the native
+        functions are not built. Or ``dask://HOST:PORT``, the scheduler of a Dask cluster: its
+        workers must see the root and the folder for the tables at the same paths. All give the
+        same tables.
     namespace
         What UUIDs are made in, a UUID or any name; by default that of the tables that are there,
         or else a new one.

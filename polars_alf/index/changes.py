@@ -8,7 +8,8 @@ import polars as pl
 import pyarrow as pa
 
 from polars_alf.alf.paths import expr_join, find_folder_above
-from polars_alf.schema import DIGEST_COLUMNS, ENTRIES, HIDING, _field, polars_schema
+from polars_alf.schema import DIGEST_COLUMNS, HIDING, _field, polars_schema
+from polars_alf.walk.entries import CODED, Entries, find_codes
 
 DIGESTS = [*DIGEST_COLUMNS.values()]
 """Columns of digests beside those of ENTRIES."""
@@ -17,8 +18,8 @@ DOUBTS = {"is_young": pl.Boolean(), "is_moved": pl.Boolean()}
 """Why the digests of a file prove nothing: it was modified just before it was read, or has another
 inode or device than when it was read."""
 
-KNOWN = pl.Schema({**polars_schema(ENTRIES), **dict.fromkeys(DIGESTS, pl.String()), **DOUBTS})
-"""Files of a snapshot: ENTRIES, names as strings, with their digests or '', and doubts of these."""
+KNOWN = pl.Schema({**CODED, **dict.fromkeys(DIGESTS, pl.String()), **DOUBTS})
+"""Files of a snapshot: those of `Entries`, with their digests or '', and doubts of these."""
 
 _KEY = ["directory", "name"]
 _FINGERPRINT = ["file_size", "mtime_ns", "inode"]
@@ -46,12 +47,12 @@ class ChangeKind(StrEnum):
 
 
 def compare_entries(
-    known: pl.DataFrame,
-    entries: pl.DataFrame,
+    known: Entries,
+    entries: Entries,
     *,
     same_device: bool = True,
     ignore_inode: bool = False,
-) -> pl.DataFrame:
+) -> Entries:
     """Compare the files of a shard with those of a snapshot.
 
     Parameters
@@ -59,7 +60,7 @@ def compare_entries(
     known
         Files of the snapshot, with the columns KNOWN.
     entries
-        ENTRIES as they are now, names as strings.
+        ENTRIES as they are now.
     same_device
         Whether they are on the device of the snapshot, so that equal inodes mean the same file.
     ignore_inode
@@ -67,12 +68,12 @@ def compare_entries(
 
     Returns
     -------
-    polars.DataFrame
+    Entries
         The entries in their order, with ``change`` (null where there is none), ``previous_size``,
         and the digests, '' where they do not hold any more. Where size and time are the same, the
         digests of the snapshot are in ``was_…`` with their doubts, null elsewhere.
     """
-    joined = entries.join(known, on=_KEY, how="left", suffix="_known", maintain_order="left")
+    joined = _join_known(known, entries)
     compared = _FINGERPRINT[:-1] if ignore_inode else _FINGERPRINT
     is_same = pl.all_horizontal(pl.col(name) == pl.col(f"{name}_known") for name in compared)
     is_alike = pl.all_horizontal(
@@ -84,8 +85,8 @@ def compare_entries(
     is_proven = is_alike & ~has_moved & ~pl.col("is_young")
     is_known = pl.col("hash").is_not_null()
     has_digest = is_alike & pl.any_horizontal(pl.col(DIGESTS) != "")
-    return joined.select(
-        *entries.columns,
+    files = joined.select(
+        *entries.files.columns,
         change=pl.when(~is_known)
         .then(pl.lit(str(ChangeKind.ADDED)))
         .when(~is_same)
@@ -96,20 +97,45 @@ def compare_entries(
         is_young=has_digest.fill_null(value=False) & pl.col("is_young"),
         is_moved=has_digest.fill_null(value=False) & has_moved,
     )
+    return entries._replace(files=files)
 
 
-def mark_unknown(entries: pl.DataFrame) -> pl.DataFrame:
+def _join_known(known: Entries, entries: Entries) -> pl.DataFrame:
+    """Return the files of entries with what is known of each, null where nothing is."""
+    columns = {name: f"{name}_known" for name in _FINGERPRINT}
+    files = _recode(known, entries).rename(columns)
+    # A walk lists what has not changed in the order in which the last one did.
+    if files.select(_KEY).equals(entries.files.select(_KEY)):
+        return entries.files.hstack(files.drop(_KEY))
+    return entries.files.join(files, on=_KEY, how="left", maintain_order="left")
+
+
+def _recode(known: Entries, entries: Entries) -> pl.DataFrame:
+    """Return the known files with the codes that entries have; null where those lack a text."""
+    files = known.files
+    for name, own, other in (
+        ("directory", known.directories, entries.directories),
+        ("name", known.names, entries.names),
+    ):
+        if not own.equals(other):
+            codes = find_codes(own, other).gather(files[name])
+            files = files.with_columns(codes.alias(name))
+    return files
+
+
+def mark_unknown(entries: Entries) -> Entries:
     """Return what `compare_entries` makes of files where there is no snapshot."""
-    return entries.with_columns(
+    files = entries.files.with_columns(
         change=pl.lit(str(ChangeKind.ADDED)),
         previous_size=pl.lit(None, pl.UInt64),
         **dict.fromkeys(DIGESTS, pl.lit("")),
         **{f"was_{name}": pl.lit(None, pl.String) for name in DIGESTS},
         **dict.fromkeys(DOUBTS, pl.lit(value=False)),
     )
+    return entries._replace(files=files)
 
 
-def list_changes(known: pl.DataFrame, compared: pl.DataFrame, issues: pa.Table) -> pl.DataFrame:
+def list_changes(known: Entries, compared: Entries, issues: pa.Table) -> pl.DataFrame:
     """Return CHANGES: what of a shard is not as a snapshot has it.
 
     Parameters
@@ -122,10 +148,11 @@ def list_changes(known: pl.DataFrame, compared: pl.DataFrame, issues: pa.Table) 
         ISSUES of the walk: what could not be read is not known to be gone.
     """
     path = expr_join("directory", "name").alias("path")
-    there = compared.filter(pl.col("change").is_not_null()).select(
-        path, "change", "file_size", "previous_size"
-    )
-    missing = known.join(compared, on=_KEY, how="anti", maintain_order="left")
+    changed = compared.files.filter(pl.col("change").is_not_null())
+    there = compared.decode(changed).select(path, "change", "file_size", "previous_size")
+    files = _recode(known, compared).select(_KEY).with_row_index("row")
+    rows = files.join(compared.files, on=_KEY, how="anti", maintain_order="left")["row"]
+    missing = known.decode(known.files.gather(rows))
     hidden = _find_hidden(missing, issues)
     gone = missing.select(
         path,

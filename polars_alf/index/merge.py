@@ -16,6 +16,7 @@ import polars as pl
 import pyarrow as pa
 
 from polars_alf.alf import grammar
+from polars_alf.alf.ids import format_ids
 from polars_alf.alf.layout import Base, check_lab, choose_base, count_bases
 from polars_alf.alf.paths import expr_full, printable
 from polars_alf.alf.root import Root
@@ -51,10 +52,10 @@ _SESSIONS = pl.Schema(
     | {"n_datasets": pl.UInt64()}
 )
 _DATASETS = pl.Schema(
-    {"id": pl.String(), "rel_path": pl.String(), "file_size": pl.UInt64()}
-    | dict.fromkeys(DIGESTS, pl.String())
+    {"file_size": pl.UInt64(), **dict.fromkeys(DIGESTS, pl.String()), "rel_path": pl.String()}
 )
-"""Rows of a shard, as they are written."""
+_HALVES = pl.Schema({"high": pl.UInt64(), "low": pl.UInt64()})
+"""Rows of a shard, as they are written: datasets with the halves of their ids if ids are UUIDs."""
 
 
 class ShardRows:
@@ -78,6 +79,7 @@ class ShardRows:
         self.rows_per_group = rows_per_group
         self._sessions = [_Mapped(shard / "sessions.arrow") for shard in shards]
         self._datasets = [_Mapped(shard / "datasets.arrow") for shard in shards]
+        self._schema = pl.Schema({**_DATASETS, **(_HALVES if by_id else {})})
 
     def read_order(self) -> pl.DataFrame:
         """Return where each session is, in the order of the table.
@@ -137,7 +139,7 @@ class ShardRows:
         rows = sessions.with_columns(n_datasets=pl.lit(0, pl.UInt64)).select(
             pl.col(name).cast(dtype) for name, dtype in _SESSIONS.items()
         )
-        for name, frame in (("sessions", rows), ("datasets", _DATASETS.to_frame())):
+        for name, frame in (("sessions", rows), ("datasets", self._schema.to_frame())):
             frame.write_ipc(folder / f"{name}.arrow", compat_level=pl.CompatLevel.oldest())
         self._sessions.append(_Mapped(folder / "sessions.arrow"))
         self._datasets.append(_Mapped(folder / "datasets.arrow"))
@@ -188,26 +190,22 @@ class ShardRows:
         for n_sessions, group in order["group"].rle().struct.unnest().iter_rows():
             part = order.slice(start, n_sessions).filter(pl.col("n_datasets") > 0)
             start += n_sessions
-            if part.is_empty():
-                if every_group:
-                    yield (
-                        group,
-                        _DATASETS.to_frame()
-                        .lazy()
-                        .with_columns(eid=pl.lit(None, pl.String))
-                        .pipe(complete_datasets, more)
-                        .collect(),
-                    )
-                continue
-            placed = part.with_row_index("rank").sort("shard", "offset")
-            ids = placed["id"] if "id" in placed.columns else self._take_sessions(placed)["id"]
-            rows = placed.select("rank", "n_datasets", eid=ids).select(
-                pl.col("rank", "eid").repeat_by("n_datasets").explode()
-            )
-            taken = _take(self._datasets, placed.select("shard", "offset", n="n_datasets"))
-            datasets = pl.concat([taken, rows], how="horizontal")
-            ordered = datasets.lazy().sort("rank", maintain_order=True)
-            yield group, complete_datasets(ordered, more).collect()
+            if len(part) or every_group:
+                yield group, complete_datasets(self._pick_datasets(part).lazy(), more).collect()
+
+    def _pick_datasets(self, part: pl.DataFrame) -> pl.DataFrame:
+        """Return the datasets of a part of an order, in that order, with ``id`` and ``eid``."""
+        if part.is_empty():
+            return self._schema.to_frame().with_columns(id=pl.lit(""), eid=pl.lit(""))
+        placed = part.with_row_index("rank").sort("shard", "offset")
+        datasets = _take(self._datasets, placed.select("shard", "offset", n="n_datasets"))
+        ranks = placed.select(pl.col("rank").repeat_by("n_datasets").explode())
+        ordered = pl.concat([datasets, ranks], how="horizontal").sort("rank", maintain_order=True)
+        ids = placed["id"] if "id" in placed.columns else self._take_sessions(placed)["id"]
+        return ordered.with_columns(
+            format_ids(ordered) if self._by_id else pl.col("rel_path").alias("id"),
+            eid=ids.gather(placed["rank"].arg_sort()).gather(ordered["rank"]),
+        )
 
     def read(self, name: str) -> Iterator[pa.Table]:
         """Yield ``issues`` or ``changes`` of each shard in turn."""
@@ -254,7 +252,7 @@ def _take(files: Sequence[_Mapped], places: pl.DataFrame) -> pl.DataFrame:
     while some := list(islice(runs, _FILES_AT_ONCE)):
         slices = [files[shard].rows.slice(offset, n) for shard, offset, n in some]
         tables.append(pa.concat_tables(slices).combine_chunks())
-        for shard, _, _ in some:
+        for shard in {shard for shard, _, _ in some}:
             files[shard].release()
     return pl.DataFrame(pa.concat_tables(tables))
 

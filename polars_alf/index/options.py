@@ -24,6 +24,9 @@ from polars_alf.walk.shards import LEAST_FOLDERS
 Settings = Mapping[str, object]
 """All that decides about the rows of a shard but its files, in values that JSON has."""
 
+_FORMAT = 2
+"""Of the files of a shard: a run that was interrupted goes on only with its own."""
+
 _OF_LISTINGS = ("root", "inode", "follow_links", "exclude")
 _OF_ROWS = ("version", "lab", "hash_ids", "digests", "columns", "ignore_inode")
 
@@ -118,6 +121,7 @@ class IndexOptions:
         """Return all that decides about the rows of a shard but its files."""
         return {
             "version": __version__,
+            "format": _FORMAT,
             "root": str(root),
             # Not the device: its number may be another after the machine was started again.
             "inode": root.inode,

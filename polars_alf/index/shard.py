@@ -16,14 +16,19 @@ from polars_alf.arrow import make_table
 from polars_alf.index.changes import CHANGES, DIGESTS, compare_entries, list_changes, mark_unknown
 from polars_alf.index.checkpoint import Run
 from polars_alf.index.options import IndexOptions
-from polars_alf.index.shard_files import ShardSummary, write_rows, write_summary
+from polars_alf.index.shard_files import ShardSummary, ShardWriter
 from polars_alf.index.snapshot import Snapshot, read_known, write_seen
 from polars_alf.schema import DIGEST_COLUMNS, ISSUES, PASSING, IssueKind, polars_schema
 from polars_alf.tables.rows import assemble_datasets, assemble_sessions
-from polars_alf.walk.batches import KnownListings, join_batches
 from polars_alf.walk.digests import ALGORITHMS, Algorithm, digest_files
+from polars_alf.walk.entries import Entries
+from polars_alf.walk.known import KnownListings
 from polars_alf.walk.shards import Shard, Walk, path_key, shard_folder
 from polars_alf.walk.walker import Walker
+
+FOLDERS_TO_READ = 16
+"""Least dated folders of a shard whose files are read on this machine: enough to fill the lanes of
+MD5, and few enough that an interrupted run has not much to read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,23 +71,21 @@ class IndexShard:
         """Walk the shard, and return the summary of its folder."""
         start = time.perf_counter()
         begun_ns = time.time_ns()
-        files = listings = None
+        known = listings = None
         if self.snapshot is not None:
-            files, listings = read_known(self.snapshot, self.known_shards, shard.folders)
-        known = None
-        if files is not None and listings is not None and self.is_quick:
-            known = KnownListings(listings, files, is_checked=self.is_checked)
-        batches = list(walker.walk(shard.folders, known))
-        entries, changes = self._compare(files, walker, join_batches(batches))
-        directories = pl.LazyFrame(walker.directories())
+            known, listings = read_known(self.snapshot, self.known_shards, shard.folders)
+        recalled = None
+        if known is not None and listings is not None and self.is_quick:
+            recalled = KnownListings(listings, known, is_checked=self.is_checked)
+        batches = list(walker.walk(shard.folders, recalled))
+        entries, changes = self._compare(known, walker, Entries.join(batches))
+        directories = pl.DataFrame(walker.directories())
         sessions = assemble_sessions(
-            directories, walker.root.posix, lab=self.options.lab, namespace=self.namespace
+            directories.lazy(), walker.root.posix, lab=self.options.lab, namespace=self.namespace
         ).collect()
-        datasets = assemble_datasets(
-            entries.lazy(), directories, sessions.lazy(), namespace=self.namespace
-        ).collect()
+        datasets = assemble_datasets(entries, directories, sessions, namespace=self.namespace)
         issues = walker.issues()
-        columns = _choose_digests(self.options.digests, entries)
+        columns = _choose_digests(self.options.digests, entries.files)
         if columns:
             datasets, unreadable = _digest(self, walker, datasets, columns, entries)
             issues = pa.concat_tables([issues, unreadable])
@@ -94,25 +97,25 @@ class IndexShard:
             n_changes=dict(changes["change"].value_counts().iter_rows()),
             is_whole=not any(kind in PASSING for kind in issues.column("kind").to_pylist()),
             seconds=time.perf_counter() - start,
-            n_moved=int(entries["is_moved"].sum()),
+            n_moved=int(entries.files["is_moved"].sum()),
         )
         with shard_folder(self.shards, shard.name) as folder:
-            digests = _order_digests(entries, datasets)
+            digests = _order_digests(entries.files, datasets)
             sure_ns = begun_ns - self.options.clock_ns
-            write_seen(folder, batches, walker.listings(), digests, sure_ns)
-            write_rows(
-                folder,
+            writer = ShardWriter(folder)
+            write_seen(writer, batches, walker.listings(), digests, sure_ns)
+            writer.write_rows(
                 sessions=_count_datasets(sessions, datasets),
-                datasets=datasets.select("id", "rel_path", "file_size", *DIGESTS),
+                datasets=datasets.drop("row", "rank"),
                 issues=issues,
                 changes=changes,
             )
-            write_summary(folder, shard, summary)
+            writer.finish(shard, summary)
         return summary
 
     def _compare(
-        self, known: pl.DataFrame | None, walker: Walker, entries: pl.DataFrame
-    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+        self, known: Entries | None, walker: Walker, entries: Entries
+    ) -> tuple[Entries, pl.DataFrame]:
         """Return what `compare_entries` makes of entries, and CHANGES since the last index."""
         if known is None:
             return mark_unknown(entries), polars_schema(CHANGES).to_frame()
@@ -160,8 +163,10 @@ def index_shards(
     n_jobs : int
         How many workers there were.
     """
-    # Files that are read take longer than any shard's own cost.
-    least = 1 if options.digests else options.least_folders
+    least = options.least_folders
+    if options.digests:
+        is_local = walk.choose_workers(len(folders)).is_local
+        least = min(least, FOLDERS_TO_READ if is_local else 1)
     shards = walk.plan_shards(folders, least=least, finished=run.finished)
     workers = walk.choose_workers(len(shards))
     digest_threads = 1
@@ -192,22 +197,23 @@ def index_shards(
 
 
 def _count_datasets(sessions: pl.DataFrame, datasets: pl.DataFrame) -> pl.DataFrame:
-    counts = datasets.group_by("session").agg(n_datasets=pl.len().cast(pl.UInt64))
-    return sessions.join(counts, on="session", how="left", maintain_order="left").with_columns(
-        pl.col("n_datasets").fill_null(0)
-    )
+    counts = datasets.group_by("rank").agg(n_datasets=pl.len().cast(pl.UInt64))
+    ranked = sessions.with_row_index("rank")
+    counted = ranked.join(counts, on="rank", how="left", maintain_order="left")
+    return counted.drop("rank").with_columns(pl.col("n_datasets").fill_null(0))
 
 
-def _order_digests(entries: pl.DataFrame, datasets: pl.DataFrame) -> pl.DataFrame:
-    """Return the digests of each entry, '' where there is none, and whether they are in doubt.
+def _order_digests(files: pl.DataFrame, datasets: pl.DataFrame) -> pl.DataFrame:
+    """Return the digests of each file, '' where there is none, and whether they are in doubt.
 
     Those of files that have another inode or device are kept for an index that ignores that.
     """
-    if not entries["is_moved"].any() and all((datasets[name] == "").all() for name in DIGESTS):
-        return entries.select(*DIGESTS, "is_moved", is_young=pl.lit(value=False))
-    digests = datasets.select("directory", "name", *DIGESTS)
-    joined = entries.drop(DIGESTS).join(
-        digests, on=["directory", "name"], how="left", maintain_order="left"
+    if not files["is_moved"].any() and all((datasets[name] == "").all() for name in DIGESTS):
+        return files.select(*DIGESTS, "is_moved", is_young=pl.lit(value=False))
+    joined = (
+        files.drop(DIGESTS)
+        .with_row_index("row")
+        .join(datasets.select("row", *DIGESTS), on="row", how="left", maintain_order="left")
     )
     is_moved = pl.col("is_moved") & pl.all_horizontal(pl.col(DIGESTS).fill_null("") == "")
     return joined.select(
@@ -220,13 +226,13 @@ def _order_digests(entries: pl.DataFrame, datasets: pl.DataFrame) -> pl.DataFram
     )
 
 
-def _choose_digests(wanted: Sequence[Algorithm], entries: pl.DataFrame) -> list[Algorithm]:
+def _choose_digests(wanted: Sequence[Algorithm], files: pl.DataFrame) -> list[Algorithm]:
     """Return the digests to compute: those wanted, and others that files had and are in doubt.
 
     A file modified just before its digest was made is read again, asked for or not, lest the
     digest be lost. One that may be another file is read again only if digests are wanted.
     """
-    doubted = entries.filter(pl.col("is_young") & ~pl.col("is_moved") | pl.lit(bool(wanted)))
+    doubted = files.filter(pl.col("is_young") & ~pl.col("is_moved") | pl.lit(bool(wanted)))
     doubted = doubted.filter(pl.col("is_young") | pl.col("is_moved"))
     had = {name for name in DIGESTS if (doubted[f"was_{name}"] != "").any()}
     return [name for name in ALGORITHMS if name in wanted or DIGEST_COLUMNS[name] in had]
@@ -237,22 +243,20 @@ def _digest(
     walker: Walker,
     datasets: pl.DataFrame,
     algorithms: Sequence[Algorithm],
-    entries: pl.DataFrame,
+    entries: Entries,
 ) -> tuple[pl.DataFrame, pa.Table]:
     """Complete the digests, '' where a file cannot be read, and return the issues of those."""
     columns = [DIGEST_COLUMNS[algorithm] for algorithm in algorithms]
     wanted = [DIGEST_COLUMNS[algorithm] for algorithm in visit.options.digests]
-    rows = datasets.with_row_index("row")
     if wanted:
-        unread = rows.filter(pl.any_horizontal(pl.col(wanted) == ""))
+        unread = datasets.filter(pl.any_horizontal(pl.col(wanted) == ""))
     else:
-        young = entries.filter(pl.col("is_young") & ~pl.col("is_moved"))
-        unread = rows.join(young, on=["directory", "name"], how="semi")
-    unread = (
-        unread
-        # The largest first, so that none is left at the end for one thread alone.
-        .sort("file_size", descending=True).select("row", path=expr_join("directory", "name"))
-    )
+        is_young = entries.files.select(pl.col("is_young") & ~pl.col("is_moved")).to_series()
+        unread = datasets.filter(is_young.gather(datasets["row"]))
+    # The largest first, so that none is left at the end for one thread alone.
+    rows = unread.sort("file_size", descending=True)["row"]
+    found_files = entries.decode(entries.files.gather(rows))
+    unread = found_files.select(row=rows, path=expr_join("directory", "name"))
     outcomes = digest_files(
         [walker.root.locate(path) for path in unread["path"]],
         algorithms,
@@ -271,5 +275,4 @@ def _digest(
             found.append((row, *outcome))
     schema = {"row": pl.UInt32} | dict.fromkeys(columns, pl.String)
     read = pl.DataFrame(found, schema, orient="row")
-    completed = datasets.with_row_index("row").update(read, on="row").drop("row")
-    return completed, make_table(issues, ISSUES)
+    return datasets.update(read, on="row"), make_table(issues, ISSUES)

@@ -6,7 +6,9 @@ power a name can be there without its content.
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -59,20 +61,45 @@ class ShardSummary:
     n_moved: int = 0
 
 
-def write_rows(
-    folder: Path,
-    *,
-    sessions: pl.DataFrame,
-    datasets: pl.DataFrame,
-    issues: pa.Table,
-    changes: pl.DataFrame,
-) -> None:
-    """Write the rows of a shard that the merge needs: datasets in the order of the sessions."""
-    for name, frame in (("sessions", sessions), ("datasets", datasets), ("changes", changes)):
-        # Texts one after the other, of which a run of rows can be copied as it is.
-        frame.write_ipc(folder / f"{name}.arrow", compat_level=pl.CompatLevel.oldest())
-    with pa.ipc.new_file(str(folder / "issues.arrow"), ISSUES) as writer:
-        writer.write_table(issues)
+class ShardWriter:
+    """Write the files of a shard, and compute their checksums from what is written."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._checksums: dict[str, str] = {}
+
+    def write(self, name: str, content: bytes | memoryview) -> None:
+        """Write a file."""
+        (self._folder / name).write_bytes(content)
+        self._checksums[name] = xxhash.xxh3_64_hexdigest(content)
+
+    def write_rows(
+        self,
+        *,
+        sessions: pl.DataFrame,
+        datasets: pl.DataFrame,
+        issues: pa.Table,
+        changes: pl.DataFrame,
+    ) -> None:
+        """Write the rows that the merge needs: datasets in the order of the sessions."""
+        for name, frame in (("sessions", sessions), ("datasets", datasets), ("changes", changes)):
+            content = io.BytesIO()
+            # Texts one after the other, of which a run of rows can be copied as it is.
+            frame.write_ipc(content, compat_level=pl.CompatLevel.oldest())
+            self.write(f"{name}.arrow", content.getbuffer())
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_file(sink, ISSUES) as writer:
+            writer.write_table(issues)
+        self.write("issues.arrow", memoryview(sink.getvalue()))
+
+    def finish(self, shard: Shard, summary: ShardSummary) -> None:
+        """Write the summary of a shard, its folders, and the checksums of the other files."""
+        values = {
+            "summary": asdict(summary),
+            "folders": shard.folders,
+            "checksums": dict(sorted(self._checksums.items())),
+        }
+        (self._folder / _SUMMARY).write_text(json.dumps(values), encoding="utf-8")
 
 
 def remove_rows(shards: Path) -> None:
@@ -81,13 +108,6 @@ def remove_rows(shards: Path) -> None:
         if folder.is_dir():
             for name in _ROWS:
                 (folder / f"{name}.arrow").unlink(missing_ok=True)
-
-
-def write_summary(folder: Path, shard: Shard, summary: ShardSummary) -> None:
-    """Write the summary of a shard, its folders, and checksums of the other files."""
-    checksums = {file.name: _checksum(file) for file in sorted(folder.glob("*.arrow"))}
-    values = {"summary": asdict(summary), "folders": shard.folders, "checksums": checksums}
-    (folder / _SUMMARY).write_text(json.dumps(values), encoding="utf-8")
 
 
 def find_finished(shards: Path) -> list[tuple[ShardSummary, list[str]]]:
@@ -112,12 +132,26 @@ def read_folders(shards: Path) -> Iterator[tuple[str, list[str]]]:
             yield folder.name, found.folders
 
 
-def is_whole(file: Path) -> bool:
-    """Whether a file of a shard has the checksum that its summary has."""
-    found = _read_summary(file.parent)
-    if found is None:
-        return False
-    return _has_all(file.parent, {file.name: found.checksums.get(file.name, "")})
+class ShardReader:
+    """Read files of a shard that has a summary; OSError where it has none."""
+
+    def __init__(self, folder: Path) -> None:
+        found = _read_summary(folder)
+        if found is None:
+            raise OSError(errno.EIO, "it has no summary", str(folder))
+        self._folder = folder
+        self._checksums = found.checksums
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file; OSError where it is not what was written.
+
+        Damage to a file of Arrow can end the process that uses its rows.
+        """
+        path = self._folder / name
+        content = path.read_bytes()
+        if xxhash.xxh3_64_hexdigest(content) != self._checksums.get(name):
+            raise OSError(errno.EIO, "it is not what was written", str(path))
+        return content
 
 
 def _has_all(folder: Path, checksums: Mapping[str, str]) -> bool:

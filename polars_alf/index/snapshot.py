@@ -7,7 +7,6 @@ modification and inode are the same.
 
 from __future__ import annotations
 
-import errno
 import logging
 import re
 from collections.abc import Collection, Sequence
@@ -20,11 +19,19 @@ import pyarrow as pa
 
 from polars_alf.arrow import to_arrow_array
 from polars_alf.errors import TableError
-from polars_alf.index.changes import CHANGES, DIGESTS, DOUBTS, KNOWN, list_changes
-from polars_alf.index.shard_files import is_whole, read_folders
+from polars_alf.index.changes import (
+    CHANGES,
+    DIGESTS,
+    DOUBTS,
+    KNOWN,
+    list_changes,
+    mark_unknown,
+)
+from polars_alf.index.shard_files import ShardReader, ShardWriter, read_folders
 from polars_alf.schema import ENTRIES, LISTINGS, TABLES, polars_schema
 from polars_alf.tables.contract import read_header
 from polars_alf.tables.files import STATE_DIR, changes_path, replace_file, table_path
+from polars_alf.walk.entries import Entries
 from polars_alf.walk.shards import Shard
 from polars_alf.walk.unchanged import are_unchanged
 from polars_alf.walk.walker import Walker
@@ -125,7 +132,7 @@ class Snapshot:
         """
         there = pl.DataFrame({"folder": folders}, schema={"folder": pl.String})
         gone = self.folders.join(there, on="folder", how="anti")
-        nothing = KNOWN.to_frame().with_columns(change=pl.lit(""), previous_size="file_size")
+        nothing = mark_unknown(Entries.join([]))
         changes = [polars_schema(CHANGES).to_frame()]
         for (shard,), rows in gone.group_by("shard", maintain_order=True):
             known, _ = read_known(self.path, [str(shard)], rows["folder"].to_list())
@@ -142,14 +149,14 @@ class CheckShard:
     def __call__(self, walker: Walker, shard: Shard) -> str | None:
         """Return the name of a shard that is as it was, else None."""
         try:
-            listings = _read(self.snapshot / shard.name / _LISTINGS)
+            listings = _read(ShardReader(self.snapshot / shard.name), _LISTINGS)
         except (OSError, pa.ArrowException, pl.exceptions.PolarsError):
             return None
         return shard.name if are_unchanged(walker.root, walker.options, listings) else None
 
 
 def write_seen(
-    shard: Path,
+    writer: ShardWriter,
     entries: Sequence[pa.RecordBatch],
     listings: pa.Table,
     digests: pl.DataFrame,
@@ -159,8 +166,8 @@ def write_seen(
 
     Parameters
     ----------
-    shard
-        Folder of the shard.
+    writer
+        Of the shard.
     entries, listings
         ENTRIES and LISTINGS.
     digests
@@ -176,15 +183,15 @@ def write_seen(
         table = table.append_column(column.name, to_arrow_array(column, pa.string()))
     for name, doubt in {"is_young": is_young, "is_moved": digests["is_moved"]}.items():
         table = table.append_column(name, to_arrow_array(doubt, pa.bool_()))
-    _write(shard / _ENTRIES, table)
+    _write(writer, _ENTRIES, table)
     is_old = pl.max_horizontal("mtime_ns", "ctime_ns") < sure_ns
     fingerprint = pl.when(is_old).then(pl.col("mtime_ns", "ctime_ns", "inode"))
-    _write(shard / _LISTINGS, pl.DataFrame(listings).with_columns(fingerprint).to_arrow())
+    _write(writer, _LISTINGS, pl.DataFrame(listings).with_columns(fingerprint).to_arrow())
 
 
 def read_known(
     snapshot: Path, shards: Sequence[str], folders: Sequence[str]
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+) -> tuple[Entries, pl.DataFrame]:
     """Read what a snapshot has of some dated folders.
 
     Parameters
@@ -198,25 +205,38 @@ def read_known(
 
     Returns
     -------
-    entries : polars.DataFrame
+    entries : Entries
         Files in the order of the walk, with the columns KNOWN.
     listings : polars.DataFrame
         LISTINGS.
     """
-    entries, listings = [KNOWN.to_frame()], [polars_schema(LISTINGS).to_frame()]
+    parts, listings = [], [polars_schema(LISTINGS).to_frame()]
     for shard in shards:
         try:
-            listed = _keep_below(_read(snapshot / shard / _LISTINGS), folders)
-            files = _read(snapshot / shard / _ENTRIES)
-            # Snapshots of before had no digests in doubt.
-            sure = {name: pl.lit(value=False) for name in {*DOUBTS} - {*files.columns}}
-            files = files.with_columns(**sure).select(KNOWN.names()).cast(KNOWN)
+            reader = ShardReader(snapshot / shard)
+            listed = _keep_below(_read(reader, _LISTINGS), folders)
+            entries = _read_entries(reader)
         except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as error:
             _logger.warning("%s is damaged, so its files count as new: %s", snapshot / shard, error)
             continue
         listings.append(listed.cast(polars_schema(LISTINGS)))
-        entries.append(files.join(listed, on="directory", how="semi", maintain_order="left"))
-    return pl.concat(entries), pl.concat(listings)
+        is_wanted = entries.directories.is_in(listed["directory"].implode())
+        if not is_wanted.all():
+            wanted = entries.files.filter(is_wanted.gather(entries.files["directory"]))
+            entries = entries._replace(files=wanted)
+        parts.append(entries)
+    return Entries.concat(parts, KNOWN), pl.concat(listings)
+
+
+def _read_entries(reader: ShardReader) -> Entries:
+    table = pa.ipc.open_stream(reader.read(_ENTRIES)).read_all()
+    if not ENTRIES.equals(pa.schema([*table.schema][: len(ENTRIES)])):
+        raise pa.ArrowInvalid(f"it has other columns: {table.schema.names}")
+    entries = Entries.join(table.to_batches())
+    files = entries.files
+    # Snapshots of before had no digests in doubt.
+    sure = {name: pl.lit(value=False) for name in {*DOUBTS} - {*files.columns}}
+    return entries._replace(files=files.with_columns(**sure).select(KNOWN.names()).cast(KNOWN))
 
 
 def _keep_below(directories: pl.DataFrame, folders: Sequence[str]) -> pl.DataFrame:
@@ -241,15 +261,13 @@ def _keep_below(directories: pl.DataFrame, folders: Sequence[str]) -> pl.DataFra
     return found.filter(inside).select(directories.columns)
 
 
-def _write(path: Path, table: pa.Table) -> None:
+def _write(writer: ShardWriter, name: str, table: pa.Table) -> None:
+    sink = pa.BufferOutputStream()
     # A stream, as dictionaries may differ from batch to batch.
-    with pa.ipc.new_stream(str(path), table.schema, options=_OPTIONS) as writer:
-        writer.write_table(table)
+    with pa.ipc.new_stream(sink, table.schema, options=_OPTIONS) as stream:
+        stream.write_table(table)
+    writer.write(name, memoryview(sink.getvalue()))
 
 
-def _read(path: Path) -> pl.DataFrame:
-    # Damage to a file of Arrow can end the process that uses its rows.
-    if not is_whole(path):
-        raise OSError(errno.EIO, "it is not what was written", str(path))
-    with path.open("rb") as file:
-        return pl.DataFrame(pa.ipc.open_stream(file).read_all())
+def _read(reader: ShardReader, name: str) -> pl.DataFrame:
+    return pl.DataFrame(pa.ipc.open_stream(reader.read(name)).read_all())

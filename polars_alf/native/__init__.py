@@ -9,18 +9,42 @@ import os
 from typing import Literal
 
 from polars_alf.native.twin import examine_files, list_directories
-from polars_alf.native.twin_md5 import make_uuids
+from polars_alf.native.twin_md5 import (
+    count_md5_lanes,
+    finish_md5,
+    format_uuids,
+    make_uuids,
+    start_md5,
+    update_md5s,
+)
 
 IMPLEMENTATION: Literal["native", "python"] = "python"
 """Whether the functions are those in C."""
 
 if os.environ.get("POLARS_ALF_NATIVE") != "0":
     try:
-        from polars_alf.native._native import make_uuids
+        from polars_alf.native._native import (
+            count_md5_lanes,
+            finish_md5,
+            format_uuids,
+            make_uuids,
+            start_md5,
+            update_md5s,
+        )
 
         IMPLEMENTATION = "native"
         from polars_alf.native._native import examine_files, list_directories
     except ImportError:  # there was no compiler, or the system is Windows, which lists otherwise
         pass
 
-__all__ = ["IMPLEMENTATION", "examine_files", "list_directories", "make_uuids"]
+__all__ = [
+    "IMPLEMENTATION",
+    "count_md5_lanes",
+    "examine_files",
+    "finish_md5",
+    "format_uuids",
+    "list_directories",
+    "make_uuids",
+    "start_md5",
+    "update_md5s",
+]

@@ -36,11 +36,12 @@ enum {
     FILE_CODES, FILE_SIZES, FILE_MTIMES, FILE_INODES,                             /* files */
     ODD_DIRECTORIES, ODD_CODES, ODD_KINDS, ODD_ERRORS,                            /* odd entries */
     LEFT_PATHS, LEFT_ORIGINS,                                                     /* not listed */
+    UNEXAMINED_CODES,                                             /* files of the last directory */
     N_COLUMNS
 };
 
 enum { INVALID_NAME = 1, LINKED_DIRECTORY, SPECIAL_FILE, UNKNOWN_TYPE, UNREAD_LINK, UNREAD_FILE,
-       UNEXAMINED, OTHER_FILE };
+       OTHER_FILE };
 
 typedef struct {
     buffer columns[N_COLUMNS];
@@ -260,7 +261,7 @@ static int take(listing *all, int directory, int32_t origin, const char *path, s
             return 0;
         }
         if (*n_examined >= all->most_examined) {
-            add_odd(all, name, UNEXAMINED, 0);
+            add_i32(all, UNEXAMINED_CODES, encode(all, name));
             return 0;
         }
         ++*n_examined;
@@ -402,7 +403,8 @@ static void list_all(listing *all, const char *prefix, size_t prefix_size, const
         push(all, --n_paths, paths + start, end - 1 - start, NULL);
         end = start;
     }
-    while (all->stack_ends.size && all->n_files < all->most_files && !all->full && !all->steps[1]) {
+    while (all->stack_ends.size && all->n_files < all->most_files
+           && !all->columns[UNEXAMINED_CODES].size && !all->full && !all->steps[1]) {
         all->steps[0]++;
         list_next(all);
     }

@@ -6,10 +6,7 @@
 
 #define MD5_BLOCK 64
 #define MD5_DIGEST 16
-#define MD5_MOST_LANES 16
-
-/* Below so many messages, one after another is faster than a vector that is mostly idle. */
-#define MD5_FEW 4
+#define MD5_MOST_LANES 32
 
 /* The parts of the absolute sines of 1 to 64 radians, times 2**32. */
 static const uint32_t MD5_SINES[64] = {
@@ -24,6 +21,13 @@ static const uint32_t MD5_SINES[64] = {
 };
 
 static const uint32_t MD5_START[4] = {0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476};
+
+/* GCC without this pragma leaves loops of a few turns as they are, and puts the words of three
+   messages into vectors, both at a third of the speed. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC push_options
+#pragma GCC optimize("O3", "no-tree-slp-vectorize")
+#endif
 
 static inline uint32_t md5_load(const uint8_t *place)
 {
@@ -43,54 +47,73 @@ static inline void md5_store(uint8_t *place, uint64_t number, int n_bytes)
         place[i] = (uint8_t)(number >> (8 * i));
 }
 
-#define LANES 1
-#define WORD uint32_t
+#define WIDTH 1
+#define WORDS uint32_t
+#define VECTORS 1
 #define COMPRESS md5_compress_one
 #define TARGET
+#define LOAD(to, place) *(to) = md5_load(place)
 #include "_md5_lanes.h"
+#define WIDTH 1
+#define WORDS uint32_t
+#define VECTORS 3
+#define COMPRESS md5_compress_three
+#define TARGET
+#include "_md5_lanes.h"
+#undef LOAD
+#define LOAD(to, place) memcpy(to, place, sizeof *(to))
 
 /* MSVC has no vectors that are written like numbers. */
-#if defined(__GNUC__) && !defined(_MSC_VER)
+#if defined(__GNUC__) && !defined(_MSC_VER) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define MD5_VECTORS
-typedef uint32_t md5_words_8 __attribute__((vector_size(32)));
-#define LANES 8
-#define WORD md5_words_8
-#define COMPRESS md5_compress_8
+typedef uint32_t md5_words_4 __attribute__((vector_size(16)));
+#define WIDTH 4
+#define WORDS md5_words_4
+#define VECTORS 4
+#define COMPRESS md5_compress_baseline
 #define TARGET
 #include "_md5_lanes.h"
 #if defined(__x86_64__) || defined(__i386__)
 #define MD5_X86
+typedef uint32_t md5_words_8 __attribute__((vector_size(32)));
 typedef uint32_t md5_words_16 __attribute__((vector_size(64)));
-/* Two vectors of 8 words each: the processor works on one while it waits for the other. */
-#define LANES 16
-#define WORD md5_words_16
+#define WIDTH 8
+#define WORDS md5_words_8
+#define VECTORS 4
 #define COMPRESS md5_compress_avx2
 #define TARGET __attribute__((target("avx2")))
 #include "_md5_lanes.h"
-#define LANES 16
-#define WORD md5_words_16
+#define WIDTH 16
+#define WORDS md5_words_16
+#define VECTORS 2
 #define COMPRESS md5_compress_avx512
 #define TARGET __attribute__((target("avx512f")))
 #include "_md5_lanes.h"
 #endif
 #endif
 
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC pop_options
+#endif
+
 typedef struct {
     const char *name;
     int lanes;
+    int few; /* messages below which what needs no vectors is faster: most lanes would be idle */
     void (*compress)(uint32_t *states, const uint8_t *const *places, size_t n_blocks);
 } md5_instructions;
 
-/* From the fastest to the slowest. */
+/* From the fastest to the slowest: 11, 5.7, 3.7 and 2.4 GB/s on an AMD EPYC of 2024, where one
+   message alone has 0.9. */
 static const md5_instructions MD5_INSTRUCTIONS[] = {
 #ifdef MD5_X86
-    {"avx512", 16, md5_compress_avx512},
-    {"avx2", 16, md5_compress_avx2},
+    {"avx512", 32, 7, md5_compress_avx512},
+    {"avx2", 32, 13, md5_compress_avx2},
 #endif
 #ifdef MD5_VECTORS
-    {"baseline", 8, md5_compress_8},
+    {"baseline", 16, 10, md5_compress_baseline},
 #endif
-    {"scalar", 1, md5_compress_one},
+    {"scalar", 3, 2, md5_compress_three},
 };
 
 #define MD5_N_INSTRUCTIONS (sizeof MD5_INSTRUCTIONS / sizeof *MD5_INSTRUCTIONS)

@@ -1,8 +1,15 @@
 from array import array
+from collections.abc import Sequence
 
-from polars_alf.native.twin_md5 import Column
+from polars_alf.native.twin_md5 import Column, MD5State, Piece
 
 def list_instruction_sets() -> list[str]: ...
+def count_md5_lanes(instructions: str | None = None, /) -> int: ...
+def start_md5() -> MD5State: ...
+def update_md5s(
+    states: Sequence[MD5State], pieces: Sequence[Piece], instructions: str | None = None, /
+) -> None: ...
+def finish_md5(state: MD5State, /) -> bytes: ...
 def make_uuids(
     namespace: bytes,
     first: Column,
@@ -11,6 +18,7 @@ def make_uuids(
     instructions: str | None = None,
     /,
 ) -> bytes: ...
+def format_uuids(highs: memoryview, lows: memoryview, /) -> bytes: ...
 def list_directories(
     prefix: bytes,
     paths: bytes,

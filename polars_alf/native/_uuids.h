@@ -102,9 +102,19 @@ static inline int uuid_find(const uuid_column *column, size_t row, uuid_piece *p
     return 1;
 }
 
-static void uuid_write(const uuid_job *job, size_t row, const uint32_t *states, int lanes, int lane)
+static void uuid_write_text(uint8_t *to, const uint8_t *bytes)
 {
     static const char DIGITS[] = "0123456789abcdef";
+    for (int i = 0; i < MD5_DIGEST; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10)
+            *to++ = '-';
+        *to++ = (uint8_t)DIGITS[bytes[i] >> 4];
+        *to++ = (uint8_t)DIGITS[bytes[i] & 0x0f];
+    }
+}
+
+static void uuid_write(const uuid_job *job, size_t row, const uint32_t *states, int lanes, int lane)
+{
     uint8_t digest[MD5_DIGEST];
     md5_write_digest(digest, states, lanes, lane);
     digest[6] = (digest[6] & 0x0f) | 0x30;
@@ -113,13 +123,7 @@ static void uuid_write(const uuid_job *job, size_t row, const uint32_t *states, 
         memcpy(job->result + MD5_DIGEST * row, digest, MD5_DIGEST);
         return;
     }
-    uint8_t *to = job->result + UUID_TEXT * row;
-    for (int i = 0; i < MD5_DIGEST; i++) {
-        if (i == 4 || i == 6 || i == 8 || i == 10)
-            *to++ = '-';
-        *to++ = (uint8_t)DIGITS[digest[i] >> 4];
-        *to++ = (uint8_t)DIGITS[digest[i] & 0x0f];
-    }
+    uuid_write_text(job->result + UUID_TEXT * row, digest);
 }
 
 /* Digest the names of a bin, and empty it. */
@@ -278,5 +282,44 @@ done:
     free(room);
     uuid_release_column(&first);
     uuid_release_column(&second);
+    return result;
+}
+
+/* format_uuids(highs, lows) -> bytes */
+static PyObject *format_uuids(PyObject *self, PyObject *args)
+{
+    (void)self;
+    Py_buffer highs, lows;
+    PyObject *result = NULL;
+    if (!PyArg_ParseTuple(args, "y*y*:format_uuids", &highs, &lows))
+        return NULL;
+    const size_t n_rows = (size_t)highs.len / 8;
+    if (highs.len != lows.len || highs.len % 8) {
+        PyErr_Format(
+            PyExc_ValueError, "the halves have %zd and %zd bytes, not 8 a row", highs.len, lows.len);
+        goto done;
+    }
+    if (n_rows > (size_t)PY_SSIZE_T_MAX / UUID_TEXT) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    result = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(n_rows * UUID_TEXT));
+    if (result == NULL)
+        goto done;
+    uint8_t *to = (uint8_t *)PyBytes_AsString(result);
+    Py_BEGIN_ALLOW_THREADS
+    for (size_t row = 0; row < n_rows; row++) {
+        uint64_t halves[2];
+        uint8_t bytes[MD5_DIGEST];
+        memcpy(&halves[0], (const uint8_t *)highs.buf + 8 * row, 8);
+        memcpy(&halves[1], (const uint8_t *)lows.buf + 8 * row, 8);
+        for (int i = 0; i < MD5_DIGEST; i++)
+            bytes[i] = (uint8_t)(halves[i / 8] >> (56 - 8 * (i % 8)));
+        uuid_write_text(to + UUID_TEXT * row, bytes);
+    }
+    Py_END_ALLOW_THREADS
+done:
+    PyBuffer_Release(&highs);
+    PyBuffer_Release(&lows);
     return result;
 }

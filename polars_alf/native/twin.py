@@ -47,9 +47,8 @@ class Odd(IntEnum):
     """What a link leads to could not be examined."""
     UNREAD_FILE = 6
     """The file could not be examined."""
-    UNEXAMINED = 7
     """The file was left out, as the directory has too many."""
-    OTHER_FILE = 8
+    OTHER_FILE = 7
     """The name has fewer than two dots."""
 
 
@@ -82,7 +81,8 @@ def list_directories(
     most_files
         Number of files after which no further directory is begun.
     most_examined
-        Number of files of one directory that are examined; those beyond are UNEXAMINED.
+        Number of files of one directory that are examined; where it has more, it is the last that
+        is listed.
     steps
         Two numbers of 64 bits, or None: the first rises with every entry, for whoever looks on;
         once the second is not 0, the listing ends, and what it returns is of no use.
@@ -99,14 +99,16 @@ def list_directories(
         the distinct names of files and odd entries. Of the files that may be datasets: codes, the
         positions of their names (int32); sizes (uint64); mtimes (int64, ns); inodes (uint64). Of
         odd entries: positions of their directories (int32); codes (int32); kinds of `Odd` (int32);
-        errors, or 0 (int32). At last the directories that were not begun: paths; origins (int32).
+        errors, or 0 (int32). Of the directories that were not begun, in the order in which they
+        would be: paths; origins (int32). Of files of the last directory that were not examined:
+        codes (int32).
     """
     _check_texts(prefix, paths)
     steps = steps or array("q", [0, 0])
     listing = _Listing(os.fsdecode(prefix), recurse, examine, tell_others, most_examined, steps)
     given = os.fsdecode(paths).split("\0")[:-1]
     stack = [*enumerate(given)][::-1]
-    while stack and len(listing.sizes) < most_files and not steps[1]:
+    while stack and len(listing.sizes) < most_files and not listing.unexamined and not steps[1]:
         steps[0] += 1
         listing.list_directory(*stack.pop(), stack)
     return listing.columns(stack[::-1])
@@ -189,6 +191,7 @@ class _Listing:
         self._mtimes = array("q")
         self._inodes = array("Q")
         self._odd = array("i"), array("i"), array("i"), array("i")
+        self.unexamined = array("i")
 
     def columns(self, left: list[tuple[int, str]]) -> tuple[bytes, ...]:
         return (
@@ -207,6 +210,7 @@ class _Listing:
             *(column.tobytes() for column in self._odd),
             _join([path for _, path in left]),
             array("i", [origin for origin, _ in left]).tobytes(),
+            self.unexamined.tobytes(),
         )
 
     def list_directory(self, origin: int, path: str, stack: list[tuple[int, str]]) -> None:
@@ -267,7 +271,7 @@ class _Listing:
                         elif not examine:
                             self._add(name, None)
                         elif left <= 0:
-                            self._report(name, Odd.UNEXAMINED)
+                            self.unexamined.append(self._encode(name))
                         else:
                             left -= 1
                             status = entry.stat()

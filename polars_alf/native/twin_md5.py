@@ -3,16 +3,61 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 Column: TypeAlias = "tuple[memoryview | None, memoryview, memoryview]"
 """The texts of a column: the codes of its rows, or None where row i has text i; the offsets of the
 texts, one more than there are texts; the texts in UTF-8."""
 
+MD5State: TypeAlias = Any
+"""The state of a message that comes in pieces, of the implementation that began it."""
+
+Piece: TypeAlias = "bytes | bytearray | memoryview"
+
 # RFC 9562: the two highest bits of this hexadecimal digit are 10.
 _VARIANT = {f"{digit:x}": f"{8 | digit & 3:x}" for digit in range(16)}
+
+
+def count_md5_lanes(instructions: str | None = None, /) -> int:
+    """Return how many messages are digested at a time; `instructions` as for `make_uuids`."""
+    return 1
+
+
+def start_md5() -> MD5State:
+    """Return the state of a message of which nothing came yet."""
+    return hashlib.md5(usedforsecurity=False)
+
+
+def update_md5s(
+    states: Sequence[MD5State], pieces: Sequence[Piece], instructions: str | None = None, /
+) -> None:
+    """Advance messages, each by a piece of its own.
+
+    Parameters
+    ----------
+    states
+        What `start_md5` returned, each once. No other thread may use them meanwhile.
+    pieces
+        As many, of any lengths. The more they are alike, the more lanes are busy.
+    instructions
+        As for `make_uuids`.
+
+    Raises
+    ------
+    ValueError
+        There are more states than pieces, or fewer; no state is changed.
+    """
+    if len(states) != len(pieces):
+        raise ValueError(f"there are {len(states)} states and {len(pieces)} pieces")
+    for state, piece in zip(states, pieces, strict=True):
+        state.update(piece)
+
+
+def finish_md5(state: MD5State, /) -> bytes:
+    """Return the digest of what came up to now, 16 bytes; more may follow."""
+    return bytes(state.digest())
 
 
 def make_uuids(
@@ -61,6 +106,21 @@ def make_uuids(
         )
     joined = "".join(texts)
     return bytes.fromhex(joined.replace("-", "")) if as_digests else joined.encode("ascii")
+
+
+def format_uuids(highs: memoryview, lows: memoryview, /) -> bytes:
+    """Return the texts of UUIDs, 36 characters each, one after the other.
+
+    `highs` and `lows` are their halves, uint64 of the machine's byte order. ValueError where they
+    are not of the same number.
+    """
+    high, low = memoryview(highs).cast("B"), memoryview(lows).cast("B")
+    if len(high) != len(low) or len(high) % 8:
+        raise ValueError(f"the halves have {len(high)} and {len(low)} bytes, not 8 a row")
+    halves = zip(high.cast("Q"), low.cast("Q"), strict=True)
+    digits = (f"{high:016x}{low:016x}" for high, low in halves)
+    texts = (f"{t[:8]}-{t[8:12]}-{t[12:16]}-{t[16:20]}-{t[20:]}" for t in digits)
+    return "".join(texts).encode("ascii")
 
 
 def _list_names(first: Column, second: Column | None) -> Iterator[bytes]:

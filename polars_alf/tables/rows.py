@@ -8,8 +8,9 @@ from uuid import UUID
 import polars as pl
 
 from polars_alf.alf import grammar
-from polars_alf.alf.ids import expr_uuid3
+from polars_alf.alf.ids import expr_uuid3, make_ids
 from polars_alf.schema import DATASETS, DIGEST_COLUMNS, SESSIONS, polars_schema
+from polars_alf.walk.entries import Entries, find_codes
 
 SESSION_KEY = ("lab", "subject", "date", "number")
 """What ONE makes the path of a session from; ``number`` has no zeros before it."""
@@ -53,34 +54,62 @@ def assemble_sessions(
 
 
 def assemble_datasets(
-    entries: pl.LazyFrame,
-    directories: pl.LazyFrame,
-    sessions: pl.LazyFrame,
+    entries: Entries,
+    directories: pl.DataFrame,
+    sessions: pl.DataFrame,
     *,
     namespace: UUID | None = None,
-) -> pl.LazyFrame:
-    """Return the rows of the datasets among ENTRIES with digests, names as strings.
+) -> pl.DataFrame:
+    """Return the rows of the datasets among ENTRIES with digests.
 
     `sessions` is what `assemble_sessions` made of the same DIRECTORIES with the same `namespace`.
-    The columns are ``session``, ``id``, ``rel_path``, and those of `entries`; the rows are in the
-    order of the sessions, and within each in that of ONE (`assemble_sessions`).
+    The columns are ``row``, the position among the entries; ``rank``, that among the sessions;
+    ``high`` and ``low``, halves of the id, where ids are UUIDs; ``rel_path``, ``file_size`` and
+    digests. The rows are in the order of the sessions, and within each in that of ONE
+    (`assemble_sessions`).
     """
+    # Texts are made once for each folder, and for each distinct rel_path; files have their codes.
     within = pl.col("directory").str.slice(pl.col("session").str.len_chars())
     prefix = within.str.strip_prefix("/")
     folders = (
-        directories.join(sessions.with_row_index("rank"), on="session", how="inner")
-        .with_columns(prefix=pl.when(prefix == "").then(prefix).otherwise(prefix + "/"))
-        .select("directory", "session", "rank", "prefix", session_name="name")
+        entries.directories.to_frame("directory")
+        .join(directories, on="directory", how="left", maintain_order="left")
+        .join(
+            sessions.select("session", rank=pl.int_range(pl.len(), dtype=pl.UInt32)),
+            on="session",
+            how="left",
+            maintain_order="left",
+        )
+        .select("rank", prefix=pl.when(prefix == "").then(prefix).otherwise(prefix + "/"))
     )
-    datasets = entries.join(folders, on="directory", how="inner").with_columns(
-        rel_path=pl.concat_str("prefix", pl.col("name"))
+    prefixes, prefix_codes = _encode(folders["prefix"])
+    codes = entries.files["directory"]
+    files = entries.files.with_row_index("row").select(
+        "row",
+        "name",
+        "file_size",
+        *DIGEST_COLUMNS.values(),
+        rank=folders["rank"].gather(codes),
+        prefix=prefix_codes.gather(codes),
     )
-    rel_path = pl.col("rel_path")
-    name = pl.concat_str("session_name", "rel_path", separator="/")
-    datasets = datasets.with_columns(id=expr_uuid3(name, namespace) if namespace else rel_path)
-    order = "id" if namespace else _expr_path_key(rel_path)
-    wanted = ("session", "id", "rel_path", "directory", "name", "file_size")
-    return datasets.sort("rank", order).select(*wanted, *DIGEST_COLUMNS.values())
+    if folders["rank"].has_nulls():
+        files = files.drop_nulls("rank")
+    n_names = len(entries.names)
+    pairs, path_codes = _encode(files["prefix"].cast(pl.UInt64) * n_names + files["name"])
+    rel_paths = prefixes.gather(pairs // n_names) + entries.names.gather(pairs % n_names)
+    files = files.with_columns(rel_path=rel_paths.gather(path_codes))
+    if namespace is None:
+        datasets = files.sort("rank", _expr_path_key(pl.col("rel_path")))
+    else:
+        ids = make_ids(namespace, files["rank"], sessions["name"], path_codes, rel_paths)
+        datasets = files.with_columns(ids).sort("rank", "high", "low")
+    return datasets.drop("name", "prefix")
+
+
+def _encode(values: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Return distinct values, and the code of each value."""
+    distinct = values.unique(maintain_order=True)
+    return distinct, find_codes(values, distinct)
 
 
 def complete_datasets(datasets: pl.LazyFrame, more: Sequence[str] = ()) -> pl.LazyFrame:

@@ -6,17 +6,15 @@ import threading
 from array import array
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, compress, repeat
-from typing import NamedTuple
 
-import polars as pl
 import pyarrow as pa
 
 from polars_alf.alf import grammar
 from polars_alf.alf.paths import printable
 from polars_alf.native.twin import UNKNOWN_TIME
-from polars_alf.schema import DIRECTORIES, ENTRIES, LISTINGS, IssueKind, polars_schema
+from polars_alf.schema import DIRECTORIES, ENTRIES, LISTINGS, IssueKind
 from polars_alf.walk.columns import Columns
-from polars_alf.walk.fingerprint import Fingerprint, fingerprint_directory
+from polars_alf.walk.fingerprint import Fingerprint
 
 NOT_A_DATASET = -1
 
@@ -273,89 +271,3 @@ def _repeat_codes(lengths: Sequence[int]) -> pa.Array:
 
 def _names(codes: pa.Array, names: Sequence[str]) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(codes, _strings(names))
-
-
-class _Known(NamedTuple):
-    fingerprint: Fingerprint
-    n_others: int
-    subdirectories: list[str]
-    start: int
-    stop: int
-
-
-class KnownListings:
-    """Listings of an earlier walk, for one that trusts the times of directories.
-
-    Parameters
-    ----------
-    listings
-        LISTINGS.
-    entries
-        ENTRIES in the order of a walk, names as strings.
-    is_checked
-        Whether every directory is known to have the fingerprint that it had.
-    """
-
-    def __init__(
-        self, listings: pl.DataFrame, entries: pl.DataFrame, *, is_checked: bool = False
-    ) -> None:
-        sizes = entries.group_by("directory", maintain_order=True).len("n")
-        end = pl.col("n").cum_sum()
-        ranges = sizes.select("directory", start=end - pl.col("n"), stop=end)
-        joined = listings.drop_nulls("mtime_ns").join(ranges, on="directory", how="left")
-        self._known = {
-            directory: _Known(
-                (mtime_ns, ctime_ns, inode),
-                n_others,
-                subdirectories.split("/") if subdirectories else [],
-                start or 0,
-                stop or 0,
-            )
-            for directory, mtime_ns, ctime_ns, inode, n_others, subdirectories, start, stop in (
-                joined.select(*LISTINGS.names, "start", "stop").iter_rows()
-            )
-        }
-        self._datasets = entries["name"].unique(maintain_order=True).to_list()
-        codes = {name: code for code, name in enumerate(self._datasets)}
-        self._codes = array("i", entries["name"].replace_strict(codes, return_dtype=pl.Int32))
-        self._sizes = array("Q", entries["file_size"])
-        self._times = array("q", entries["mtime_ns"])
-        self._inodes = array("Q", entries["inode"])
-        self._is_checked = is_checked
-        self._names: Names | None = None
-        self._new_codes: list[int] = []
-
-    def recall(self, directory: str, path: str, into: Listing) -> bool:
-        """Add a directory to a listing, and return whether it is as it was.
-
-        `directory` is relative to the root, `path` as the system has it.
-        """
-        known = self._known.get(directory)
-        if known is None:
-            return False
-        if not self._is_checked and known.fingerprint != fingerprint_directory(path):
-            return False
-        rows = slice(known.start, known.stop)
-        codes = self._translate(into.names)
-        into.name_codes.extend([codes[code] for code in self._codes[rows]])
-        into.sizes.extend(self._sizes[rows])
-        into.times.extend(self._times[rows])
-        into.inodes.extend(self._inodes[rows])
-        into.subdirectories += known.subdirectories
-        into.n_others += known.n_others
-        into.fingerprint = known.fingerprint
-        return True
-
-    def _translate(self, names: Names) -> list[int]:
-        """Return the codes that names have in a listing."""
-        if names is not self._names:
-            self._new_codes = [names.encode(name) for name in self._datasets]
-            self._names = names
-        return self._new_codes
-
-
-def join_batches(batches: Iterable[pa.RecordBatch]) -> pl.DataFrame:
-    """Return batches as ENTRIES, names as strings."""
-    names = pl.col("directory", "name").cast(pl.String)
-    frames = [pl.DataFrame(batch).with_columns(names) for batch in batches]
-    return pl.concat([polars_schema(ENTRIES).to_frame(), *frames])

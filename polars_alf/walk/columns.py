@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import accumulate, compress
 from typing import NamedTuple, TypeAlias
 
-from polars_alf.native.twin import UNKNOWN_TIME
+from polars_alf.native.twin import UNKNOWN_TIME, Odd
 
 Steps: TypeAlias = "array[int]"
 """What a listing counts while it goes on: see `native.twin.list_directories`."""
@@ -47,6 +47,7 @@ class Columns:
         "paths",
         "sizes",
         "subdirectories",
+        "unexamined",
     )
 
     def __init__(self, columns: tuple[bytes, ...]) -> None:
@@ -71,6 +72,7 @@ class Columns:
         self.odd = [OddEntry(*row) for row in zip(*odd, strict=True)]
         self.left = split_texts(columns[18])
         self.left_origins = array("i", columns[19])
+        self.unexamined = array("i", columns[20])
 
     def keep(self, is_kept: Sequence[bool]) -> None:
         """Keep some of the files."""
@@ -78,6 +80,25 @@ class Columns:
         self.sizes = array("Q", compress(self.sizes, is_kept))
         self.file_mtimes = array("q", compress(self.file_mtimes, is_kept))
         self.file_inodes = array("Q", compress(self.file_inodes, is_kept))
+
+    def add_examined(self, codes: array[int], found: Examined) -> None:
+        """Add files of the last directory that were examined by name."""
+        errors = found.errors
+        is_file: Sequence[bool] = [not error for error in errors] if any(errors) else ()
+        columns = (
+            (self.codes, codes),
+            (self.sizes, found.sizes),
+            (self.file_mtimes, found.mtimes),
+            (self.file_inodes, found.inodes),
+        )
+        for column, values in columns:
+            column.extend(compress(values, is_file) if is_file else values)
+        self.ends[-1] = len(self.codes)
+        last = len(self.paths) - 1
+        for code, error in zip(codes, errors, strict=True) if is_file else ():
+            if error:
+                kind = Odd.SPECIAL_FILE if error < 0 else Odd.UNREAD_FILE
+                self.odd.append(OddEntry(last, code, kind, max(error, 0)))
 
     def drop_files(self, is_dropped: Sequence[bool]) -> None:
         """Count the files of some names among the others, by the code of the name."""

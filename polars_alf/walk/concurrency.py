@@ -5,6 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from polars_alf.native import IMPLEMENTATION
+from polars_alf.parallel.executors import count_processors
 
 try:
     import resource
@@ -12,11 +17,14 @@ except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
 
+N_PROCESSORS = count_processors() if IMPLEMENTATION == "native" else 1
+"""Processors that threads can use: in Python, they work one at a time."""
+
 WINDOW_SECONDS = 0.02
 """Least time that one measurement spans: tens of slow calls, or a thousand fast ones."""
 
-MOST_THREADS = 128
-"""Threads beyond which they cost more than they bring, and a server may take offence."""
+MOST_THREADS = 512
+"""Threads of a process beyond which they cost more than they bring."""
 
 DESCRIPTORS_PER_THREAD = 4
 """A directory under way has two, and as much again may wait for its last files."""
@@ -57,23 +65,32 @@ class Concurrency:
 
     Attributes
     ----------
-    size : int
-        The number of threads now; 1 is a plain loop.
+    learned : int
+        The number of threads that the storage asks for; 1 where it answers at once.
+    least : int
+        The number of threads that there are processors for.
     """
 
     def __init__(self, threads: int | None = None) -> None:
-        self.size = min(threads or 1, _most_threads())
+        self.learned = min(threads or 1, _most_threads())
+        self.least = 1
         self._is_fixed = threads is not None
         self._trial: tuple[int, float, int] | None = None
         self._rest = 0
 
+    @property
+    def size(self) -> int:
+        """The number of threads now; 1 is a plain loop."""
+        return self.learned if self._is_fixed else max(self.learned, self.least)
+
     def note(self, busy: float, rate: float) -> None:
         """Learn from a time in which there was work for all threads.
 
-        `busy` is the share of it that the processor was at work, `rate` the calls per second.
+        `busy` is how many processors were at work, `rate` the calls per second.
         """
         if self._is_fixed:
             return
+        busy /= min(self.size * max(visits.number, 1), N_PROCESSORS)
         self._rest = max(self._rest - 1, 0)
         if self._trial:
             size, enough, left = self._trial
@@ -83,14 +100,14 @@ class Concurrency:
                 self._trial = size, enough, left - 1
                 return
             else:
-                self.size, self._rest, self._trial = size, WINDOWS_WITHOUT_GROWTH, None
+                self.learned, self._rest, self._trial = size, WINDOWS_WITHOUT_GROWTH, None
                 return
         if busy > CROWDED:
-            self.size = max(self.size // 2, 1)
+            self.learned = max(self.learned // 2, 1)
         elif busy < IDLE and not self._rest:
             self._trial = self.size, LEAST_GAIN * rate, WINDOWS_OF_TRIAL
             growth = min(CROWDED / max(busy, 0.01), FASTEST_GROWTH)
-            self.size = min(int(self.size * growth), _most_threads())
+            self.learned = min(int(self.size * growth), _most_threads())
 
 
 class _Learned(threading.local):
@@ -101,11 +118,25 @@ class _Learned(threading.local):
 
 
 _learned = _Learned()
+_latest: dict[str, Concurrency] = {}
 
 
 def find_concurrency(root: str) -> Concurrency:
-    """Return the concurrency that this thread has learned for an archive, to go on from there."""
-    return _learned.by_root.setdefault(root, Concurrency())
+    """Return the concurrency that this thread has learned for an archive, to go on from there.
+
+    A thread that has learned nothing begins with what another has.
+    """
+    if root not in _learned.by_root:
+        _learned.by_root[root] = Concurrency()
+        if root in _latest:
+            _learned.by_root[root].learned = min(_latest[root].learned, _most_threads())
+        _latest[root] = _learned.by_root[root]
+    return _learned.by_root[root]
+
+
+def is_slow(root: str) -> bool:
+    """Whether the storage of an archive kept the last walk of it waiting."""
+    return root in _latest and _latest[root].learned > 1
 
 
 class Meter:
@@ -129,7 +160,7 @@ class Meter:
         return time.perf_counter() - self._start >= WINDOW_SECONDS
 
     def read(self) -> tuple[float, float]:
-        """Return the share of the time that the processor was at work, and calls per second."""
+        """Return how many processors were at work, and calls per second."""
         start, work, n_calls = self._start, self._work, self.n_calls
         self._restart()
         seconds = self._start - start
@@ -153,10 +184,32 @@ def read_delay() -> float:
         os.close(descriptor)
 
 
+class _Visits:
+    """The visits of shards by this process that are under way."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        with self._lock:
+            self.number += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.number -= 1
+
+
+visits = _Visits()
+"""They share the processors, the threads and the descriptors of the process."""
+
+
 def _most_threads() -> int:
-    if resource is None:
-        return MOST_THREADS
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if limit == resource.RLIM_INFINITY:
-        return MOST_THREADS
-    return max(min(MOST_THREADS, limit // 2 // DESCRIPTORS_PER_THREAD), 1)
+    most = MOST_THREADS
+    if resource is not None:
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if limit != resource.RLIM_INFINITY:
+            most = min(most, limit // 2 // DESCRIPTORS_PER_THREAD)
+    return max(most // max(visits.number, 1), 1)

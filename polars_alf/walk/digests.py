@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, TypeAlias, get_args
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
 
 import polars as pl
 import xxhash
 
+from polars_alf import native
 from polars_alf.errors import OptionError
 from polars_alf.parallel.executors import Workers, wait_for
 from polars_alf.walk.shards import Shard, Walk
@@ -26,15 +30,13 @@ ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
 Outcome: TypeAlias = "list[str] | OSError"
 """The digests of a file, or the error of reading it."""
 
-_CHUNK = 1 << 20
+_LONG_PIECE = 1 << 20
+
+_SHORT_PIECE = 1 << 18
+"""Bytes of a piece where many files are read at a time: all of them together stay in the cache."""
 
 # A file that became a FIFO since it was listed must not block the run.
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-
-_NEW: dict[Algorithm, Callable[[], Any]] = {
-    "md5": lambda: hashlib.md5(usedforsecurity=False),
-    "xxh3_128": xxhash.xxh3_128,
-}
 
 
 def check_digests(
@@ -57,59 +59,191 @@ def digest_file(
     `on_bytes` is called with the size of each piece of 1 MiB. Raises OSError where the file cannot
     be read, or is none: a FIFO, say, or a device without an end.
     """
-    digests = [_NEW[algorithm]() for algorithm in algorithms]
-    buffer = bytearray(_CHUNK)
-    view = memoryview(buffer)
-    descriptor = os.open(path, _FLAGS)
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is no file any more", path)
-        while n_bytes := file.readinto(buffer):
-            for digest in digests:
-                digest.update(view[:n_bytes])
-            on_bytes(n_bytes)
-    return [digest.hexdigest() for digest in digests]
+    (outcome,) = digest_files([path], algorithms, on_bytes)
+    if isinstance(outcome, OSError):
+        raise outcome
+    return outcome
 
 
 def digest_files(
     paths: Sequence[str],
     algorithms: Sequence[Algorithm],
     on_bytes: Callable[[int], None],
+    on_files: Callable[[int], None] = lambda _: None,
     *,
     threads: int = 1,
 ) -> list[Outcome]:
-    """Return the digests of files, in their order; the first ones are read first.
+    """Return the digests of files, in their order.
 
-    `threads` files are read at a time; `on_bytes` is called by one thread at a time.
+    Parameters
+    ----------
+    paths
+        The first ones are read first: let them be the largest.
+    algorithms
+        Which digests; each file is read once for all of them.
+    on_bytes, on_files
+        Called after each few MiB, by one thread at a time, with the bytes that were read and the
+        files that were done since the last call. What they raise ends the reading.
+    threads
+        How many threads read and digest. Each has one file at a time, or one for each lane of MD5
+        where that is faster, and up to 8 MiB in memory.
     """
+    outcomes: list[Outcome] = [[]] * len(paths)
+    waiting = deque(enumerate(paths))
+    most_lanes = native.count_md5_lanes() if "md5" in algorithms else 1
+    n_lanes = max(min(most_lanes, len(paths) // threads), 1)
     lock = threading.Lock()
     is_stopped = threading.Event()
+    errors: list[BaseException] = []
 
-    def count(n_bytes: int) -> None:
-        if is_stopped.is_set():
-            raise InterruptedError
-        with lock:
-            on_bytes(n_bytes)
+    def digest() -> None:
+        with closing(_Reader(waiting, algorithms, n_lanes)) as reader:
+            for n_bytes, done in reader.read():
+                for position, outcome in done:
+                    outcomes[position] = outcome
+                if is_stopped.is_set():
+                    return
+                with lock:
+                    on_bytes(n_bytes)
+                    on_files(len(done))
 
-    def digest(path: str) -> Outcome:
+    def digest_in_thread() -> None:
         try:
-            return digest_file(path, algorithms, count)
-        except OSError as error:
-            return error
+            digest()
+        except BaseException as error:
+            errors.append(error)
+            is_stopped.set()
 
     if threads == 1:
-        return [*map(digest, paths)]
+        digest()
+        return outcomes
     pool = ThreadPoolExecutor(threads)
     try:
-        return [wait_for(future) for future in [pool.submit(digest, path) for path in paths]]
+        for future in [pool.submit(digest_in_thread) for _ in range(threads)]:
+            wait_for(future)
     finally:
         # After an interrupt, files that are being read end with their next piece.
         is_stopped.set()
         pool.shutdown(cancel_futures=True)
+    if errors:
+        raise errors[0]
+    return outcomes
+
+
+class _File:
+    """A file that is being read, and its digests up to now."""
+
+    def __init__(self, position: int, path: str) -> None:
+        self.position = position
+        self.md5 = native.start_md5()
+        self.xxh3 = xxhash.xxh3_128()
+        descriptor = os.open(path, _FLAGS)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "it is no file any more", path)
+        file = os.fdopen(descriptor, "rb", buffering=0)
+        self.read_into = file.readinto
+        self.close = file.close
+
+    def finish(self, algorithms: Sequence[Algorithm]) -> list[str]:
+        """Return the digests of all that was read."""
+        finish = {"md5": native.finish_md5(self.md5).hex, "xxh3_128": self.xxh3.hexdigest}
+        return [finish[algorithm]() for algorithm in algorithms]
+
+
+class _Reader:
+    """Read files from those that wait, one at a time or one for each lane.
+
+    While the storage keeps the processor waiting, lanes have nothing to gain, and files are read
+    one after the other, as disks do it best.
+    """
+
+    def __init__(
+        self, waiting: deque[tuple[int, str]], algorithms: Sequence[Algorithm], n_lanes: int
+    ) -> None:
+        self._waiting = waiting
+        self._algorithms = algorithms
+        self._n_lanes = n_lanes
+        self._n_wanted = 1
+        self._digest_time = 0.0  # of a byte, without lanes
+        self._buffer = memoryview(bytearray(max(_LONG_PIECE, n_lanes * _SHORT_PIECE)))
+        self._files: list[_File] = []
+
+    def read(self) -> Iterator[tuple[int, list[tuple[int, Outcome]]]]:
+        """Yield how much was read since the last time, and the outcomes of files that are done."""
+        while True:
+            done = self._open_files()
+            if not self._files:
+                break
+            start = time.perf_counter()
+            pieces = self._read_pieces(done)
+            between = time.perf_counter()
+            self._update(pieces)
+            end = time.perf_counter()
+            n_bytes = sum(len(piece) for _, piece in pieces)
+            if len(pieces) == 1:
+                self._digest_time = (end - between) / n_bytes
+            if pieces:
+                # The wait must be well above what lanes save.
+                is_waiting = (between - start) / n_bytes > 2 * self._digest_time
+                self._n_wanted = 1 if is_waiting else self._n_lanes
+            yield n_bytes, done
+        yield 0, done
+
+    def close(self) -> None:
+        """Close the files that are not done."""
+        for file in self._files:
+            file.close()
+
+    def _open_files(self) -> list[tuple[int, Outcome]]:
+        """Open as many as are wanted, and return the outcomes of those that cannot be opened."""
+        unread: list[tuple[int, Outcome]] = []
+        while len(self._files) < self._n_wanted:
+            try:
+                position, path = self._waiting.popleft()
+            except IndexError:
+                break
+            try:
+                self._files.append(_File(position, path))
+            except OSError as error:
+                unread.append((position, error))
+        return unread
+
+    def _read_pieces(self, done: list[tuple[int, Outcome]]) -> list[tuple[_File, memoryview]]:
+        """Read a piece of each file, and add the outcomes of those that have none."""
+        files = self._files[: self._n_wanted]
+        size = min(_LONG_PIECE, len(self._buffer) // len(files))
+        pieces = []
+        for i, file in enumerate(files):
+            piece = self._buffer[i * size : (i + 1) * size]
+            outcome: Outcome | None = None
+            try:
+                n_bytes = file.read_into(piece)
+            except OSError as error:
+                outcome = error
+            else:
+                if n_bytes:
+                    pieces.append((file, piece[:n_bytes]))
+                else:
+                    outcome = file.finish(self._algorithms)
+            if outcome is not None:
+                done.append((file.position, outcome))
+                self._files.remove(file)
+                file.close()
+        return pieces
+
+    def _update(self, pieces: list[tuple[_File, memoryview]]) -> None:
+        if "md5" in self._algorithms:
+            native.update_md5s([file.md5 for file, _ in pieces], [piece for _, piece in pieces])
+        if "xxh3_128" in self._algorithms:
+            for file, piece in pieces:
+                file.xxh3.update(piece)
 
 
 _BYTES_PER_TASK = 1 << 30
 _FILES_PER_TASK = 1024
+_TASKS_AT_ONCE = 16
+"""Tasks in one where all processors read for it: lanes are empty at its end only."""
 
 
 def digest_in_parallel(walk: Walk, files: pl.DataFrame) -> pl.DataFrame:
@@ -127,31 +261,43 @@ def digest_in_parallel(walk: Walk, files: pl.DataFrame) -> pl.DataFrame:
     polars.DataFrame
         ``path``; ``disk_hash``, null where the file cannot be read; ``message``, why it cannot.
     """
+    # Digests are computed without holding Python's lock.
+    is_threaded = walk.options.executor is None
+    workers = Workers("serial", 1) if is_threaded else None
+    visit = _DigestShard(walk.count_workers() if is_threaded else 1)
+    n_tasks = _TASKS_AT_ONCE if is_threaded else 1
     before = pl.col("file_size").cum_sum() - pl.col("file_size")
     n_before = pl.int_range(pl.len())
     groups = files.with_columns(
-        group=before // _BYTES_PER_TASK + n_before // _FILES_PER_TASK
+        group=before // (n_tasks * _BYTES_PER_TASK) + n_before // (n_tasks * _FILES_PER_TASK)
     ).partition_by("group", maintain_order=True)
-    shards = [Shard(index, tuple(group["path"])) for index, group in enumerate(groups)]
-    workers = walk.choose_workers(len(shards))
-    if walk.options.executor is None and workers.backend == "serial":
-        # Digests are computed without holding Python's lock.
-        workers = Workers("threads", walk.count_workers())
-    found = walk.visit_frames([(shard, _digest_shard) for shard in shards], workers=workers)
+    # The largest first, so that none is left at the end for one thread alone.
+    ordered = [group.sort("file_size", descending=True)["path"] for group in groups]
+    shards = [Shard(index, tuple(paths)) for index, paths in enumerate(ordered)]
+    found = walk.visit_frames([(shard, visit) for shard in shards], workers=workers)
     schema = dict.fromkeys(("path", "disk_hash", "message"), pl.String)
     return pl.concat([pl.DataFrame(schema=schema), *(frames["digests"] for frames in found)])
 
 
-def _digest_shard(walker: Walker, shard: Shard) -> dict[str, pl.DataFrame]:
-    rows: list[tuple[str, str | None, str | None]] = []
-    for path in shard.folders:
-        try:
-            (digest,) = digest_file(
-                walker.root.locate(path), ["md5"], lambda n: walker.counter.add(n_bytes=n)
-            )
-            rows.append((path, digest, None))
-        except OSError as error:
-            rows.append((path, None, f"its content cannot be read: {error.strerror}"))
-        walker.counter.add(files=1)
-    schema = dict.fromkeys(("path", "disk_hash", "message"), pl.String)
-    return {"digests": pl.DataFrame(rows, schema, orient="row")}
+@dataclass(frozen=True, slots=True)
+class _DigestShard:
+    """Digest the files of a shard, in some threads."""
+
+    threads: int
+
+    def __call__(self, walker: Walker, shard: Shard) -> dict[str, pl.DataFrame]:
+        outcomes = digest_files(
+            [walker.root.locate(path) for path in shard.folders],
+            ["md5"],
+            lambda n_bytes: walker.counter.add(n_bytes=n_bytes),
+            lambda n_files: walker.counter.add(files=n_files),
+            threads=self.threads,
+        )
+        rows: list[tuple[str, str | None, str | None]] = []
+        for path, outcome in zip(shard.folders, outcomes, strict=True):
+            if isinstance(outcome, OSError):
+                rows.append((path, None, f"its content cannot be read: {outcome.strerror}"))
+            else:
+                rows.append((path, outcome[0], None))
+        schema = dict.fromkeys(("path", "disk_hash", "message"), pl.String)
+        return {"digests": pl.DataFrame(rows, schema, orient="row")}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -17,8 +18,9 @@ from polars_alf.alf.root import Root
 from polars_alf.errors import ScanError
 from polars_alf.native.twin import UNKNOWN_TIME, Odd
 from polars_alf.schema import IssueKind
-from polars_alf.walk.batches import KnownListings, Listing, Names
+from polars_alf.walk.batches import Listing, Names
 from polars_alf.walk.columns import Columns, Examined, OddEntry, Steps, join_texts
+from polars_alf.walk.known import KnownListings
 from polars_alf.walk.options import WalkOptions
 
 EVERY = 1 << 62
@@ -110,10 +112,10 @@ class Lister:
         into.subdirectories += subdirectories
         into.n_others += columns.n_others[0]
         self._add_files(columns, session, into)
-        unexamined = self.take_odd(columns, columns.odd, session, into)
+        self.take_odd(columns, columns.odd, session, into)
         if columns.errors[0]:
             self.report_stop(directory, columns.errors[0], into)
-        return unexamined
+        return [columns.names[code] for code in columns.unexamined]
 
     def read(
         self,
@@ -144,8 +146,7 @@ class Lister:
         self, directory: str, names: Sequence[str], into: Listing, steps: Steps | None = None
     ) -> None:
         """Add files of a directory in a session that `list_directory` did not examine."""
-        path = os.fsencode(self.root.locate(directory))
-        found = Examined(native.examine_files(path, join_texts(names), steps))
+        found = self.examine_names(directory, names, steps)
         for name, error, size, mtime_ns, inode in zip(
             names, found.errors, found.sizes, found.mtimes, found.inodes, strict=True
         ):
@@ -157,6 +158,13 @@ class Lister:
                 self._report_odd(directory, name, kind, max(error, 0), into)
             else:
                 into.add(code, size, mtime_ns, inode)
+
+    def examine_names(
+        self, directory: str, names: Sequence[str], steps: Steps | None = None
+    ) -> Examined:
+        """Return the columns of some files of a directory: see `native.twin.examine_files`."""
+        path = os.fsencode(self.root.locate(directory))
+        return Examined(native.examine_files(path, join_texts(names), steps))
 
     def recall(self, directory: str, into: Listing) -> bool:
         """Add a directory as an earlier walk has listed it; return whether it is as it was."""
@@ -178,6 +186,7 @@ class Lister:
         if any(is_out):
             columns.keep([not is_out[code] for code in columns.codes])
             columns.odd = [row for row in columns.odd if not is_out[row.code]]
+            columns.unexamined = array("i", [c for c in columns.unexamined if not is_out[c]])
 
     def _add_files(self, columns: Columns, session: str | None, into: Listing) -> None:
         """Add the files of one directory."""
@@ -198,14 +207,11 @@ class Lister:
 
     def take_odd(
         self, columns: Columns, rows: Iterable[OddEntry], session: str | None, into: Listing
-    ) -> list[str]:
-        """Take odd entries of one directory; return the names of files not examined."""
-        unexamined = []
+    ) -> None:
+        """Take odd entries of one directory."""
         for row in rows:
             directory, name = columns.paths[row.directory], columns.names[row.code]
-            if row.kind == Odd.UNEXAMINED:
-                unexamined.append(name)
-            elif row.kind == Odd.OTHER_FILE or (
+            if row.kind == Odd.OTHER_FILE or (
                 row.kind == Odd.UNREAD_FILE and into.names.classify(name) < 0
             ):
                 into.n_others += 1
@@ -214,7 +220,6 @@ class Lister:
                     into.linked.append(name)
             else:
                 self._report_odd(directory, name, row.kind, row.error, into)
-        return unexamined
 
     def _follow(self, directory: str, name: str, session: str | None, into: Listing) -> bool:
         """Whether to enter a linked directory; report it where not."""

@@ -19,7 +19,8 @@ from typing import Self
 
 from polars_alf.errors import ScanError
 from polars_alf.walk.batches import Listing
-from polars_alf.walk.concurrency import CALLS_PER_DIRECTORY, Concurrency, Meter
+from polars_alf.walk.columns import Columns, Examined
+from polars_alf.walk.concurrency import Concurrency, Meter
 from polars_alf.walk.lister import Lister
 
 FILES_PER_PART = 8
@@ -43,14 +44,26 @@ ListBelow = Callable[[str, str | None, Sequence[str]], list[tuple[str, str | Non
 _hung: list[threading.Thread] = []
 
 
+FILES_PER_JOB = 128
+"""Files of a session after which others go on with the rest of it, where storage is slow."""
+
+FILES_PER_FAST_JOB = 1024
+"""The same where it is fast: enough for a job to outweigh its own cost."""
+
+
 class Part:
-    """Some files of a directory: their names until they are examined, then their listing."""
+    """Some files of a directory: their names until they are examined, then their listing.
 
-    __slots__ = ("listing", "names")
+    Of a session that is listed at once, ``codes`` of the names, and then ``examined``.
+    """
 
-    def __init__(self, names: list[str], listing: Listing) -> None:
+    __slots__ = ("codes", "examined", "listing", "names")
+
+    def __init__(self, names: list[str], listing: Listing, codes: array[int] | None = None) -> None:
         self.names = names
         self.listing = listing
+        self.codes = codes
+        self.examined: Examined | None = None
 
 
 class Directory:
@@ -61,18 +74,23 @@ class Directory:
     parts : list of Part
         The directory's own listing, then files that others examined.
     below : list of Directory
-        The directories in it.
+        The directories in it that are listed by themselves.
+    columns : Columns or None
+        The directory with what lies below it, where it was listed at once.
     is_lost : bool
         Whether the directory was given up, as it did not answer: its parts are worth nothing.
     """
 
-    __slots__ = ("below", "is_done", "is_lost", "lock", "n_left", "parts", "path", "session")
+    __slots__ = (
+        *("below", "columns", "is_done", "is_lost", "lock", "n_left", "parts", "path", "session"),
+    )
 
     def __init__(self, path: str, session: str | None) -> None:
         self.path = path
         self.session = session
         self.parts: list[Part] = []
         self.below: list[Directory] = []
+        self.columns: Columns | None = None
         self.is_done = False
         self.is_lost = False
         self.lock = threading.Lock()
@@ -89,16 +107,13 @@ class _Helper(threading.Thread):
     steps : array
         The steps since it began, of which each call takes one or more: as long as this rises it is
         not hung. See `native.twin.list_directories`.
-    n_calls : int
-        Calls to the storage, about.
     """
 
     def __init__(self, serve: Callable[[_Helper], None]) -> None:
         super().__init__(name="polars_alf-lists-ahead", daemon=True)
         self.directory: Directory | None = None
         self.steps = array("q", [0, 0])
-        self.n_calls = 0
-        self._seen = 0, 0
+        self._seen = 0
         self.since = time.monotonic()
         self.is_dismissed = False
         self._serve = serve
@@ -107,16 +122,15 @@ class _Helper(threading.Thread):
         self._serve(self)
 
     def look_at(self, now: float) -> int:
-        """Return the number of calls since the last look; note when it last took a step."""
-        n_steps, n_calls = self._seen
-        self._seen = self.steps[0], self.n_calls
-        if self.steps[0] != n_steps or self.directory is None:
+        """Return the number of steps since the last look; note when it last took one."""
+        before, self._seen = self._seen, self.steps[0]
+        if self._seen != before or self.directory is None:
             self.since = now
-        return self.n_calls - n_calls
+        return self._seen - before
 
     def has_moved(self) -> bool:
         """Whether it took a step since the last look."""
-        return self.steps[0] != self._seen[0]
+        return self.steps[0] != self._seen
 
 
 class Prefetch:
@@ -132,6 +146,9 @@ class Prefetch:
         Number of threads, which it learns from their work.
     op_timeout
         Seconds without an answer after which a directory is lost; None waits for ever.
+    at_once
+        Whether to list a directory in a session with what lies below it; one that hangs would then
+        keep the others, so not with an `op_timeout`.
     check
         Called while the visit waits; raises an error where it is to end.
     most_waiting
@@ -145,6 +162,7 @@ class Prefetch:
         concurrency: Concurrency,
         op_timeout: float | None = None,
         *,
+        at_once: bool = False,
         check: Callable[[], None] = lambda: None,
         most_waiting: int = MOST_WAITING,
     ) -> None:
@@ -152,6 +170,7 @@ class Prefetch:
         self._below = below
         self._concurrency = concurrency
         self._op_timeout = op_timeout
+        self._at_once = at_once
         self._check = check
         self._most_waiting = most_waiting
         self._jobs: deque[tuple[Directory, Part | None]] = deque()
@@ -284,11 +303,12 @@ class Prefetch:
             helper.steps[0] += 1
             helper.directory = directory
             try:
-                if part is None:
-                    self._list(helper, directory)
+                if part is not None:
+                    self._examine(helper, directory, part)
+                elif self._at_once and directory.session is not None:
+                    self._list_at_once(helper, directory, directory.session)
                 else:
-                    self._lister.examine(directory.path, part.names, part.listing, helper.steps)
-                    helper.n_calls += len(part.names)
+                    self._list(helper, directory)
                 self._finish(directory)
             except BaseException as error:  # for the visiting thread, which waits
                 self._error = error
@@ -313,21 +333,56 @@ class Prefetch:
             most_examined=FILES_PER_PART,
             steps=helper.steps,
         )
-        helper.n_calls += CALLS_PER_DIRECTORY + len(own.listing.sizes)
-        parts = [
-            Part(names[i : i + FILES_PER_PART], Listing(lister.names))
-            for i in range(0, len(names), FILES_PER_PART)
-        ]
+        self._share(
+            directory,
+            [
+                Part(names[i : i + FILES_PER_PART], Listing(lister.names))
+                for i in range(0, len(names), FILES_PER_PART)
+            ],
+        )
+        below = [*own.listing.subdirectories, *own.listing.linked]
+        if below and not directory.is_lost:
+            wanted = self._below(directory.path, directory.session, below)
+            directory.below = [self.request(path, session) for path, session in wanted]
+
+    def _list_at_once(self, helper: _Helper, directory: Directory, session: str) -> None:
+        """List a directory with what lies below it, and leave to others what is beyond a job."""
+        is_slow = self._concurrency.learned > 1
+        most = FILES_PER_JOB if is_slow else FILES_PER_FAST_JOB
+        columns = self._lister.read(
+            [directory.path],
+            in_session=True,
+            recurse=True,
+            most_files=most,
+            most_examined=most,
+            steps=helper.steps,
+        )
+        directory.columns = columns
+        codes = columns.unexamined
+        # Some parts for each thread, so that all end at about the same time.
+        size = max(len(codes) // (4 * self._concurrency.size), FILES_PER_PART if is_slow else most)
+        lots = [codes[i : i + size] for i in range(0, len(codes), size)]
+        names = columns.names
+        nothing = Listing(self._lister.names)
+        self._share(directory, [Part([names[c] for c in lot], nothing, lot) for lot in lots])
+        # In the order of a visit, which is from the last one on.
+        directory.below = [self.request(path, session) for path in columns.left[::-1]]
+
+    def _share(self, directory: Directory, parts: list[Part]) -> None:
+        """Leave parts of a directory to whichever threads are free."""
         directory.parts += parts
         with directory.lock:
             directory.n_left += len(parts)
         for part in parts:
             self._jobs.append((directory, part))
             self._tokens.put(True)
-        below = [*own.listing.subdirectories, *own.listing.linked]
-        if below and not directory.is_lost:
-            wanted = self._below(directory.path, directory.session, below)
-            directory.below = [self.request(path, session) for path, session in wanted]
+
+    def _examine(self, helper: _Helper, directory: Directory, part: Part) -> None:
+        if directory.columns is None:
+            self._lister.examine(directory.path, part.names, part.listing, helper.steps)
+        else:
+            path = directory.columns.paths[-1]
+            part.examined = self._lister.examine_names(path, part.names, helper.steps)
 
     def _finish(self, directory: Directory) -> None:
         """Count a part of a directory as done, perhaps its last."""

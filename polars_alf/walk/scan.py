@@ -16,7 +16,7 @@ from polars_alf.alf.paths import expr_below, expr_full, expr_join
 from polars_alf.alf.root import open_root
 from polars_alf.parallel.progress import Progress
 from polars_alf.schema import DATASETS, DIRECTORIES, ENTRIES, ISSUES, SESSIONS, polars_schema
-from polars_alf.walk.batches import join_batches
+from polars_alf.walk.entries import join_batches
 from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.shards import Shard, Survey, Walk, open_walk, path_key
 from polars_alf.walk.walker import Walker

@@ -25,6 +25,7 @@ import xxhash
 
 from polars_alf.alf.paths import temporary_folder
 from polars_alf.alf.root import Root
+from polars_alf.native import IMPLEMENTATION
 from polars_alf.parallel.executors import (
     Backend,
     Workers,
@@ -34,6 +35,7 @@ from polars_alf.parallel.executors import (
     run_tasks,
 )
 from polars_alf.parallel.progress import Counter, CounterFile, Monitor, Progress
+from polars_alf.walk.concurrency import is_slow, visits
 from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.walker import Walker
 
@@ -51,6 +53,9 @@ MOST_FOLDERS = 512
 
 FEW_SHARDS = 8
 """Shards up to which a run stays in one process: starting others takes longer."""
+
+SLOW_WORKERS = 16
+"""Workers that are threads where storage is slow: each waits for the last call of its shard."""
 
 UNDER_WAY = ".tmp"
 """Ending of the folder of a shard that is being written."""
@@ -206,7 +211,12 @@ class Walk:
         """
         if idle and self._place is None:
             return Workers("serial", 1)
-        return choose_workers(self._place, self.options.n_jobs, n_tasks, few=FEW_SHARDS)
+        workers = choose_workers(self._place, self.options.n_jobs, n_tasks, few=FEW_SHARDS)
+        is_free = self._place is None and self.options.n_jobs is None
+        if is_free and n_tasks > 1 and IMPLEMENTATION == "native" and is_slow(str(self.root)):
+            n_jobs = min(max(SLOW_WORKERS, workers.n_jobs), n_tasks)
+            return Workers("threads", n_jobs)
+        return workers
 
     def plan_shards(
         self,
@@ -251,11 +261,24 @@ class Walk:
         path = str(folder / "counters") if workers.is_local else None
         total = counters.slot(0)
         stop = threading.Event() if workers.backend == "threads" else None
+        # The last shards may have processors to share, where threads can use those.
+        is_shared = IMPLEMENTATION == "native" and self._place in (None, "threads")
+        n_threads = self.count_workers() if is_shared else 1
+        n_alone = len(tasks) - workers.n_jobs
         found = run_tasks(
             _visit_shard,
             [
-                _Task(self.root, self.options, shard, visit, folder, path, stop)
-                for shard, visit in tasks
+                _Task(
+                    self.root,
+                    self.options,
+                    shard,
+                    visit,
+                    folder,
+                    path,
+                    stop,
+                    n_threads if position >= n_alone else 1,
+                )
+                for position, (shard, visit) in enumerate(tasks)
             ],
             workers,
             ordered=ordered,
@@ -334,6 +357,7 @@ class _Task(Generic[_Result]):
     folder: Path
     counters: str | None
     stop: threading.Event | None = None
+    n_threads: int = 1
 
     def __str__(self) -> str:
         return f"the shard from {self.shard.folders[0]} to {self.shard.folders[-1]}"
@@ -354,5 +378,7 @@ def _visit_shard(task: _Task[Any]) -> tuple[Any, tuple[int, int, int] | None]:
     counter = Counter()
     if task.counters is not None:
         counter = CounterFile(Path(task.counters)).slot(task.shard.index, task.stop)
-    result = task.visit(Walker(task.root, task.options, counter), task.shard)
+    with visits.under_way():
+        walker = Walker(task.root, task.options, counter, n_threads=task.n_threads)
+        result = task.visit(walker, task.shard)
     return result, counter.total() if task.counters is None else None

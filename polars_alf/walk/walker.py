@@ -25,13 +25,20 @@ from polars_alf.arrow import make_table
 from polars_alf.errors import ScanError
 from polars_alf.parallel.progress import Counter
 from polars_alf.schema import ISSUES, IssueKind
-from polars_alf.walk.batches import Batch, Directories, KnownListings, Listing, Names
+from polars_alf.walk.batches import Batch, Directories, Listing, Names
 from polars_alf.walk.columns import Columns
-from polars_alf.walk.concurrency import CALLS_PER_DIRECTORY, Concurrency, Meter, find_concurrency
+from polars_alf.walk.concurrency import (
+    CALLS_PER_DIRECTORY,
+    Concurrency,
+    Meter,
+    find_concurrency,
+    visits,
+)
+from polars_alf.walk.known import KnownListings
 from polars_alf.walk.layout import Layout
 from polars_alf.walk.lister import Lister, split_names
 from polars_alf.walk.options import WalkOptions
-from polars_alf.walk.prefetch import ListBelow, Prefetch
+from polars_alf.walk.prefetch import Directory, ListBelow, Prefetch
 
 ROWS_PER_BATCH = 65_536
 
@@ -58,6 +65,8 @@ class Walker:
         Counts files and sessions as they are found.
     rows_per_batch
         Least number of rows after which a batch is handed on, at the end of a directory.
+    n_threads
+        Processors that this and the other walks under way may use.
     """
 
     def __init__(
@@ -67,11 +76,13 @@ class Walker:
         counter: Counter | None = None,
         *,
         rows_per_batch: int = ROWS_PER_BATCH,
+        n_threads: int = 1,
     ) -> None:
         self.root = root
         self.options = options
         self.counter = counter or Counter()
         self._rows_per_batch = rows_per_batch
+        self._n_threads = n_threads
         self._layout = Layout(root)
         self._lister = Lister(root, options, self._layout.is_session)
         self._walked = Directories()
@@ -82,7 +93,10 @@ class Walker:
         if self._layout.is_dated(""):
             return [""]
         dated: list[str] = []
-        for directory, _, names in self._visit([("", None)], self._layout.list_above_dates):
+        for visited in self._visit([("", None)], self._layout.list_above_dates):
+            if visited is None:
+                continue
+            directory, _, names = visited
             self._layout.check_lab(directory)
             dated += filter(self._layout.is_dated, (join(directory, name) for name in names))
         return dated
@@ -106,18 +120,25 @@ class Walker:
         """
         self._lister.known = known
         stack = [(folder, self._layout.find_session(folder)) for folder in reversed(folders)]
-        if known is None and self._lister.takes_all(folders) and self.options.op_timeout is None:
+        at_once = known is None and self._lister.takes_all(folders)
+        at_once &= self.options.op_timeout is None
+        if at_once:
             yield from self._walk_at_once(stack)
-        for directory, session, names in self._visit(stack, self._layout.list_below):
-            if session is None:
-                self._layout.report_no_session(directory)
-            else:
-                self._layout.check_in_session(directory, session, names)
-                self.counter.add(sessions=directory == session)
+        for visited in self._visit(stack, self._layout.list_below, at_once=at_once):
+            if visited is not None:
+                self._check(*visited)
             if len(self._batch.sizes) >= self._rows_per_batch:
                 yield self._hand_on_batch()
         if self._batch.sizes:
             yield self._hand_on_batch()
+
+    def _check(self, directory: str, session: str | None, names: Sequence[str]) -> None:
+        """Judge a directory that was visited."""
+        if session is None:
+            self._layout.report_no_session(directory)
+        else:
+            self._layout.check_in_session(directory, session, names)
+            self.counter.add(sessions=directory == session)
 
     def directories(self) -> pa.Table:
         """Return DIRECTORIES: those inside sessions, each before what lies below it."""
@@ -146,7 +167,10 @@ class Walker:
         concurrency = self._find_concurrency()
         meter = Meter()
         n_folders = 1
-        while stack and concurrency.size == 1:
+        while stack:
+            concurrency.least = max(self._n_threads // max(visits.number, 1), 1)
+            if concurrency.size > 1:
+                return
             in_session = stack[-1][1] is not None
             taken = [stack.pop()]
             while stack and len(taken) < n_folders and (stack[-1][1] is not None) == in_session:
@@ -157,7 +181,9 @@ class Walker:
                 in_session=in_session,
                 recurse=in_session,
                 most_files=min(_FILES_AT_ONCE, self._rows_per_batch),
+                most_examined=_FILES_AT_ONCE,
             )
+            self._examine_rest(columns)
             if time.perf_counter() - begin < _SECONDS_AT_ONCE:
                 n_folders = min(2 * n_folders, _FOLDERS_AT_ONCE)
             sessions = [session or "" for _, session in taken]
@@ -174,6 +200,15 @@ class Walker:
                 concurrency.note(*meter.read())
             if len(self._batch.sizes) >= self._rows_per_batch:
                 yield self._hand_on_batch()
+
+    def _examine_rest(self, columns: Columns) -> None:
+        """Examine the files that a directory has beyond those of one call."""
+        codes = columns.unexamined
+        for i in range(0, len(codes), _FILES_AT_ONCE):
+            lot = codes[i : i + _FILES_AT_ONCE]
+            names = [columns.names[code] for code in lot]
+            columns.add_examined(lot, self._lister.examine_names(columns.paths[-1], names))
+            self.counter.add()
 
     def _take_folders(self, columns: Columns, stack: list[tuple[str, str | None]]) -> None:
         """Take directories that lie in no session."""
@@ -250,11 +285,12 @@ class Walker:
     # The visit, directory by directory
 
     def _visit(
-        self, first: Sequence[tuple[str, str | None]], below: ListBelow
-    ) -> Iterator[tuple[str, str | None, list[str]]]:
+        self, first: Sequence[tuple[str, str | None]], below: ListBelow, *, at_once: bool = False
+    ) -> Iterator[tuple[str, str | None, list[str]] | None]:
         """List directories and all below them, the last one first, datasets into the batch.
 
-        Yields each directory, its session, and the names of the directories in it.
+        Yields each directory, its session, and the names of the directories in it; None for what
+        was listed, and judged, `at_once`.
         """
         op_timeout = self.options.op_timeout
         concurrency = self._find_concurrency()
@@ -262,7 +298,7 @@ class Walker:
         stack = [*first]
         while stack:
             if concurrency.size > 1 or op_timeout is not None:
-                yield from self._visit_prefetched(stack, below, concurrency)
+                yield from self._visit_prefetched(stack, below, concurrency, at_once=at_once)
                 return
             directory, session = stack.pop()
             batch = self._batch
@@ -277,11 +313,21 @@ class Walker:
                 concurrency.note(*meter.read())
 
     def _visit_prefetched(
-        self, first: Sequence[tuple[str, str | None]], below: ListBelow, concurrency: Concurrency
-    ) -> Iterator[tuple[str, str | None, list[str]]]:
+        self,
+        first: Sequence[tuple[str, str | None]],
+        below: ListBelow,
+        concurrency: Concurrency,
+        *,
+        at_once: bool,
+    ) -> Iterator[tuple[str, str | None, list[str]] | None]:
         """Visit directories in the order of `_visit`, listed ahead by threads."""
         with Prefetch(
-            self._lister, below, concurrency, self.options.op_timeout, check=self.counter.add
+            self._lister,
+            below,
+            concurrency,
+            self.options.op_timeout,
+            at_once=at_once,
+            check=self.counter.add,
         ) as prefetch:
             # In the order of the visit, which is from the last one on.
             stack = [prefetch.request(*wanted) for wanted in reversed(first)][::-1]
@@ -291,12 +337,24 @@ class Walker:
                 if folder.is_lost:
                     self._report_lost(folder.path)
                     continue
+                stack += folder.below
+                if folder.columns is not None and folder.session is not None:
+                    self._take_listed(folder, folder.columns, folder.session)
+                    yield None
+                    continue
                 n_before = self._batch.begin_directory()
                 for part in folder.parts:
                     self._batch.extend(part.listing)
-                stack += folder.below
                 names = self._end_directory(folder.path, folder.session, n_before)
                 yield folder.path, folder.session, names
+
+    def _take_listed(self, folder: Directory, columns: Columns, session: str) -> None:
+        """Take a directory that was listed with what lies below it."""
+        for part in folder.parts:
+            if part.codes is not None and part.examined is not None:
+                columns.add_examined(part.codes, part.examined)
+        begun = {session} & {folder.path}
+        self._take_sessions(columns, [session] * len(columns.paths), begun)
 
     def _report_lost(self, directory: str) -> None:
         patience = f"did not answer within {self.options.op_timeout:g} s"

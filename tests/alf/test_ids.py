@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from polars_alf.alf.ids import (
     check_namespace,
     expr_uuid3,
+    format_ids,
     make_ids,
     make_namespace,
     parse_namespace,
@@ -45,15 +46,20 @@ def test_ids_of_codes_are_those_of_the_joined_texts(
         pl.Series(["skipped", *second], dtype=pl.String)[1:],
     )
     expected = [str(uuid.uuid3(namespace, f"{first[a]}/{second[b]}")) for a, b in codes[start:]]
-    assert ids.to_list() == expected
-    assert (ids.name, ids.dtype) == ("id", pl.String)
+    assert ids.schema == {"high": pl.UInt64, "low": pl.UInt64}
+    texts = format_ids(ids)
+    assert texts.to_list() == expected
+    assert (texts.name, texts.dtype) == ("id", pl.String)
+    assert format_ids(ids.slice(1)).to_list() == expected[1:]
+    assert format_ids(ids.sort("high", "low")).to_list() == sorted(expected)
 
 
 def test_ids_of_columns_in_pieces() -> None:
     texts = pl.concat([pl.Series(["a", "b"]), pl.Series(["c"])], rechunk=False)
     codes = pl.concat([pl.Series([2, 0], dtype=pl.Int32), pl.Series([1], dtype=pl.Int32)])
     ids = make_ids(uuid.NAMESPACE_URL, codes, texts, codes, texts)
-    assert ids.to_list() == [str(uuid.uuid3(uuid.NAMESPACE_URL, f"{x}/{x}")) for x in "cab"]
+    expected = [str(uuid.uuid3(uuid.NAMESPACE_URL, f"{x}/{x}")) for x in "cab"]
+    assert format_ids(ids).to_list() == expected
 
 
 def test_ids_of_what_is_no_column_of_codes() -> None:

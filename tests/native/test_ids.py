@@ -100,6 +100,31 @@ def test_digests_are_the_bytes_of_the_texts(instructions: str) -> None:
     assert digests == b"".join(uuid.uuid3(NAMESPACE, name).bytes for name in names)
 
 
+formatters = pytest.mark.parametrize(
+    "format_uuids", [twin_md5.format_uuids, *([_native.format_uuids] if INSTRUCTIONS else [])]
+)
+
+
+@formatters
+@given(ids=st.lists(st.uuids()))
+def test_halves_become_texts(
+    format_uuids: Callable[[memoryview, memoryview], bytes], ids: list[uuid.UUID]
+) -> None:
+    highs = array.array("Q", [number.int >> 64 for number in ids])
+    lows = array.array("Q", [number.int & (2**64 - 1) for number in ids])
+    assert _split(format_uuids(memoryview(highs), memoryview(lows))) == [*map(str, ids)]
+
+
+@formatters
+@pytest.mark.parametrize("n_bytes", [(8, 16), (12, 12)])
+def test_halves_of_different_length(
+    format_uuids: Callable[[memoryview, memoryview], bytes], n_bytes: tuple[int, int]
+) -> None:
+    message = f"the halves have {n_bytes[0]} and {n_bytes[1]} bytes, not 8 a row"
+    with pytest.raises(ValueError, match=message):
+        format_uuids(*(memoryview(bytes(n)) for n in n_bytes))
+
+
 @implementations
 @pytest.mark.parametrize("codes", [[0, 1, 2], [0, 2**32 - 1]])
 def test_a_code_of_no_text(instructions: str, codes: list[int]) -> None:

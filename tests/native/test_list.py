@@ -171,4 +171,16 @@ def test_a_large_directory(tmp_path: Path) -> None:
         os.close(os.open(tmp_path / f"object{i}.attribute.npy", os.O_CREAT, 0o600))
     columns = list_both(os.fsencode(tmp_path) + b"/", b"\0", True, True, False, MANY, 15_000)
     assert len(columns[11]) == 8 * 15_000
-    assert [*array("i", columns[16])] == [twin.Odd.UNEXAMINED] * 5_000
+    assert len(array("i", columns[20])) == 5_000
+
+
+def test_a_listing_ends_with_files_that_are_not_examined(tmp_path: Path) -> None:
+    build(
+        os.fsencode(tmp_path / "s"),
+        {b"a.b.npy": "file", b"alf": {b"a.b.npy": "file", b"c.d.npy": "file"}},
+    )
+    arguments = True, True, False, MANY, 1
+    columns = list_both(os.fsencode(tmp_path) + b"/", b"s\0s/alf\0", *arguments)
+    assert (columns[0], columns[18]) == (b"s\0s/alf\0", b"s/alf\0")
+    (unexamined,) = array("i", columns[20])
+    assert columns[9].split(b"\0")[unexamined] in (b"a.b.npy", b"c.d.npy")

@@ -17,9 +17,10 @@ class Storage:
         self.latency, self.at_a_time = latency, at_a_time
 
     def serve(self, threads: int) -> tuple[float, float]:
-        """Return how busy the processor is, which needs 20 µs for a call, and calls a second."""
+        """Return how many processors are at work, for 20 µs a call, and calls a second."""
         cost = 20e-6
-        rate = min(min(threads, self.at_a_time) / (self.latency + cost), 1 / cost)
+        n_processors = concurrency.N_PROCESSORS
+        rate = min(min(threads, self.at_a_time) / (self.latency + cost), n_processors / cost)
         return rate * cost, rate
 
 

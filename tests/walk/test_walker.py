@@ -169,3 +169,25 @@ def test_deep_trees_do_not_exhaust_anything(tmp_path: Path) -> None:
     finally:
         os.chdir(here)
     assert list_found(tmp_path) == ["S/2020-01-01/001/" + "d/" * 200 + "a.b.npy"]
+
+
+@posix_only
+def test_a_giant_session_is_listed_alike_by_many_threads(tmp_path: Path) -> None:
+    session = tmp_path / "S/2020-01-01/001"
+    for folder, n_files in (("alf", 3000), ("raw", 1), *((f"alf/d{i}/e", 9) for i in range(150))):
+        (session / folder).mkdir(parents=True, exist_ok=True)
+        for i in range(n_files):
+            (session / folder / f"o{i}.x.npy").write_bytes(bytes(i % 7))
+    os.mkfifo(session / "alf/fifo.x.npy")
+    (session / "alf/gone.x.npy").symlink_to("nowhere.x.npy")
+    (session / "alf/note.txt").touch()
+    root = open_root(tmp_path)
+    found = []
+    for options, n_threads in ((WalkOptions(threads=1), 1), (WalkOptions(threads=3), 1),
+                               (WalkOptions(), 4)):  # fmt: skip
+        walker = Walker(root, options, n_threads=n_threads)
+        rows = [row for batch in walker.walk(walker.survey()) for row in batch.to_pylist()]
+        assert len(rows) == 3000 + 1 + 150 * 9
+        found.append((rows, walker.listings(), walker.issues().to_pylist(), walker.n_other_files))
+    assert found[1:] == found[:1] * 2
+    assert {row["kind"] for row in found[0][2]} == {"special_file", "broken_link"}
