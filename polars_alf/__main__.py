@@ -7,10 +7,12 @@ import os
 import sys
 
 from polars_alf.alf.encoding import restart_in_utf8
+from polars_alf.cli.streams import open_closed_streams
 
 
 def main() -> None:
     """Load the command line, which takes a third of a second, and run it."""
+    open_closed_streams()
     # pyarrow loads NumPy, whose threads nothing here needs.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Loaded modules stay: looking for garbage among them takes a sixth of the time.

@@ -36,6 +36,10 @@ class EncodingError(PolarsAlfError, UnicodeError):
     """The names of files are not decoded as UTF-8, as tables have them, by this process."""
 
 
+class ForkError(PolarsAlfError, RuntimeError):
+    """A process that was forked from one in which Polars had run would wait for ever."""
+
+
 class QueryError(OptionError):
     """An SQL query is invalid, or reads something else than the tables."""
 
@@ -164,6 +168,10 @@ class TableWarning(UserWarning):
 
 class KeptWarning(UserWarning):
     """Files that are in no table were kept, as it is uncertain that they may be removed."""
+
+
+class TakeoverWarning(UserWarning):
+    """A run that was writing the same tables was cut off, and this one takes its place."""
 
 
 class NoSessionsWarning(RuntimeWarning):

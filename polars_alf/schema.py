@@ -122,6 +122,7 @@ class IssueKind(StrEnum):
     INVALID_NUMBER = "invalid_number"
     DUPLICATE_SESSION = "duplicate_session"
     OUTSIDE_SESSION = "outside_session"
+    SNAPSHOT = "snapshot"
 
     UNUSUAL_LAB = "unusual_lab"
     UNPADDED_NUMBER = "unpadded_number"

@@ -84,6 +84,7 @@ MERGED = (
 )
 SNAPSHOT = "tests/index/test_snapshot.py"
 OUTPUT = "tests/tables/test_output.py"
+LOCK = "tests/tables/test_writer_lock.py"
 GENERATIONS = "tests/tables/test_generations.py"
 HISTORY = "tests/tables/test_history.py"
 KNOWN = "tests/index/test_known_tables.py"
@@ -327,7 +328,7 @@ MUTATIONS = [
     Mutation(
         "the state may be anyone's link",
         "polars_alf/tables/transaction.py",
-        "        _check_link(state)\n",
+        "            _check_link(state)\n",
         "",
         (f"{SHARED}::test_a_state_that_another_user_has_linked_is_refused",),
     ),
@@ -478,7 +479,7 @@ MUTATIONS = [
     Mutation(
         "several may write at once",
         "polars_alf/tables/transaction.py",
-        "        lock.acquire(blocking=False)\n",
+        "            stack.enter_context(hold_writer_lock(folder, state, patience))\n",
         "",
         (f"{TOGETHER}::test_two_writers_never_write_at_once",),
     ),
@@ -685,9 +686,30 @@ MUTATIONS = [
         ("tests/parallel/test_cluster.py::test_a_worker_that_decodes_names_otherwise_is_told_of",),
     ),
     Mutation(
+        "a writer that was replaced commits",
+        "polars_alf/tables/journal.py",
+        "    check_writer_lock(folder)\n",
+        "",
+        (f"{LOCK}::test_a_restore_that_was_taken_for_dead_commits_nothing",),
+    ),
+    Mutation(
+        "a writer of another machine shows no sign of life",
+        "polars_alf/tables/writer_lock.py",
+        "                _touch(self.path)\n",
+        "                pass\n",
+        (f"{LOCK}::test_a_writer_of_another_machine_is_named",),
+    ),
+    Mutation(
+        "unbuffered streams are buffered",
+        "polars_alf/cli/streams.py",
+        "_Unbuffered if is_unbuffered else io.BufferedWriter",
+        "io.BufferedWriter",
+        ("tests/cli/test_streams.py::test_a_line_of_progress_reaches_a_pipe_as_it_is_written",),
+    ),
+    Mutation(
         "JSON has escapes of Python",
-        "polars_alf/cli/app.py",
-        "errors=_ESCAPE",
+        "polars_alf/cli/streams.py",
+        "errors=ESCAPE",
         'errors="backslashreplace"',
         ("tests/cli/test_app.py::test_json_is_json_on_a_terminal_that_lacks_names",),
     ),

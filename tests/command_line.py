@@ -23,3 +23,23 @@ def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[st
         env=os.environ | _ENVIRONMENT,
         **options,  # type: ignore[call-overload]
     )
+
+
+def run_on_terminal(*arguments: object, stream: str = "stdout") -> tuple[int, str]:
+    """Run a command with one of its streams on a terminal; return what that shows."""
+    ours, theirs = os.openpty()
+    streams = dict.fromkeys(("stdout", "stderr"), subprocess.DEVNULL) | {stream: theirs}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "polars_alf", *map(str, arguments)],
+        env=os.environ | _ENVIRONMENT,
+        **streams,  # type: ignore[call-overload]
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while part := os.read(ours, 65536):
+            shown += part
+    except OSError:  # how Linux tells that nobody has the other end
+        pass
+    os.close(ours)
+    return process.wait(), shown.decode()

@@ -28,10 +28,11 @@ def read_tables(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def read_folder(folder: Path) -> dict[str, bytes | None]:
-    """Return all that is in a folder."""
+    """Return all that is in a folder but the lock, which has another name after each run."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
         for path in sorted(folder.rglob("*"))
+        if not path.name.startswith("lock-")
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,9 +80,15 @@ TWO_LABS: Tree = {
 """A clean archive: four sessions, twelve datasets, four other files."""
 
 
+def list_state(folder: Path) -> list[str]:
+    """Return the names in the state of a folder of tables, that of the lock without its number."""
+    names = (path.name for path in (folder / ".polars_alf").iterdir())
+    return sorted("lock" if re.fullmatch(r"lock-\d+\.free", name) else name for name in names)
+
+
 def check_state(folder: Path) -> None:
     """Check that beside tables there is what the next index needs, and nothing else."""
-    names = sorted(path.name for path in (folder / ".polars_alf").iterdir())
+    names = list_state(folder)
     kept = [name for name in names if name.startswith("generation-")]
     assert len(kept) <= 1, "one earlier generation by default"
     files = ["changes.arrow", "history.jsonl", "issues.arrow", "lock", "namespace", "report.json"]

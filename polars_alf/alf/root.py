@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from polars_alf.alf.encoding import check_encoding
+from polars_alf.alf.forks import check_fork
 from polars_alf.errors import (
     ArchiveNotADirectoryError,
     ArchiveNotFoundError,
@@ -94,6 +95,8 @@ def open_root(path: FolderPath, op_timeout: float | None = None) -> Root:
         The folder is not there, is a file, or cannot be listed.
     EncodingError
         This process does not decode names as UTF-8.
+    ForkError
+        This process was forked from one in which Polars had run.
     ScanError
         The storage does not answer.
     """
@@ -158,6 +161,8 @@ def check_folder(
         The folder is not there, is a file, or cannot be written to.
     EncodingError
         This process does not decode names as UTF-8.
+    ForkError
+        This process was forked from one in which Polars had run.
     """
     path = _resolve(folder, what)
     if not path.exists():
@@ -184,6 +189,7 @@ def _resolve(path: FolderPath, what: str) -> Path:
     if not os.fspath(path):
         raise OptionError(f"{what} is an empty text; give the path of a folder")
     check_encoding()
+    check_fork()
     try:
         resolved = Path(path).resolve()
     except (OSError, RuntimeError) as error:

@@ -2,13 +2,13 @@
 
 Results go to stdout, progress and messages to stderr. Exit codes: 0 done, 1 failed, 2 wrong
 usage, 3 done but not all is well (issues or conflicts under ``--strict``, paths that could not be
-removed, differences, files that are not as their tables say), 130 interrupted.
+removed, differences, files that are not as their tables say), 130 interrupted, 141 the reader of
+stdout has ended.
 """
 
 from __future__ import annotations
 
 import codecs
-import json
 import signal
 import sys
 from typing import Annotated
@@ -17,7 +17,20 @@ import typer
 
 import polars_alf
 from polars_alf.cli import archive, bench, generations, page, shell, tables
-from polars_alf.cli.output import EXIT_FAILED, EXIT_USAGE, describe_version, print_message
+from polars_alf.cli.output import (
+    EXIT_BROKEN_PIPE,
+    EXIT_FAILED,
+    EXIT_USAGE,
+    describe_version,
+    print_message,
+)
+from polars_alf.cli.streams import (
+    ESCAPE,
+    StdoutError,
+    abandon_stdout,
+    escape,
+    guard_streams,
+)
 from polars_alf.errors import OptionError, PolarsAlfError
 from polars_alf.native import IMPLEMENTATION
 
@@ -37,27 +50,26 @@ app.add_typer(shell.app)
 app.add_typer(bench.app, name="bench")
 
 
-_ESCAPE = "polars_alf_escape"
-"""The error handler of streams."""
-
-
-def _escape(error: UnicodeError) -> tuple[str, int]:
-    r"""Return characters that a stream's encoding lacks as ``\uNNNN``, which JSON can hold too."""
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
-
-
 def main() -> None:
     """Run the command line; every failure that has a cause is one line on stderr."""
-    codecs.register_error(_ESCAPE, _escape)
-    for stream in (sys.stdout, sys.stderr):
-        # A name that the terminal's encoding lacks must not end the run.
-        stream.reconfigure(errors=_ESCAPE)  # type: ignore[union-attr]
+    codecs.register_error(ESCAPE, escape)
+    guard_streams()
     # As an interrupt, so that workers end with this process.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except StdoutError as error:
+        abandon_stdout()
+        if error.is_broken_pipe:  # as by `| head`, which is no failure to speak of
+            sys.exit(EXIT_BROKEN_PIPE)
+        print_message(
+            f"error: the result cannot be written to stdout: {error}; see to where it is sent; "
+            "what the command has done stays done"
+        )
+        sys.exit(EXIT_FAILED)
     except (PolarsAlfError, OSError) as error:
         print_message(f"error: {error}")
         sys.exit(EXIT_USAGE if isinstance(error, OptionError) else EXIT_FAILED)

@@ -232,6 +232,7 @@ def prune(
         return
     if plan.is_empty():
         return
+    sys.stdout.flush()  # what is to be confirmed must have been seen
     if not yes and not confirm(f"Remove these {len(plan):,}?", err=True):
         output.print_message("nothing was removed")
         raise Exit(output.EXIT_FAILED)

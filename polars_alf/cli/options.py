@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from typer import Argument, BadParameter, Option
 
-from polars_alf.cli.output import Show, print_message, show_progress
+from polars_alf.cli.output import Show, open_console, print_message, show_progress
 from polars_alf.errors import OptionError
 from polars_alf.parallel.executors import Executor
 
@@ -97,6 +97,10 @@ class WalkOptions:
     follow_links: Annotated[
         bool, Option("--follow-links", help="Enter linked directories that are no sessions.")
     ] = False
+    include_snapshots: Annotated[
+        bool,
+        Option("--include-snapshots", help="Enter .snapshot, lost+found, .Trash-… and the like."),
+    ] = False
     jobs: Annotated[
         Any,  # an int, or AUTO
         Option(
@@ -146,6 +150,7 @@ class WalkOptions:
         arguments = {
             "exclude": self.exclude or None,
             "follow_links": self.follow_links or None,
+            "include_snapshots": self.include_snapshots or None,
             "n_jobs": jobs,
             "executor": self.cluster or self.executor,
             "threads": threads,
@@ -177,9 +182,7 @@ class WalkOptions:
         as_json = self.progress is ProgressKind.JSON
         if (self.quiet and not as_json) or self.progress is ProgressKind.NONE:
             return nullcontext(None)
-        from rich.console import Console
-
-        return show_progress(Console(stderr=True), as_json=as_json)
+        return show_progress(open_console(), as_json=as_json)
 
 
 def with_walk_options(command: Callable[..., None]) -> Callable[..., None]:

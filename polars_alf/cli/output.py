@@ -17,7 +17,7 @@ import typer
 from rich.filesize import decimal
 
 from polars_alf.alf.paths import printable, visible
-from polars_alf.errors import KeptWarning, NoSessionsWarning, TableWarning
+from polars_alf.errors import KeptWarning, NoSessionsWarning, TableWarning, TakeoverWarning
 
 if TYPE_CHECKING:  # rich is loaded where it draws: a quiet command needs none of it
     from rich.console import Console
@@ -28,6 +28,8 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INCOMPLETE = 3
 EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+"""As a shell tells that SIGPIPE ended a program."""
 
 SECONDS_PER_LINE = 10.0
 """Time between lines of progress where no bar can be drawn: few enough for a log."""
@@ -74,13 +76,17 @@ def running(state: str) -> Iterator[None]:
     `state` tells in what state an interrupt leaves things.
     """
     with warnings.catch_warnings(record=True) as caught:
-        for category in (KeptWarning, NoSessionsWarning, TableWarning):
+        for category in (KeptWarning, NoSessionsWarning, TableWarning, TakeoverWarning):
             warnings.simplefilter("always", category)
         try:
             yield
         except KeyboardInterrupt:
             print_message(f"interrupted; {state}")
             raise typer.Exit(EXIT_INTERRUPTED) from None
+        except BrokenPipeError as error:
+            # A connection to storage or to a cluster; Typer would end without a word.
+            print_message(f"error: {error}")
+            raise typer.Exit(EXIT_FAILED) from error
         finally:
             for warning in caught:
                 print_message(f"warning: {warning.message}")
@@ -146,6 +152,19 @@ def _format_cell(name: str, value: Any) -> str:
     return printable(str(value))
 
 
+def open_console() -> Console:
+    """Return the console of progress, on stderr."""
+    from rich.console import Console
+
+    # Rich takes a log for a terminal where FORCE_COLOR is set.
+    return Console(stderr=True, force_terminal=sys.stderr.isatty())
+
+
+def has_bar(console: Console) -> bool:
+    """Whether a bar can be drawn: a terminal called dumb cannot go back in its line."""
+    return console.is_terminal and not console.is_dumb_terminal
+
+
 @contextmanager
 def show_progress(console: Console, *, as_json: bool = False) -> Iterator[Show]:
     """Yield a callback that shows progress: a bar on a terminal, else a line now and then.
@@ -154,7 +173,7 @@ def show_progress(console: Console, *, as_json: bool = False) -> Iterator[Show]:
     """
     if as_json:
         yield _show_seldom(lambda progress: _print_json_line(progress, console.file), 1)
-    elif not console.is_terminal:
+    elif not has_bar(console):
         show = _show_seldom(lambda progress: _print_line(progress, console.file), SECONDS_PER_LINE)
         yield _show_resumption_once(show, console)
     else:
@@ -187,10 +206,8 @@ def show_steps(quiet: bool) -> AbstractContextManager[Update | None]:
     """Return a context that shows steps: a bar on a terminal, else a line now and then."""
     if quiet:
         return nullcontext(None)
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    return draw_bar(console) if console.is_terminal else nullcontext(_StepPrinter())
+    console = open_console()
+    return draw_bar(console) if has_bar(console) else nullcontext(_StepPrinter())
 
 
 class _StepPrinter:

@@ -25,6 +25,7 @@ from polars_alf.cli.options import (
     Strict,
     Tables,
 )
+from polars_alf.cli.streams import keeping_errors
 from polars_alf.errors import OptionError, OutputError
 from polars_alf.schema import IssueKind
 from polars_alf.tables.files import replace_file, scan_changes, scan_issues
@@ -323,12 +324,13 @@ def _write_answer(answer: pl.LazyFrame, form: Format, file: Path | None) -> None
             more = len(rows) - _ANSWER_ROWS
             output.print_visibly(f"… and {more:,} more; --format csv, jsonl or parquet has all")
     elif file is None:
-        _SINKS[form](answer.collect().lazy(), sys.stdout.buffer)
-        sys.stdout.flush()
+        sys.stdout.flush()  # the rows go past the text that it holds
+        with keeping_errors(sys.stdout.buffer) as sink:
+            _SINKS[form](answer.collect().lazy(), sink)
     else:
         try:
-            with replace_file(file) as stream:
-                _SINKS[form](answer, stream)
+            with replace_file(file) as stream, keeping_errors(stream) as sink:
+                _SINKS[form](answer, sink)
         except OSError as error:
             raise OutputError(
                 error.errno, f"{file} cannot be written: {error.strerror}; give another file"

@@ -28,6 +28,7 @@ def index_archive(
     namespace: UUID | str | None = None,
     follow_links: bool = False,
     exclude: str | Sequence[str] = (),
+    include_snapshots: bool = False,
     ids_from: FolderPath | Sequence[FolderPath] = (),
     reset: bool = False,
     prune_missing: bool = False,
@@ -76,6 +77,10 @@ def index_archive(
         Whether to enter linked directories that are not sessions.
     exclude
         What to leave out: one or several patterns as in .gitignore, relative to the root.
+    include_snapshots
+        Whether to enter folders of snapshots and of what was deleted, such as ``.snapshot`` and
+        ``lost+found``. They are left out else, each as an issue; so is any that a pattern of
+        `exclude` names, unless that begins with ``!``.
     ids_from
         Folders of tables whose ids win, for sessions of the same lab, subject, date and number,
         and for datasets of these with the same rel_path: a local index agrees with a database.
@@ -159,6 +164,7 @@ def index_archive(
         walk=WalkOptions(
             follow_links=follow_links,
             exclude=exclude,  # type: ignore[arg-type]
+            include_snapshots=include_snapshots,
             threads=threads,
             op_timeout=op_timeout,
             n_jobs=n_jobs,

@@ -20,6 +20,7 @@ from polars_alf.errors import PolarsAlfError
 from polars_alf.index.options import Settings
 from polars_alf.index.shard_files import ShardSummary, find_finished
 from polars_alf.tables.files import RUN, STATE_DIR
+from polars_alf.tables.writer_lock import check_writer_lock
 
 _REFUSED = "refused"
 
@@ -86,6 +87,7 @@ def open_run(
         Whether to go on with a run whose removals were refused, too. Unasked, the run of the next
         night would go on with what was there tonight.
     """
+    check_writer_lock(folder)  # else the folders may be of the run that has taken its place
     state = folder / STATE_DIR
     resumed = None
     for path in [*state.glob("run-*")]:

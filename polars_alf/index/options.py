@@ -27,7 +27,7 @@ Settings = Mapping[str, object]
 _FORMAT = 2
 """Of the files of a shard: a run that was interrupted goes on only with its own."""
 
-_OF_LISTINGS = ("root", "inode", "follow_links", "exclude")
+_OF_LISTINGS = ("root", "inode", "follow_links", "exclude", "include_snapshots")
 _OF_ROWS = ("version", "lab", "hash_ids", "digests", "columns", "ignore_inode")
 
 
@@ -127,6 +127,7 @@ class IndexOptions:
             "inode": root.inode,
             "follow_links": self.walk.follow_links,
             "exclude": [*self.walk.exclude],
+            "include_snapshots": self.walk.include_snapshots,
             "lab": self.lab,
             "namespace": str(namespace or ""),
             "hash_ids": self.hash_ids,

@@ -41,7 +41,7 @@ enum {
 };
 
 enum { INVALID_NAME = 1, LINKED_DIRECTORY, SPECIAL_FILE, UNKNOWN_TYPE, UNREAD_LINK, UNREAD_FILE,
-       OTHER_FILE };
+       OTHER_FILE, COPIES };
 
 typedef struct {
     buffer columns[N_COLUMNS];
@@ -56,7 +56,7 @@ typedef struct {
     int32_t n_names, n_directories;
     int64_t n_files, most_files, most_examined;
     size_t prefix;
-    int recurse, examine, tell_others, full;
+    int recurse, examine, tell_others, pass_copies, full;
     volatile int64_t *steps;   /* steps taken, for whoever looks on; and whether to stop */
     int64_t no_steps[2];
 } listing;
@@ -131,6 +131,19 @@ static int has_two_dots(const char *name)
 {
     const char *dot = strchr(name, '.');
     return dot && strchr(dot + 1, '.');
+}
+
+/* Whether a folder of this name has earlier states of the others, or what was deleted. */
+static int has_copies(const char *name)
+{
+    static const char *const NAMES[] = {
+        ".snapshot", ".snapshots", ".zfs", "~snapshot", "lost+found", "#recycle", "@eaDir",
+        "$RECYCLE.BIN", ".rsync-partial",
+    };
+    if (!strncmp(name, ".Trash-", 7)) return 1;
+    for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++)
+        if (!strcmp(name, NAMES[i])) return 1;
+    return 0;
 }
 
 static uint64_t hash_name(const char *name, size_t size)
@@ -248,6 +261,10 @@ static int take(listing *all, int directory, int32_t origin, const char *path, s
              : S_ISLNK(status.st_mode) ? DT_LNK : DT_FIFO;
     }
     if (type == DT_DIR) {
+        if (all->pass_copies && has_copies(name)) {
+            add_odd(all, name, COPIES, 0);
+            return 0;
+        }
         buffer *names = &all->columns[SUBDIRECTORIES];
         if (names->size && names->data[names->size - 1]) add_bytes(all, names, "/", 1);
         add_bytes(all, names, name, strlen(name));
@@ -455,13 +472,13 @@ static PyObject *list_directories(PyObject *self, PyObject *args)
     const char *prefix, *paths;
     Py_ssize_t prefix_size, paths_size;
     long long most_files, most_examined;
-    int recurse, examine, tell_others;
+    int recurse, examine, tell_others, pass_copies;
     PyObject *steps;
     Py_buffer view;
     (void)self;
-    if (!PyArg_ParseTuple(args, "y#y#pppLLO:list_directories", &prefix, &prefix_size, &paths,
-                          &paths_size, &recurse, &examine, &tell_others, &most_files,
-                          &most_examined, &steps))
+    if (!PyArg_ParseTuple(args, "y#y#ppppLLO:list_directories", &prefix, &prefix_size, &paths,
+                          &paths_size, &recurse, &examine, &tell_others, &pass_copies,
+                          &most_files, &most_examined, &steps))
         return NULL;
     if (memchr(prefix, 0, (size_t)prefix_size) || (paths_size && paths[paths_size - 1])) {
         PyErr_SetString(PyExc_ValueError, "the prefix has a NUL, or the last path none at its end");
@@ -477,6 +494,7 @@ static PyObject *list_directories(PyObject *self, PyObject *args)
     all->recurse = recurse;
     all->examine = examine;
     all->tell_others = tell_others;
+    all->pass_copies = pass_copies;
     all->most_files = most_files;
     all->most_examined = most_examined;
     Py_BEGIN_ALLOW_THREADS

@@ -25,6 +25,7 @@ def list_directories(
     recurse: bool,
     examine: bool,
     tell_others: bool,
+    pass_copies: bool,
     most_files: int,
     most_examined: int,
     steps: array[int] | None,

@@ -49,6 +49,7 @@ class Odd(IntEnum):
     """The file could not be examined."""
     """The file was left out, as the directory has too many."""
     OTHER_FILE = 7
+    COPIES = 8
     """The name has fewer than two dots."""
 
 
@@ -58,6 +59,7 @@ def list_directories(
     recurse: bool,
     examine: bool,
     tell_others: bool,
+    pass_copies: bool,
     most_files: int,
     most_examined: int,
     steps: array[int] | None,
@@ -78,6 +80,8 @@ def list_directories(
         Whether to ask the system for sizes and times of files; else they are 0.
     tell_others
         Whether files that are no datasets are odd entries; else they are counted.
+    pass_copies
+        Whether directories that `has_copies` knows are odd entries, and not entered.
     most_files
         Number of files after which no further directory is begun.
     most_examined
@@ -105,7 +109,9 @@ def list_directories(
     """
     _check_texts(prefix, paths)
     steps = steps or array("q", [0, 0])
-    listing = _Listing(os.fsdecode(prefix), recurse, examine, tell_others, most_examined, steps)
+    listing = _Listing(
+        os.fsdecode(prefix), recurse, examine, tell_others, pass_copies, most_examined, steps
+    )
     given = os.fsdecode(paths).split("\0")[:-1]
     stack = [*enumerate(given)][::-1]
     while stack and len(listing.sizes) < most_files and not listing.unexamined and not steps[1]:
@@ -154,6 +160,21 @@ def is_valid(name: str) -> bool:
     return not CONTROL.search(name)
 
 
+def has_copies(name: str) -> bool:
+    """Whether a folder of this name has earlier states of the others, or what was deleted.
+
+    So NetApp, Isilon and GPFS, Btrfs and ZFS call their snapshots; desktops, Synology, Windows and
+    ext4 what was deleted or found; rsync what it has in part.
+    """
+    return name in _COPIES or name.startswith(".Trash-")
+
+
+_COPIES = frozenset(
+    {".snapshot", ".snapshots", ".zfs", "~snapshot", "lost+found", "#recycle", "@eaDir"}
+    | {"$RECYCLE.BIN", ".rsync-partial"}
+)
+
+
 def clamp(time_ns: int) -> int:
     """Return a time as far as 64 bits hold it: file systems have times beyond the year 2262."""
     if -_MOST_NS <= time_ns <= _MOST_NS:
@@ -168,6 +189,7 @@ class _Listing:
         recurse: bool,
         examine: bool,
         tell_others: bool,
+        pass_copies: bool,
         most_examined: int,
         steps: array[int],
     ) -> None:
@@ -175,6 +197,7 @@ class _Listing:
         self._recurse = recurse
         self._examine = examine
         self._tell_others = tell_others
+        self._pass_copies = pass_copies
         self._most_examined = most_examined
         self._steps = steps
         self._paths: list[str] = []
@@ -250,6 +273,7 @@ class _Listing:
         mtimes, inodes = self._mtimes.append, self._inodes.append
         is_regular = stat.S_ISREG
         examine, tell_others, steps = self._examine, self._tell_others, self._steps
+        pass_copies = self._pass_copies
         n_others, left = 0, self._most_examined
         try:
             for entry in entries:
@@ -286,7 +310,10 @@ class _Listing:
                             mtimes(mtime_ns)
                             inodes(status.st_ino & _BITS_64)
                     elif entry.is_dir(follow_symlinks=False):
-                        subdirectories.append(name)
+                        if pass_copies and has_copies(name):
+                            self._report(name, Odd.COPIES)
+                        else:
+                            subdirectories.append(name)
                     else:
                         n_others += self._take_odd(entry, code)
                 except OSError as error:

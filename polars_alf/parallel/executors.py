@@ -10,6 +10,7 @@ import queue
 import sys
 import threading
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor as Pool
@@ -124,7 +125,8 @@ def choose_workers(
     """Return the workers for some tasks; a backend of None becomes the fastest one.
 
     Without the native functions that is processes, as Python runs in one thread at a time, and up
-    to `few` tasks are too few to start some. `n_jobs` is as for `count_workers`.
+    to `few` tasks are too few to start some. Where none can be started, it is threads. `n_jobs` is
+    as for `count_workers`.
     """
     if backend is not None and not isinstance(backend, str):
         return Workers(backend, count_workers(n_jobs, backend))
@@ -133,7 +135,26 @@ def choose_workers(
     if backend == "serial" or n_jobs == 1 or is_few:
         return Workers("serial", 1)
     n_jobs = min(count_workers(n_jobs), max(n_tasks, 1))
+    if fastest == "processes" and backend is None and n_jobs > 1 and find_obstacle():
+        fastest = "threads"
     return Workers(backend or (fastest if n_jobs > 1 else "serial"), n_jobs)
+
+
+def find_obstacle() -> str | None:
+    """Return why this process can start no others to share tasks with, None where it can."""
+    import multiprocessing
+
+    if multiprocessing.current_process().daemon:
+        return "this is a daemonic process, as of multiprocessing.Pool or Celery"
+    try:
+        # As the queues of the processes will need.
+        semaphore = importlib.import_module("_multiprocessing").SemLock
+        semaphore(0, 1, 1, f"/polars_alf-{uuid.uuid4().hex[:16]}", True)
+    except (ImportError, AttributeError):
+        return "this Python has no semaphores"
+    except OSError as error:
+        return f"a semaphore cannot be made in /dev/shm: {error.strerror}"
+    return None
 
 
 def run_tasks(
@@ -232,8 +253,13 @@ def _in_order(results: Iterator[tuple[int, Result]]) -> Iterator[Result]:
 def open_processes(n_processes: int, module: str) -> Iterator[Pool]:
     """Yield a pool of processes, which start as they are needed; at the end they are killed.
 
-    Each loads `module` first, with all that it needs. ScanError where one of them was killed.
+    Each loads `module` first, with all that it needs. ScanError where one of them was killed, or
+    none can be started.
     """
+    if obstacle := find_obstacle():
+        raise ScanError(
+            f"no process can be started here: {obstacle}; give the executor 'threads' or 'serial'"
+        )
     # joblib's copy of loky, and each of joblib's tasks, would load all of joblib in the process
     # that unpickles it: 0.1 s each.
     from loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError

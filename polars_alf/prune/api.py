@@ -42,6 +42,7 @@ def plan_removals(
     remove_empty_sessions: bool = True,
     follow_links: bool = False,
     exclude: str | Sequence[str] = (),
+    include_snapshots: bool = False,
     force: bool = False,
     n_jobs: int | None = None,
     executor: str | None = None,
@@ -71,7 +72,7 @@ def plan_removals(
     remove_empty_sessions
         Whether to remove folders of sessions that have no row and nothing in them, with the
         folders of their dates and subjects where these have nothing else in them.
-    follow_links, exclude
+    follow_links, exclude, include_snapshots
         As given to the index. Excluded files are kept, although they have no row. Nothing is
         removed through a link, whether it is followed or not.
     force
@@ -107,6 +108,7 @@ def plan_removals(
     options = WalkOptions(
         follow_links=follow_links,
         exclude=exclude,  # type: ignore[arg-type]
+        include_snapshots=include_snapshots,
         threads=threads,
         op_timeout=op_timeout,
         n_jobs=n_jobs,

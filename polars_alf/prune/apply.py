@@ -25,6 +25,7 @@ from polars_alf.tables.files import removals_path
 from polars_alf.tables.fingerprint import fingerprint_tables
 from polars_alf.tables.limits import check_max_removed
 from polars_alf.tables.transaction import locked_state
+from polars_alf.tables.writer_lock import check_writer_lock
 from polars_alf.walk.fingerprint import fingerprint_file
 
 ROWS_PER_NOTE = 512
@@ -83,7 +84,8 @@ def apply_removals(
     StalePlanError
         The tables are not those of the plan; nothing was removed.
     ArchiveBusyError
-        Another run is writing the tables; nothing was removed.
+        Another run is writing the tables: nothing was removed, or, if this run was suspended and
+        the other has taken its place meanwhile, what the log names.
     OSError
         The log cannot be written. Nothing was removed that the log does not name.
     """
@@ -105,6 +107,7 @@ def apply_removals(
         with RemovalLog(removals_path(folder), path) as log:
             rows = _order_plan(plan).iter_rows(named=True)
             while batch := list(islice(rows, ROWS_PER_NOTE)):
+                check_writer_lock(folder)
                 outcomes += _apply_batch(path, batch, log, place)
     return pl.DataFrame(outcomes, polars_schema(OUTCOMES))
 

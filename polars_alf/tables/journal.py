@@ -37,6 +37,7 @@ from polars_alf.tables.generations import (
 )
 from polars_alf.tables.history import Record, append_records
 from polars_alf.tables.one_lock import STALE_SECONDS, hold_one_lock
+from polars_alf.tables.writer_lock import check_writer_lock
 
 _JOURNAL = "commit.json"
 
@@ -79,8 +80,10 @@ def is_under_way(folder: Path) -> bool:
 def commit(folder: Path, journal: Journal) -> None:
     """Carry out a commit. Only under `locked_state`.
 
-    Raises CommitError where a file cannot be replaced; `recover` finishes the commit later.
+    Raises CommitError where a file cannot be replaced; `recover` finishes the commit later. Raises
+    ArchiveBusyError, and does nothing, where another run has taken over the state.
     """
+    check_writer_lock(folder)
     try:
         write_durably(folder / STATE_DIR / _JOURNAL, json.dumps(asdict(journal)))
         recover(folder)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -13,6 +11,7 @@ from pathlib import Path
 
 from polars_alf.errors import ArchiveBusyError
 from polars_alf.tables.files import STATE_DIR
+from polars_alf.tables.writer_lock import measure_age
 
 _LOCK = ".ONE.lock"
 _OURS = "polars_alf"
@@ -57,9 +56,7 @@ def _is_stale(path: Path, state: Path) -> bool:
     """Whether the process that made a lock is gone."""
     if _is_ours(path):
         return True  # We hold the state, so the run that made it has ended.
-    # By the clock of the file system, which need not be that of this machine.
-    with tempfile.TemporaryFile(dir=state) as now:
-        return os.fstat(now.fileno()).st_mtime - path.stat().st_mtime > STALE_SECONDS
+    return measure_age(path, state) > STALE_SECONDS
 
 
 def _is_ours(path: Path) -> bool:

@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-import filelock
 import polars as pl
 import pyarrow as pa
 
@@ -47,6 +46,7 @@ from polars_alf.tables.generations import (
 from polars_alf.tables.history import Record, read_records
 from polars_alf.tables.journal import Journal, commit, is_under_way, recover
 from polars_alf.tables.one_lock import STALE_SECONDS
+from polars_alf.tables.writer_lock import hold_writer_lock
 
 # Of columns whose values hardly repeat a dictionary is waste.
 _ALL_DIFFERENT = {"id", "file_size", "xxh3_128"}
@@ -60,33 +60,27 @@ _READER_PAUSE_SECONDS = 0.05
 def locked_state(folder: Path, *, patience: float = STALE_SECONDS + 5) -> Iterator[None]:
     """Hold the state of a folder of tables against other runs; a commit cut off is finished first.
 
-    `patience` is how many seconds to wait for ONE, should it be writing then. Raises
-    ArchiveBusyError where another run holds the state.
+    `patience` is how many seconds to wait for ONE, should it be writing then, or for a run of
+    another machine that may be dead. Raises ArchiveBusyError where another run holds the state.
     """
     state = folder / STATE_DIR
-    lock = filelock.FileLock(state / "lock")
-    try:
-        state.mkdir(exist_ok=True)
-        _check_link(state)
-        lock.acquire(blocking=False)
-    except filelock.Timeout:
-        raise ArchiveBusyError(
-            f"another run is writing the tables of {folder}; wait for its end, or give another "
-            "folder for the tables"
-        ) from None
-    except OSError as error:
-        raise ArchivePermissionError(
-            error.errno,
-            f"the folder {state}, beside the tables, cannot be used: {error.strerror}; see to its "
-            "permissions, or give another folder for the tables",
-        ) from error
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            state.mkdir(exist_ok=True)
+            _check_link(state)
+            stack.enter_context(hold_writer_lock(folder, state, patience))
+        except ArchiveBusyError:
+            raise
+        except OSError as error:
+            raise ArchivePermissionError(
+                error.errno,
+                f"the folder {state}, beside the tables, cannot be used: {error.strerror}; see to "
+                "its permissions, or give another folder for the tables",
+            ) from error
         recover(folder, patience=patience)
         remove_unfinished(state)
         remove_dropped(state)
         yield
-    finally:
-        lock.release()
 
 
 def _check_link(state: Path) -> None:

@@ -106,6 +106,7 @@ def verify_archive(
     seed: int = 0,
     follow_links: bool = False,
     exclude: str | Sequence[str] = (),
+    include_snapshots: bool = False,
     n_jobs: int | None = None,
     executor: str | None = None,
     threads: int | None = None,
@@ -130,7 +131,7 @@ def verify_archive(
         dates are walked, and nothing new is looked for. None checks all.
     seed
         Chooses the sample: the same one for the same tables. Ignored without `sample`.
-    follow_links, exclude
+    follow_links, exclude, include_snapshots
         As given to `index_archive`: files that it left out are neither missing nor new.
     n_jobs, executor, threads, op_timeout, progress
         As for `index_archive`. A directory that does not answer in time makes its datasets
@@ -159,6 +160,7 @@ def verify_archive(
     options = WalkOptions(
         follow_links=follow_links,
         exclude=exclude,  # type: ignore[arg-type]
+        include_snapshots=include_snapshots,
         threads=threads,
         op_timeout=op_timeout,
         n_jobs=n_jobs,

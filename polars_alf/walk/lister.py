@@ -29,6 +29,10 @@ EVERY = 1 << 62
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
 
 _LEFT_OUT = {
+    Odd.COPIES: (
+        "a folder of snapshots, or of what was deleted or copied in part, was not entered; "
+        "--include-snapshots (include_snapshots=True) indexes it"
+    ),
     Odd.INVALID_NAME: "the name is not UTF-8 or has control characters; rename it",
     Odd.SPECIAL_FILE: (
         "neither a file nor a directory, but a FIFO, socket or device; move it away"
@@ -63,6 +67,7 @@ class Lister:
         self._prefix = os.fsencode(root.prefix)
         self._is_session = is_session
         self._follow_links = options.follow_links
+        self._include_snapshots = options.include_snapshots
         self._own_files = options.own_files
         self._excluded = options.patterns
 
@@ -136,6 +141,7 @@ class Lister:
                 recurse,
                 in_session,
                 tell_others,
+                not self._include_snapshots,
                 most_files,
                 most_examined,
                 steps,
@@ -180,6 +186,12 @@ class Lister:
             self._excluded.match_file(join(directory, name) + ending)
         )
 
+    def _is_asked_for(self, directory: str, name: str) -> bool:
+        """Whether a pattern that begins with ! names a directory."""
+        if self._excluded is None:
+            return False
+        return self._excluded.check_file(f"{join(directory, name)}/").include is False
+
     def _select(self, directory: str, columns: Columns) -> None:
         """Leave out what is our own or excluded of the columns of one directory."""
         is_out = [self._is_left_out(directory, name) for name in columns.names]
@@ -215,6 +227,11 @@ class Lister:
                 row.kind == Odd.UNREAD_FILE and into.names.classify(name) < 0
             ):
                 into.n_others += 1
+            elif row.kind == Odd.COPIES:
+                if self._is_asked_for(directory, name):
+                    into.subdirectories.append(name)
+                elif not self._is_left_out(directory, name, "/"):
+                    self._report_odd(directory, name, row.kind, row.error, into)
             elif row.kind == Odd.LINKED_DIRECTORY:
                 if self._follow(directory, name, session, into):
                     into.linked.append(name)
@@ -250,6 +267,8 @@ class Lister:
         path = join(directory, name)
         if kind == Odd.INVALID_NAME:
             into.report(path, IssueKind.INVALID_NAME, _LEFT_OUT[Odd.INVALID_NAME])
+        elif kind == Odd.COPIES:
+            into.report(path, IssueKind.SNAPSHOT, _LEFT_OUT[Odd.COPIES])
         elif kind == Odd.SPECIAL_FILE:
             into.report(path, IssueKind.SPECIAL_FILE, _LEFT_OUT[Odd.SPECIAL_FILE])
         elif kind == Odd.UNREAD_LINK and number in (*_GONE, errno.ELOOP):

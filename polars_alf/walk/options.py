@@ -24,6 +24,8 @@ class WalkOptions:
         Whether to enter linked directories that are not sessions.
     exclude
         Patterns as in .gitignore, matched against paths relative to the root.
+    include_snapshots
+        Whether to enter folders of snapshots and of what was deleted, which are left out else.
     threads
         Number of calls to the storage that each worker has under way; None measures how many
         are worth it.
@@ -45,6 +47,7 @@ class WalkOptions:
 
     follow_links: bool = False
     exclude: tuple[str, ...] = ()
+    include_snapshots: bool = False
     threads: int | None = None
     op_timeout: float | None = None
     n_jobs: int | None = None

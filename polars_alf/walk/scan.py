@@ -43,6 +43,7 @@ def scan_archive(
     executor: str | None = None,
     follow_links: bool = False,
     exclude: str | Sequence[str] = (),
+    include_snapshots: bool = False,
     threads: int | None = None,
     op_timeout: float | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -57,7 +58,7 @@ def scan_archive(
     ----------
     root
         An archive, a lab, a Subjects folder, a subject, a date or a session.
-    n_jobs, executor, follow_links, exclude, threads, op_timeout, progress
+    n_jobs, executor, follow_links, exclude, include_snapshots, threads, op_timeout, progress
         As for `index_archive`. A cluster hands rows over in the folder for temporary files, which
         all its machines must share.
 
@@ -80,6 +81,7 @@ def scan_archive(
     options = WalkOptions(
         follow_links=follow_links,
         exclude=exclude,  # type: ignore[arg-type]
+        include_snapshots=include_snapshots,
         threads=threads,
         op_timeout=op_timeout,
         n_jobs=n_jobs,

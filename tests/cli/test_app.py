@@ -96,7 +96,7 @@ def test_interrupt_leaves_the_old_tables(archive: Path, stop: signal.Signals) ->
     )
     assert process.stderr is not None
     while "Scanning" not in process.stderr.readline():
-        pass
+        assert process.poll() is None
     time.sleep(0.5)
     process.send_signal(stop)
     _, stderr = process.communicate(timeout=30)

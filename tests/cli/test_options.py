@@ -86,6 +86,7 @@ def test_options_of_walks_reach_the_function(command: str, calls: list[dict[str,
         command,
         *("--threads", "5", "--op-timeout", "0", "--exclude", "*.csv", "--exclude", "a/"),
         *("--follow-links", "--jobs", "3", "--executor", "threads", "--progress", "json"),
+        "--include-snapshots",
     )
     call(command, "--cluster", "dask://host:1", "--progress", "none")
     for options in calls[1:]:
@@ -99,7 +100,7 @@ def test_options_of_walks_reach_the_function(command: str, calls: list[dict[str,
     assert callable(given.pop("progress"))
     assert given == {
         **{"threads": 5, "op_timeout": 0.0, "exclude": ["*.csv", "a/"]},
-        **{"follow_links": True, "n_jobs": 3, "executor": "threads"},
+        **{"follow_links": True, "n_jobs": 3, "executor": "threads", "include_snapshots": True},
     }
     assert cluster == {"progress": None, "executor": "dask://host:1"}
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -13,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import typer
-from command_line import run
+from command_line import run, run_on_terminal
 from rich.console import Console
 from trees import SESSION, make_tree
 
@@ -37,26 +35,6 @@ def steering(tmp_path_factory: pytest.TempPathFactory) -> Path:
     index_archive(root)
     make_tree(root, {f"S/2020-01-01/001/{STEERING}/new.y.npy": 1})
     return root
-
-
-def run_on_terminal(*arguments: object, stream: str = "stdout") -> tuple[int, str]:
-    """Run a command with one of its streams on a terminal; return what that shows."""
-    ours, theirs = os.openpty()
-    streams = dict.fromkeys(("stdout", "stderr"), subprocess.DEVNULL) | {stream: theirs}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "polars_alf", *map(str, arguments)],
-        env=os.environ | {"COLUMNS": "200"},
-        **streams,  # type: ignore[call-overload]
-    )
-    os.close(theirs)
-    shown = b""
-    try:
-        while part := os.read(ours, 65536):
-            shown += part
-    except OSError:  # how Linux tells that nobody has the other end
-        pass
-    os.close(ours)
-    return process.wait(), shown.decode()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals there")

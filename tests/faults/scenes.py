@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -39,7 +40,6 @@ STATE = {
     "conflicts.arrow",
     "history.jsonl",
     "issues.arrow",
-    "lock",
     "namespace",
     "removals.jsonl",
     "report.json",
@@ -195,7 +195,11 @@ def check_folder(tables: Path, *, is_settled: bool = False, is_litter_kept: bool
     assert names <= {"sessions.pqt", "datasets.pqt", files.STATE_DIR}, names
     state = tables / files.STATE_DIR
     inside = sorted(path.name for path in state.iterdir()) if state.is_dir() else []
-    more = [name for name in inside if name not in STATE]
+    more = [
+        name
+        for name in inside
+        if name not in STATE and not re.fullmatch(r"lock-\d+(\.free)?", name)
+    ]
     runs = [name for name in more if name.startswith("run-")]
     assert len(runs) <= (0 if is_settled else 1), runs
     if not is_litter_kept:

@@ -234,7 +234,6 @@ CLOSED = {
     "the folder of the tables": ("tables", 0o555),
     "the state": ("tables/.polars_alf", 0o555),
     "the state, wholly": ("tables/.polars_alf", 0),
-    "the lock": ("tables/.polars_alf/lock", 0),
     "the report": ("tables/.polars_alf/report.json", 0),
     "a table": ("tables/sessions.pqt", 0),
 }

@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from merges import check_merged, make_pair, pairs
 from table_frames import Row, write_tables
+from trees import list_state
 
 from polars_alf import merge_tables
 from polars_alf.merge import api
 from polars_alf.merge.buckets import plan_buckets
-from polars_alf.tables import files
 
 
 @settings(
@@ -35,8 +35,7 @@ def test_files_are_merged_as_frames_are(
         patch.setattr(api, "plan_buckets", functools.partial(plan_buckets, rows_per_bucket=size))
         merged = merge_tables(folders, out_dir)
     check_merged(merged, pairs)
-    state = out_dir / files.STATE_DIR
-    assert sorted(path.name for path in state.iterdir()) == [
+    assert list_state(out_dir) == [
         "conflicts.arrow",
         "history.jsonl",
         "issues.arrow",

@@ -32,7 +32,10 @@ ODD += [
     b"n" * 255,
 ]
 
-NAMES = st.sampled_from(PIECES + ODD) | st.binary(min_size=1, max_size=12).filter(
+COPIES = [b".snapshot", b".snapshots", b".zfs", b"~snapshot", b"lost+found", b"#recycle", b"@eaDir"]
+COPIES += [b"$RECYCLE.BIN", b".rsync-partial", b".Trash-1000", b".Trash", b".snapshot2"]
+
+NAMES = st.sampled_from(PIECES + ODD + COPIES) | st.binary(min_size=1, max_size=12).filter(
     lambda name: not {*name} & {0, ord("/")} and name not in (b".", b"..")
 )
 LEAVES = st.sampled_from(["file", "fifo", "link to file", "link to folder", "link to nothing"])
@@ -77,7 +80,7 @@ def test_any_tree(
     text = b"".join(path + b"\0" for path in paths)
     most_files = data.draw(st.sampled_from([0, 1, 2, MANY]))
     most_examined = data.draw(st.sampled_from([0, 1, MANY]))
-    for flags in itertools.product([False, True], repeat=3):
+    for flags in itertools.product([False, True], repeat=4):
         list_both(root + b"/", text, *flags, most_files, most_examined)
 
 
@@ -86,7 +89,7 @@ def test_what_lies_in_a_session_is_found(tmp_path: Path) -> None:
         os.fsencode(tmp_path / "s"),
         {b"alf": {b"a.b.npy": "file", b"c.d.npy": "file"}, b"note.txt": "file", b"x": "fifo"},
     )
-    columns = list_both(os.fsencode(tmp_path) + b"/", b"s\0", True, True, False, MANY, MANY)
+    columns = list_both(os.fsencode(tmp_path) + b"/", b"s\0", True, True, False, True, MANY, MANY)
     assert columns[0] == b"s\0s/alf\0"
     assert array("Q", columns[6]).tolist() == [1, 0]
     assert array("Q", columns[7]).tolist() == [0, 2]
@@ -107,7 +110,14 @@ def test_errors_of_the_system_are_rows(tmp_path: Path, unprivileged: Callable[[]
         server.bind(str(tmp_path / "s.o.cket"))
         unprivileged()
         columns = list_both(
-            deep + b"/", b"".join(path + b"\0" for path in paths), False, True, False, MANY, MANY
+            deep + b"/",
+            b"".join(path + b"\0" for path in paths),
+            False,
+            True,
+            False,
+            True,
+            MANY,
+            MANY,
         )
     numbers = array("i", columns[5]).tolist()
     assert numbers[0] == 0
@@ -123,7 +133,7 @@ def test_times_far_off(tmp_path: Path, seconds: int) -> None:
         os.utime(path, (0, seconds))
     except (OSError, OverflowError):
         pytest.skip("this file system has no such times")
-    list_both(os.fsencode(tmp_path) + b"/", b"\0", False, True, False, MANY, MANY)
+    list_both(os.fsencode(tmp_path) + b"/", b"\0", False, True, False, True, MANY, MANY)
 
 
 def test_files_are_examined_by_name(tmp_path: Path) -> None:
@@ -142,7 +152,7 @@ def test_files_are_examined_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("functions", [native, twin], ids=["c", "python"])
 def test_steps_count_and_end_a_listing(tmp_path: Path, functions: object) -> None:
     build(os.fsencode(tmp_path / "s"), {b"a.b.c": "file", b"d": {b"e.f.g": "file"}})
-    arguments = os.fsencode(tmp_path) + b"/", b"s\0", True, True, False, MANY, MANY
+    arguments = os.fsencode(tmp_path) + b"/", b"s\0", True, True, False, True, MANY, MANY
     steps = array("q", [0, 0])
     functions.list_directories(*arguments, steps)  # type: ignore[attr-defined]
     assert steps[0] == 2 + 3  # directories, and entries
@@ -156,12 +166,12 @@ def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
     for arguments in [(b"a\0b/", b"s\0"), (root, b"s")]:
         for functions in (native, twin):
             with pytest.raises(ValueError, match="NUL"):
-                functions.list_directories(*arguments, True, True, False, MANY, MANY, None)
+                functions.list_directories(*arguments, True, True, False, True, MANY, MANY, None)
             with pytest.raises(ValueError, match="NUL"):
                 functions.examine_files(*arguments, None)
     for steps, error in [(bytearray(8), ValueError), (bytes(16), BufferError), (5, TypeError)]:
         with pytest.raises(error):
-            native.list_directories(root, b"s\0", True, True, False, MANY, MANY, steps)
+            native.list_directories(root, b"s\0", True, True, False, True, MANY, MANY, steps)
         with pytest.raises(error):
             native.examine_files(root, b"s\0", steps)
 
@@ -169,7 +179,7 @@ def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
 def test_a_large_directory(tmp_path: Path) -> None:
     for i in range(20_000):
         os.close(os.open(tmp_path / f"object{i}.attribute.npy", os.O_CREAT, 0o600))
-    columns = list_both(os.fsencode(tmp_path) + b"/", b"\0", True, True, False, MANY, 15_000)
+    columns = list_both(os.fsencode(tmp_path) + b"/", b"\0", True, True, False, True, MANY, 15_000)
     assert len(columns[11]) == 8 * 15_000
     assert len(array("i", columns[20])) == 5_000
 
@@ -179,7 +189,7 @@ def test_a_listing_ends_with_files_that_are_not_examined(tmp_path: Path) -> None
         os.fsencode(tmp_path / "s"),
         {b"a.b.npy": "file", b"alf": {b"a.b.npy": "file", b"c.d.npy": "file"}},
     )
-    arguments = True, True, False, MANY, 1
+    arguments = True, True, False, True, MANY, 1
     columns = list_both(os.fsencode(tmp_path) + b"/", b"s\0s/alf\0", *arguments)
     assert (columns[0], columns[18]) == (b"s\0s/alf\0", b"s/alf\0")
     (unexamined,) = array("i", columns[20])
