@@ -125,7 +125,7 @@ def test_zsh_completes(here: Path, line: str) -> None:
 def test_scripts_of_all_shells_name_all_commands() -> None:
     for shell in ("bash", "zsh", "fish", "powershell"):
         text = run("completion", shell).stdout
-        assert all(name in text for name in (*COMMANDS, "compare", "--op-timeout"))
+        assert all(name in text for name in (*COMMANDS, "compare", "op-timeout"))
         assert all(str(kind) in text for kind in IssueKind)
         assert not re.search(r"@[A-Z]+@", text), "a place that was not filled"
     assert run("completion", "csh").returncode == 2
