@@ -16,7 +16,16 @@ from typing import Annotated
 import typer
 
 import polars_alf
-from polars_alf.cli import archive, bench, check, generations, release, tables
+from polars_alf.cli import (
+    archive,
+    bench,
+    check,
+    generations,
+    page,
+    release,
+    shell,
+    tables,
+)
 from polars_alf.cli.output import (
     EXIT_BROKEN_PIPE,
     EXIT_FAILED,
@@ -48,6 +57,8 @@ app.add_typer(check.app)
 app.add_typer(tables.app)
 app.add_typer(release.app)
 app.add_typer(generations.app)
+app.add_typer(page.app)
+app.add_typer(shell.app)
 app.add_typer(bench.app, name="bench")
 
 

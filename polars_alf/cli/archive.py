@@ -114,7 +114,9 @@ def index(
     *,
     walk: WalkOptions,
 ) -> None:
-    """Index ROOT into sessions.pqt and datasets.pqt, which ONE opens.
+    """Index ROOT into the two tables that ONE opens.
+
+    These are sessions.pqt and datasets.pqt.
 
     After an interruption, the same command goes on where the run ended.
 
@@ -230,7 +232,7 @@ def prune(
     *,
     walk: WalkOptions,
 ) -> None:
-    """Show what ROOT has and its tables lack; remove it with --apply.
+    """Show what ROOT has and its tables lack; --apply removes it.
 
     Only datasets and emptied folders of sessions are removed: nothing that the tables could mean,
     nothing that is not ALF, nothing through a link. Index first: files newer than the tables are

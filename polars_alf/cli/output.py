@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import timedelta
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
@@ -237,6 +238,28 @@ def draw_bar(console: Console) -> Iterator[Update]:
         yield lambda done, total, text: progress.update(
             task, completed=done, total=total or None, description=text
         )
+
+
+def show_steps(quiet: bool) -> AbstractContextManager[Update | None]:
+    """Return a context that shows steps: a bar on a terminal, else a line now and then."""
+    if quiet:
+        return nullcontext(None)
+    console = open_console()
+    return draw_bar(console) if has_bar(console) else nullcontext(_StepPrinter())
+
+
+class _StepPrinter:
+    """Print a step that is counted now and then, and every other step."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def __call__(self, done: int, total: int, text: str) -> None:
+        if not total:
+            print_message(text)
+        elif time.monotonic() >= self._next:
+            self._next = time.monotonic() + SECONDS_PER_LINE
+            print_message(f"{done}/{total} {text}")
 
 
 def _show_seldom(show: Show, seconds: float) -> Show:

@@ -88,7 +88,7 @@ def changes(
     ] = None,
     as_json: JsonLines = False,
 ) -> None:
-    """List the datasets that the last index into FOLDER found changed.
+    """List datasets that the last index into FOLDER found changed.
 
     These are datasets that were added, changed or removed since the index before, or that cannot
     be read any more.
