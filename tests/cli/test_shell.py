@@ -18,10 +18,11 @@ from polars_alf.schema import IssueKind
 COMMANDS = (
     *("bench", "changes", "completion", "diff", "history", "index", "info", "issues", "manual"),
     *("merge", "prune", "report", "restore", "sql", "verify"),
+    *("check", "insertions", "publish", "subset"),
 )
 
 LINES = {
-    "polars-alf in": {"index", "info"},
+    "polars-alf in": {"index", "info", "insertions"},
     "polars-alf bench c": {"compare"},
     "polars-alf index --ex": {"--exclude", "--executor"},
     "polars-alf bench --re": {"--read-only", "--repeats"},
