@@ -26,16 +26,20 @@ from one.api import One
 
 one = One(cache_dir=sys.argv[1])
 sessions = one.search()
-print(f"ONE found {len(sessions)} sessions. To open them yourself:", file=sys.stderr)
+trials = one.load_object(sessions[0], "trials", collection="alf")
+print(
+    f"ONE found {len(sessions)} sessions, and loaded {len(trials['choice'])} trials of the first. "
+    "To open them yourself:",
+    file=sys.stderr,
+)
 print(f'''
     {sys.executable}
     >>> from one.api import One
     >>> one = One(cache_dir={sys.argv[1]!r})
     >>> eid = one.search()[0]
     >>> one.list_datasets(eid)
-    >>> wheel = one.load_object(eid, "wheel", collection="alf")
+    >>> trials = one.load_object(eid, "trials", collection="alf")
 ''', file=sys.stderr)
-sys.exit(not sessions)
 """
 
 
@@ -49,7 +53,10 @@ def main(arguments: list[str]) -> int:
         return run_instead([*index, *arguments])
 
     make_demo_archive()
-    code = subprocess.run([*index, str(DEMO_ARCHIVE)]).returncode
+    # ONE compares each file that it loads with the MD5 of the tables, and says so where they have
+    # none; of files that have revisions it asks for the default ones.
+    options = ["--hash-files", "--default-revisions"]
+    code = subprocess.run([*index, str(DEMO_ARCHIVE), *options]).returncode
     return code or subprocess.run([python, "-c", OPEN_WITH_ONE, str(DEMO_ARCHIVE)]).returncode
 
 

@@ -764,7 +764,7 @@ MUTATIONS = [
     ),
     Mutation(
         "what people wrote is not read from the tables that are there",
-        "polars_alf/index/run.py",
+        "polars_alf/index/earlier.py",
         "    own = folder if there and not options.reset else None\n",
         "    own = None\n",
         (f"{KNOWN}::test_columns_of_every_type_are_kept",),
@@ -785,7 +785,7 @@ MUTATIONS = [
     ),
     Mutation(
         "a wrong value costs all that was written",
-        "polars_alf/index/run.py",
+        "polars_alf/index/earlier.py",
         "        if isinstance(error.__cause__, pl.exceptions.InvalidOperationError):\n",
         "        if False:\n",
         (f"{KNOWN}::test_a_wrong_value_does_not_cost_the_others",),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import os
+import subprocess
+import sys
 import uuid
 import warnings
 from pathlib import Path
@@ -286,3 +288,16 @@ def test_lab_root_opens_from_the_folder_that_the_report_names(large: Path, tmp_p
     (eid, *_) = client.search()
     assert Path(client.eid2path(eid)).is_dir()
     assert len(client.load_dataset(eid, "spikes.times.npy", collection="alf/probe00/pykilosort"))
+
+
+def test_the_demonstration_ends_with_what_works(tmp_path: Path) -> None:
+    root = tmp_path / "archive"
+    make_archive(root, labs=1, subjects=2, sessions=2, files=20, content="small")
+    index_archive(root, hash_files=True, default_revisions=True)
+    code = "import sys; from index import OPEN_WITH_ONE; exec(OPEN_WITH_ONE)"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "scripts")}
+    command = [sys.executable, "-c", code, str(root)]
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert ended.returncode == 0, ended.stderr
+    assert "ONE found 4 sessions, and loaded" in ended.stderr
+    assert "mismatch" not in ended.stderr

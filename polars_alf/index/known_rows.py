@@ -23,7 +23,6 @@ from polars_alf.index.known_tables import (
     WRITTEN,
     KnownTables,
     count_kept,
-    open_known_tables,
     prefer_known,
     return_repeated,
     take_first,
@@ -39,27 +38,6 @@ _UUID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 _GROUP = "group"
 
 _IDS = pl.Schema({"session": pl.String, "own": pl.String, "id": pl.String})
-
-
-def find_known_rows(
-    own: Path | None,
-    given: Sequence[Path],
-    *,
-    hash_ids: bool,
-    took_ids: bool,
-    prune_missing: bool,
-) -> KnownRows | None:
-    """Open the tables whose rows are to be kept; None where there is nothing to keep.
-
-    `own` is the folder of the tables that are there, None where nothing of them is to be kept;
-    `given` are folders of tables whose ids and values win. `hash_ids` is whether the ids of the
-    index are UUIDs, `took_ids` whether ids of the tables that are there came from others, and
-    `prune_missing` whether rows of a database without a file on this disk go. Raises TableError
-    where a table cannot be read, or ids that were given are no UUIDs.
-    """
-    keep = hash_ids and not prune_missing
-    tables = open_known_tables(own, given, took_ids=took_ids, keep_missing=keep)
-    return KnownRows(tables, hash_ids=hash_ids) if tables else None
 
 
 @dataclass(slots=True)

@@ -7,8 +7,6 @@ folders    ids, digests        a shard            of the ids    datasets.pqt, to
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import shutil
 import time
 import warnings
@@ -17,20 +15,20 @@ from dataclasses import replace
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
-from uuid import UUID
 
 import polars as pl
 import pyarrow as pa
 
 from polars_alf.alf.ids import check_namespace, make_namespace
 from polars_alf.alf.layout import check_lab, count_bases
-from polars_alf.alf.root import FolderPath, Root, check_folder, open_root
+from polars_alf.alf.root import FolderPath, check_folder, open_root
 from polars_alf.arrow import make_table
-from polars_alf.errors import MassRemovalError, NoSessionsWarning, TableError, TableWarning
+from polars_alf.errors import MassRemovalError, NoSessionsWarning, TableWarning
 from polars_alf.index.changes import CHANGES
 from polars_alf.index.checkpoint import discarded_on_error, mark_refused, open_run, scratch_folder
+from polars_alf.index.earlier import find_namespace, open_known_rows, warn_replaced
 from polars_alf.index.guard import check_ids, check_removals, check_survey
-from polars_alf.index.known_rows import KnownRows, find_known_rows
+from polars_alf.index.known_rows import KnownRows
 from polars_alf.index.merge import ShardRows, check_sessions, group_sessions, list_subjects
 from polars_alf.index.options import (
     IndexOptions,
@@ -56,8 +54,8 @@ from polars_alf.index.snapshot import Snapshot, clear_changes, list_snapshots
 from polars_alf.insertions.api import has_insertions, refresh_insertions
 from polars_alf.parallel.progress import Progress
 from polars_alf.query.revisions import DEFAULT_REVISION, with_default_revisions
-from polars_alf.schema import ISSUES, PASSING, SESSIONS, TABLES, polars_schema
-from polars_alf.tables.contract import Origin, read_headers, read_namespace
+from polars_alf.schema import ISSUES, PASSING, SESSIONS, polars_schema
+from polars_alf.tables.contract import Origin, read_namespace
 from polars_alf.tables.files import (
     STATE_DIR,
     check_replaceable,
@@ -106,7 +104,7 @@ def run_index(
 def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> IndexReport:
     """Index what is not finished, and commit the tables. Under the state's lock."""
     root = walk.root
-    namespace, problems = _find_namespace(folder, root, options)
+    namespace, problems = find_namespace(folder, root, options)
     before = read_settings(folder)
     snapshot = Snapshot.find(folder)
     if snapshot and before.get("root") != str(root) and not snapshot.is_of(folder):
@@ -139,7 +137,7 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
                 timed = replace(report, seconds=walk.monitor.measure().seconds)
                 append_records(folder, [make_run_record(timed, snapshot.generation)])
                 return report
-    known = _find_known_rows(folder, options)
+    known = open_known_rows(folder, options)
     run = open_run(
         folder,
         settings,
@@ -190,7 +188,7 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
     except MassRemovalError:
         mark_refused(run)
         raise
-    _warn_replaced(problems)
+    warn_replaced(problems)
     report = IndexReport(
         sessions_path=table_path(folder, "sessions"),
         datasets_path=table_path(folder, "datasets"),
@@ -286,52 +284,6 @@ def _repeat(folder: Path, snapshot: Snapshot, survey: Survey) -> IndexReport | N
     return None
 
 
-def _find_known_rows(folder: Path, options: IndexOptions) -> KnownRows | None:
-    """Open the tables whose rows are to be kept: those given, and those that are there."""
-    took_ids = bool(read_settings(folder).get("ids_from"))
-    there = [name for name in TABLES if table_path(folder, name).exists()]
-    if took_ids and len(there) < len(TABLES):
-        warnings.warn(
-            f"the tables in {folder} had ids from others and are gone; give those again to keep "
-            "the ids",
-            TableWarning,
-            stacklevel=4,
-        )
-    own = folder if there and not options.reset else None
-    known = functools.partial(
-        find_known_rows,
-        given=options.ids_from,
-        hash_ids=options.hash_ids,
-        took_ids=took_ids,
-        prune_missing=options.prune_missing,
-    )
-    try:
-        return known(own)
-    except TableError as error:
-        if own is None or (isinstance(error.__cause__, OSError) and error.__cause__.errno):
-            raise
-        found = known(None)  # an error of those that were given is theirs
-        if isinstance(error.__cause__, pl.exceptions.InvalidOperationError):
-            raise TableError(
-                f"{error}; what others wrote in these tables would be lost: mend them, or give "
-                "--reset to forget it"
-            ) from error
-        if took_ids and not options.ids_from:
-            raise TableError(
-                f"{error}, which does not help here: the ids in these tables were taken from "
-                "others; restore the file, give those others again with --ids-from, or --reset to "
-                "make new ids"
-            ) from error
-        with contextlib.suppress(TableError):
-            read_headers(folder)  # else there was a warning
-            warnings.warn(
-                f"{error}; it will be replaced, and what others wrote in it cannot be kept",
-                TableWarning,
-                stacklevel=4,
-            )
-        return found
-
-
 def _write_tables(
     staging: Staging,
     rows: ShardRows,
@@ -383,26 +335,3 @@ def _write_tables(
             yield (with_default_revisions(frame, keep=revisions == "keep") if revisions else frame)
 
     return len(order), staging.write_table("datasets", frames(), n_datasets, more), n_bytes
-
-
-def _find_namespace(
-    folder: Path, root: Root, options: IndexOptions
-) -> tuple[UUID | None, list[str]]:
-    """Return the namespace of ids, None for a new one, and what becomes of tables there."""
-    found, problems = read_namespace(folder, root.path)
-    check_namespace(options.namespace, found, folder, options.namespace_spelling)
-    fates = []
-    for problem, is_readable in problems.items():
-        if is_readable and not options.reset:
-            advice = "it will be replaced, and ids and values of the rows that match are kept"
-        elif found or options.namespace:
-            advice = "it will be replaced"
-        else:
-            advice = "it, and its ids, which cannot be kept, will be replaced"
-        fates.append(f"{problem}; {advice}")
-    return options.namespace or found, fates
-
-
-def _warn_replaced(problems: Sequence[str]) -> None:
-    for problem in problems:
-        warnings.warn(problem, TableWarning, stacklevel=4)

@@ -126,12 +126,13 @@ def find_concurrency(root: str) -> Concurrency:
 
     A thread that has learned nothing begins with what another has.
     """
-    if root not in _learned.by_root:
-        _learned.by_root[root] = Concurrency()
+    own = _learned.by_root.get(root)
+    if own is None:
+        own = _learned.by_root[root] = Concurrency()
         if root in _latest:
-            _learned.by_root[root].learned = min(_latest[root].learned, _most_threads())
-        _latest[root] = _learned.by_root[root]
-    return _learned.by_root[root]
+            own.learned = min(_latest[root].learned, _most_threads())
+    _latest[root] = own
+    return own
 
 
 def is_slow(root: str) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from polars_alf.alf import grammar
 from polars_alf.alf.paths import join, printable
 from polars_alf.alf.root import Root
+from polars_alf.errors import ScanError
 from polars_alf.schema import IssueKind
 from polars_alf.walk.batches import Issue
 
@@ -22,6 +23,7 @@ class Layout:
 
     def __init__(self, root: Root) -> None:
         self.issues: list[Issue] = []
+        self._root = root
         self._root_parts = tuple(filter(None, root.posix.split("/")))
         self._valid: set[str] = set()  # ends of directories that are collections as ALF has them
 
@@ -140,6 +142,20 @@ class Layout:
                 f"looks like a session inside the session {session!r}, to which its files were "
                 "given; move it out",
             )
+
+    def report_lost(self, directory: str, op_timeout: float | None) -> None:
+        """Report a directory that did not answer in so many seconds; ScanError for the root."""
+        patience = f"did not answer within {op_timeout or 0:g} s"
+        if not directory:
+            raise ScanError(
+                f"the archive {self._root} {patience}; tables that were there are as they were; "
+                "see to the storage, or give it more time"
+            )
+        self.report(
+            directory,
+            IssueKind.TIMED_OUT,
+            f"{patience}, so nothing in it was taken; see to the storage, or give it more time",
+        )
 
     def report(self, path: str, kind: IssueKind, message: str) -> None:
         """Add an issue."""

@@ -22,7 +22,6 @@ import pyarrow as pa
 from polars_alf.alf.paths import join
 from polars_alf.alf.root import Root
 from polars_alf.arrow import make_table
-from polars_alf.errors import ScanError
 from polars_alf.parallel.progress import Counter
 from polars_alf.schema import ISSUES, IssueKind
 from polars_alf.walk.batches import Batch, Directories, Listing, Names
@@ -335,7 +334,7 @@ class Walker:
                 folder = stack.pop()
                 prefetch.wait(folder)
                 if folder.is_lost:
-                    self._report_lost(folder.path)
+                    self._layout.report_lost(folder.path, self.options.op_timeout)
                     continue
                 stack += folder.below
                 if folder.columns is not None and folder.session is not None:
@@ -355,19 +354,6 @@ class Walker:
                 columns.add_examined(part.codes, part.examined)
         begun = {session} & {folder.path}
         self._take_sessions(columns, [session] * len(columns.paths), begun)
-
-    def _report_lost(self, directory: str) -> None:
-        patience = f"did not answer within {self.options.op_timeout:g} s"
-        if not directory:
-            raise ScanError(
-                f"the archive {self.root} {patience}; tables that were there are as they were; "
-                "see to the storage, or give it more time"
-            )
-        self._layout.report(
-            directory,
-            IssueKind.TIMED_OUT,
-            f"{patience}, so nothing in it was taken; see to the storage, or give it more time",
-        )
 
     def _end_directory(self, directory: str, session: str | None, n_before: int) -> list[str]:
         """Record a directory that was listed; return the names of those to enter."""
