@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from polars_alf.alf import grammar
+from polars_alf.alf.arguments import check_argument
 from polars_alf.errors import OptionError, TableError
 from polars_alf.query.columns import join_dataset_paths, with_alf_parts
 from polars_alf.query.scan import Tables, scan_pair
@@ -93,7 +94,7 @@ def summarize_tables(tables: Tables, *, n_largest: int = 10) -> TableSummary:
     ArchiveNotFoundError, ArchiveNotADirectoryError, TableError
         As of `scan_sessions`.
     """
-    if n_largest < 0:
+    if check_argument("n_largest", n_largest, int) < 0:
         raise OptionError(f"n_largest is {n_largest}; give how many datasets to list")
     sessions, datasets = scan_pair(tables)
     totals = datasets.select(
