@@ -54,8 +54,8 @@ def test_a_long_value_is_told_in_one_short_line() -> None:
 PLAIN = {
     "index_archive": (
         "root out_dir hash_ids hash_files digest lab n_jobs executor namespace follow_links "
-        "exclude include_snapshots ids_from reset prune_missing quick restart max_removed ignore_inode "
-        "keep_generations threads op_timeout progress"
+        "exclude include_snapshots ids_from reset prune_missing quick restart max_removed "
+        "ignore_inode keep_generations threads op_timeout progress"
     ),
     "verify_archive": "tables_dir digest sample exclude n_jobs",
     "plan_removals": "sessions remove_empty_sessions force threads",
