@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
-
-from polars_alf.alf.encoding import restart_in_utf8
-from polars_alf.cli.streams import open_closed_streams
+import signal
+from types import FrameType
 
 
 def main() -> None:
     """Load the command line, which takes a third of a second, and run it."""
+    # Where a shell has put the command in the background, interrupts are not for it.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _end_at_once)
+    from polars_alf.alf.encoding import restart_in_utf8
+    from polars_alf.cli.streams import open_closed_streams
+
     open_closed_streams()
     # pyarrow loads NumPy, whose threads nothing here needs.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Loaded modules stay: looking for garbage among them takes a sixth of the time.
     gc.disable()
-    try:
-        restart_in_utf8()
-        from polars_alf.cli.app import main as run
-    except KeyboardInterrupt:
-        print("interrupted; nothing was begun", file=sys.stderr)
-        sys.exit(130)
+    restart_in_utf8()
+    from polars_alf.cli.app import main as run
+
     gc.freeze()
     gc.enable()
     run()
+
+
+def _end_at_once(number: int, frame: FrameType | None) -> None:
+    """End while modules are loaded: an exception there would come out as anything."""
+    os.write(2, b"interrupted; nothing was begun\n")
+    os._exit(130)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ Examples
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 from collections.abc import Callable
@@ -17,6 +18,10 @@ from inspect import isfunction
 from typing import Any
 
 from polars_alf.errors import MissingExtraError
+
+# With pandas 3, ONE joins insertions to sessions by the wrong ids and finds none: the rows that
+# it looks up have the name of the sessions' index, no longer that of what it looks for.
+_SEARCH = "_search_insertions"
 
 # ONE's functions by name, as they were before the first call of `enable`.
 _originals: dict[str, Callable[..., Any]] = {}
@@ -64,6 +69,7 @@ def enable() -> Enabled:
     for name in ours:
         _originals.setdefault(name, getattr(theirs, name))
     _replace(_originals, ours)
+    _mend_search()
     return Enabled(was_enabled)
 
 
@@ -71,6 +77,10 @@ def disable() -> None:
     """Restore ONE's own functions; do nothing if they are in place."""
     if _originals:
         _replace(_list_functions(), _originals)
+        client = sys.modules["one.api"].One
+        original = getattr(getattr(client, _SEARCH, None), "__wrapped__", None)
+        if original:
+            setattr(client, _SEARCH, original)
 
 
 def is_enabled() -> bool:
@@ -79,6 +89,25 @@ def is_enabled() -> bool:
     return theirs is not None and any(
         getattr(theirs, name) is not original for name, original in _originals.items()
     )
+
+
+def _mend_search() -> None:
+    """Let ONE find insertions by the ids of their sessions, whatever pandas it has."""
+    client = importlib.import_module("one.api").One
+    original = getattr(client, _SEARCH, None)
+    if original is None or hasattr(original, "__wrapped__"):
+        return
+
+    @functools.wraps(original)
+    def search(self: Any, *arguments: Any, **filters: Any) -> Any:
+        sessions = self._cache["sessions"]
+        self._cache["sessions"] = sessions.rename_axis("eid")
+        try:
+            return original(self, *arguments, **filters)
+        finally:
+            self._cache["sessions"] = sessions
+
+    setattr(client, _SEARCH, search)
 
 
 def _list_functions() -> dict[str, Callable[..., Any]]:

@@ -95,9 +95,24 @@ DIGEST_COLUMNS = {"md5": "hash", "xxh3_128": "xxh3_128"}
 """Columns of digests by their algorithm, hexadecimal digits or '': ``hash`` is ONE's, others come
 after the columns of DATASETS where an index was asked for them."""
 
-TABLES = {"sessions": SESSIONS, "datasets": DATASETS}
+INSERTIONS = pa.schema(
+    [
+        _field("eid", pa.string(), "id of the session"),
+        _field("id", pa.string(), "pid: id of the insertion"),
+        _field("name", pa.string(), "name of the probe's folder, such as probe00"),
+        _field("model", pa.string(), "model of the probe, '' where nobody wrote it"),
+        _field("serial", pa.string(), "serial number of the probe, '' where nobody wrote it"),
+    ]
+)
+"""One row per insertion of a probe in a session."""
 
-INDEX = {"sessions": ["id"], "datasets": ["eid", "id"]}
+TABLES = {"sessions": SESSIONS, "datasets": DATASETS}
+"""The two tables that every index makes, and that are one generation."""
+
+SCHEMAS = {**TABLES, "insertions": INSERTIONS}
+"""All tables of ours that ONE loads."""
+
+INDEX = {"sessions": ["id"], "datasets": ["eid", "id"], "insertions": ["eid", "id"]}
 
 
 GRAIN_NS = 2_000_000_000

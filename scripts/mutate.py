@@ -335,15 +335,15 @@ MUTATIONS = [
     Mutation(
         "something is run",
         "polars_alf/query/sql.py",
-        "    _check_query(query)\n",
-        "    _check_query(query)\n    __import__('os').system('true')\n",
+        '    """\n    _check_query(query)\n',
+        "    \"\"\"\n    _check_query(query)\n    __import__('os').system('true')\n",
         (f"{SHARED}::test_nothing_is_run_unpickled_or_fetched",),
     ),
     Mutation(
         "something is unpickled",
         "polars_alf/query/sql.py",
-        "    _check_query(query)\n",
-        "    _check_query(query)\n"
+        '    """\n    _check_query(query)\n',
+        '    """\n    _check_query(query)\n'
         "    __import__('pickle').loads(__import__('pickle').dumps(re.compile('')))\n",
         (f"{SHARED}::test_nothing_is_run_unpickled_or_fetched",),
     ),
@@ -653,7 +653,7 @@ MUTATIONS = [
     Mutation(
         "commands take the encoding of names from the locale",
         "polars_alf/__main__.py",
-        "        restart_in_utf8()\n",
+        "    restart_in_utf8()\n",
         "",
         (f"{ENCODING}::test_commands_see_the_names_that_are_there[ascii]",),
     ),

@@ -11,12 +11,14 @@ from house import PACKAGE, count_floors, list_imports, list_modules, room_of
 from trees import make_tree
 
 ROOMS = (
-    *("_version", "errors", "native", "alf", "schema", "arrow", "parallel", "walk", "tables"),
-    *("query", "index", "prune", "verify", "merge", "bench", "cache", "one", "cli", "__main__"),
+    *("_version", "errors", "display", "native", "alf", "schema", "arrow", "parallel", "walk"),
+    *("tables", "query", "insertions", "index", "prune", "verify", "check", "merge", "release"),
+    *("bench", "page", "cache", "one"),
+    *("cli", "__main__"),
 )
 """From the first to the last: a room imports only rooms before it."""
 
-FEATURES = {"index", "prune", "verify", "merge", "bench"}
+FEATURES = {"index", "prune", "verify", "check", "merge", "release", "bench"}
 """None of them imports another."""
 
 MODULES = sorted(list_modules(PACKAGE))

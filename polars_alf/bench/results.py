@@ -16,6 +16,7 @@ import xxhash
 from polars_alf._version import __version__
 from polars_alf.bench.figures import KEYS
 from polars_alf.bench.machine import Mount, find_mount
+from polars_alf.display import Shown
 from polars_alf.errors import OptionError, OutputError, ResultError
 from polars_alf.tables.files import replace_file
 
@@ -34,8 +35,8 @@ COMPARISON_FILES = ("comparison.json", "comparison.parquet", *_PAGE_FILES)
 """Names of the files that a comparison of reports may have."""
 
 
-@dataclass(frozen=True, slots=True)
-class StorageReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class StorageReport(Shown):
     """Report of how a storage system serves an ALF archive.
 
     Parameters
@@ -90,6 +91,16 @@ class StorageReport:
     notes: list[str]
     measurements: pl.DataFrame
     latencies: pl.DataFrame
+
+    def _list_figures(self) -> dict[str, object]:
+        return {
+            "storage": self.label,
+            "folder": self.path,
+            "measured": self.begun.replace("T", " "),
+            "best": ", ".join(f"{name} {n}" for name, n in self.advice.items()) or "not measured",
+            "figures": len(self.figures),
+            "notes": len(self.notes),
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Return all but the single measurements and latencies, in values that JSON has."""

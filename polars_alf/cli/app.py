@@ -16,12 +16,22 @@ from typing import Annotated
 import typer
 
 import polars_alf
-from polars_alf.cli import archive, bench, generations, tables
+from polars_alf.cli import (
+    archive,
+    bench,
+    check,
+    generations,
+    page,
+    release,
+    shell,
+    tables,
+)
 from polars_alf.cli.output import (
     EXIT_BROKEN_PIPE,
     EXIT_FAILED,
     EXIT_USAGE,
     describe_version,
+    ending_on_interrupt,
     print_message,
 )
 from polars_alf.cli.streams import (
@@ -43,8 +53,12 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(archive.app)
+app.add_typer(check.app)
 app.add_typer(tables.app)
+app.add_typer(release.app)
 app.add_typer(generations.app)
+app.add_typer(page.app)
+app.add_typer(shell.app)
 app.add_typer(bench.app, name="bench")
 
 
@@ -55,10 +69,11 @@ def main() -> None:
     # As an interrupt, so that workers end with this process.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        try:
-            app()
-        finally:
-            sys.stdout.flush()
+        with ending_on_interrupt():
+            try:
+                app()
+            finally:
+                sys.stdout.flush()
     except StdoutError as error:
         abandon_stdout()
         if error.is_broken_pipe:  # as by `| head`, which is no failure to speak of

@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -19,6 +20,7 @@ from polars_alf.alf.paths import printable
 from polars_alf.cli import output
 from polars_alf.cli.options import (
     AsJson,
+    IdsFrom,
     JsonLines,
     KeepGenerations,
     MaxRemoved,
@@ -36,6 +38,7 @@ from polars_alf.walk.digests import ALGORITHMS, Algorithm
 
 if TYPE_CHECKING:  # each is loaded by the command that needs it
     from polars_alf.index.report import IndexReport
+    from polars_alf.release.manifest import ManifestCheck
     from polars_alf.verify.api import Verification
 
 app = Typer()
@@ -60,10 +63,7 @@ def index(
             metavar="NAME", help="Namespace of ids, a UUID or any name; the tables' by default."
         ),
     ] = None,
-    ids_from: Annotated[
-        list[str] | None,
-        Option(metavar="DIR", help="Tables whose ids win where names match; may be given again."),
-    ] = None,
+    ids_from: IdsFrom = None,
     reset: Annotated[
         bool,
         Option("--reset", help="Forget what people or a database wrote into the tables there."),
@@ -89,6 +89,20 @@ def index(
     restart: Annotated[
         bool, Option("--restart", help="Begin anew, not where an interrupted run ended.")
     ] = False,
+    insertions: Annotated[
+        bool, Option("--insertions", help="Make the table of insertions of probes, too.")
+    ] = False,
+    default_revisions: Annotated[
+        bool | None,
+        Option(
+            "--default-revisions/--no-default-revisions",
+            help="Tell which revisions ONE loads by default; as the last index by default.",
+        ),
+    ] = None,
+    settings_from: Annotated[
+        str | None,
+        Option(metavar="iblrig|FILE", help="Read protocols and projects that nobody has written."),
+    ] = None,
     max_removed: MaxRemoved = None,
     ignore_inode: Annotated[
         bool,
@@ -100,7 +114,9 @@ def index(
     *,
     walk: WalkOptions,
 ) -> None:
-    """Index ROOT into sessions.pqt and datasets.pqt, which ONE opens.
+    """Index ROOT into the two tables that ONE opens.
+
+    These are sessions.pqt and datasets.pqt.
 
     After an interruption, the same command goes on where the run ended.
 
@@ -122,6 +138,9 @@ def index(
             prune_missing=prune_missing,
             quick=quick,
             restart=restart,
+            insertions=insertions,
+            default_revisions=default_revisions,
+            settings_from=settings_from,
             max_removed=max_removed,
             ignore_inode=ignore_inode,
             keep_generations=keep_generations,
@@ -149,6 +168,10 @@ def verify(
         Option(metavar="SHARE", help="Share of the datasets to check, such as 1% or 0.01."),
     ] = None,
     seed: Annotated[int, Option(metavar="N", help="Number that chooses the sample.")] = 0,
+    manifest: Annotated[
+        Path | None,
+        Option(metavar="FILE", help="Manifest of a release, whose tables are beside it."),
+    ] = None,
     as_json: AsJson = False,
     *,
     walk: WalkOptions,
@@ -158,19 +181,31 @@ def verify(
     Finds datasets that are missing or new, and those of another size; with --digest, also those of
     another content. Only files that have an MD5 in the tables are read. Changes nothing.
 
+    With --manifest, the tables are those of the release, by default beside it: they are compared
+    with the manifest first, and what else is in ROOT is not new.
+
     Exit codes: 0 all is as the tables say, 1 failed, 2 wrong usage, 3 something is not.
     """
     share = None if sample is None else _parse_share(sample)
     arguments = walk.list_arguments(root)
+    if manifest and tables_dir is None:
+        tables_dir = str(manifest.parent)
+    compared = None
     with output.running("nothing was changed"), walk.show_progress() as progress:
+        if manifest:
+            compared = polars_alf.verify_manifest(manifest, tables_dir)
         found = polars_alf.verify_archive(
             root, tables_dir, digest=digest, sample=share, seed=seed, progress=progress, **arguments
         )
+    if compared:
+        # A release is a part: the archive goes on.
+        found = replace(found, findings=found.findings.filter(pl.col("kind") != "new"))
     if as_json:
-        output.print_json(found.to_dict(), "findings", found.findings)
+        more = {"manifest": compared.to_dict()} if compared else {}
+        output.print_json(found.to_dict() | more, "findings", found.findings)
     elif not walk.quiet:
-        _print_verification(found)
-    if len(found.findings):
+        _print_verification(found, compared)
+    if len(found.findings) or (compared and compared.problems):
         raise Exit(output.EXIT_INCOMPLETE)
 
 
@@ -197,7 +232,7 @@ def prune(
     *,
     walk: WalkOptions,
 ) -> None:
-    """Show what ROOT has and its tables lack; remove it with --apply.
+    """Show what ROOT has and its tables lack; --apply removes it.
 
     Only datasets and emptied folders of sessions are removed: nothing that the tables could mean,
     nothing that is not ALF, nothing through a link. Index first: files newer than the tables are
@@ -303,8 +338,8 @@ def _list_optional_fields(report: IndexReport) -> Iterator[tuple[str, str]]:
         yield "Resumed", f"{report.n_resumed:,} of {report.n_shards:,} shards were done before"
 
 
-def _print_verification(found: Verification) -> None:
-    """Print how an archive compares with its tables."""
+def _print_verification(found: Verification, compared: ManifestCheck | None) -> None:
+    """Print how an archive compares with its tables, and these with a manifest."""
     labels = {"size_changed": "Other size", "digest_changed": "Other digest"}
     sample = "" if found.n_checked == found.n_datasets else f" of {found.n_datasets:,}"
     fields = [
@@ -317,6 +352,9 @@ def _print_verification(found: Verification) -> None:
         fields.append(
             ("No digest", f"{found.n_without_hash:,} have none in the tables; index --hash-files")
         )
+    if compared:
+        problems = compared.problems or ("the tables are as it says",)
+        fields += [("Manifest", compared.checksum), *(("", problem) for problem in problems)]
     for kind, count in found.counts.items():
         if kind == "digest_changed" and not found.n_digested:
             fields.append((labels[kind], "not compared: see --digest"))

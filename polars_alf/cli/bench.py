@@ -6,9 +6,8 @@ import json
 import os
 import re
 import signal
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,9 +29,11 @@ THREADS = "1,2,4,8,16,32"
 class _RunByDefault(TyperGroup):
     """``bench PATH`` is ``bench run PATH``."""
 
+    default = "run"
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args[:1] not in (["compare"], ["run"]):
-            args = ["run", *args]
+            args = [self.default, *args]
         return super().parse_args(ctx, args)
 
 
@@ -105,7 +106,7 @@ def run(
     out = _choose_folder(out, name)
     _check_files(out, REPORT_FILES, [Path(path)], force=force)
     with _open_folder(out) as folder, output.running(state):
-        with _show_steps(quiet) as progress:
+        with output.show_steps(quiet) as progress:
             report = bench_storage(
                 path,
                 files=files,
@@ -215,29 +216,6 @@ def _open_folder(out: Path) -> Iterator[Path]:
         if is_new:
             with suppress(OSError):  # it has the report
                 out.rmdir()
-
-
-def _show_steps(quiet: bool) -> AbstractContextManager[output.Update | None]:
-    """Return a context that shows steps: a bar on a terminal, else a line now and then."""
-    if quiet:
-        return nullcontext(None)
-    console = output.open_console()
-    is_drawn = output.has_bar(console)
-    return output.draw_bar(console) if is_drawn else nullcontext(_LinePrinter())
-
-
-class _LinePrinter:
-    """Print a measurement now and then, and every other step."""
-
-    def __init__(self) -> None:
-        self._next = 0.0
-
-    def __call__(self, done: int, total: int, text: str) -> None:
-        if not total:
-            output.print_message(text)
-        elif time.monotonic() >= self._next:
-            self._next = time.monotonic() + output.SECONDS_PER_LINE
-            output.print_message(f"{done}/{total} {text}")
 
 
 def _print_report(report: StorageReport, page: Path) -> None:

@@ -38,6 +38,11 @@ AsJson = Annotated[bool, Option("--json", help="Print the result as one JSON obj
 
 JsonLines = Annotated[bool, Option("--json", help="Print one JSON object a line.")]
 
+IdsFrom = Annotated[
+    list[str] | None,
+    Option(metavar="DIR", help="Tables whose ids win where names match; may be given again."),
+]
+
 Force = Annotated[bool, Option("--force", help="Replace files that are there.")]
 
 KeepGenerations = Annotated[

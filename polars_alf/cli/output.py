@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import timedelta
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
@@ -68,20 +70,57 @@ def print_message(text: str) -> None:
     print_visibly(text, sys.stderr)
 
 
+class _Interrupts:
+    """The state in which an interrupt would leave things now."""
+
+    state = "nothing was begun"
+
+
+_interrupts = _Interrupts()
+
+
+@contextmanager
+def ending_on_interrupt() -> Iterator[None]:
+    """Turn an interrupt, for which Typer ends with a code alone, into one line and its code.
+
+    One that comes when the command has ended is not heeded any more.
+    """
+    is_heeded = signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+    if is_heeded:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    code: object = 0
+    try:
+        try:
+            yield
+        finally:
+            if is_heeded:
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except KeyboardInterrupt:
+        code = EXIT_INTERRUPTED
+    except SystemExit as end:
+        code = end.code
+    if code == EXIT_INTERRUPTED:
+        print_message(f"interrupted; {_interrupts.state}")
+        # Python ends by the signal if the interrupt came through code that was given as a text, as
+        # dataclasses have it, however it was handled since: until there is another such text.
+        exec("")
+    if code:
+        sys.exit(code)  # type: ignore[arg-type]
+
+
 @contextmanager
 def running(state: str) -> Iterator[None]:
-    """Print warnings of this package at the end; turn an interrupt into its exit code.
+    """Print warnings of this package at the end.
 
     `state` tells in what state an interrupt leaves things.
     """
+    _interrupts.state = state
     with warnings.catch_warnings(record=True) as caught:
         for category in (KeptWarning, NoSessionsWarning, TableWarning, TakeoverWarning):
             warnings.simplefilter("always", category)
         try:
             yield
-        except KeyboardInterrupt:
-            print_message(f"interrupted; {state}")
-            raise typer.Exit(EXIT_INTERRUPTED) from None
+            _interrupts.state = "what the command has done stays done"
         except BrokenPipeError as error:
             # A connection to storage or to a cluster; Typer would end without a word.
             print_message(f"error: {error}")
@@ -199,6 +238,28 @@ def draw_bar(console: Console) -> Iterator[Update]:
         yield lambda done, total, text: progress.update(
             task, completed=done, total=total or None, description=text
         )
+
+
+def show_steps(quiet: bool) -> AbstractContextManager[Update | None]:
+    """Return a context that shows steps: a bar on a terminal, else a line now and then."""
+    if quiet:
+        return nullcontext(None)
+    console = open_console()
+    return draw_bar(console) if has_bar(console) else nullcontext(_StepPrinter())
+
+
+class _StepPrinter:
+    """Print a step that is counted now and then, and every other step."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def __call__(self, done: int, total: int, text: str) -> None:
+        if not total:
+            print_message(text)
+        elif time.monotonic() >= self._next:
+            self._next = time.monotonic() + SECONDS_PER_LINE
+            print_message(f"{done}/{total} {text}")
 
 
 def _show_seldom(show: Show, seconds: float) -> Show:

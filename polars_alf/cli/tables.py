@@ -1,4 +1,4 @@
-"""Commands that read tables: issues, changes, merge, diff, info, sql."""
+"""Commands about tables: issues, changes, merge, insertions, diff, info, sql."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from polars_alf.cli.options import (
     AsJson,
     Folder,
     Force,
+    IdsFrom,
     JsonLines,
     KeepGenerations,
     Quiet,
@@ -87,7 +88,7 @@ def changes(
     ] = None,
     as_json: JsonLines = False,
 ) -> None:
-    """List the datasets that the last index into FOLDER found changed.
+    """List datasets that the last index into FOLDER found changed.
 
     These are datasets that were added, changed or removed since the index before, or that cannot
     be read any more.
@@ -129,6 +130,32 @@ def merge(
         _print_merge(merged)
     if strict and merged.n_conflicts:
         raise Exit(output.EXIT_INCOMPLETE)
+
+
+@app.command()
+def insertions(
+    folder: Folder,
+    ids_from: IdsFrom = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make the table of insertions of probes from the tables in FOLDER.
+
+    Every folder of a probe, such as alf/probe00, is an insertion of its session. Later indexes keep
+    the table up to date. ONE needs it for eid2pid, pid2eid and search_insertions.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage.
+    """
+    with output.running("a table that was there is whole"):
+        made = polars_alf.write_insertions(folder, ids_from=ids_from or ())
+    if as_json:
+        print(json.dumps(made.to_dict()))
+    elif not quiet:
+        output.print_fields(
+            ("Insertions", f"{made.n_insertions:,} in {made.n_sessions:,} sessions"),
+            ("Known ids", f"{made.n_known:,}"),
+            ("Table", str(made.path)),
+        )
 
 
 @app.command()

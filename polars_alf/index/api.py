@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
 from polars_alf.alf.root import FolderPath
 from polars_alf.index.options import IndexOptions
 from polars_alf.index.report import IndexReport
 from polars_alf.index.run import run_index
+from polars_alf.index.session_settings import SettingsMapping
 from polars_alf.parallel.progress import Progress
 from polars_alf.tables.generations import KEEP
 from polars_alf.walk.digests import Algorithm, check_digests
@@ -37,6 +38,9 @@ def index_archive(
     max_removed: float | None = None,
     ignore_inode: bool = False,
     keep_generations: int = KEEP,
+    insertions: bool = False,
+    default_revisions: bool | None = None,
+    settings_from: FolderPath | SettingsMapping | Mapping[str, object] | None = None,
     threads: int | None = None,
     op_timeout: float | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -109,6 +113,17 @@ def index_archive(
     keep_generations
         Number of earlier generations of the tables to keep, whoever wrote them, beside the new
         ones: `polars_alf.restore_tables` puts them back.
+    insertions
+        Whether to make the table of insertions as well, as `write_insertions` does. One that is in
+        the folder of the tables, or of `ids_from`, is reason enough.
+    default_revisions
+        Whether datasets have the column ``default_revision``: which of several revisions ONE loads
+        where none is asked for, as `with_default_revisions` computes it. The choices of a
+        database's tables stay. By default as in the last index, and not in a first one.
+    settings_from
+        Where ``task_protocol`` and ``projects`` of sessions are read from that have none: 'iblrig'
+        for the settings that IBL's rigs leave, a file in JSON, or a `SettingsMapping`. What was
+        read, or a person wrote, is kept by later indexes. By default nothing is read.
     threads
         Number of calls to the storage that each worker has under way; by default as many as are
         worth it, from measuring as the run goes. All give the same tables.
@@ -182,5 +197,8 @@ def index_archive(
         max_removed=max_removed,
         ignore_inode=ignore_inode,
         keep_generations=keep_generations,
+        insertions=insertions,
+        default_revisions=default_revisions,
+        settings_from=settings_from,  # type: ignore[arg-type]
     )
     return run_index(root, out_dir, options, progress)

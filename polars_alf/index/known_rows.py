@@ -30,6 +30,7 @@ from polars_alf.index.known_tables import (
 )
 from polars_alf.index.merge import ShardRows
 from polars_alf.query.columns import expr_session_path
+from polars_alf.query.revisions import DEFAULT_REVISION
 from polars_alf.schema import DIGEST_COLUMNS, TABLES, IssueKind, polars_schema
 from polars_alf.tables.foreign import Columns, list_marked, merge_columns, restore_columns
 
@@ -127,6 +128,12 @@ class KnownRows:
         own = [tables for tables in self.tables if tables.is_own or tables.keeps_missing]
         headers = [header for tables in own for header in tables.headers]
         return list(dict.fromkeys(name for header in headers for name in header.databases))
+
+    @property
+    def has_choices(self) -> bool:
+        """Whether tables of a database, or those that were given, choose default revisions."""
+        chosen = DEFAULT_REVISION in self.columns["datasets"]
+        return chosen and (bool(self.databases) or bool(self._list_ranks("is_given")))
 
     def _list_ranks(self, quality: str) -> list[int]:
         return [rank for rank, tables in enumerate(self.tables) if getattr(tables, quality)]

@@ -15,6 +15,7 @@ from polars_alf.alf.ids import parse_namespace
 from polars_alf.alf.layout import check_lab_name
 from polars_alf.alf.root import FolderPath, Root, check_folder
 from polars_alf.errors import OptionError
+from polars_alf.index.session_settings import SettingsMapping
 from polars_alf.schema import DATASETS, DIGEST_COLUMNS, GRAIN_NS
 from polars_alf.tables.generations import KEEP, check_keep
 from polars_alf.tables.limits import check_max_removed
@@ -48,6 +49,12 @@ class IndexOptions:
         The text that the namespace was given as, for messages.
     digests
         Digests to compute, each once.
+    insertions
+        Whether to make the table of insertions.
+    default_revisions
+        Whether to compute ``default_revision``; None does what the last index did.
+    settings_from
+        Where to read task protocols and projects; what `SettingsMapping.parse` takes will do.
     ids_from
         Folders of tables whose ids win, absolute.
     least_folders
@@ -79,6 +86,9 @@ class IndexOptions:
     max_removed: float | None = None
     ignore_inode: bool = False
     keep_generations: int = KEEP
+    insertions: bool = False
+    default_revisions: bool | None = None
+    settings_from: SettingsMapping | None = None
     least_folders: int = LEAST_FOLDERS
     rows_per_group: int = ROWS_PER_GROUP
     clock_ns: int = GRAIN_NS
@@ -94,6 +104,7 @@ class IndexOptions:
         check_keep(self.keep_generations)
         self._set("ids_from", _check_ids_from(self.ids_from, hash_ids=self.hash_ids))
         check_max_removed(self.max_removed)
+        self._set("settings_from", SettingsMapping.parse(self.settings_from))
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
@@ -103,6 +114,7 @@ class IndexOptions:
         return asdict(self) | {
             "walk": self.walk.to_dict(),
             "digests": [*self.digests],
+            "settings_from": self.settings_from and self.settings_from.to_dict(),
             "namespace": self.namespace and str(self.namespace),
             "ids_from": [str(folder) for folder in self.ids_from],
         }
@@ -145,6 +157,21 @@ class IndexOptions:
             "ignore_inode": self.ignore_inode,
             "snapshot": snapshot,
         }
+
+
+def choose_default_revisions(
+    options: IndexOptions, before: Settings, *, are_known: bool
+) -> str | None:
+    """Return how to make ``default_revision``: ``keep`` choices, ``compute`` all, or None.
+
+    `before` are the settings of the last index; `are_known` is whether the choices in the tables
+    are those of a database.
+    """
+    last = before.get("default_revisions")
+    wanted = bool(last) if options.default_revisions is None else options.default_revisions
+    if not wanted:
+        return None
+    return "keep" if are_known or last == "keep" else "compute"
 
 
 def is_same_device(before: Settings, root: Root) -> bool:

@@ -14,6 +14,7 @@ import polars as pl
 import pyarrow as pa
 
 from polars_alf._version import __version__
+from polars_alf.display import Shown, describe_size
 from polars_alf.errors import TableError
 from polars_alf.index.changes import ChangeKind
 from polars_alf.index.checkpoint import Run
@@ -31,8 +32,8 @@ _SLOWEST = 10
 _PATHS = ("sessions_path", "datasets_path", "issues_path", "root", "cache_dir")
 
 
-@dataclass(frozen=True, slots=True)
-class IndexReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class IndexReport(Shown):
     """What an index found, and where it is.
 
     Parameters
@@ -103,6 +104,17 @@ class IndexReport:
     def scan_changes(self) -> pl.LazyFrame:
         """Return what changed since the last index (CHANGES); no rows where there was none."""
         return scan_changes(self.sessions_path.parent)
+
+    def _list_figures(self) -> dict[str, object]:
+        return {
+            "sessions": self.n_sessions,
+            "datasets": self.n_datasets,
+            "size": describe_size(self.n_bytes),
+            "issues": self.issues,
+            "changes": "first index" if self.changes is None else self.changes,
+            "time": f"{self.seconds:.2f} s",
+            "tables": self.sessions_path.parent,
+        }
 
     def to_dict(self) -> dict[str, object]:
         """Return the report in values that JSON has."""

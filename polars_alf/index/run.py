@@ -32,7 +32,13 @@ from polars_alf.index.checkpoint import discarded_on_error, mark_refused, open_r
 from polars_alf.index.guard import check_ids, check_removals, check_survey
 from polars_alf.index.known_rows import KnownRows, find_known_rows
 from polars_alf.index.merge import ShardRows, check_sessions, group_sessions, list_subjects
-from polars_alf.index.options import IndexOptions, is_same_device, lists_the_same, makes_the_same
+from polars_alf.index.options import (
+    IndexOptions,
+    choose_default_revisions,
+    is_same_device,
+    lists_the_same,
+    makes_the_same,
+)
 from polars_alf.index.report import (
     IndexReport,
     count_changes,
@@ -43,11 +49,14 @@ from polars_alf.index.report import (
     read_settings,
     repeat_report,
 )
+from polars_alf.index.session_settings import SettingsReader
 from polars_alf.index.shard import index_shards
 from polars_alf.index.shard_files import remove_rows
 from polars_alf.index.snapshot import Snapshot, clear_changes, list_snapshots
+from polars_alf.insertions.api import has_insertions, refresh_insertions
 from polars_alf.parallel.progress import Progress
-from polars_alf.schema import ISSUES, PASSING, TABLES, polars_schema
+from polars_alf.query.revisions import DEFAULT_REVISION, with_default_revisions
+from polars_alf.schema import ISSUES, PASSING, SESSIONS, TABLES, polars_schema
 from polars_alf.tables.contract import Origin, read_headers, read_namespace
 from polars_alf.tables.files import (
     STATE_DIR,
@@ -86,6 +95,8 @@ def run_index(
         check_lab(options.lab, count_bases(list_subjects(opened, survey.folders)))
         with reporting_write_errors(folder, "the tables"), locked_state(folder):
             report = _index(walk, survey, folder, options)
+            if options.insertions or any(map(has_insertions, (folder, *options.ids_from))):
+                refresh_insertions(folder, options.ids_from)
     if not report.n_datasets:
         missing = "datasets" if report.n_sessions else "sessions"
         warnings.warn(f"No {missing} found in {opened}", NoSessionsWarning, stacklevel=3)
@@ -118,7 +129,11 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
     if options.quick and snapshot and same_device and lists_the_same(before, settings):
         unchanged = _find_unchanged(walk, survey, folder, snapshot)
         is_all = unchanged == {*snapshot.folders["shard"]} and snapshot.has_folders(survey.folders)
-        if is_all and not options.ids_from and makes_the_same(before, settings):
+        wants_more = bool(options.default_revisions) and not before.get("default_revisions")
+        if options.settings_from:
+            wants_more |= before.get("settings_from") != options.settings_from.to_dict()
+        is_the_same = makes_the_same(before, settings) and not wants_more
+        if is_all and not options.ids_from and is_the_same:
             report = _repeat(folder, snapshot, survey)
             if report:
                 timed = replace(report, seconds=walk.monitor.measure().seconds)
@@ -154,7 +169,16 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
         roots if len(roots) > 1 else roots[0], run.namespace, run.generation, datetime.now()
     )
     staging = Staging(folder, run.path, origin, with_index=options.hash_ids)
-    n_sessions, n_datasets, n_bytes = _write_tables(staging, rows, order, known, columns)
+    revisions = choose_default_revisions(
+        options, before, are_known=known is not None and known.has_choices
+    )
+    mapping = options.settings_from
+    reader = SettingsReader(mapping, root.prefix, []) if mapping else None
+    n_sessions, n_datasets, n_bytes = _write_tables(
+        staging, rows, order, known, columns, revisions, reader
+    )
+    if reader:
+        issues = pa.concat_tables([issues, make_table(reader.issues, ISSUES)])
     if known:
         issues = pa.concat_tables([issues, make_table(known.issues, ISSUES)])
     staging.write_rows("issues", [issues], ISSUES)
@@ -192,7 +216,13 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
         n_removed_sessions=removals.n_sessions,
         n_removed_datasets=removals.n_datasets,
     )
-    kept = {**settings, "device": root.device, "ids_from": known.names if known else []}
+    kept = {
+        **settings,
+        "device": root.device,
+        "ids_from": known.names if known else [],
+        "default_revisions": revisions,
+        "settings_from": mapping and mapping.to_dict(),
+    }
     staging.write_report(
         describe_run(
             report, run=run, options=options, settings=kept, issues=issues, summaries=summaries
@@ -308,12 +338,16 @@ def _write_tables(
     order: pl.DataFrame,
     known: KnownRows | None,
     columns: Sequence[str],
+    revisions: str | None,
+    reader: SettingsReader | None,
 ) -> tuple[int, int, int]:
-    """Write both tables; return their numbers of rows, and the bytes of all files."""
+    """Write both tables; return their numbers of rows, and the bytes of all files.
+
+    `revisions` is as of `choose_default_revisions`.
+    """
     more: dict[str, pl.DataType] = dict.fromkeys(columns, pl.String())
     kept: dict[str, pl.DataType] = {}
     n_datasets: int | None = int(order["n_datasets"].cast(pl.UInt64).sum())
-    sessions = rows.merge_sessions
     if known:
         spilled = staging.path / "known"
         shutil.rmtree(spilled, ignore_errors=True)  # of a run that was interrupted
@@ -325,19 +359,28 @@ def _write_tables(
         n_datasets = None
     else:
         groups = group_sessions(order, rows.rows_per_group)
-    staging.write_table(
-        "sessions",
-        (known.complete_sessions(part) if known else part for part in sessions(order)),
-        len(order),
-        kept,
-    )
+    if revisions:
+        more[DEFAULT_REVISION] = pl.Boolean()
+
+    def session_frames() -> Iterator[pl.DataFrame]:
+        for part in order.iter_slices(rows.rows_per_group):
+            picked = rows.pick_sessions(part)
+            frame = picked.select(SESSIONS.names)
+            if known:
+                frame = known.complete_sessions(frame)
+            yield reader.fill(frame, picked["session"]) if reader else frame
+
+    staging.write_table("sessions", session_frames(), len(order), kept)
     n_bytes = 0
 
     def frames() -> Iterator[pl.DataFrame]:
         nonlocal n_bytes
         for group, frame in rows.merge_datasets(groups, columns, every_group=known is not None):
             n_bytes += sum_bytes(frame["file_size"])
-            yield known.complete_datasets(group, frame) if known else frame
+            if known:
+                frame = known.complete_datasets(group, frame)
+            # All rows of a session, and so all revisions of a dataset, are in one group.
+            yield (with_default_revisions(frame, keep=revisions == "keep") if revisions else frame)
 
     return len(order), staging.write_table("datasets", frames(), n_datasets, more), n_bytes
 

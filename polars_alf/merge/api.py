@@ -16,7 +16,9 @@ import polars as pl
 
 from polars_alf.alf import grammar
 from polars_alf.alf.root import check_folder
+from polars_alf.display import Shown
 from polars_alf.errors import TableError, TableWarning
+from polars_alf.insertions.api import has_insertions, refresh_insertions
 from polars_alf.merge.buckets import Buckets, count_datasets, iter_buckets, plan_buckets
 from polars_alf.merge.duplicates import (
     CONFLICTS,
@@ -50,8 +52,8 @@ from polars_alf.tables.rows import ROWS_PER_GROUP, sum_bytes
 from polars_alf.tables.transaction import discard_runs, locked_state, staged
 
 
-@dataclass(frozen=True, slots=True)
-class MergedTables:
+@dataclass(frozen=True, slots=True, repr=False)
+class MergedTables(Shown):
     """Merged tables, and a report of the rows that were kept and left out.
 
     Parameters
@@ -100,6 +102,16 @@ class MergedTables:
     def n_conflicts(self) -> int:
         """Number of rows left out that contradict those kept."""
         return self._count("_conflict")
+
+    def _list_figures(self) -> dict[str, object]:
+        return {
+            "sessions": self.n_sessions,
+            "datasets": self.n_datasets,
+            "duplicates": self.n_duplicates,
+            "conflicts": self.n_conflicts,
+            "time": f"{self.seconds:.2f} s",
+            "tables": self.folder or "frames",
+        }
 
     def to_dict(self) -> dict[str, object]:
         """Return the report as values for JSON."""
@@ -260,6 +272,9 @@ def _merge_into_folder(
             seconds=time.perf_counter() - start,
         )
         staging.commit(keep=keep_generations, record=record)
+    given = [source.folder for source in sources if source.folder]
+    if any(map(has_insertions, (folder, *given))):
+        refresh_insertions(folder, given)
     merged_sessions, merged_datasets = scan_pair(folder)
     return MergedTables(
         sessions=merged_sessions,

@@ -10,6 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from polars_alf.alf.arguments import check_texts
+from polars_alf.display import Shown
 from polars_alf.errors import OptionError, TableError
 from polars_alf.query.columns import expr_session_path, join_dataset_paths
 from polars_alf.query.scan import Tables, scan_pair
@@ -56,8 +57,8 @@ class Change(StrEnum):
     """Found by its id, or by size and digest, at another path."""
 
 
-@dataclass(frozen=True, slots=True)
-class TableDifferences:
+@dataclass(frozen=True, slots=True, repr=False)
+class TableDifferences(Shown):
     """The differences of two pairs of tables.
 
     Parameters
@@ -80,6 +81,13 @@ class TableDifferences:
         for table, change, count in found:
             counts[table][change] = count
         return counts
+
+    def _list_figures(self) -> dict[str, object]:
+        return {
+            table: f"{self.n_old[table]:,} → {self.n_new[table]:,}, "
+            + (", ".join(f"{n:,} {change}" for change, n in counts.items() if n) or "no difference")
+            for table, counts in self.counts.items()
+        }
 
     def to_dict(self) -> dict[str, object]:
         """Return the counts in values that JSON has."""

@@ -54,6 +54,20 @@ def query_tables(tables: Folders, query: str) -> pl.LazyFrame:
     return answer
 
 
+def choose_sessions(sessions: pl.LazyFrame, datasets: pl.LazyFrame, condition: str) -> pl.Series:
+    """Return the ids of the sessions for which a condition in SQL holds, sorted.
+
+    The condition is what comes after WHERE; it may have queries about ``sessions`` and ``datasets``
+    in it. Raises QueryError where it is none, and TableError where the tables cannot be read.
+    """
+    query = f"SELECT id FROM sessions WHERE ({condition}\n)"
+    _check_query(query)
+    frames = {"sessions": sessions, "datasets": datasets}
+    with reporting_query_errors(query):
+        answer = pl.SQLContext(frames, register_globals=False).execute(query, eager=False)
+        return answer.select(pl.col("id").unique().sort()).collect().to_series()
+
+
 @contextmanager
 def reporting_query_errors(query: str) -> Iterator[None]:
     """Re-raise errors of Polars as QueryError naming the query, or TableError from damage."""

@@ -8,8 +8,10 @@ import polars as pl
 
 from polars_alf.alf import grammar
 from polars_alf.alf.arguments import check_argument
+from polars_alf.display import Shown, describe_size
 from polars_alf.errors import OptionError, TableError
 from polars_alf.query.columns import join_dataset_paths, with_alf_parts
+from polars_alf.query.duplicates import find_duplicates
 from polars_alf.query.scan import Tables, scan_pair
 
 # In which sums and products go on where they would start again from 0 at 2^64.
@@ -18,8 +20,8 @@ _SIZE = pl.col("file_size").cast(pl.Int128)
 GROUPS = ("lab", "subject", "year", "collection", "extension")
 
 
-@dataclass(frozen=True, slots=True)
-class TableSummary:
+@dataclass(frozen=True, slots=True, repr=False)
+class TableSummary(Shown):
     """Figures of tables.
 
     Parameters
@@ -45,6 +47,9 @@ class TableSummary:
         to spare first.
     n_with_hash
         Number of datasets that have a digest: only among these are duplicates found.
+    n_duplicates, n_bytes_spare
+        Number of contents that several datasets have, listed or not, and the size of all but one
+        dataset of each.
     """
 
     n_sessions: int
@@ -56,6 +61,18 @@ class TableSummary:
     largest: pl.DataFrame
     duplicates: pl.DataFrame
     n_with_hash: int
+    n_duplicates: int = 0
+    n_bytes_spare: int = 0
+
+    def _list_figures(self) -> dict[str, object]:
+        return {
+            "sessions": self.n_sessions,
+            "datasets": self.n_datasets,
+            "size": describe_size(self.n_bytes),
+            "not on disk": self.n_absent,
+            "with a digest": self.n_with_hash,
+            "contents there more than once": self.n_duplicates,
+        }
 
     def to_dict(self) -> dict[str, object]:
         """Return the summary in values that JSON has."""
@@ -69,10 +86,14 @@ class TableSummary:
             "largest": self.largest.to_dicts(),
             "duplicates": self.duplicates.to_dicts(),
             "n_with_hash": self.n_with_hash,
+            "n_duplicates": self.n_duplicates,
+            "n_bytes_spare": self.n_bytes_spare,
         }
 
 
-def summarize_tables(tables: Tables, *, n_largest: int = 10) -> TableSummary:
+def summarize_tables(
+    tables: Tables, *, n_largest: int = 10, n_duplicates: int | None = None
+) -> TableSummary:
     """Count the sessions and datasets of tables, and their sizes.
 
     Parameters
@@ -81,6 +102,8 @@ def summarize_tables(tables: Tables, *, n_largest: int = 10) -> TableSummary:
         Folders of tables as for `scan_sessions`, or a pair of frames ``(sessions, datasets)``.
     n_largest
         How many of the largest datasets to list.
+    n_duplicates
+        How many contents that several datasets have to list; all by default.
 
     Returns
     -------
@@ -90,12 +113,15 @@ def summarize_tables(tables: Tables, *, n_largest: int = 10) -> TableSummary:
     Raises
     ------
     OptionError
-        `n_largest` is negative, or no tables are given.
+        `n_largest` or `n_duplicates` is negative, or no tables are given.
     ArchiveNotFoundError, ArchiveNotADirectoryError, TableError
         As of `scan_sessions`.
     """
-    if check_argument("n_largest", n_largest, int) < 0:
-        raise OptionError(f"n_largest is {n_largest}; give how many datasets to list")
+    check_argument("n_largest", n_largest, int)
+    check_argument("n_duplicates", n_duplicates, int, is_optional=True)
+    for name, number in (("n_largest", n_largest), ("n_duplicates", n_duplicates)):
+        if number is not None and number < 0:
+            raise OptionError(f"{name} is {number}; give how many datasets to list")
     sessions, datasets = scan_pair(tables)
     totals = datasets.select(
         n_datasets=pl.len(),
@@ -103,18 +129,11 @@ def summarize_tables(tables: Tables, *, n_largest: int = 10) -> TableSummary:
         n_absent=(~pl.col("exists")).sum(),
         n_with_hash=(pl.col("hash") != "").sum(),
     )
-    largest = datasets.sort("file_size", descending=True, nulls_last=True).head(n_largest)
-    duplicates = (
-        datasets.filter(pl.col("hash") != "")
-        .group_by("hash", "file_size")
-        .agg(pl.len().alias("datasets"), pl.col("eid", "rel_path").first())
-        .filter(pl.col("datasets") > 1)
-        .with_columns(n_bytes_spare=_SIZE * (pl.col("datasets") - 1))
-        .sort(
-            *("n_bytes_spare", "hash", "file_size"),
-            descending=[True, False, False],
-            nulls_last=True,
-        )
+    # `sort` would hold all rows in memory; the largest come first here, too.
+    largest = (
+        datasets.select("eid", "id", "rel_path", "file_size")
+        .top_k(n_largest, by="file_size")
+        .sort("file_size", descending=True, nulls_last=True)
     )
     queries = [
         totals,
@@ -122,15 +141,15 @@ def summarize_tables(tables: Tables, *, n_largest: int = 10) -> TableSummary:
         *_group(sessions, datasets),
         datasets.group_by("qc").agg(datasets=pl.len()),
         join_dataset_paths(largest, sessions).select("path", "file_size", "eid", "id"),
-        join_dataset_paths(duplicates, sessions).select(
-            "hash", "file_size", "datasets", "n_bytes_spare", "path"
-        ),
     ]
     try:
-        frames = pl.collect_all(queries, engine="streaming")
+        # One by one: together they would keep the table that they share in memory.
+        frames = [query.collect(engine="streaming") for query in queries]
+        figures, n_sessions, *groups, qc, found_largest = frames
+        duplicates = find_duplicates(datasets, figures["n_with_hash"].item(), n_duplicates)
+        paths = join_dataset_paths(duplicates.rows.lazy(), sessions).collect()
     except pl.exceptions.PolarsError as error:
         raise TableError(f"the tables cannot be read: {error}") from error
-    figures, n_sessions, *groups, qc, found_largest, found_duplicates = frames
     return TableSummary(
         n_sessions=n_sessions.item(),
         groups={
@@ -141,7 +160,11 @@ def summarize_tables(tables: Tables, *, n_largest: int = 10) -> TableSummary:
         },
         qc=_order_qc(qc),
         largest=found_largest,
-        duplicates=_narrow(found_duplicates, "n_bytes_spare"),
+        duplicates=_narrow(
+            paths.select("hash", "file_size", "datasets", "n_bytes_spare", "path"), "n_bytes_spare"
+        ),
+        n_duplicates=duplicates.n_contents,
+        n_bytes_spare=duplicates.n_bytes_spare,
         **figures.row(0, named=True),
     )
 

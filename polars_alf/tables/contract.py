@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from polars_alf.alf.grammar import QC_NAMES
 from polars_alf.errors import TableError, TableNotFoundError, TornPairError
-from polars_alf.schema import INDEX, TABLES
+from polars_alf.schema import INDEX, SCHEMAS, TABLES
 from polars_alf.tables.files import REPAIR_ADVICE, namespace_path, table_path
 from polars_alf.tables.parquet import open_table
 
@@ -36,6 +36,8 @@ class Origin:
     """Name of the run that wrote both tables."""
     created: datetime
     """Local time, without a zone, as ONE writes it."""
+    tags: tuple[str, ...] = ()
+    """Names of the release that the tables are, as ONE knows them."""
 
 
 def table_schema(
@@ -53,7 +55,7 @@ def table_schema(
     beside those of every table, by name and type: see `foreign.storable_type`.
     """
     index = INDEX[name] if with_index else []
-    fields = [field.remove_metadata() for field in TABLES[name]]
+    fields = [field.remove_metadata() for field in SCHEMAS[name]]
     fields += [pa.field(column, _arrow_type(dtype)) for column, dtype in (more or {}).items()]
     fields.sort(key=lambda field: index.index(field.name) if field.name in index else -1)
     rows: dict[str, Any] = {"kind": "range", "name": None, "start": 0, "stop": n_rows, "step": 1}
@@ -69,6 +71,7 @@ def table_schema(
     one = {
         "date_created": origin.created.isoformat(sep=" ", timespec="minutes"),
         "origin": origin.root,
+        **({"database_tags": [*origin.tags]} if origin.tags else {}),
     }
     ours = {"generation": origin.generation, "namespace": str(origin.namespace)}
     return pa.schema(
@@ -168,6 +171,11 @@ class TableHeader:
     def created(self) -> datetime | None:
         """When the table was made; None where it does not say so."""
         return parse_created(self.one.get("date_created"))
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Names of the release that the table is of."""
+        return _list_strings(self.one.get("database_tags"))
 
     @property
     def databases(self) -> list[str]:

@@ -19,7 +19,7 @@ import pyarrow as pa
 from polars.io.plugins import register_io_source
 
 from polars_alf.errors import ArchiveNotFoundError, OutputError, PolarsAlfError, TableError
-from polars_alf.schema import TABLES
+from polars_alf.schema import SCHEMAS, TABLES
 
 STATE_DIR = ".polars_alf"
 """Folder of our state, beside the tables."""
@@ -96,7 +96,7 @@ def own_files(folder: Path, root: Path) -> dict[str, frozenset[str]]:
     if not folder.is_relative_to(root):
         return {}
     directory = folder.relative_to(root).as_posix()
-    names = {STATE_DIR, *(table_path(folder, name).name for name in TABLES)}
+    names = {STATE_DIR, *(table_path(folder, name).name for name in SCHEMAS)}
     return {"" if directory == "." else directory: frozenset(names)}
 
 
@@ -185,20 +185,51 @@ def reporting_write_errors(
         ) from error
 
 
-def scan_issues(folder: Path) -> pl.LazyFrame:
-    """Scan the issues (ISSUES) of the tables of a folder.
+def scan_issues(folder: str | os.PathLike[str]) -> pl.LazyFrame:
+    """Scan the issues that the last index into a folder found.
 
-    Raises ArchiveNotFoundError where nothing was indexed into that folder.
+    Parameters
+    ----------
+    folder
+        Folder of the tables.
+
+    Returns
+    -------
+    polars.LazyFrame
+        `polars_alf.schema.ISSUES`, those of the whole archive first, then by their paths' shards.
+
+    Raises
+    ------
+    ArchiveNotFoundError
+        Nothing was indexed into that folder.
+    TableError
+        The file cannot be read.
     """
-    return _scan_state(issues_path(folder), "issues")
+    return _scan_state(issues_path(Path(folder)), "issues")
 
 
-def scan_changes(folder: Path) -> pl.LazyFrame:
-    """Scan the changes (CHANGES) that the last index made in the tables of a folder.
+def scan_changes(folder: str | os.PathLike[str]) -> pl.LazyFrame:
+    """Scan the changes that the last index into a folder found.
 
-    Raises ArchiveNotFoundError where nothing was indexed into that folder, or only once.
+    Parameters
+    ----------
+    folder
+        Folder of the tables.
+
+    Returns
+    -------
+    polars.LazyFrame
+        `polars_alf.index.changes.CHANGES`: datasets that are not as the index before found them;
+        no rows where there was none.
+
+    Raises
+    ------
+    ArchiveNotFoundError
+        Nothing was indexed into that folder.
+    TableError
+        The file cannot be read.
     """
-    return _scan_state(changes_path(folder), "changes")
+    return _scan_state(changes_path(Path(folder)), "changes")
 
 
 def read_report_values(folder: Path) -> dict[str, Any]:

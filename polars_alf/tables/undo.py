@@ -12,6 +12,7 @@ import polars as pl
 
 from polars_alf.alf.arguments import check_argument
 from polars_alf.alf.root import FolderPath, check_folder
+from polars_alf.display import Shown
 from polars_alf.errors import ArchiveNotFoundError, OptionError, TableNotFoundError
 from polars_alf.tables.files import (
     STATE_DIR,
@@ -36,8 +37,8 @@ from polars_alf.tables.transaction import keep_current, locked_state, wait_for_c
 _SNAPSHOT = "snapshot-"
 
 
-@dataclass(frozen=True, slots=True)
-class RestoredTables:
+@dataclass(frozen=True, slots=True, repr=False)
+class RestoredTables(Shown):
     """Tables that were put back, and those that they replaced.
 
     Parameters
@@ -67,6 +68,15 @@ class RestoredTables:
     def datasets_path(self) -> Path:
         """Path of the table of datasets."""
         return table_path(self.folder, "datasets")
+
+    def _list_figures(self) -> dict[str, object]:
+        return {
+            "sessions": "unknown" if self.n_sessions is None else self.n_sessions,
+            "datasets": "unknown" if self.n_datasets is None else self.n_datasets,
+            "generation": self.generation,
+            "replaced": self.replaced or "nothing",
+            "tables": self.folder,
+        }
 
     def to_dict(self) -> dict[str, object]:
         """Return the report as values for JSON."""

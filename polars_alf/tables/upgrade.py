@@ -16,10 +16,14 @@ import polars as pl
 from polars_alf.alf.grammar import QC, QC_DTYPE
 from polars_alf.alf.ids import expr_uuid_text
 from polars_alf.errors import ColumnsError, MissingIdsError, TableError
-from polars_alf.schema import INDEX, TABLES, polars_schema
+from polars_alf.schema import INDEX, SCHEMAS, polars_schema
 
 # Without these a row names nothing; the values of other columns may be unknown.
-_NEEDED = {"sessions": ["subject", "date", "number"], "datasets": ["rel_path"]}
+_NEEDED = {
+    "sessions": ["subject", "date", "number"],
+    "datasets": ["rel_path"],
+    "insertions": ["name"],
+}
 
 _UNNAMED_LEVEL = re.compile(r"__index_level_\d+__")
 
@@ -32,7 +36,7 @@ Columns: TypeAlias = "dict[str, tuple[pl.Expr, pl.DataType]]"
 def upgrade_columns(
     name: str, schema: Mapping[str, pl.DataType], index: Sequence[str] = ()
 ) -> dict[str, pl.Expr]:
-    """Return the columns of SESSIONS or DATASETS in their order, then the table's others as is.
+    """Return the columns of a table of `SCHEMAS` in their order, then the table's others as is.
 
     `schema` has the columns of the table, and `index` those that pandas noted as the index: the
     ids, where they have lost their names, or else a count of rows, which goes. Ids become strings.
@@ -50,7 +54,7 @@ def upgrade_columns(
         found.pop("session_path", None)
     _check_columns(found, name)
     columns = {}
-    for column, dtype in polars_schema(TABLES[name]).items():
+    for column, dtype in polars_schema(SCHEMAS[name]).items():
         if column in found:
             columns[column] = convert_column(column, *found.pop(column), dtype)
         else:
@@ -171,8 +175,12 @@ def _read_octets(column: str, octets: pl.Expr) -> pl.Expr:
 def _read_qc(outcomes: pl.Expr, found: pl.DataType, *, is_text: bool) -> pl.Expr:
     names = {outcome: outcome.name for outcome in QC}
     if is_text:
-        numbers = {str(outcome.value): outcome.name for outcome in QC}
-        return outcomes.str.to_uppercase().replace(numbers).cast(QC_DTYPE)
+        name = outcomes.str.to_uppercase()
+        # `replace` would hold the whole column in memory.
+        for outcome in QC:
+            number = pl.lit(str(outcome.value))
+            name = pl.when(name == number).then(pl.lit(outcome.name)).otherwise(name)
+        return name.cast(QC_DTYPE)
     if found.is_float():
         outcomes = outcomes.fill_nan(None)
     elif not found.is_integer():

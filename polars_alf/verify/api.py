@@ -14,6 +14,7 @@ import polars as pl
 from polars_alf.alf.arguments import check_argument
 from polars_alf.alf.layout import count_bases
 from polars_alf.alf.root import Root, check_folder, open_root
+from polars_alf.display import Shown
 from polars_alf.errors import ForeignTablesError, OptionError, TableError
 from polars_alf.parallel.progress import Progress
 from polars_alf.query.columns import expr_is_unsafe
@@ -39,8 +40,8 @@ from polars_alf.walk.scan import ArchiveFiles, read_archive
 from polars_alf.walk.shards import open_walk
 
 
-@dataclass(frozen=True, slots=True)
-class Verification:
+@dataclass(frozen=True, slots=True, repr=False)
+class Verification(Shown):
     """The result of a comparison of an archive with its tables.
 
     Parameters
@@ -74,6 +75,16 @@ class Verification:
         """Number of findings by kind; all kinds, also where there are none."""
         found = dict(self.findings.group_by("kind").len().rows())
         return {str(kind): found.get(kind, 0) for kind in FindingKind}
+
+    def _list_figures(self) -> dict[str, object]:
+        return {
+            "checked": self.n_checked,
+            "of": self.n_datasets,
+            "digested": self.n_digested,
+            "findings": self.counts,
+            "time": f"{self.seconds:.2f} s",
+            "archive": self.root,
+        }
 
     def to_dict(self) -> dict[str, object]:
         """Return the figures in values that JSON has."""

@@ -97,5 +97,7 @@ class _Comparison(Lister):
     ) -> list[str]:
         if not self.found_change:
             now = fingerprint_directory(self.root.locate(directory))
-            self.found_change = now != self._fingerprints[directory]
+            # Never back to False: another thread may have found one meanwhile.
+            if now != self._fingerprints[directory]:
+                self.found_change = True
         return []

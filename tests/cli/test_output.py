@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import sys
 import warnings
 from pathlib import Path
 
 import polars as pl
 import pytest
-import typer
 from command_line import run, run_on_terminal
 from rich.console import Console
 from trees import SESSION, make_tree
@@ -109,12 +109,16 @@ def test_an_interrupted_run_is_told_once(is_terminal: bool) -> None:
 
 def test_warnings_and_interrupts_are_messages(capsys: pytest.CaptureFixture[str]) -> None:
     def interrupt() -> None:
-        with output.running("all is whole"):
+        with output.ending_on_interrupt(), output.running("all is whole"):
             warnings.warn("it is small", TableWarning, stacklevel=1)
             raise KeyboardInterrupt
 
-    with pytest.raises(typer.Exit) as ended:
-        interrupt()
-    assert ended.value.exit_code == output.EXIT_INTERRUPTED
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            interrupt()
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert ended.value.code == output.EXIT_INTERRUPTED
     said = capsys.readouterr()
-    assert (said.out, said.err) == ("", "interrupted; all is whole\nwarning: it is small\n")
+    assert (said.out, said.err) == ("", "warning: it is small\ninterrupted; all is whole\n")

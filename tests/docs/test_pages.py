@@ -52,6 +52,7 @@ def test_examples_run(
     """Each block goes on from those before it; `/data/archive` is a small archive."""
     shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))  # where ONE keeps its parameters
     names: dict[str, object] = {"__name__": "__main__"}
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
     for kind, text in list_blocks(page):
@@ -73,8 +74,9 @@ def test_examples_run(
 
 def run_command(line: str) -> str:
     program, *arguments = shlex.split(line, comments=True)
-    start = {"polars-alf": ["-m", "polars_alf"], "python": []}[program]
-    command = [sys.executable, *start, *arguments]
+    python = [sys.executable]
+    start = {"polars-alf": [*python, "-m", "polars_alf"], "python": python, "mkdir": ["mkdir"]}
+    command = [*start[program], *arguments]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
@@ -127,7 +129,8 @@ def test_commands_have_their_options() -> None:
 
 def test_options_in_texts_are_of_some_command() -> None:
     commands = ("index", "issues", "changes", "prune", "merge", "diff", "verify", "info", "sql")
-    more = ("bench", "history", "restore")
+    more = ("bench", "history", "restore", "check", "subset", "publish", "insertions")
+    more += ("report", "completion")
     known = set.union(*(list_options(command) for command in (*commands, *more)))
     others = {"--nthreads", "--slow"}  # of dask worker and of scripts/run_tests.py
     for name in NAMES:

@@ -1,0 +1,378 @@
+"""The check of an archive or of tables: their files as frames, then what each rule finds."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeAlias
+
+import polars as pl
+
+from polars_alf.alf.paths import expr_below, expr_join, find_folder_above, join
+from polars_alf.alf.root import call_within, open_root
+from polars_alf.check.database import find_registered
+from polars_alf.check.findings import CheckKind, join_findings, make_findings
+from polars_alf.check.names import find_misspelt
+from polars_alf.check.sizes import find_misfits
+from polars_alf.check.template import Template, find_missing
+from polars_alf.errors import OptionError, TableError
+from polars_alf.parallel.progress import Progress
+from polars_alf.query.columns import expr_session_path
+from polars_alf.query.scan import Tables, scan_pair
+from polars_alf.query.sql import choose_sessions
+from polars_alf.schema import DATASETS, HIDING, SESSIONS, polars_schema
+from polars_alf.tables.files import own_files
+from polars_alf.tables.rows import assemble_sessions, drop_duplicate_sessions
+from polars_alf.walk.entries import join_batches
+from polars_alf.walk.options import WalkOptions, is_excluded
+from polars_alf.walk.shards import Shard, open_walk
+from polars_alf.walk.walker import Walker
+
+TemplateLike: TypeAlias = "Template | str | os.PathLike[str] | Sequence[str]"
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveCheck:
+    """The result of a check.
+
+    Parameters
+    ----------
+    findings
+        `polars_alf.check.findings.CHECKS`: no rows where nothing is wrong.
+    template
+        The template that sessions were compared with, None without one.
+    n_sessions, n_datasets
+        Sessions and datasets that were checked.
+    n_other_files
+        Files in sessions that are not ALF, whose names were looked at; None where only tables were
+        checked, which do not have them.
+    seconds
+        Duration of the check.
+    """
+
+    findings: pl.DataFrame
+    template: Template | None
+    n_sessions: int
+    n_datasets: int
+    n_other_files: int | None
+    seconds: float
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of findings by kind; all kinds, also where there are none."""
+        found = dict(self.findings.group_by("kind").len().rows())
+        return {str(kind): found.get(kind, 0) for kind in CheckKind}
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the figures in values that JSON has."""
+        return {
+            "counts": self.counts,
+            "template": [*self.template.patterns] if self.template else None,
+            "n_sessions": self.n_sessions,
+            "n_datasets": self.n_datasets,
+            "n_other_files": self.n_other_files,
+            "seconds": self.seconds,
+        }
+
+
+def check_archive(
+    root: str | os.PathLike[str],
+    *,
+    template: TemplateLike | None = None,
+    complete: str | None = None,
+    against: Tables | None = None,
+    follow_links: bool = False,
+    exclude: str | Sequence[str] = (),
+    n_jobs: int | None = None,
+    executor: str | None = None,
+    threads: int | None = None,
+    op_timeout: float | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> ArchiveCheck:
+    """Check the sessions of an archive. Opens no file, needs no tables, and changes nothing.
+
+    Finds names that nearly are those of datasets, and objects whose attributes cannot have the same
+    number of rows by the sizes of their files; datasets that a template has and a session does not;
+    and where files differ from the tables of a database.
+
+    Parameters
+    ----------
+    root
+        An archive, a lab, a Subjects folder, a subject, a date or a session.
+    template
+        What every session should have: a `Template`, the path of a file with a pattern in each
+        line, or a sequence of patterns.
+    complete
+        Condition in SQL on the columns of SESSIONS, such as ``"subject = 'KS001'"``: the sessions
+        that are complete. What all of them have is the template, instead of `template`.
+    against
+        Tables of a database, as for `scan_sessions`, or a pair of frames.
+    follow_links, exclude, n_jobs, executor, threads, op_timeout, progress
+        As for `index_archive`.
+
+    Returns
+    -------
+    ArchiveCheck
+        The findings. ``eid`` is the path of the session, ``[lab/]subject/date/number``, but for
+        findings against a database, which have its ids. A session in which something cannot be read
+        lacks nothing: it is `UNREADABLE`.
+
+    Raises
+    ------
+    ArchiveNotFoundError, ArchiveNotADirectoryError, ArchivePermissionError
+        About the root, the template, or the folder of the database's tables.
+    OptionError
+        The template has no datasets, or it is given in two ways.
+    QueryError
+        The condition is none.
+    TableError
+        The database's tables cannot be read.
+    ScanError
+        The archive went away, or a worker was killed.
+    """
+    start = time.perf_counter()
+    given = _read_template(template, complete)
+    registered = None if against is None else _collect(against)
+    options = WalkOptions(
+        follow_links=follow_links,
+        exclude=exclude,  # type: ignore[arg-type]
+        threads=threads,
+        op_timeout=op_timeout,
+        n_jobs=n_jobs,
+        executor=executor,
+    )
+    opened = open_root(root, op_timeout)
+    with open_walk(opened, _leaving_out_tables(options, opened.path), progress) as walk:
+        survey = walk.survey()
+        tasks = [(shard, _read_names) for shard in walk.plan_shards(survey.folders)]
+        found = [*walk.visit_frames(tasks)]
+    issues = pl.concat([pl.DataFrame(survey.issues), *(part["issues"] for part in found)])
+    frames = {
+        name: pl.concat([frame, *(part[name] for part in found)])
+        for name, frame in {
+            "directories": pl.DataFrame(schema={"directory": pl.String, "session": pl.String}),
+            "files": pl.DataFrame(schema=_FILES),
+            "others": pl.DataFrame(schema=_OTHERS),
+        }.items()
+    }
+    rows = assemble_sessions(frames["directories"].lazy(), opened.posix)
+    sessions = (
+        drop_duplicate_sessions(rows)[0]
+        .with_columns(eid="name", folder="session")
+        .with_columns(session=expr_session_path())
+        .collect()
+    )
+    files, others = (
+        frames[name].join(sessions.select("eid", "session", "folder"), on="folder").drop("folder")
+        for name in ("files", "others")
+    )
+    unreadable = issues.filter(pl.col("kind").is_in(HIDING))
+    checked = _Checked(sessions, files, others, given, complete, registered)
+    return _check(checked, start, _find_unreadable(sessions, unreadable), len(others))
+
+
+def check_tables(
+    tables: Tables,
+    *,
+    template: TemplateLike | None = None,
+    complete: str | None = None,
+    against: Tables | None = None,
+) -> ArchiveCheck:
+    """Check the sessions of tables, as `check_archive` does those of an archive.
+
+    Parameters
+    ----------
+    tables
+        Folders of tables, as for `scan_sessions`, or a pair of frames ``(sessions, datasets)``.
+        Datasets that are not on disk do not count.
+    template, complete, against
+        As for `check_archive`.
+
+    Returns
+    -------
+    ArchiveCheck
+        The findings. Names that are not ALF are in no table, so that they are not found.
+
+    Raises
+    ------
+    OptionError, QueryError, ArchiveNotFoundError, ArchiveNotADirectoryError, TableError
+        As of `check_archive` and `scan_sessions`.
+    """
+    start = time.perf_counter()
+    given = _read_template(template, complete)
+    registered = None if against is None else _collect(against)
+    sessions, datasets = _collect(tables)
+    sessions = sessions.with_columns(
+        pl.col("lab").fill_null(""), eid="id", session=expr_session_path()
+    ).unique("eid", keep="first", maintain_order=True)
+    files = (
+        datasets.filter(pl.col("exists").ne_missing(other=False))
+        .drop_nulls("rel_path")
+        .select("eid", "rel_path", "file_size")
+        .join(sessions.select("eid", "session"), on="eid", how="left")
+        .with_columns(pl.col("session").fill_null(pl.col("eid")))
+    )
+    others = files.clear().drop("file_size")
+    checked = _Checked(sessions, files, others, given, complete, registered)
+    return _check(checked, start, pl.DataFrame(schema={"eid": pl.String}), None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """What is checked: sessions, their files, other files, and what to compare these with."""
+
+    sessions: pl.DataFrame
+    files: pl.DataFrame
+    others: pl.DataFrame
+    template: Template | None
+    complete: str | None
+    registered: tuple[pl.DataFrame, pl.DataFrame] | None
+
+
+def _check(
+    checked: _Checked, start: float, unreadable: pl.DataFrame, n_other_files: int | None
+) -> ArchiveCheck:
+    sessions, files = checked.sessions, checked.files
+    template = checked.template
+    if checked.complete is not None:
+        template = Template.of_sessions(files, _choose_complete(checked, checked.complete))
+    names = [Path(pattern).name for pattern in template.patterns] if template else []
+    found = [
+        find_misspelt(files, checked.others, names),
+        find_misfits(files),
+        make_findings(CheckKind.UNREADABLE, unreadable),
+    ]
+    is_whole = ~pl.col("eid").is_in(unreadable["eid"].drop_nulls().implode())
+    if template:
+        found.append(find_missing(sessions.filter(is_whole), files, template))
+    if checked.registered:
+        compared = find_registered(sessions, files, checked.registered)
+        found += _keep_certain(compared, sessions, unreadable)
+    return ArchiveCheck(
+        findings=join_findings(found),
+        template=template,
+        n_sessions=len(sessions),
+        n_datasets=len(files),
+        n_other_files=n_other_files,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _keep_certain(
+    found: list[pl.DataFrame], sessions: pl.DataFrame, unreadable: pl.DataFrame
+) -> list[pl.DataFrame]:
+    """Leave out what is missing where it may be in a folder that could not be read."""
+    if unreadable.is_empty():
+        return found
+    hiding = sessions.join(unreadable.select("eid").unique(), on="eid", how="semi")["session"]
+    is_hidden = pl.col("session").is_in(hiding.implode())
+    if unreadable["eid"].null_count():  # above the sessions: any of them may be there
+        is_hidden |= pl.col("rel_path").is_null()
+    is_missing = pl.col("kind") == CheckKind.NOT_ON_DISK.value
+    return [rows.filter(~(is_missing & is_hidden)) for rows in found]
+
+
+def _choose_complete(checked: _Checked, condition: str) -> pl.Series:
+    """Return the ids of the sessions that are called complete."""
+    schema = polars_schema(SESSIONS)
+    sessions = checked.sessions.with_columns(id="eid").select(schema.names()).lazy()
+    missing = {
+        name: pl.lit(None, dtype)
+        for name, dtype in polars_schema(DATASETS).items()
+        if name not in checked.files.columns
+    }
+    return choose_sessions(sessions, checked.files.lazy().with_columns(**missing), condition)
+
+
+def _read_template(template: TemplateLike | None, complete: str | None) -> Template | None:
+    if template is not None and complete is not None:
+        raise OptionError(
+            "a template is given, or made of complete sessions; leave one of both out"
+        )
+    if template is None or isinstance(template, Template):
+        return template
+    if isinstance(template, str | os.PathLike):
+        return Template.read(template)
+    return Template(tuple(template))
+
+
+def _collect(tables: Tables) -> tuple[pl.DataFrame, pl.DataFrame]:
+    sessions, datasets = scan_pair(tables)
+    try:
+        first, second = pl.collect_all([sessions, datasets])
+    except pl.exceptions.PolarsError as error:
+        raise TableError(f"the tables cannot be read: {error}") from error
+    return first, second
+
+
+def _leaving_out_tables(options: WalkOptions, root: Path) -> WalkOptions:
+    return replace(options, own_files=own_files(root, root))
+
+
+_OTHERS = {"folder": pl.String, "rel_path": pl.String}
+
+_FILES = {**_OTHERS, "file_size": pl.UInt64}
+
+
+def _read_names(walker: Walker, shard: Shard) -> dict[str, pl.DataFrame]:
+    """Return the files of a shard in its sessions, and the names of those that are not ALF."""
+    entries = join_batches(walker.walk(shard.folders))
+    directories = pl.DataFrame(walker.directories())
+    within = directories.select(
+        "directory", folder="session", collection=expr_below("directory", "session")
+    )
+    path = expr_join("collection", "name")
+    files = entries.join(within, on="directory").select("folder", "file_size", rel_path=path)
+    listings = pl.DataFrame(walker.listings()).filter(pl.col("n_others") > 0)
+    asked = listings.select("directory").join(within, on="directory", how="semi")["directory"]
+    named = pl.DataFrame(
+        [*_list_names(walker, asked)],
+        {"directory": pl.String, "name": pl.String},
+        orient="row",
+    )
+    known = entries.select("directory", pl.col("name").cast(pl.String))
+    others = named.join(known, on=["directory", "name"], how="anti").join(within, on="directory")
+    return {
+        "directories": directories,
+        "files": files.select(_FILES.keys()),
+        "others": others.select("folder", rel_path=path),
+        "issues": pl.DataFrame(walker.issues()),
+    }
+
+
+def _list_names(walker: Walker, directories: pl.Series) -> Iterator[tuple[str, str]]:
+    """Yield the files of directories that have others than datasets, which a walk only counts."""
+    timeout, patterns = walker.options.op_timeout, walker.options.patterns
+    for directory in directories:
+        path = walker.root.locate(directory)
+        try:
+            # TimeoutError is an OSError, too.
+            names = call_within(timeout, lambda: _scan(path)) if timeout else _scan(path)  # noqa: B023
+        except OSError:  # the walk has reported it, or it has gone since
+            continue
+        for name in names:
+            if not is_excluded(patterns, join(directory, name)):
+                yield directory, name
+
+
+def _scan(path: str) -> list[str]:
+    with os.scandir(path) as entries:
+        return [entry.name for entry in entries if entry.name.isprintable() and not entry.is_dir()]
+
+
+def _find_unreadable(sessions: pl.DataFrame, issues: pl.DataFrame) -> pl.DataFrame:
+    """Return findings of paths that could not be read, with the session that each lies in."""
+    folders = dict(sessions.select("folder", "eid").rows())
+    paths = issues["path"].to_list()
+    inside = [find_folder_above(path, folders.keys()) for path in paths]
+    labels = dict(sessions.select("eid", "session").rows())
+    eids = [None if folder is None else folders[folder] for folder in inside]
+    return issues.select(
+        eid=pl.Series(eids, dtype=pl.String),
+        session=pl.Series([labels.get(eid) for eid in eids], dtype=pl.String),
+        rel_path="path",
+        message="message",
+    )

@@ -1,0 +1,297 @@
+"""Names that nearly are those of datasets, with the likely spelling. Pure.
+
+A name is compared by its *stem*, ``object.attribute``, with stems that are known: those of ALF's
+usual objects, of a template, and those that far more sessions of the archive have. Two stems are
+near where they differ in case and punctuation only, or in one letter that is not the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import polars as pl
+
+from polars_alf.alf import grammar
+from polars_alf.check.findings import CheckKind, make_findings
+
+_TRIALS = (
+    "choice contrastLeft contrastRight correct feedbackType feedback_times firstMovement_times "
+    "goCueTrigger_times goCue_times included intervals probabilityLeft quiescencePeriod "
+    "repNum response_times rewardVolume stimOffTrigger_times stimOff_times stimOnTrigger_times "
+    "stimOn_times table"
+)
+_CAMERA = "ROIMotionEnergy dlc features lightningPose raw times"
+
+_USUAL = {
+    "bodyCamera": _CAMERA,
+    "channels": "brainLocationIds labels localCoordinates mlapdv probes rawInd",
+    "clusters": "amps channels depths metrics peakToTrough uuids waveforms waveformsChannels",
+    "electrodeSites": "brainLocationIds localCoordinates mlapdv",
+    "leftCamera": _CAMERA,
+    "licks": "times",
+    "mpci": "ROIActivityF ROINeuropilActivityF badFrames times",
+    "mpciROIs": "masks mpciROITypes stackPos",
+    "probes": "description trajectory",
+    "rightCamera": _CAMERA,
+    "spikes": "amps clusters depths samples templates times",
+    "sync": "channels polarities times",
+    "templates": "amps waveforms waveformsChannels",
+    "trials": _TRIALS,
+    "wheel": "acceleration position timestamps velocity",
+    "wheelMoves": "intervals peakAmplitude peakVelocity_times type",
+}
+"""Attributes of the objects that most archives have."""
+
+_EXTENSIONS = (
+    *(
+        "avi",
+        "bin",
+        "cbin",
+        "ch",
+        "csv",
+        "htsv",
+        "json",
+        "jsonable",
+        "mat",
+        "meta",
+        "mp4",
+        "mtscomp",
+    ),
+    *("npy", "npz", "parquet", "pqt", "ssv", "tsv", "txt", "zip"),
+)
+
+# Whoever copies a file in a file manager gets one of these.
+_COPY = r"(?i)(?:\s*\(\d+\)|\s*-?\s*copy(?:\s*\(?\d+\)?)?|~)$"
+
+_MORE_SESSIONS = 10
+"""How many times as many sessions have a stem that another is taken to be a misspelling of."""
+
+_LEAST_LETTERS = 8
+"""Letters below which two stems that differ in one are two words: ``eye.x`` and ``eye.y``."""
+
+
+def find_misspelt(
+    files: pl.DataFrame, others: pl.DataFrame, expected: Iterable[str] = ()
+) -> pl.DataFrame:
+    """Find names that nearly are those of datasets.
+
+    Parameters
+    ----------
+    files
+        ``eid``, ``session``, ``rel_path`` and ``file_size`` of datasets.
+    others
+        ``eid``, ``session`` and ``rel_path`` of files in sessions that are not ALF.
+    expected
+        Names of datasets that a template has.
+    """
+    split = _split_names(files)
+    known = _list_known(split, expected)
+    odd = split.filter(~pl.col("stem").is_in(known.filter(pl.col("is_usual"))["stem"].implode()))
+    near = _find_near(_count_sessions(odd), known)
+    is_copy = pl.col("timescale").str.contains(r"^\d+$")
+    has_known_stem = pl.col("stem").is_in(known["stem"].implode())
+    lower = pl.col("extension").str.to_lowercase()
+    fixed = (
+        split.join(near, on="stem", how="left", maintain_order="left")
+        .with_columns(
+            right_stem=pl.coalesce("likely_stem", "stem"),
+            right_timescale=pl.when(
+                ~(is_copy & (has_known_stem | pl.col("likely_stem").is_not_null()))
+            ).then("timescale"),
+            right_extension=pl.when(lower.is_in(_EXTENSIONS)).then(lower).otherwise("extension"),
+        )
+        .with_columns(
+            right_name=pl.concat_str(
+                pl.concat_str(
+                    pl.concat_str("prefix", "right_stem"),
+                    "right_timescale",
+                    separator="_",
+                    ignore_nulls=True,
+                ),
+                "extra",
+                "right_extension",
+                separator=".",
+                ignore_nulls=True,
+            )
+        )
+        .filter(pl.col("right_name") != pl.col("name"))
+        .with_columns(likely=_join_folder("folder", "right_name"))
+    )
+    # Beside the file of the likely name, one that differs in a letter is another dataset.
+    is_letter = pl.col("differs_in_letter").fill_null(value=False)
+    there = files.select("eid", likely="rel_path", is_there=pl.lit(value=True))
+    misspelt = (
+        fixed.join(there, on=["eid", "likely"], how="left", maintain_order="left")
+        .filter(~(is_letter & pl.col("is_there").fill_null(value=False)))
+        .with_columns(
+            message=pl.when("is_there")
+            .then(pl.lit("nearly the name of another dataset there"))
+            .otherwise(pl.lit("nearly the name of a dataset"))
+        )
+    )
+    wanted = ["eid", "session", "rel_path", "likely", "file_size", "message"]
+    return pl.concat(
+        [
+            make_findings(CheckKind.MISSPELT_NAME, misspelt.select(wanted)),
+            make_findings(CheckKind.MISSPELT_NAME, _find_other_names(others, known)),
+        ]
+    )
+
+
+def _split_names(files: pl.DataFrame) -> pl.DataFrame:
+    """Add the parts of names: ``prefix`` (the namespace), ``stem``, ``timescale``, and so on."""
+    path = pl.col("rel_path")
+    stem = pl.concat_str("object", pl.lit("."), "attribute")
+    named = files.with_columns(
+        folder=path.str.extract(r"^(.*)/[^/]*$"), name=path.str.extract(r"([^/]*)$")
+    )
+    parts = (
+        named.select(pl.col("name").unique())
+        .with_columns(parts=grammar.expr_file_parts(pl.col("name")))
+        .select("name", pl.col("parts").struct.unnest())
+        .drop_nulls("object")
+        .with_columns(stem=stem)
+        .with_columns(
+            # As it is spelt, since a namespace may stand between one or two underscores.
+            prefix=pl.col("name").str.head(
+                pl.col("name").str.len_chars()
+                - pl.concat_str(
+                    pl.concat_str("stem", "timescale", separator="_", ignore_nulls=True),
+                    "extra",
+                    "extension",
+                    separator=".",
+                    ignore_nulls=True,
+                ).str.len_chars()
+            )
+        )
+    )
+    return named.join(parts, on="name", how="inner", maintain_order="left")
+
+
+def _count_sessions(split: pl.DataFrame) -> pl.DataFrame:
+    return split.group_by("stem").agg(n_sessions=pl.col("eid").n_unique())
+
+
+def _list_known(split: pl.DataFrame, expected: Iterable[str]) -> pl.DataFrame:
+    """Return ``stem``, ``is_usual`` (or in the template) and ``n_sessions`` of stems there are."""
+    usual = [
+        f"{name}.{attribute}"
+        for name, attributes in _USUAL.items()
+        for attribute in attributes.split()
+    ]
+    names = pl.DataFrame({"name": [*expected]}, schema={"name": pl.String})
+    parts = names.select(parts=grammar.expr_file_parts(pl.col("name"))).unnest("parts")
+    wanted = parts.drop_nulls("object").select(
+        stem=pl.concat_str("object", pl.lit("."), "attribute")
+    )
+    sure = pl.concat([pl.DataFrame({"stem": usual}), wanted]).unique(maintain_order=True)
+    return (
+        sure.with_columns(is_usual=pl.lit(value=True))
+        .join(_count_sessions(split), on="stem", how="full", coalesce=True)
+        .with_columns(pl.col("is_usual").fill_null(value=False), pl.col("n_sessions").fill_null(0))
+    )
+
+
+def _find_near(odd: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+    """Return ``stem``, ``likely_stem`` and ``differs_in_letter`` of stems near to known ones.
+
+    `odd` has ``stem`` and ``n_sessions``.
+    """
+    left, right = _add_keys(odd), _add_keys(known.rename({"stem": "likely_stem"}), "likely_stem")
+    same = left.join(right, on="key", suffix="_known").with_columns(
+        differs_in_letter=pl.lit(value=False)
+    )
+    pairs = _add_deletions(left).join(_add_deletions(right), on="deletion", suffix="_known")
+    first, digits = pl.col("key").str.head(1), pl.col("key").str.replace_all(r"\D", "")
+    near = pairs.filter(
+        pl.col("key") != pl.col("key_known"),
+        pl.min_horizontal(pl.col("key").str.len_chars(), pl.col("key_known").str.len_chars())
+        >= _LEAST_LETTERS,
+        first == pl.col("key_known").str.head(1),
+        # One number more is another camera.
+        digits == pl.col("key_known").str.replace_all(r"\D", ""),
+    ).with_columns(differs_in_letter=pl.lit(value=True))
+    is_likely = pl.col("is_usual") | (
+        pl.col("n_sessions_known") >= _MORE_SESSIONS * pl.col("n_sessions")
+    )
+    wanted = [
+        *("stem", "likely_stem", "differs_in_letter", "is_usual", "n_sessions", "n_sessions_known")
+    ]
+    return (
+        pl.concat([same.select(wanted), near.select(wanted)])
+        .filter(is_likely, pl.col("stem") != pl.col("likely_stem"))
+        .sort(
+            *("stem", "differs_in_letter", "n_sessions_known", "is_usual", "likely_stem"),
+            descending=[False, False, True, True, False],
+        )
+        .unique("stem", keep="first", maintain_order=True)
+        .select("stem", "likely_stem", "differs_in_letter")
+    )
+
+
+def _add_keys(frame: pl.DataFrame, column: str = "stem") -> pl.DataFrame:
+    key = pl.col(column).str.to_lowercase().str.replace_all(r"[^\p{L}\p{N}]", "")
+    return frame.with_columns(key=key).filter(pl.col("key") != "")
+
+
+def _add_deletions(frame: pl.DataFrame) -> pl.DataFrame:
+    """Give each key a row for itself, and one for each character that can be left out."""
+    key = pl.col("key")
+    longest = frame["key"].str.len_chars().max() or 0
+    texts = [
+        pl.concat_str(key.str.slice(0, at), key.str.slice(at + 1))
+        for at in range(longest)  # type: ignore[arg-type]
+    ]
+    texts.append(key)
+    return (
+        frame.with_columns(deletion=pl.concat_list(texts).list.unique())
+        .explode("deletion")
+        .unique(maintain_order=True)
+    )
+
+
+def _find_other_names(others: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+    """Find files that are not ALF, and would be with a known stem."""
+    path, name = pl.col("rel_path"), pl.col("name")
+    extension = name.str.extract(r"\.(\w+)$").str.to_lowercase()
+    split = (
+        others.with_columns(
+            folder=path.str.extract(r"^(.*)/[^/]*$"), name=path.str.extract(r"([^/]*)$")
+        )
+        .filter(~name.str.starts_with("."))
+        .with_columns(extension=pl.when(extension.is_in(_EXTENSIONS)).then(extension))
+        .with_columns(
+            body=pl.when(pl.col("extension").is_null())
+            .then(name)
+            .otherwise(name.str.replace(r"\.\w+$", ""))
+            .str.replace(_COPY, ""),
+        )
+        .with_columns(
+            prefix=pl.col("body").str.extract(r"^(_[a-zA-Z0-9]+_)").fill_null(""),
+            stem=pl.col("body").str.replace(r"^_[a-zA-Z0-9]+_", ""),
+        )
+    )
+    usual = known.filter("is_usual")
+    counted = split.group_by("stem").agg(n_sessions=pl.col("eid").n_unique())
+    near = _find_near(counted, usual)
+    exact = counted.join(usual.select("stem"), on="stem").select(
+        "stem", likely_stem="stem", differs_in_letter=pl.lit(value=False)
+    )
+    right_name = pl.concat_str(
+        "prefix", "likely_stem", pl.lit("."), pl.col("extension").fill_null("npy")
+    )
+    return (
+        split.join(pl.concat([exact, near]), on="stem")
+        .with_columns(right_name=right_name)
+        .select(
+            "eid",
+            "session",
+            "rel_path",
+            likely=_join_folder("folder", "right_name"),
+            message=pl.lit("no dataset's name, but nearly one"),
+        )
+    )
+
+
+def _join_folder(folder: str, name: str) -> pl.Expr:
+    return pl.concat_str(folder, name, separator="/", ignore_nulls=True)

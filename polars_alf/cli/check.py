@@ -1,0 +1,128 @@
+"""The command that checks sessions: check."""
+
+from __future__ import annotations
+
+import glob
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import polars as pl
+from typer import Argument, Exit, Option, Typer
+
+import polars_alf
+from polars_alf.cli import output
+from polars_alf.cli.options import AsJson, Force, WalkOptions, with_walk_options
+from polars_alf.errors import OptionError
+from polars_alf.schema import TABLES
+from polars_alf.tables.files import STATE_DIR, table_path, write_durably
+from polars_alf.tables.output import check_output
+
+if TYPE_CHECKING:
+    from polars_alf.check.api import ArchiveCheck
+
+app = Typer()
+
+
+@app.command()
+@with_walk_options
+def check(
+    root: Annotated[
+        str, Argument(metavar="ROOT|DIR", help="Archive or part of one, or a folder of tables.")
+    ],
+    template: Annotated[
+        str | None,
+        Option(metavar="FILE", help="Datasets that every session should have, one a line."),
+    ] = None,
+    complete: Annotated[
+        str | None,
+        Option(
+            metavar="SQL", help="Condition on sessions that are complete: they are the template."
+        ),
+    ] = None,
+    save_template: Annotated[
+        Path | None, Option(metavar="FILE", help="File for the template that was used.")
+    ] = None,
+    against: Annotated[
+        str | None, Option(metavar="DIR", help="Tables of a database to compare with.")
+    ] = None,
+    force: Force = False,
+    as_json: AsJson = False,
+    *,
+    walk: WalkOptions,
+) -> None:
+    """Check the sessions in ROOT: what they lack, misspelt names, sizes that do not fit.
+
+    Names are those that nearly are ALF, with the likely spelling. Sizes do not fit where the files
+    of one object cannot have the same number of rows. With a template, datasets that a session
+    lacks are found; with --against, also datasets that are registered and not here, here and not
+    registered, or of another size. No file is opened, and nothing is changed.
+
+    A folder of tables, with no other folder in it, is checked by its tables: they have no names
+    that are not ALF.
+
+    Exit codes: 0 nothing was found, 1 failed, 2 wrong usage, 3 something was.
+    """
+    if save_template and template is None and complete is None:
+        raise OptionError("there is no template to save; give --template or --complete")
+    if save_template:
+        check_output(save_template, force=force, option="--save-template")
+    is_tables = _is_tables(root)
+    with output.running("nothing was changed"), walk.show_progress() as progress:
+        if is_tables:
+            found = polars_alf.check_tables(
+                root, template=template, complete=complete, against=against
+            )
+        else:
+            found = polars_alf.check_archive(
+                root,
+                template=template,
+                complete=complete,
+                against=against,
+                progress=progress,
+                **walk.list_arguments(root),
+            )
+    if save_template and found.template:
+        write_durably(save_template, found.template.to_text())
+    if as_json:
+        output.print_json(found.to_dict(), "findings", found.findings)
+    elif not walk.quiet:
+        _print_check(root, found)
+    if len(found.findings):
+        raise Exit(output.EXIT_INCOMPLETE)
+
+
+def _is_tables(root: str) -> bool:
+    """Whether tables are to be checked: several folders of them, or one with no other folders."""
+    folder = Path(root)
+    if not folder.is_dir():
+        return glob.has_magic(root)
+    if not any(table_path(folder, name).exists() for name in TABLES):
+        return False
+    return not any(path.is_dir() and path.name != STATE_DIR for path in folder.iterdir())
+
+
+def _print_check(root: str, found: ArchiveCheck) -> None:
+    others = found.n_other_files
+    more = "" if others is None else f", and {others:,} other names"
+    fields = [
+        ("Tables" if others is None else "Archive", root),
+        ("Checked", f"{found.n_sessions:,} sessions, {found.n_datasets:,} datasets{more}"),
+    ]
+    if found.template:
+        fields.append(("Template", f"{len(found.template.patterns):,} datasets"))
+    fields += [
+        (kind.replace("_", " ").capitalize(), f"{count:,}")
+        for kind, count in found.counts.items()
+        if count
+    ]
+    width = max(len(label) for label, _ in fields)
+    output.print_fields(*((f"{label:<{width}}", value) for label, value in fields))
+    shown = found.findings.select("kind", path=_expr_path(), likely="likely", message="message")
+    output.print_first(shown, "Findings", 2 * output.ROWS_SHOWN)
+
+
+def _expr_path() -> pl.Expr:
+    # What could not be read may lie above the sessions, and has its whole path.
+    is_whole = pl.col("kind") == "unreadable"
+    path = pl.concat_str("session", "rel_path", separator="/", ignore_nulls=True)
+    return pl.when(is_whole).then("rel_path").otherwise(path)

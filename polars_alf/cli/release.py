@@ -1,0 +1,112 @@
+"""Commands about releases: subset, publish."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from rich.filesize import decimal
+from typer import Option, Typer
+
+import polars_alf
+from polars_alf.cli import output
+from polars_alf.cli.options import AsJson, Folder, KeepGenerations, Quiet, Tables
+from polars_alf.tables.generations import KEEP
+
+if TYPE_CHECKING:
+    from polars_alf.release.bundle import Bundle
+    from polars_alf.release.subset import Release
+
+app = Typer()
+
+
+@app.command()
+def subset(
+    folder: Tables,
+    out_dir: Annotated[str, Option(metavar="DIR", help="Existing folder for the tables.")],
+    where: Annotated[
+        str | None, Option(metavar="SQL", help="Condition on the sessions of the part.")
+    ] = None,
+    eids: Annotated[
+        Path | None,
+        Option(metavar="FILE", help="Ids of sessions or datasets, one a line, as ONE saves them."),
+    ] = None,
+    like: Annotated[
+        str | None, Option(metavar="DIR", help="Tables that have the part, by path.")
+    ] = None,
+    tag: Annotated[
+        str | None, Option(metavar="NAME", help="Name of the release, for ONE's load_cache.")
+    ] = None,
+    keep_generations: KeepGenerations = KEEP,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make tables of a part of DIR, with a manifest to cite.
+
+    The part is what --where, --eids and --like together allow. Rows keep their ids, and
+    default_revision says what ONE loads from the part. polars-alf verify --manifest compares files
+    and tables with the manifest, manifest.json, later.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage.
+    """
+    with output.running("the tables that were there are whole"):
+        from polars_alf.release.subset import read_ids
+
+        release = polars_alf.subset_tables(
+            folder,
+            out_dir,
+            where=where,
+            like=like,
+            tag=tag,
+            keep_generations=keep_generations,
+            **(read_ids(eids) if eids else {}),
+        )
+    if as_json:
+        print(json.dumps(release.to_dict()))
+    elif not quiet:
+        _print_release(release)
+
+
+@app.command()
+def publish(
+    folder: Folder,
+    url: Annotated[
+        str | None,
+        Option(metavar="URL", help="Address of the folder that cache.zip will be in."),
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write the tables in FOLDER as cache.zip and cache_info.json, which ONE loads from a server.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage.
+    """
+    with output.running("the tables are as they were; publish again"):
+        bundle = polars_alf.publish_tables(folder, url=url)
+    if as_json:
+        print(json.dumps(bundle.to_dict()))
+    elif not quiet:
+        _print_bundle(bundle)
+
+
+def _print_release(release: Release) -> None:
+    manifest = release.manifest
+    size = decimal(manifest["n_bytes"])
+    output.print_fields(
+        ("Sessions", f"{manifest['n_sessions']:,}"),
+        ("Datasets", f"{manifest['n_datasets']:,} ({size})"),
+        ("Digests", f"{manifest['n_with_hash']:,} datasets have one"),
+        ("Time", f"{release.seconds:.2f} s"),
+        ("Tables", str(release.folder)),
+        ("Manifest", str(release.to_dict()["manifest_path"])),
+        ("Cite as", release.checksum),
+    )
+
+
+def _print_bundle(bundle: Bundle) -> None:
+    output.print_fields(
+        ("Bundle", f"{bundle.zip_path} ({decimal(bundle.n_bytes)})"),
+        ("Info", str(bundle.info_path)),
+        *((str(name), json.dumps(value)) for name, value in bundle.info.items()),
+    )

@@ -1,0 +1,47 @@
+"""Results as a line of text, and as a small table in a notebook."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+
+
+class Shown:
+    """A result that shows its most important figures, and not all that it holds."""
+
+    __slots__ = ()
+
+    def _list_figures(self) -> Mapping[str, object]:
+        """Return the figures to show by their names: whole numbers, texts or paths."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        figures = [f"{name} {_format(value)}" for name, value in self._list_figures().items()]
+        return f"<{type(self).__name__}: {', '.join(figures)}>"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f'<tr><th style="text-align:left">{html.escape(name)}</th>'
+            f'<td style="text-align:left">{html.escape(_format(value))}</td></tr>'
+            for name, value in self._list_figures().items()
+        )
+        return f"<table><caption>{type(self).__name__}</caption><tbody>{rows}</tbody></table>"
+
+
+def describe_size(n_bytes: int) -> str:
+    """Return a number of bytes in the unit that a person would choose."""
+    size = float(n_bytes)
+    for unit in ("bytes", "kB", "MB", "GB", "TB", "PB"):
+        if abs(size) < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:,.1f} EB"
+
+
+def _format(value: object) -> str:
+    if isinstance(value, Mapping):
+        counts = [f"{count:,} {name}" for name, count in value.items() if count]
+        return " and ".join(filter(None, (", ".join(counts[:-1]), *counts[-1:]))) or "none"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return str(value)

@@ -1,0 +1,1 @@
+"""A page about archives, for people to look at: made from tables, issues, history and last run."""

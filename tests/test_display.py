@@ -1,0 +1,143 @@
+"""Results in a line, and in a notebook: short, however much they hold."""
+
+from __future__ import annotations
+
+import pydoc
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from storage import measure_quickly
+from trees import SESSION, make_tree
+
+import polars_alf
+from polars_alf.display import Shown, describe_size
+
+
+class Texts(HTMLParser):
+    """The texts in a piece of HTML, whose tags all end."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self.depth = 0
+        self.feed(text)
+        self.close()
+        assert self.depth == 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.depth += 1
+
+    def handle_endtag(self, tag: str) -> None:
+        self.depth -= 1
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def list_results(archive: Path) -> list[object]:
+    """Return a result of each kind about an archive."""
+    make_tree(archive, {"cortexlab/Subjects/KS001/2021-13-45/001": SESSION})
+    reports = [polars_alf.index_archive(archive) for _ in range(2)]
+    return [
+        *reports,
+        polars_alf.summarize_tables(archive),
+        polars_alf.compare_tables(archive, archive),
+        polars_alf.verify_archive(archive),
+        polars_alf.merge_tables([archive]),
+        polars_alf.restore_tables(archive),
+    ]
+
+
+def test_results_are_a_line_and_a_table(archive: Path) -> None:
+    for result in list_results(archive):
+        line = repr(result)
+        assert line.startswith(f"<{type(result).__name__}: ")
+        assert "\n" not in line
+        assert len(line) < 300 + len(str(archive))
+        texts = Texts(result._repr_html_()).texts  # type: ignore[attr-defined]
+        assert texts[0] == type(result).__name__
+        assert all(text in line for text in texts)
+
+
+def test_the_line_of_an_index_says_what_it_found(archive: Path) -> None:
+    first, *_ = list_results(archive)
+    shown = re.sub(r"time [\d.]+ s", "time T", repr(first))
+    assert shown == (
+        "<IndexReport: sessions 4, datasets 12, size 244 bytes, issues 3 outside_session and 1 "
+        f"invalid_date, changes first index, time T, tables {archive}>"
+    )
+
+
+def test_the_line_of_a_measurement_has_what_is_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    report = measure_quickly(tmp_path, operations=["index"], name="nas")
+    assert repr(report).startswith("<StorageReport: storage nas, folder ")
+    assert "best jobs 1, threads 1" in repr(report)
+
+
+@given(name=st.text(min_size=1), value=st.text())
+def test_names_cannot_become_markup(name: str, value: str) -> None:
+    class Result(Shown):
+        def _list_figures(self) -> dict[str, object]:
+            return {name: f"<b>{value}"}
+
+    text = Result()._repr_html_()
+    assert "<b>" not in text
+    assert text.count("<") == 12
+
+
+@given(st.integers(0, 2**70))
+def test_sizes_have_few_digits(n_bytes: int) -> None:
+    number, unit = describe_size(n_bytes).split()
+    factor = 1000.0 ** ("bytes", "kB", "MB", "GB", "TB", "PB", "EB").index(unit)
+    assert float(number.replace(",", "")) * factor == pytest.approx(n_bytes, abs=0.06 * factor)
+
+
+def test_errors_are_there_without_an_import() -> None:
+    code = (
+        "import polars_alf\n"
+        "try: polars_alf.scan_sessions('nowhere')\n"
+        "except polars_alf.errors.ArchiveNotFoundError: print(polars_alf.schema.TABLES.keys())"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout == "dict_keys(['sessions', 'datasets'])\n", result.stderr
+    assert {"errors", "schema", "report"} <= set(dir(polars_alf))
+
+
+def test_help_gives_an_overview() -> None:
+    text = pydoc.plain(pydoc.render_doc(polars_alf))
+    overview = text.partition("PACKAGE CONTENTS")[0]
+    functions = [name for name in polars_alf.__all__ if name.islower() and name[0] != "_"]
+    for name in functions:
+        assert f"`{name}`" in overview, f"the overview lacks {name}"
+
+
+def test_issues_and_changes_of_a_folder(archive: Path) -> None:
+    list_results(archive)
+    kinds = polars_alf.scan_issues(str(archive)).group_by("kind").len().sort("kind").collect()
+    assert kinds.rows() == [("invalid_date", 1), ("outside_session", 3)]
+    (archive / "wittenlab/Subjects/KS001/2020-01-01/001/alf/spikes.times.npy").unlink()
+    polars_alf.index_archive(archive)
+    changes = polars_alf.scan_changes(archive).select("change", pl.col("previous_size")).collect()
+    assert changes.rows() == [("removed", 20)]
+
+
+def test_functions_go_into_a_pipe(archive: Path) -> None:
+    polars_alf.index_archive(archive)
+    sessions = polars_alf.scan_sessions(archive)
+    piped = (
+        polars_alf.scan_datasets(archive)
+        .pipe(polars_alf.join_sessions, sessions)
+        .pipe(polars_alf.with_alf_parts)
+        .filter(pl.col("object") == "spikes")
+    )
+    assert set(piped.collect()["subject"]) == {"KS001", "KS002"}
