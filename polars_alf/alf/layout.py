@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from polars_alf.alf.arguments import check_argument
 from polars_alf.errors import LabConflictError, OptionError
 
 
@@ -45,6 +46,7 @@ def _find_base(subject: tuple[str, ...]) -> Base:
 
 def check_lab_name(lab: str | None) -> str:
     """Return the name of a lab, '' for None; OptionError where no folder can have that name."""
+    lab = check_argument("lab", lab, str, is_optional=True)
     if not lab:
         return ""
     if not lab.isprintable() or lab != lab.strip() or "/" in lab or lab in (".", ".."):

@@ -187,7 +187,7 @@ def index_archive(
         ),
         hash_ids=hash_ids,
         digests=check_digests(digest, hash_files=hash_files),
-        lab=lab or "",
+        lab="" if lab is None else lab,
         namespace=namespace,  # type: ignore[arg-type]
         ids_from=ids_from,  # type: ignore[arg-type]
         reset=reset,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self
 
 from polars_alf._version import __version__
+from polars_alf.alf.arguments import check_argument
 from polars_alf.alf.ids import parse_namespace
 from polars_alf.alf.layout import check_lab_name
 from polars_alf.alf.root import FolderPath, Root, check_folder
@@ -92,6 +94,8 @@ class IndexOptions:
     clock_ns: int = GRAIN_NS
 
     def __post_init__(self) -> None:
+        for name in ("hash_ids", "reset", "prune_missing", "quick", "restart", "ignore_inode"):
+            check_argument(name, getattr(self, name), bool)
         self._set("lab", check_lab_name(self.lab))
         if isinstance(self.namespace, str):
             self._set("namespace_spelling", self.namespace_spelling or self.namespace)
@@ -182,7 +186,9 @@ def is_same_device(before: Settings, root: Root) -> bool:
 def _check_ids_from(
     folders: FolderPath | Sequence[FolderPath], *, hash_ids: bool
 ) -> tuple[Path, ...]:
-    given = [folders] if isinstance(folders, str | Path) else [*folders]  # type: ignore[misc]
+    if not isinstance(folders, str | os.PathLike | Iterable):
+        raise OptionError(f"ids_from is {folders!r}; give a folder of tables, or several of them")
+    given = [folders] if isinstance(folders, str | os.PathLike) else [*folders]
     if given and not hash_ids:
         raise OptionError("ids are taken from tables or are paths; leave one of both out")
     return tuple(check_folder(folder, to_write=False) for folder in given)

@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias, get_args
 import polars as pl
 import pyarrow as pa
 
+from polars_alf.alf.arguments import check_argument
 from polars_alf.alf.ids import make_namespace
 from polars_alf.errors import OptionError, TableError, TableWarning
 from polars_alf.query.scan import Pair, choose_header, find_folders, is_pair, scan_pair
@@ -85,8 +86,10 @@ def find_sources(tables: Mergeable, keep: str) -> list[Source]:
     Raises OptionError where there are none, an item is neither a folder nor a pair of frames, or
     frames would have to be compared by age; otherwise as `polars_alf.scan_sessions`.
     """
-    if keep not in KEEPS:
+    if check_argument("keep", keep, str) not in KEEPS:
         raise OptionError(f"keep={keep!r} is unknown; give one of {', '.join(KEEPS)}")
+    if not isinstance(tables, str | os.PathLike | Iterable):
+        raise OptionError(f"{tables!r} are no tables to merge; give folders, or pairs of frames")
     items = [tables] if isinstance(tables, str | os.PathLike) or is_pair(tables) else list(tables)
     sources: list[Source] = []
     for item in items:
@@ -178,7 +181,8 @@ def _open_folder(folder: Path) -> Source:
 def _wrap_frames(pair: object, name: str) -> Source:
     if not is_pair(pair):
         raise OptionError(
-            f"{pair!r} is neither a folder nor a pair of frames, sessions and datasets"
+            f"{pair!r} is neither a folder nor a pair of frames; give a path, or sessions and "
+            "datasets as (frame, frame)"
         )
     sessions, datasets = scan_pair(pair, name)
     return Source(name, sessions, datasets, _list_columns(sessions, datasets))

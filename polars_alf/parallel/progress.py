@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from polars_alf.errors import OptionError
 from polars_alf.parallel.threads import StoppedError
 
 _logger = logging.getLogger(__name__)
@@ -139,6 +140,8 @@ class Monitor:
         self.n_resumed = 0
         self._survey = survey or Counter()
         self._counters: Counter | CounterFile = Counter()
+        if callback is not None and not callable(callback):
+            raise OptionError(f"progress is {callback!r}; give a function of a Progress, or None")
         self._callback = callback
         self._interval = interval
         self._start = time.perf_counter()

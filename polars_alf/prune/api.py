@@ -12,6 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
+from polars_alf.alf.arguments import check_argument
 from polars_alf.alf.paths import expr_join, find_folder_above, list_folders_above
 from polars_alf.alf.root import Root, check_folder, open_root
 from polars_alf.errors import ForeignTablesError, KeptWarning
@@ -114,6 +115,8 @@ def plan_removals(
         n_jobs=n_jobs,
         executor=executor,
     )
+    check_argument("remove_empty_sessions", remove_empty_sessions, bool)
+    check_argument("force", force, bool)
     opened = open_root(root, op_timeout)
     folder = opened.path if tables_dir is None else check_folder(tables_dir, to_write=False)
     tables = read_tables(folder, sessions, datasets)

@@ -91,6 +91,10 @@ def apply_removals(
     """
     path = open_root(root).path
     folder = check_folder(path if tables_dir is None else tables_dir)
+    if not isinstance(plan, pl.DataFrame):
+        raise OptionError(f"the plan is a {type(plan).__name__}; give what plan_removals returned")
+    if not isinstance(trash, str | os.PathLike | None):
+        raise OptionError(f"the trash is {trash!r}; give the path of a folder, or None")
     missing = [name for name in REMOVALS.names if name not in plan.columns]
     if missing:
         raise OptionError(f"the plan lacks {missing}; give what plan_removals returned")

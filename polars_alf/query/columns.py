@@ -9,6 +9,7 @@ from typing import TypeVar
 import polars as pl
 
 from polars_alf.alf import grammar
+from polars_alf.alf.arguments import check_argument
 from polars_alf.errors import ColumnsError, OptionError
 from polars_alf.query.scan import ORIGIN
 
@@ -114,6 +115,7 @@ def full_path(root: str | os.PathLike[str] | pl.Expr, *, lab_folders: bool = Tru
         of three digits, to be used on datasets with their sessions (`join_sessions`). Null where
         the session is not known, and where the path would lead out of its session.
     """
+    check_argument("lab_folders", lab_folders, bool)
     if isinstance(root, pl.Expr):
         start = root.str.strip_suffix("/") + "/"
     elif isinstance(root, str | os.PathLike):

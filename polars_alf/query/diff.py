@@ -9,6 +9,7 @@ from enum import StrEnum
 import polars as pl
 import pyarrow as pa
 
+from polars_alf.alf.arguments import check_texts
 from polars_alf.display import Shown
 from polars_alf.errors import OptionError, TableError
 from polars_alf.query.columns import expr_session_path, join_dataset_paths
@@ -122,7 +123,7 @@ def compare_tables(
     ArchiveNotFoundError, ArchiveNotADirectoryError, TableError
         As of `scan_sessions`.
     """
-    ignored = {ignore} if isinstance(ignore, str) else set(ignore)
+    ignored = {*check_texts("ignore", ignore)}
     pairs = [_collect(tables, name) for tables, name in ((old, "old"), (new, "new"))]
     known = {column for pair in pairs for frame in pair for column in frame.columns}
     for column in sorted(ignored - known):

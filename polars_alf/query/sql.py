@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import polars as pl
 
+from polars_alf.alf.arguments import check_argument
 from polars_alf.errors import QueryError, TableError
 from polars_alf.query.scan import ORIGIN, Folders, find_folders, scan_datasets, scan_sessions
 
@@ -43,7 +44,7 @@ def query_tables(tables: Folders, query: str) -> pl.LazyFrame:
     OptionError, ArchiveNotFoundError, ArchiveNotADirectoryError, TableError
         As of `scan_sessions`.
     """
-    _check_query(query)
+    _check_query(check_argument("query", query, str))
     frames = {"sessions": scan_sessions(tables), "datasets": scan_datasets(tables)}
     if len(find_folders(tables)) == 1:
         frames = {name: frame.drop(ORIGIN) for name, frame in frames.items()}

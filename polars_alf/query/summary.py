@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from polars_alf.alf import grammar
+from polars_alf.alf.arguments import check_argument
 from polars_alf.display import Shown, describe_size
 from polars_alf.errors import OptionError, TableError
 from polars_alf.query.columns import join_dataset_paths, with_alf_parts
@@ -116,6 +117,8 @@ def summarize_tables(
     ArchiveNotFoundError, ArchiveNotADirectoryError, TableError
         As of `scan_sessions`.
     """
+    check_argument("n_largest", n_largest, int)
+    check_argument("n_duplicates", n_duplicates, int, is_optional=True)
     for name, number in (("n_largest", n_largest), ("n_duplicates", n_duplicates)):
         if number is not None and number < 0:
             raise OptionError(f"{name} is {number}; give how many datasets to list")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
+from polars_alf.alf.arguments import check_argument
 from polars_alf.alf.root import FolderPath, check_folder
 from polars_alf.display import Shown
 from polars_alf.errors import ArchiveNotFoundError, OptionError, TableNotFoundError
@@ -121,6 +122,7 @@ def restore_tables(folder: FolderPath, generation: str | None = None) -> Restore
         The tables cannot be put in place.
     """
     start = time.perf_counter()
+    check_argument("generation", generation, str, is_optional=True)
     path = check_folder(folder)
     check_replaceable(path)
     cut_off = read_journal(path)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
+from polars_alf.alf.arguments import check_argument
 from polars_alf.alf.layout import count_bases
 from polars_alf.alf.root import Root, check_folder, open_root
 from polars_alf.display import Shown
@@ -169,6 +170,7 @@ def verify_archive(
         n_jobs=n_jobs,
         executor=executor,
     )
+    check_argument("digest", digest, bool)
     _check_sample(sample)
     opened = open_root(root, op_timeout)
     folder = opened.path if tables_dir is None else check_folder(tables_dir, to_write=False)
@@ -234,18 +236,19 @@ def _check_located(
         return
     if missing.is_empty() and exclude:
         raise OptionError(
-            f"nothing of the {len(sessions):,} sessions in the tables in {folder} was compared: "
+            f"no session of the tables in {folder} was compared: "
             f"what is excluded, {', '.join(map(repr, exclude))}, has all of them; exclude less"
         )
     origins = {origin for header in read_headers(folder).values() for origin in header.roots}
     if len(disk.located) and origins and all(root.relate(origin) is None for origin in origins):
         raise ForeignTablesError(
-            f"the tables in {folder} are of {', '.join(map(str, sorted(origins)))}, and none of "
-            f"their {len(sessions):,} sessions is in {root}; give the tables of that, or index it"
+            f"the tables in {folder} are of {', '.join(map(str, sorted(origins)))}, and {root} has "
+            "no session of theirs; give the tables of that, or index it"
         )
 
 
 def _check_sample(sample: float | None) -> None:
+    check_argument("sample", sample, float, is_optional=True)
     if sample is not None and not (math.isfinite(sample) and 0 < sample <= 1):
         raise OptionError(f"a sample of {sample} is no share; give more than 0, and 1 at most")
 

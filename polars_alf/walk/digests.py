@@ -18,6 +18,7 @@ import polars as pl
 import xxhash
 
 from polars_alf import native
+from polars_alf.alf.arguments import check_argument, check_texts
 from polars_alf.errors import OptionError
 from polars_alf.parallel.executors import Workers, wait_for
 from polars_alf.walk.shards import Shard, Walk
@@ -43,10 +44,11 @@ def check_digests(
     digest: Algorithm | Sequence[Algorithm], *, hash_files: bool = False
 ) -> tuple[Algorithm, ...]:
     """Return the digests to compute, each once; OptionError for one that is unknown."""
-    given = {digest} if isinstance(digest, str) else {*digest}
+    check_argument("hash_files", hash_files, bool)
+    given = {*check_texts("digest", digest)}
     if unknown := given - {*ALGORITHMS}:
         raise OptionError(
-            f"there is no digest {min(map(str, unknown))!r}; give one of {', '.join(ALGORITHMS)}"
+            f"there is no digest {min(unknown)!r}; give one of {', '.join(ALGORITHMS)}"
         )
     return tuple(name for name in ALGORITHMS if name in given or (hash_files and name == "md5"))
 

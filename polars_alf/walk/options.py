@@ -10,6 +10,7 @@ from typing import Self
 
 import pathspec
 
+from polars_alf.alf.arguments import check_argument, check_texts
 from polars_alf.alf.paths import list_folders_above
 from polars_alf.errors import OptionError
 from polars_alf.native.twin import has_copies
@@ -57,6 +58,13 @@ class WalkOptions:
     own_files: Mapping[str, Collection[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in ("follow_links", "include_snapshots"):
+            check_argument(name, getattr(self, name), bool)
+        for name in ("threads", "n_jobs"):
+            number = check_argument(name, getattr(self, name), int, is_optional=True)
+            object.__setattr__(self, name, number)
+        check_argument("op_timeout", self.op_timeout, float, is_optional=True)
+        check_argument("executor", self.executor, str, is_optional=True)
         object.__setattr__(self, "exclude", _parse_exclude(self.exclude))
         own_files = {directory: tuple(names) for directory, names in self.own_files.items()}
         object.__setattr__(self, "own_files", own_files)
@@ -92,9 +100,7 @@ class WalkOptions:
 
 
 def _parse_exclude(patterns: str | Iterable[str]) -> tuple[str, ...]:
-    if not isinstance(patterns, Iterable):
-        raise OptionError(f"{patterns!r} cannot be excluded; give a pattern, or several of them")
-    patterns = (patterns,) if isinstance(patterns, str) else tuple(patterns)
+    patterns = check_texts("exclude", patterns)
     has_plain = False
     for pattern in patterns:
         excludes = _read_pattern(pattern)

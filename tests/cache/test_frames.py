@@ -116,3 +116,27 @@ def test_without_one(tmp_path):
         "assert pickle.loads(pickle.dumps(cache))['extra'] == 1\n"
     )
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "DATASETS_COLUMNS",  # Alyx
+        "EMPTY_DATASETS_FRAME",  # ONE's own users
+        "SESSIONS_COLUMNS",  # Alyx
+        "_iter_datasets",  # iblalyx and ibllib, of ONE 1
+        "_make_datasets_df",  # ibllib
+        "_metadata",  # Alyx
+        "iter_datasets",  # iblrig
+        "iter_sessions",  # iblrig
+        "load_tables",
+        "make_parquet_db",  # brainbox
+        "merge_tables",
+        "patch_tables",
+        "remove_missing_datasets",
+        "remove_table_files",
+    ],
+)
+def test_names_that_other_programs_import(name):
+    assert name in ours.__all__
+    assert getattr(ours, name) is not None

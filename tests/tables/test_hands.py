@@ -36,7 +36,7 @@ Frames = dict[str, Any]
 LIMITS = {
     "ONE": {
         "pandas": "it skips what has no metadata of its own",
-        "pandas_columns": "its ids become UUIDs of Arrow in pandas 3, which cannot be sorted",
+        "pandas_columns": "it keeps numbers as floats, and cannot sort UUIDs of Arrow",
         "pandas_unnamed": "it needs the names of the index",
         "polars": "it fails where there is no metadata at all",
         "polars_types": "it looks for its metadata where Polars does not write them",
