@@ -13,8 +13,12 @@ Count, ask and look
     `summarize_tables`, `query_tables` (SQL), `compare_tables`, and `report`: a page with charts.
 
 Keep archives and tables right
-    `verify_archive`; `plan_removals`, `apply_removals` and `restore_removals`; `merge_tables`;
-    `read_history` and `restore_tables`.
+    `verify_archive`; `check_archive` and `check_tables`; `plan_removals`, `apply_removals` and
+    `restore_removals`; `merge_tables`; `read_history` and `restore_tables`.
+
+Give ONE what a database would, and make releases
+    `write_insertions` and `scan_insertions`, `with_default_revisions`; `subset_tables`,
+    `publish_tables` and `verify_manifest`.
 
 Measure storage
     `bench_storage`.

@@ -50,10 +50,10 @@ def check(
     *,
     walk: WalkOptions,
 ) -> None:
-    """Check the sessions in ROOT: what they lack, misspelt names, sizes that do not fit.
+    """List what sessions in ROOT lack, and names that nearly are ALF.
 
-    Names are those that nearly are ALF, with the likely spelling. Sizes do not fit where the files
-    of one object cannot have the same number of rows. With a template, datasets that a session
+    Names come with the likely spelling. Sizes that do not fit are listed, too: those of the files
+    of one object that cannot have the same number of rows. With a template, datasets that a session
     lacks are found; with --against, also datasets that are registered and not here, here and not
     registered, or of another size. No file is opened, and nothing is changed.
 

@@ -78,7 +78,9 @@ def publish(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write the tables in FOLDER as cache.zip and cache_info.json, which ONE loads from a server.
+    """Write the tables in FOLDER as the bundle that ONE loads.
+
+    These are cache.zip and cache_info.json, which ONE finds on a web server.
 
     Exit codes: 0 done, 1 failed, 2 wrong usage.
     """

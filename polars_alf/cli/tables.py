@@ -139,7 +139,7 @@ def insertions(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make the table of insertions of probes from the tables in FOLDER.
+    """Make the table of probe insertions for the tables in FOLDER.
 
     Every folder of a probe, such as alf/probe00, is an insertion of its session. Later indexes keep
     the table up to date. ONE needs it for eid2pid, pid2eid and search_insertions.
