@@ -335,15 +335,16 @@ MUTATIONS = [
     Mutation(
         "something is run",
         "polars_alf/query/sql.py",
-        '    """\n    _check_query(query)\n',
-        "    \"\"\"\n    _check_query(query)\n    __import__('os').system('true')\n",
+        '    _check_query(check_argument("query", query, str))\n',
+        '    _check_query(check_argument("query", query, str))\n'
+        "    __import__('os').system('true')\n",
         (f"{SHARED}::test_nothing_is_run_unpickled_or_fetched",),
     ),
     Mutation(
         "something is unpickled",
         "polars_alf/query/sql.py",
-        '    """\n    _check_query(query)\n',
-        '    """\n    _check_query(query)\n'
+        '    _check_query(check_argument("query", query, str))\n',
+        '    _check_query(check_argument("query", query, str))\n'
         "    __import__('pickle').loads(__import__('pickle').dumps(re.compile('')))\n",
         (f"{SHARED}::test_nothing_is_run_unpickled_or_fetched",),
     ),

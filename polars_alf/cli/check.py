@@ -50,7 +50,7 @@ def check(
     *,
     walk: WalkOptions,
 ) -> None:
-    """List what sessions in ROOT lack, and names that nearly are ALF.
+    """List what sessions in ROOT lack, and misspelt names.
 
     Names come with the likely spelling. Sizes that do not fit are listed, too: those of the files
     of one object that cannot have the same number of rows. With a template, datasets that a session
