@@ -9,7 +9,6 @@ stdout has ended.
 from __future__ import annotations
 
 import codecs
-import signal
 import sys
 from typing import Annotated
 
@@ -26,12 +25,12 @@ from polars_alf.cli import (
     shell,
     tables,
 )
+from polars_alf.cli.interrupts import ending_on_interrupt
 from polars_alf.cli.output import (
     EXIT_BROKEN_PIPE,
     EXIT_FAILED,
     EXIT_USAGE,
     describe_version,
-    ending_on_interrupt,
     print_message,
 )
 from polars_alf.cli.streams import (
@@ -66,10 +65,8 @@ def main() -> None:
     """Run the command line; every failure that has a cause is one line on stderr."""
     codecs.register_error(ESCAPE, escape)
     guard_streams()
-    # As an interrupt, so that workers end with this process.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with ending_on_interrupt():
+        with ending_on_interrupt(print_message):
             try:
                 app()
             finally:

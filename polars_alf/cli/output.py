@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 import time
 import warnings
@@ -18,6 +17,7 @@ import typer
 from rich.filesize import decimal
 
 from polars_alf.alf.paths import printable, visible
+from polars_alf.cli import interrupts
 from polars_alf.errors import KeptWarning, NoSessionsWarning, TableWarning, TakeoverWarning
 
 if TYPE_CHECKING:  # rich is loaded where it draws: a quiet command needs none of it
@@ -28,7 +28,6 @@ if TYPE_CHECKING:  # rich is loaded where it draws: a quiet command needs none o
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INCOMPLETE = 3
-EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 """As a shell tells that SIGPIPE ended a program."""
 
@@ -70,57 +69,19 @@ def print_message(text: str) -> None:
     print_visibly(text, sys.stderr)
 
 
-class _Interrupts:
-    """The state in which an interrupt would leave things now."""
-
-    state = "nothing was begun"
-
-
-_interrupts = _Interrupts()
-
-
-@contextmanager
-def ending_on_interrupt() -> Iterator[None]:
-    """Turn an interrupt, for which Typer ends with a code alone, into one line and its code.
-
-    One that comes when the command has ended is not heeded any more.
-    """
-    is_heeded = signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
-    if is_heeded:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    code: object = 0
-    try:
-        try:
-            yield
-        finally:
-            if is_heeded:
-                signal.signal(signal.SIGINT, signal.SIG_IGN)
-    except KeyboardInterrupt:
-        code = EXIT_INTERRUPTED
-    except SystemExit as end:
-        code = end.code
-    if code == EXIT_INTERRUPTED:
-        print_message(f"interrupted; {_interrupts.state}")
-        # Python ends by the signal if the interrupt came through code that was given as a text, as
-        # dataclasses have it, however it was handled since: until there is another such text.
-        exec("")
-    if code:
-        sys.exit(code)  # type: ignore[arg-type]
-
-
 @contextmanager
 def running(state: str) -> Iterator[None]:
     """Print warnings of this package at the end.
 
     `state` tells in what state an interrupt leaves things.
     """
-    _interrupts.state = state
+    interrupts.leave(state)
     with warnings.catch_warnings(record=True) as caught:
         for category in (KeptWarning, NoSessionsWarning, TableWarning, TakeoverWarning):
             warnings.simplefilter("always", category)
         try:
             yield
-            _interrupts.state = "what the command has done stays done"
+            interrupts.leave("what the command has done stays done")
         except BrokenPipeError as error:
             # A connection to storage or to a cluster; Typer would end without a word.
             print_message(f"error: {error}")

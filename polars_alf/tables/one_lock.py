@@ -31,8 +31,8 @@ def hold_one_lock(folder: Path, patience: float) -> Iterator[None]:
     path = folder / _LOCK
     deadline = time.monotonic() + patience
     while True:
-        with contextlib.suppress(FileExistsError), path.open("x", encoding="utf-8") as file:
-            json.dump({"datetime": datetime.now(UTC).isoformat(), "by": _OURS}, file)
+        with contextlib.suppress(FileExistsError):
+            _create(path)
             break
         with contextlib.suppress(FileNotFoundError):
             if _is_stale(path, folder / STATE_DIR):
@@ -50,6 +50,18 @@ def hold_one_lock(folder: Path, patience: float) -> Iterator[None]:
         # ONE may have removed it by itself. Where it stays, the next run knows it as one of ours.
         with contextlib.suppress(OSError):
             path.unlink()
+
+
+def _create(path: Path) -> None:
+    """Create a lock; FileExistsError where there is one."""
+    with path.open("xb", buffering=0) as file:
+        try:
+            text = json.dumps({"datetime": datetime.now(UTC).isoformat(), "by": _OURS})
+            file.write(text.encode())
+        except BaseException:
+            # Empty it would be taken for one of ONE's.
+            path.unlink()
+            raise
 
 
 def _is_stale(path: Path, state: Path) -> bool:

@@ -18,6 +18,7 @@ from trees import SESSION, make_tree
 import polars_alf
 from polars_alf import index_archive
 from polars_alf.cli import output
+from polars_alf.cli.interrupts import EXIT_INTERRUPTED, ending_on_interrupt
 from polars_alf.errors import TableWarning
 from polars_alf.parallel.progress import Progress
 
@@ -109,16 +110,17 @@ def test_an_interrupted_run_is_told_once(is_terminal: bool) -> None:
 
 def test_warnings_and_interrupts_are_messages(capsys: pytest.CaptureFixture[str]) -> None:
     def interrupt() -> None:
-        with output.ending_on_interrupt(), output.running("all is whole"):
+        with ending_on_interrupt(output.print_message), output.running("all is whole"):
             warnings.warn("it is small", TableWarning, stacklevel=1)
             raise KeyboardInterrupt
 
-    handler = signal.getsignal(signal.SIGINT)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with pytest.raises(SystemExit) as ended:
             interrupt()
     finally:
-        signal.signal(signal.SIGINT, handler)
-    assert ended.value.code == output.EXIT_INTERRUPTED
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert ended.value.code == EXIT_INTERRUPTED
     said = capsys.readouterr()
     assert (said.out, said.err) == ("", "warning: it is small\ninterrupted; all is whole\n")

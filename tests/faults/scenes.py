@@ -203,7 +203,8 @@ def check_folder(tables: Path, *, is_settled: bool = False, is_litter_kept: bool
     runs = [name for name in more if name.startswith("run-")]
     assert len(runs) <= (0 if is_settled else 1), runs
     if not is_litter_kept:
-        own = ("run-", "snapshot-", "generation-")
+        # What a commit could not remove, the next run does.
+        own = ("run-", "snapshot-", "generation-", *(() if is_settled else ("dropped-",)))
         assert all(name.startswith(own) for name in more), more
     if is_settled:
         assert "commit.json" not in inside

@@ -59,7 +59,10 @@ def main() -> None:
         # Where only parents may trace: anyone may.
         ctypes.CDLL(None).prctl(0x59616D61, -1)
     print("ready", flush=True)
-    uid = sys.stdin.readline()
+    uid = None
+    while uid is None:
+        with contextlib.suppress(OSError):  # meant for the command, which makes as many calls
+            uid = sys.stdin.readline()
     if uid.strip():
         os.seteuid(int(uid))
     polars_alf.cli.app.main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -12,7 +13,7 @@ from indexes import assert_equal, read_tables
 from trees import SESSION, check_state, make_tree
 
 from polars_alf import errors, index_archive, scan_datasets
-from polars_alf.tables import consistent_read, files, transaction
+from polars_alf.tables import consistent_read, files, one_lock, transaction
 
 READERS_PATIENCE = 0.5
 
@@ -81,3 +82,18 @@ def test_a_lock_that_stays_is_told(archive: Path, monkeypatch: pytest.MonkeyPatc
     (archive / ".ONE.lock").unlink()
     with transaction.locked_state(archive):
         assert read_tables(archive)[1].height == 15, "the commit is finished by whoever comes next"
+
+
+def test_a_lock_that_cannot_be_written_is_not_left(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index_archive(archive)
+    make_tree(archive, {"cortexlab/Subjects/KS003/2020-01-01/001": SESSION})
+
+    def fail(value: object) -> str:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(one_lock.json, "dumps", fail)
+    with pytest.raises(OSError, match="Input/output error"), one_lock.hold_one_lock(archive, 0):
+        pytest.fail("it was held")
+    assert not (archive / ".ONE.lock").exists()
