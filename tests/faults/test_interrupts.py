@@ -37,7 +37,8 @@ def test_an_interrupt_at_any_moment_is_one_line(tmp_path: Path, name: str) -> No
         when = (n + 0.5) / N_INTERRUPTS
         code, said = interrupt(command_of(made.arguments), duration * when)
         if when < 1 / 8 and code not in (0, 130):
-            assert "polars_alf" not in said  # Python itself was still being loaded
+            # Python was still being loaded, or looked for what it is to run: nothing of ours ran.
+            assert "in main" not in said
             continue
         n_interrupted += code == 130
         assert code in (0, 130), said
