@@ -222,7 +222,7 @@ def check_tables(
 
 @dataclass(frozen=True, slots=True)
 class _Checked:
-    """What is checked: sessions, their files, other files, and what to compare these with."""
+    """Sessions to check, their files, other files, and the files to compare these with."""
 
     sessions: pl.DataFrame
     files: pl.DataFrame

@@ -295,7 +295,7 @@ WRITERS: dict[str, Callable[[Sequence[Command]], str]] = {
     "fish": write_fish,
     "powershell": write_powershell,
 }
-"""What makes the script of a shell, by the name of the shell."""
+"""Functions that make the script of a shell, by its name."""
 
 
 def _assign(parameter: Parameter) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, get_args
 PROGRAM = "polars-alf"
 
 Kind: TypeAlias = Literal["", "words", "tables", "folders", "files"]
-"""What a value is: free, one of some words, a folder of tables, another folder, a file."""
+"""Kind of a value: free, one of some words, a folder of tables, another folder, a file."""
 
 _TABLES = {"OLD", "NEW", "FOLDER"}
 

@@ -1,4 +1,4 @@
-"""What an index takes over from the tables that are there, or says of them. For `run` alone.
+"""The tables that are there before an index: what is taken over from them. For `run` alone.
 
 Warnings are about the line that calls `index_archive`.
 """

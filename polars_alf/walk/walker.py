@@ -293,6 +293,8 @@ class Walker:
         """
         op_timeout = self.options.op_timeout
         concurrency = self._find_concurrency()
+        if not at_once:
+            concurrency.least = 1  # what an earlier walk of this thread had to share is gone
         meter = Meter()
         stack = [*first]
         while stack:
