@@ -5,10 +5,15 @@ from __future__ import annotations
 import pytest
 
 from polars_alf.index.options import IndexOptions
+from polars_alf.walk import shards
 
-SMALL_SHARDS = """
+_ANY_NUMBER = 1 << 20
+
+SMALL_SHARDS = f"""
 from polars_alf.index.options import IndexOptions
+from polars_alf.walk import shards
 IndexOptions.__init__.__kwdefaults__["least_folders"] = 1
+shards.SHARDS_WANTED = {_ANY_NUMBER}
 """
 """Code that gives each dated folder a shard of its own, for another process."""
 
@@ -18,3 +23,5 @@ def tune(patch: pytest.MonkeyPatch, **defaults: int) -> None:
     for name, value in defaults.items():
         assert name in IndexOptions.__init__.__kwdefaults__
         patch.setitem(IndexOptions.__init__.__kwdefaults__, name, value)
+    if "least_folders" in defaults:
+        patch.setattr(shards, "SHARDS_WANTED", _ANY_NUMBER)

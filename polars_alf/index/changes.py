@@ -147,6 +147,9 @@ def list_changes(known: Entries, compared: Entries, issues: pa.Table) -> pl.Data
     issues
         ISSUES of the walk: what could not be read is not known to be gone.
     """
+    is_same = compared.files["change"].null_count() == len(compared.files)
+    if is_same and len(known.files) == len(compared.files):
+        return polars_schema(CHANGES).to_frame()
     path = expr_join("directory", "name").alias("path")
     changed = compared.files.filter(pl.col("change").is_not_null())
     there = compared.decode(changed).select(path, "change", "file_size", "previous_size")

@@ -197,10 +197,10 @@ def index_shards(
 
 
 def _count_datasets(sessions: pl.DataFrame, datasets: pl.DataFrame) -> pl.DataFrame:
-    counts = datasets.group_by("rank").agg(n_datasets=pl.len().cast(pl.UInt64))
-    ranked = sessions.with_row_index("rank")
-    counted = ranked.join(counts, on="rank", how="left", maintain_order="left")
-    return counted.drop("rank").with_columns(pl.col("n_datasets").fill_null(0))
+    """Add ``n_datasets``; the datasets are in the order of the sessions."""
+    ranks = pl.int_range(len(sessions), dtype=pl.UInt32, eager=True)
+    ends = datasets["rank"].search_sorted(ranks, side="right").cast(pl.UInt64)
+    return sessions.with_columns(n_datasets=ends - ends.shift(1, fill_value=0))
 
 
 def _order_digests(files: pl.DataFrame, datasets: pl.DataFrame) -> pl.DataFrame:
@@ -232,6 +232,8 @@ def _choose_digests(wanted: Sequence[Algorithm], files: pl.DataFrame) -> list[Al
     A file modified just before its digest was made is read again, asked for or not, lest the
     digest be lost. One that may be another file is read again only if digests are wanted.
     """
+    if not wanted and not files["is_young"].any():
+        return []
     doubted = files.filter(pl.col("is_young") & ~pl.col("is_moved") | pl.lit(bool(wanted)))
     doubted = doubted.filter(pl.col("is_young") | pl.col("is_moved"))
     had = {name for name in DIGESTS if (doubted[f"was_{name}"] != "").any()}

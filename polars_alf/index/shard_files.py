@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -19,7 +18,6 @@ import polars as pl
 import pyarrow as pa
 import xxhash
 
-from polars_alf.schema import ISSUES
 from polars_alf.walk.shards import UNDER_WAY, Shard
 
 _SUMMARY = "summary.json"
@@ -82,15 +80,15 @@ class ShardWriter:
         changes: pl.DataFrame,
     ) -> None:
         """Write the rows that the merge needs: datasets in the order of the sessions."""
+        tables = {"issues": issues}
         for name, frame in (("sessions", sessions), ("datasets", datasets), ("changes", changes)):
-            content = io.BytesIO()
             # Texts one after the other, of which a run of rows can be copied as it is.
-            frame.write_ipc(content, compat_level=pl.CompatLevel.oldest())
-            self.write(f"{name}.arrow", content.getbuffer())
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_file(sink, ISSUES) as writer:
-            writer.write_table(issues)
-        self.write("issues.arrow", memoryview(sink.getvalue()))
+            tables[name] = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+        for name, table in tables.items():
+            sink = pa.BufferOutputStream()
+            with pa.ipc.new_file(sink, table.schema) as writer:
+                writer.write_table(table)
+            self.write(f"{name}.arrow", memoryview(sink.getvalue()))
 
     def finish(self, shard: Shard, summary: ShardSummary) -> None:
         """Write the summary of a shard, its folders, and the checksums of the other files."""

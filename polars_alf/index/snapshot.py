@@ -179,10 +179,13 @@ def write_seen(
     table = pa.Table.from_batches(entries, schema=ENTRIES)
     is_young = pl.DataFrame(table.select(["mtime_ns"])).to_series() >= sure_ns
     is_young |= digests["is_young"]
+    # A column that says nothing of any file is left out.
     for column in digests.select(DIGESTS):
-        table = table.append_column(column.name, to_arrow_array(column, pa.string()))
+        if (column != "").any():
+            table = table.append_column(column.name, to_arrow_array(column, pa.string()))
     for name, doubt in {"is_young": is_young, "is_moved": digests["is_moved"]}.items():
-        table = table.append_column(name, to_arrow_array(doubt, pa.bool_()))
+        if doubt.any():
+            table = table.append_column(name, to_arrow_array(doubt, pa.bool_()))
     _write(writer, _ENTRIES, table)
     is_old = pl.max_horizontal("mtime_ns", "ctime_ns") < sure_ns
     fingerprint = pl.when(is_old).then(pl.col("mtime_ns", "ctime_ns", "inode"))
@@ -234,9 +237,9 @@ def _read_entries(reader: ShardReader) -> Entries:
         raise pa.ArrowInvalid(f"it has other columns: {table.schema.names}")
     entries = Entries.join(table.to_batches())
     files = entries.files
-    # Snapshots of before had no digests in doubt.
-    sure = {name: pl.lit(value=False) for name in {*DOUBTS} - {*files.columns}}
-    return entries._replace(files=files.with_columns(**sure).select(KNOWN.names()).cast(KNOWN))
+    nothing = {**dict.fromkeys(DIGESTS, pl.lit("")), **dict.fromkeys(DOUBTS, pl.lit(value=False))}
+    missing = {name: value for name, value in nothing.items() if name not in files.columns}
+    return entries._replace(files=files.with_columns(**missing).select(KNOWN.names()).cast(KNOWN))
 
 
 def _keep_below(directories: pl.DataFrame, folders: Sequence[str]) -> pl.DataFrame:

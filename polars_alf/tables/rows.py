@@ -73,37 +73,41 @@ def assemble_datasets(
     prefix = within.str.strip_prefix("/")
     folders = (
         entries.directories.to_frame("directory")
-        .join(directories, on="directory", how="left", maintain_order="left")
+        .lazy()
+        .join(directories.lazy(), on="directory", how="left", maintain_order="left")
         .join(
-            sessions.select("session", rank=pl.int_range(pl.len(), dtype=pl.UInt32)),
+            sessions.lazy().select("session", rank=pl.int_range(pl.len(), dtype=pl.UInt32)),
             on="session",
             how="left",
             maintain_order="left",
         )
         .select("rank", prefix=pl.when(prefix == "").then(prefix).otherwise(prefix + "/"))
+        .collect()
     )
     prefixes, prefix_codes = _encode(folders["prefix"])
+    n_names = len(entries.names)
     codes = entries.files["directory"]
-    files = entries.files.with_row_index("row").select(
-        "row",
-        "name",
+    pair = prefix_codes.cast(pl.UInt64).gather(codes) * n_names + entries.files["name"]
+    files = entries.files.select(
         "file_size",
         *DIGEST_COLUMNS.values(),
+        row=pl.int_range(pl.len(), dtype=pl.UInt32),
         rank=folders["rank"].gather(codes),
-        prefix=prefix_codes.gather(codes),
+        pair=pair,
     )
     if folders["rank"].has_nulls():
         files = files.drop_nulls("rank")
-    n_names = len(entries.names)
-    pairs, path_codes = _encode(files["prefix"].cast(pl.UInt64) * n_names + files["name"])
+    pairs, path_codes = _encode(files["pair"])
     rel_paths = prefixes.gather(pairs // n_names) + entries.names.gather(pairs % n_names)
-    files = files.with_columns(rel_path=rel_paths.gather(path_codes))
+    columns = ["row", "rank", "file_size", *DIGEST_COLUMNS.values()]
     if namespace is None:
-        datasets = files.sort("rank", _expr_path_key(pl.col("rel_path")))
-    else:
-        ids = make_ids(namespace, files["rank"], sessions["name"], path_codes, rel_paths)
-        datasets = files.with_columns(ids).sort("rank", "high", "low")
-    return datasets.drop("name", "prefix")
+        files = files.with_columns(rel_path=rel_paths.gather(path_codes)).select(
+            *columns, "rel_path"
+        )
+        return files.sort("rank", _expr_path_key(pl.col("rel_path")))
+    ids = make_ids(namespace, files["rank"], sessions["name"], path_codes, rel_paths)
+    rows = files.select(*columns, *ids, path=path_codes).sort("rank", "high", "low")
+    return rows.drop("path").with_columns(rel_path=rel_paths.gather(rows["path"]))
 
 
 def _encode(values: pl.Series) -> tuple[pl.Series, pl.Series]:

@@ -175,12 +175,14 @@ def _read_octets(column: str, octets: pl.Expr) -> pl.Expr:
 def _read_qc(outcomes: pl.Expr, found: pl.DataType, *, is_text: bool) -> pl.Expr:
     names = {outcome: outcome.name for outcome in QC}
     if is_text:
-        name = outcomes.str.to_uppercase()
+        spelt = outcomes.cast(QC_DTYPE, strict=False)
+        # The rest costs fifty times as much, and few tables have any.
+        name = pl.when(spelt.is_null()).then(outcomes).str.to_uppercase()
         # `replace` would hold the whole column in memory.
         for outcome in QC:
             number = pl.lit(str(outcome.value))
             name = pl.when(name == number).then(pl.lit(outcome.name)).otherwise(name)
-        return name.cast(QC_DTYPE)
+        return pl.coalesce(spelt, name.cast(QC_DTYPE))
     if found.is_float():
         outcomes = outcomes.fill_nan(None)
     elif not found.is_integer():

@@ -39,7 +39,7 @@ from polars_alf.walk.concurrency import is_slow, visits
 from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.walker import Walker
 
-SHARDS_WANTED = 32
+SHARDS_WANTED = 16
 """Shards of a run, about: enough for few workers to end at the same time."""
 
 SHARDS_PER_WORKER = 4
