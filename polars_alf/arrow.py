@@ -50,3 +50,11 @@ def to_arrow_array(series: pl.Series, dtype: pa.DataType) -> pa.Array:
     offsets = pl.DataFrame(pa.RecordBatch.from_arrays([long], ["end"]))["end"].cast(pl.Int32)
     buffers = [validity, offsets.to_arrow().buffers()[1], text]
     return pa.Array.from_buffers(dtype, len(array), buffers, offset=array.offset)
+
+
+def view_numbers(column: pl.Series) -> memoryview:
+    """Return a view of a column of numbers without nulls, as bytes."""
+    array = column.to_arrow()
+    width = array.type.bit_width // 8
+    view = memoryview(array.buffers()[1] or b"").cast("B")
+    return view[array.offset * width : (array.offset + len(array)) * width]

@@ -90,7 +90,8 @@ def run_index(
     options = replace(options, walk=replace(options.walk, own_files=own_files(folder, opened.path)))
     with open_walk(opened, options.walk, progress) as walk:
         survey = walk.survey()
-        check_lab(options.lab, count_bases(list_subjects(opened, survey.folders)))
+        if options.lab:
+            check_lab(options.lab, count_bases(list_subjects(opened, survey.folders)))
         with reporting_write_errors(folder, "the tables"), locked_state(folder):
             report = _index(walk, survey, folder, options)
             if options.insertions or any(map(has_insertions, (folder, *options.ids_from))):
@@ -110,15 +111,17 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
     if snapshot and before.get("root") != str(root) and not snapshot.is_of(folder):
         snapshot = None
     same_device = is_same_device(before, root)
-    check_survey(
-        folder,
-        root,
-        survey.folders,
-        snapshot.folders["folder"].to_list() if snapshot else [],
-        options.lab,
-        survey.issues,
-        options.max_removed,
-    )
+    # Where all is there that the tables were made of, nothing goes that a survey can tell of.
+    if not (snapshot and snapshot.is_of(folder) and snapshot.has_folders(survey.folders)):
+        check_survey(
+            folder,
+            root,
+            survey.folders,
+            snapshot.folders["folder"].to_list() if snapshot else [],
+            options.lab,
+            survey.issues,
+            options.max_removed,
+        )
     columns = options.list_columns(before if snapshot else {})
     settings = options.describe_rows(
         root, namespace, snapshot.path.name if snapshot else None, columns

@@ -14,12 +14,14 @@
 
 #ifndef _WIN32
 #include "_list.h"
+#include "_unchanged.h"
 #endif
 
 static PyMethodDef methods[] = {
 #ifndef _WIN32
     {"list_directories", list_directories, METH_VARARGS, "List directories into columns."},
     {"examine_files", examine_files, METH_VARARGS, "Examine files of a directory by name."},
+    {"count_unchanged", count_unchanged, METH_VARARGS, NULL},
 #endif
     {"list_instruction_sets", list_instruction_sets, METH_NOARGS, NULL},
     {"count_md5_lanes", count_md5_lanes, METH_VARARGS, NULL},

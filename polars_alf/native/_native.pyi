@@ -1,6 +1,7 @@
 from array import array
 from collections.abc import Sequence
 
+from polars_alf.native.twin import Numbers
 from polars_alf.native.twin_md5 import Column, MD5State, Piece
 
 def list_instruction_sets() -> list[str]: ...
@@ -31,6 +32,9 @@ def list_directories(
     steps: array[int] | None,
     /,
 ) -> tuple[bytes, ...]: ...
+def count_unchanged(
+    prefix: bytes, paths: bytes, mtimes: Numbers, ctimes: Numbers, inodes: Numbers, /
+) -> int: ...
 def examine_files(
     directory: bytes, names: bytes, steps: array[int] | None, /
 ) -> tuple[bytes, ...]: ...

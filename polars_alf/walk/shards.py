@@ -207,13 +207,15 @@ class Walk:
     def choose_workers(self, n_tasks: int, *, idle: bool = False) -> Workers:
         """Return the workers that are fastest for so many tasks, where the options leave that.
 
-        Tasks that only wait for the storage are idle: the threads of one process overlap them.
+        Tasks that only wait for the storage are idle. Where that is slow, or Python does the work,
+        the threads that look ahead within one task overlap more than tasks would.
         """
-        if idle and self._place is None:
+        is_native = IMPLEMENTATION == "native"
+        if idle and self._place is None and (not is_native or is_slow(str(self.root))):
             return Workers("serial", 1)
         workers = choose_workers(self._place, self.options.n_jobs, n_tasks, few=FEW_SHARDS)
         is_free = self._place is None and self.options.n_jobs is None
-        if is_free and n_tasks > 1 and IMPLEMENTATION == "native" and is_slow(str(self.root)):
+        if is_free and n_tasks > 1 and is_native and is_slow(str(self.root)):
             n_jobs = min(max(SLOW_WORKERS, workers.n_jobs), n_tasks)
             return Workers("threads", n_jobs)
         return workers

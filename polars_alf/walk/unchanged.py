@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from itertools import islice
+import time
 
 import polars as pl
 
+from polars_alf import native
 from polars_alf.alf.root import Root
+from polars_alf.arrow import view_numbers
 from polars_alf.walk.batches import Listing
 from polars_alf.walk.columns import Steps
 from polars_alf.walk.concurrency import Concurrency, Meter, find_concurrency
@@ -16,7 +18,8 @@ from polars_alf.walk.lister import EVERY, Lister
 from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.prefetch import Prefetch
 
-_DIRECTORIES_PER_STEP = 256
+_SECONDS_PER_STEP = 0.02
+"""Time below which a call may look at more directories: an interrupt is to be heard."""
 
 
 def are_unchanged(root: Root, options: WalkOptions, listings: pl.DataFrame) -> bool:
@@ -36,26 +39,32 @@ def are_unchanged(root: Root, options: WalkOptions, listings: pl.DataFrame) -> b
     columns = ("mtime_ns", "ctime_ns", "inode")
     if any(listings[column].null_count() for column in columns):
         return False
-    fingerprints = zip(*(listings[column].to_list() for column in columns), strict=True)
-    known = dict(zip(listings["directory"].to_list(), fingerprints, strict=True))
     is_fixed = options.threads is not None
     concurrency = Concurrency(options.threads) if is_fixed else find_concurrency(str(root))
-    left = iter(known.items())
+    done = 0
     if options.op_timeout is None:
         meter = Meter()
+        n_directories = 1
         while concurrency.size == 1:
-            step = list(islice(left, _DIRECTORIES_PER_STEP))
-            if not step:
+            step = listings.slice(done, n_directories)
+            if step.is_empty():
                 return True
+            begin = time.perf_counter()
             if not _are_unchanged(root.prefix, step):
                 return False
+            done += len(step)
             if meter.count(len(step)):
                 concurrency.note(*meter.read())
+            is_fast = time.perf_counter() - begin < _SECONDS_PER_STEP
+            n_directories = 2 * n_directories if is_fast else max(n_directories // 2, 1)
+    left = listings.slice(done)
+    fingerprints = zip(*(left[column].to_list() for column in columns), strict=True)
+    known = dict(zip(left["directory"].to_list(), fingerprints, strict=True))
     comparison = _Comparison(root, options, known)
     with Prefetch(
         comparison, lambda *_: [], concurrency, options.op_timeout, most_waiting=len(known)
     ) as prefetch:
-        requested = [prefetch.request(directory, None) for directory, _ in left]
+        requested = [prefetch.request(directory, None) for directory in known]
         for directory in requested:
             prefetch.wait(directory)
             if directory.is_lost or comparison.found_change:
@@ -63,19 +72,10 @@ def are_unchanged(root: Root, options: WalkOptions, listings: pl.DataFrame) -> b
     return True
 
 
-def _are_unchanged(prefix: str, step: list[tuple[str, Fingerprint]]) -> bool:
-    # Times beyond 64 bits count as changed: this loop is all that a quick refresh of an unchanged
-    # archive does for each directory.
-    look = os.stat
-    try:
-        return all(
-            (status := look(prefix + directory)).st_mtime_ns == mtime_ns
-            and status.st_ctime_ns == ctime_ns
-            and status.st_ino == inode
-            for directory, (mtime_ns, ctime_ns, inode) in step
-        )
-    except OSError:
-        return False
+def _are_unchanged(prefix: str, listings: pl.DataFrame) -> bool:
+    paths = "".join(f"{path}\0" for path in listings["directory"]).encode()
+    numbers = (view_numbers(listings[name]) for name in ("mtime_ns", "ctime_ns", "inode"))
+    return native.count_unchanged(os.fsencode(prefix), paths, *numbers) == len(listings)
 
 
 class _Comparison(Lister):
