@@ -155,7 +155,7 @@ def plan_list(setting: Setting) -> Plan:
             peers.walk(root, setting.scratch, listed=False),
         ],
         setting.archive_count,
-        max_ratios={"GNU find": 0.75, "python-pwalk": 0.95, "scandir-rs": 0.6},
+        max_ratios={"GNU find": 0.75, "python-pwalk": 0.85, "scandir-rs": 0.6},
     )
 
 
@@ -167,7 +167,7 @@ def plan_one(setting: Setting) -> Plan:
         peers.index(root),
         [peers.one(root)],
         setting.archive_count,
-        max_ratios={"ONE make_parquet_db": 1 / 40},
+        max_ratios={"ONE make_parquet_db": 1 / 50},
     )
 
 
@@ -178,7 +178,7 @@ def plan_start(setting: Setting) -> Plan:
         peers.python("Python, nothing done", "pass"),
         peers.python("Python, Polars and pyarrow imported", "import polars, pyarrow"),
     ]
-    return Plan(_name_files(count), peers.index(setting.small), others, count, max_seconds=0.6)
+    return Plan(_name_files(count), peers.index(setting.small), others, count, max_seconds=0.5)
 
 
 def plan_cold(setting: Setting) -> Plan:
@@ -225,7 +225,7 @@ def _plan_cold(setting: Setting, cache: str, warm: Callable[[Contender], None]) 
         setting.archive_count,
         cache,
         prepare,
-        max_ratios={"GNU find": 0.6},
+        max_ratios={"GNU find": 0.5},
     )
 
 
@@ -241,7 +241,7 @@ def plan_md5(setting: Setting) -> Plan:
         peers.index(setting.data, "--hash-files", digests="hash"),
         [peers.md5sum(setting.data)],
         setting.data_count,
-        max_ratios={"md5sum": 1 / 1.8},
+        max_ratios={"md5sum": 1 / 5},
     )
 
 

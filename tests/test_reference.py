@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import polars as pl
 import pytest
+from amount import count_examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from one.alf import spec as one_spec
@@ -89,7 +90,7 @@ def _expected(root: Path) -> dict[tuple[str, str], int]:
 
 
 @given(trees, st.integers(1, 5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=count_examples(60), deadline=None)
 def test_index_is_what_the_rules_say(tree: dict[str, int], units_per_shard: int) -> None:
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)

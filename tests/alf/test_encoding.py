@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 import hypothesis.strategies as st
 import polars as pl
 import pytest
+from amount import count_examples
 from hypothesis import example, given, settings
 from locales import ASCII, make_locale, run_command, run_python
 from polars.testing import assert_frame_equal
@@ -291,7 +292,7 @@ def test_any_names_are_indexed_alike(paths: list[tuple[bytes, bytes, bytes]]) ->
         check_equal(folder / "tables", folder / "expected")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=count_examples(25), deadline=None)
 @given(files)
 def test_what_was_indexed_is_never_pruned_whatever_its_name(
     paths: list[tuple[bytes, bytes, bytes]],

@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from amount import count_examples
 from cache_tables import (
     EIDS,
     IDS,
@@ -82,7 +83,7 @@ def assert_loads_alike(folder):
     assert_same_cache(theirs.load_tables(folder), ours.load_tables(folder))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=count_examples(60))
 @given(
     sessions=sessions_frames(min_size=1),
     datasets=datasets_frames(min_size=1),
@@ -109,7 +110,7 @@ def test_uuids(shared, sessions, datasets, spell, pandas_metadata, is_sorted):
         assert_loads_alike(shared)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=count_examples(30))
 @given(
     sessions=sessions_frames(["lab/a/2020-01-01/001", "b/2020-01-01/1", "é/2020-01-01/1"], 1),
     datasets=datasets_frames(["b/2020-01-01/1", "é/2020-01-01/1"], ["a.b.c", "alf/a.b.c"], 1),

@@ -9,6 +9,7 @@ import uuid
 import one.alf.cache as theirs
 import pandas as pd
 import pytest
+from amount import count_examples
 from cache_tables import (
     EIDS,
     IDS,
@@ -67,7 +68,7 @@ def change_columns(frame, drop, extra):
     return changed.assign(extra=1) if extra else changed
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=count_examples(150))
 @given(
     table=datasets_frames(min_size=1),
     records=datasets_frames(min_size=1),
@@ -88,7 +89,7 @@ def test_datasets(table, records, mirrored, drop, extra, origin, seed):
     assert_merges_alike(make_cache(datasets=table), origin=origin, datasets=records)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=count_examples(60))
 @given(
     table=sessions_frames(),
     records=sessions_frames(min_size=1),
@@ -101,7 +102,7 @@ def test_sessions_and_datasets(table, records, datasets, more, strict):
     assert_merges_alike(cache, strict=strict, sessions=records, datasets=more)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=count_examples(60))
 @given(
     table=datasets_frames(min_size=1),
     batches=st.lists(datasets_frames(min_size=1), min_size=2, max_size=4),
@@ -119,7 +120,7 @@ def test_what_was_merged_into_before(table, batches, step):
         assert pickle.loads(pickle.dumps(merged)).equals(merged)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=count_examples(30))
 @given(records=datasets_frames(min_size=1), more=datasets_frames(min_size=1))
 def test_levels_turned_round_in_the_same_memory(records, more):
     cache = make_cache()
@@ -136,7 +137,7 @@ def test_levels_turned_round_in_the_same_memory(records, more):
     assert_merges_alike(cache, datasets=more)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=count_examples(30))
 @given(data=st.data())
 def test_ids_that_are_paths(data):
     paths = ["lab/a/2020-01-01/001", "b/2020-01-01/1", "é/2020-01-01/1"]

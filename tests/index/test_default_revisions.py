@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from amount import count_examples
 from command_line import run
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -81,7 +82,7 @@ def test_one_lists_and_loads_default_revisions(archive: Path, out_dir: Path) -> 
 
 
 @pytest.mark.pandas
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=count_examples(25), deadline=None)
 @given(st.sets(paths, min_size=1, max_size=10), st.integers(1, 4))
 def test_the_defaults_are_those_that_one_would_load(found: set[str], rows: int) -> None:
     """ONE chooses the same rows of tables that have no such column."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from amount import count_examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from indexes import index_quietly, read_tables
@@ -142,7 +143,7 @@ _SPELT = st.tuples(
 )
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=count_examples(12), deadline=None)
 @given(spelt=st.sets(_SPELT, max_size=12), hash_ids=st.booleans())
 def test_one_folder_of_each_session_is_in_the_tables(
     spelt: set[tuple[str, str, int, int]], hash_ids: bool

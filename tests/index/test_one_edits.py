@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from amount import count_examples
 from edits import EVERY_TYPE, add_columns, edit_table, make_database
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -149,7 +150,7 @@ edits_by_one = st.fixed_dictionaries(
 
 
 @given(edits_by_one, st.lists(st.sampled_from(["index", "merge", "restore"]), max_size=4))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=count_examples(25), deadline=None)
 def test_whatever_one_writes_stays(edits, runs):
     """Through any runs, in their order; a restore puts back tables that have it too."""
     with tempfile.TemporaryDirectory() as folder:

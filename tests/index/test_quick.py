@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from amount import count_examples
 from hypothesis import given, settings
 from indexes import (
     FILES,
@@ -213,7 +214,7 @@ def test_quick_with_threads(settled: Path, out_dir: Path, tmp_path: Path, thread
     _assert_right(settled, out_dir, tmp_path)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=count_examples(30), deadline=None)
 @given(before=FILES, after=FILES)
 def test_quick_finds_what_a_full_index_finds(
     tmp_path_factory: pytest.TempPathFactory,

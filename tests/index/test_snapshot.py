@@ -14,6 +14,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from amount import count_examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from indexes import FILES, LONG_AGO, age_files, index_quietly, read_tables
@@ -207,7 +208,7 @@ _STEPS = st.lists(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=count_examples(15), deadline=None)
 @given(steps=_STEPS)
 def test_a_digest_is_that_of_the_content_or_none(steps: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -274,7 +275,7 @@ def test_a_snapshot_that_is_damaged_does_no_harm(archive: Path) -> None:
     }
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=count_examples(40), deadline=None)
 @given(before=FILES, after=FILES)
 def test_changes_are_those_of_a_naive_comparison(
     tmp_path_factory: pytest.TempPathFactory,

@@ -7,6 +7,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from amount import count_examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from merges import check_merged, make_pair, pairs
@@ -19,7 +20,9 @@ from polars_alf.merge.buckets import plan_buckets
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=count_examples(40),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(pairs, st.integers(1, 7))
 def test_files_are_merged_as_frames_are(

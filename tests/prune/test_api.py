@@ -12,6 +12,7 @@ from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
+from amount import count_examples
 from hypothesis import given, settings
 from polars.testing import assert_frame_equal
 from removals import DATASETS, KS001, datasets_table, files_of, list_names, sessions_table
@@ -169,7 +170,7 @@ def plain_files(root: Path) -> Iterator[str]:
 
 
 @posix_only
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=count_examples(150))
 @given(
     drawn=st.lists(sessions_on_disk(), min_size=1, max_size=7, unique_by=lambda s: s["path"]),
     foreign=st.booleans(),

@@ -8,6 +8,7 @@ from pathlib import Path
 import hypothesis.strategies as st
 import polars as pl
 import pytest
+from amount import count_examples
 from hypothesis import HealthCheck, given, settings
 from removals import KS001, datasets_table, files_of, list_names, sessions_table
 from trees import SESSION, make_tree
@@ -70,7 +71,9 @@ def test_a_state_that_cannot_be_read_is_no_state_without_issues(archive: Path) -
 
 
 @settings(
-    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None,
+    max_examples=count_examples(40),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data())
 def test_nothing_that_the_last_index_skipped_goes(

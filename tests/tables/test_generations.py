@@ -11,6 +11,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from amount import count_examples
 from cut_commits import STAGES, kill_at
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -507,7 +508,9 @@ ACTIONS = ("index", "merge", "restore", "one writes", "damage", "remove one")
 
 
 @settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=count_examples(15),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.lists(st.tuples(st.sampled_from(ACTIONS), st.booleans()), max_size=7))
 @pytest.mark.filterwarnings("ignore::UserWarning")
