@@ -6,11 +6,19 @@ from pathlib import Path
 
 from apart import run_apart
 
-STAGES = ["before_journal", "after_journal", "after_sessions", "after_datasets", "before_unlink"]
+STAGES = [
+    "before_journal",
+    "after_journal",
+    "after_sessions",
+    "after_datasets",
+    "after_insertions",
+    "before_unlink",
+]
 
 
 def kill_at(stage: str, archive: Path) -> None:
     """Run an index that ends without a word at a stage of its commit."""
+    insertions = stage == "after_insertions"
     code = f"""
 import os, sys
 from pathlib import Path
@@ -31,7 +39,7 @@ def on_write(path, text):
     write(path, text)
     if stage == "after_journal" and path.name == "commit.json": end()
 Path.replace, Path.unlink, journal.write_durably = on_replace, on_unlink, on_write
-index_archive({str(archive)!r}, executor="serial")
+index_archive({str(archive)!r}, executor="serial", insertions={insertions})
 """
     result = run_apart(code)
     assert result.returncode == 9, result.stderr

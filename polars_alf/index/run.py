@@ -51,7 +51,7 @@ from polars_alf.index.session_settings import SettingsReader
 from polars_alf.index.shard import index_shards
 from polars_alf.index.shard_files import remove_rows
 from polars_alf.index.snapshot import Snapshot, clear_changes, list_snapshots
-from polars_alf.insertions.api import has_insertions, refresh_insertions
+from polars_alf.insertions.api import has_insertions, stage_insertions
 from polars_alf.parallel.progress import Progress
 from polars_alf.query.revisions import DEFAULT_REVISION, with_default_revisions
 from polars_alf.schema import ISSUES, PASSING, SESSIONS, polars_schema
@@ -94,8 +94,6 @@ def run_index(
             check_lab(options.lab, count_bases(list_subjects(opened, survey.folders)))
         with reporting_write_errors(folder, "the tables"), locked_state(folder):
             report = _index(walk, survey, folder, options)
-            if options.insertions or any(map(has_insertions, (folder, *options.ids_from))):
-                refresh_insertions(folder, options.ids_from)
     if not report.n_datasets:
         missing = "datasets" if report.n_sessions else "sessions"
         warnings.warn(f"No {missing} found in {opened}", NoSessionsWarning, stacklevel=3)
@@ -131,6 +129,7 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
         unchanged = _find_unchanged(walk, survey, folder, snapshot)
         is_all = unchanged == {*snapshot.folders["shard"]} and snapshot.has_folders(survey.folders)
         wants_more = bool(options.default_revisions) and not before.get("default_revisions")
+        wants_more |= options.insertions and not has_insertions(folder)
         if options.settings_from:
             wants_more |= before.get("settings_from") != options.settings_from.to_dict()
         is_the_same = makes_the_same(before, settings) and not wants_more
@@ -178,6 +177,7 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
     n_sessions, n_datasets, n_bytes = _write_tables(
         staging, rows, order, known, columns, revisions, reader
     )
+    stage_insertions(staging, options.ids_from, wanted=options.insertions)
     if reader:
         issues = pa.concat_tables([issues, make_table(reader.issues, ISSUES)])
     if known:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
+import time
 import uuid
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,25 +16,19 @@ import polars as pl
 from polars_alf.alf import grammar
 from polars_alf.alf.ids import make_namespace
 from polars_alf.alf.root import FolderPath, check_folder
-from polars_alf.arrow import to_arrow
-from polars_alf.errors import CommitError, OutputError, TableError, TableNotFoundError
+from polars_alf.errors import TableError, TableNotFoundError, TableWarning
 from polars_alf.insertions.probes import list_probes, make_insertions
 from polars_alf.query.columns import expr_session_path
 from polars_alf.query.scan import scan_pair
 from polars_alf.schema import INSERTIONS, polars_schema
-from polars_alf.tables.checksums import checksummed_writer
-from polars_alf.tables.contract import Origin, read_header, read_headers, table_schema
-from polars_alf.tables.files import (
-    REPAIR_ADVICE,
-    STATE_DIR,
-    reporting_write_errors,
-    sync_directory,
-    table_path,
-)
-from polars_alf.tables.foreign import Columns, list_foreign, mark_columns, merge_columns
-from polars_alf.tables.one_lock import STALE_SECONDS, hold_one_lock
+from polars_alf.tables.consistent_read import read_consistently
+from polars_alf.tables.contract import Origin, read_header, read_headers
+from polars_alf.tables.files import REPAIR_ADVICE, reporting_write_errors, table_path
+from polars_alf.tables.foreign import list_foreign, mark_columns, merge_columns
+from polars_alf.tables.generations import describe_tables, identify_tables
+from polars_alf.tables.history import Record, make_record, read_records
 from polars_alf.tables.parquet import scan_table
-from polars_alf.tables.transaction import locked_state
+from polars_alf.tables.transaction import Staging, discard_runs, locked_state, staged
 from polars_alf.tables.upgrade import upgrade_columns
 
 _NAME = "insertions"
@@ -90,8 +85,9 @@ def scan_insertions(folder: FolderPath) -> pl.LazyFrame:
     TableError
         The table cannot be read.
     """
-    path = table_path(check_folder(folder, to_write=False), _NAME)
-    index = read_header(path).index
+    where = check_folder(folder, to_write=False)
+    path = table_path(where, _NAME)
+    index = read_consistently(where, lambda: read_header(path)).index
     frame = scan_table(path)
     try:
         columns = upgrade_columns(_NAME, frame.collect_schema(), index)
@@ -142,8 +138,14 @@ def write_insertions(
             raise TableNotFoundError(
                 f"{other} has no {_NAME}.pqt; give tables of a database that have one"
             )
+    start = time.perf_counter()
     with reporting_write_errors(where, "the insertions"), locked_state(where):
-        return refresh_insertions(where, others)
+        discard_runs(where)
+        generation = identify_tables(where, read_records(where))
+        with staged(where, _make_origin(where, generation), with_index=True) as staging:
+            made = _stage(staging, where, others)
+            staging.commit(keep=None, record=_describe_run(where, generation, start))
+    return made
 
 
 def has_insertions(folder: Path) -> bool:
@@ -151,17 +153,27 @@ def has_insertions(folder: Path) -> bool:
     return table_path(folder, _NAME).is_file()
 
 
-def refresh_insertions(folder: Path, others: Sequence[Path] = ()) -> Insertions:
-    """Make the insertions of the tables in a folder anew. Only under `locked_state`.
+def stage_insertions(
+    staging: Staging, others: Sequence[Path] = (), *, wanted: bool = False
+) -> None:
+    """Add the insertions to a generation whose other tables are written. Under `locked_state`.
 
-    Those of `others` that have such a table come before that which is there.
+    They are made where they are `wanted`, or there already, or `others` have any. Those of `others`
+    come before those that are there.
     """
-    path = table_path(folder, _NAME)
-    sessions, datasets = scan_pair(folder)
+    if wanted or any(map(has_insertions, (staging.folder, *others))):
+        _stage(staging, staging.path, others)
+    else:  # those of a run that was interrupted
+        table_path(staging.path, _NAME).unlink(missing_ok=True)
+
+
+def _stage(staging: Staging, tables: Path, others: Sequence[Path]) -> Insertions:
+    """Write the insertions of the tables in a folder into a generation."""
+    folder = staging.folder
+    sessions, datasets = scan_pair(tables)
     paths = sessions.select("id", path=expr_session_path())
     frames = [_read_given(other, paths) for other in others if has_insertions(other)]
-    own = scan_insertions(folder).collect() if has_insertions(folder) else None
-    frames += [] if own is None else [own]
+    frames += _read_replaced(folder, is_kept=tables != folder)
     ours = INSERTIONS.names
     foreign = merge_columns(list_foreign(frame.schema, ours) for frame in frames)
     try:
@@ -170,17 +182,35 @@ def refresh_insertions(folder: Path, others: Sequence[Path] = ()) -> Insertions:
         raise TableError(f"the tables in {folder} cannot be read: {error}") from error
     known = [frame.select(*ours, *mark_columns(frame.schema, foreign)) for frame in frames]
     made = make_insertions(probes, eids["id"], known, foreign)
-    if own is None or not made.equals(own.sort("eid", "id")):
-        _write(folder, path, made, foreign)
+    are_uuids = made.select(grammar.expr_is_uuid(pl.col("id", "eid")).all()).row(0)
+    staging.write_table(_NAME, [made], len(made), foreign, with_index=all(are_uuids))
     ids = pl.concat(
         [polars_schema(INSERTIONS).to_frame(), *(frame.select(ours) for frame in known)]
     )
     return Insertions(
-        path=path,
+        path=table_path(folder, _NAME),
         n_insertions=len(made),
         n_sessions=made["eid"].n_unique(),
         n_known=len(made.join(ids.select("id").unique(), on="id", how="semi")),
     )
+
+
+def _read_replaced(folder: Path, *, is_kept: bool) -> list[pl.DataFrame]:
+    """Return the insertions that are there and about to be replaced.
+
+    Damaged ones are a warning where a generation keeps them; else, and where the system refuses to
+    read them, a TableError.
+    """
+    if not has_insertions(folder):
+        return []
+    try:
+        return [scan_insertions(folder).collect()]
+    except (TableError, pl.exceptions.PolarsError) as error:
+        is_refused = isinstance(error.__cause__, OSError) and error.__cause__.errno
+        if is_refused or not is_kept:
+            raise
+        warnings.warn(f"{error}; it is replaced", TableWarning, stacklevel=5)
+        return []
 
 
 def _read_given(folder: Path, paths: pl.LazyFrame) -> pl.DataFrame:
@@ -198,41 +228,30 @@ def _read_given(folder: Path, paths: pl.LazyFrame) -> pl.DataFrame:
         raise TableError(f"the tables in {folder} cannot be read: {error}") from error
 
 
-def _write(folder: Path, path: Path, insertions: pl.DataFrame, foreign: Columns) -> None:
-    """Replace the table, under ONE's lock, so that a reader has it whole."""
+def _make_origin(folder: Path, generation: str | None) -> Origin:
+    """Return the origin of insertions that are added to tables, of whatever generation."""
     headers = read_headers(folder)
     origins = list(dict.fromkeys(o for header in headers.values() for o in header.origins))
     namespaces = [header.namespace for header in headers.values() if header.namespace]
     tags = dict.fromkeys(tag for header in headers.values() for tag in header.tags)
-    origin = Origin(
+    return Origin(
         root=origins[0] if len(origins) == 1 else origins,
         namespace=namespaces[0] if namespaces else make_namespace(),
-        generation=uuid.uuid4().hex,
+        generation=generation or uuid.uuid4().hex,
         created=datetime.now(),
         tags=tuple(tags),
     )
-    with_index = insertions.select(grammar.expr_is_uuid(pl.col("id", "eid")).all())
-    schema = table_schema(
-        _NAME,
-        len(insertions),
-        origin,
-        with_index=all(with_index.row(0)),
-        more=foreign,
+
+
+def _describe_run(folder: Path, generation: str | None, start: float) -> Record | None:
+    """Return the line of the history; None where nothing is known of the tables."""
+    if generation is None:
+        return None
+    counts = describe_tables(folder, generation)
+    return make_record(
+        "insertions",
+        generation,
+        n_sessions=counts["n_sessions"],
+        n_datasets=counts["n_datasets"],
+        seconds=time.perf_counter() - start,
     )
-    beside = folder / STATE_DIR / f"{_NAME}.{origin.generation}.tmp"
-    try:
-        with checksummed_writer(beside, schema, compression="snappy") as write:
-            write(to_arrow(insertions, schema))
-        with hold_one_lock(folder, STALE_SECONDS + 5):
-            try:
-                beside.replace(path)
-            except OSError as error:
-                raise CommitError(
-                    error.errno, f"{path} cannot be replaced: {error.strerror}; try again"
-                ) from error
-    except pl.exceptions.PolarsError as error:
-        raise OutputError(f"{path} cannot be written: {error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink()
-    sync_directory(folder)

@@ -18,7 +18,7 @@ from polars_alf.alf import grammar
 from polars_alf.alf.root import check_folder
 from polars_alf.display import Shown
 from polars_alf.errors import TableError, TableWarning
-from polars_alf.insertions.api import has_insertions, refresh_insertions
+from polars_alf.insertions.api import stage_insertions
 from polars_alf.merge.buckets import Buckets, count_datasets, iter_buckets, plan_buckets
 from polars_alf.merge.duplicates import (
     CONFLICTS,
@@ -259,6 +259,7 @@ def _merge_into_folder(
 
             frames = _fill_groups(merge_datasets())
             n_datasets = staging.write_table("datasets", frames, more=foreign["datasets"])
+        stage_insertions(staging, [source.folder for source in sources if source.folder])
         issues = gather_issues(sources, len(origins) > 1)
         staging.write_rows("issues", [issues], ISSUES)
         check_unchanged(sources)
@@ -272,9 +273,6 @@ def _merge_into_folder(
             seconds=time.perf_counter() - start,
         )
         staging.commit(keep=keep_generations, record=record)
-    given = [source.folder for source in sources if source.folder]
-    if any(map(has_insertions, (folder, *given))):
-        refresh_insertions(folder, given)
     merged_sessions, merged_datasets = scan_pair(folder)
     return MergedTables(
         sessions=merged_sessions,

@@ -17,7 +17,7 @@ from polars_alf.alf import grammar
 from polars_alf.alf.ids import make_namespace
 from polars_alf.alf.root import check_folder
 from polars_alf.errors import OptionError, OverwriteError, TableError
-from polars_alf.insertions.api import has_insertions, refresh_insertions
+from polars_alf.insertions.api import stage_insertions
 from polars_alf.query.columns import expr_session_path
 from polars_alf.query.revisions import DEFAULT_REVISION, with_default_revisions
 from polars_alf.query.scan import Folders, find_folders, scan_pair
@@ -161,8 +161,6 @@ def subset_tables(
     with reporting_write_errors(folder, "the tables of the part"), locked_state(folder):
         discard_runs(folder)
         _write_part(folder, folders, part, groups, datasets, chosen, tag, keep_generations)
-        if any(map(has_insertions, (folder, *folders))):
-            refresh_insertions(folder, folders)
         manifest = write_manifest(folder, selection, tag)
     return Release(folder, manifest, time.perf_counter() - start)
 
@@ -309,6 +307,7 @@ def _write_part(
             n_datasets = staging.write_table("datasets", frames(), more=foreign["datasets"])
         except pl.exceptions.PolarsError as error:
             raise TableError(f"the tables cannot be read: {error}") from error
+        stage_insertions(staging, folders)
         record = make_record(
             "subset",
             origin.generation,

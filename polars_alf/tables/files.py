@@ -19,7 +19,7 @@ import pyarrow as pa
 from polars.io.plugins import register_io_source
 
 from polars_alf.errors import ArchiveNotFoundError, OutputError, PolarsAlfError, TableError
-from polars_alf.schema import SCHEMAS, TABLES
+from polars_alf.schema import SCHEMAS
 
 STATE_DIR = ".polars_alf"
 """Folder of our state, beside the tables."""
@@ -102,7 +102,7 @@ def own_files(folder: Path, root: Path) -> dict[str, frozenset[str]]:
 
 def check_replaceable(folder: Path) -> None:
     """Raise OutputError where a folder has the name of a table."""
-    for name in TABLES:
+    for name in SCHEMAS:
         path = table_path(folder, name)
         if path.is_dir():
             raise OutputError(f"{path} is a folder, so no table can be there; move it away")

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from polars_alf.errors import OptionError, TableError
-from polars_alf.schema import TABLES
+from polars_alf.schema import SCHEMAS, TABLES
 from polars_alf.tables.contract import read_headers
 from polars_alf.tables.files import (
     GENERATION,
@@ -39,7 +39,7 @@ STATE_FILES = frozenset(
 
 _DROPPED = "dropped-"
 
-_TABLE_FILES = frozenset(table_path(Path(), name).name for name in TABLES)
+_TABLE_FILES = frozenset(table_path(Path(), name).name for name in SCHEMAS)
 
 
 def check_keep(keep: int) -> int:

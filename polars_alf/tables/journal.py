@@ -18,7 +18,7 @@ from itertools import chain
 from pathlib import Path
 
 from polars_alf.errors import CommitError
-from polars_alf.schema import TABLES
+from polars_alf.schema import SCHEMAS
 from polars_alf.tables.files import (
     GENERATION,
     RUN,
@@ -43,7 +43,7 @@ _JOURNAL = "commit.json"
 
 _STATE_NAME = re.compile(r"[a-z]+[\w.-]*")
 
-_FINALS = [table_path(Path(), name).name for name in TABLES]
+_FINALS = [table_path(Path(), name).name for name in SCHEMAS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ def read_journal(folder: Path) -> Journal | None:
 
 def _put_in_place(folder: Path, staging: Path, journal: Journal, kept: Path | None) -> None:
     # A session without datasets is less wrong than datasets without a session, should ONE read
-    # between the two.
+    # between the two; and so with its insertions.
     finals = [*_FINALS, *journal.files]
     final = folder
     try:

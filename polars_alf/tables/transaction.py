@@ -1,6 +1,6 @@
-"""The commit of both tables as one generation.
+"""The commit of all tables as one generation.
 
-Both files are written and made durable in a hidden folder beside the tables. Then a journal of
+The files are written and made durable in a hidden folder beside the tables. Then a journal of
 the files to move is written: from there on the generation counts, and where a run is cut off
 between two moves, the next one, or a reader, finishes them (`journal.recover`). A run that is cut
 off before leaves the tables as they were.
@@ -109,7 +109,7 @@ def wait_for_commit(folder: Path) -> None:
 
 
 class Staging:
-    """Both tables of one generation, from their first row to their commit.
+    """The tables of one generation, from their first row to their commit.
 
     `path` is the folder of the run, in the state of the `folder` of the tables; both exist.
     `with_index` is whether the ids are UUIDs.
@@ -128,14 +128,17 @@ class Staging:
         frames: Iterable[pl.DataFrame],
         n_rows: int | None = None,
         more: Mapping[str, pl.DataType] | None = None,
+        *,
+        with_index: bool | None = None,
     ) -> int:
-        """Write ``sessions`` or ``datasets``, and return the number of rows.
+        """Write ``sessions``, ``datasets`` or ``insertions``, and return the number of rows.
 
         Each frame becomes one row group; the next one is made while one is written. Any number of
         rows but `n_rows` is a TableError. `more` are columns beside those of every table,
-        by name and type.
+        by name and type. `with_index` is by default that of the generation.
         """
-        schema = table_schema(name, n_rows, self.origin, with_index=self._with_index, more=more)
+        with_index = self._with_index if with_index is None else with_index
+        schema = table_schema(name, n_rows, self.origin, with_index=with_index, more=more)
         written = 0
         with checksummed_writer(
             table_path(self.path, name),
@@ -178,10 +181,10 @@ class Staging:
         *,
         move: Mapping[str, str] | None = None,
         remove: Iterable[str] = (),
-        keep: int = KEEP,
+        keep: int | None = KEEP,
         record: Record | None = None,
     ) -> None:
-        """Replace both tables, or neither, by those of this generation.
+        """Replace all tables, or none, by those of this generation.
 
         Parameters
         ----------
@@ -192,6 +195,7 @@ class Staging:
             same name in this generation stays.
         keep
             How many earlier generations there are afterwards; that which is replaced is the first.
+            None keeps those that there are, and not what is replaced.
         record
             The line of this run in the history.
 
@@ -205,14 +209,15 @@ class Staging:
         kept, records = keep_current(self.folder) if keep else (None, [])
         if record:
             records.append({**record, "replaced": kept})
-        n_kept = keep - 1 if kept else keep
+        earlier = list_generations(self.folder, read_records(self.folder))
+        n_kept = len(earlier) if keep is None else keep - 1 if kept else keep
         journal = Journal(
             staging=self.path.name,
             files=tuple(self._files),
             folders=dict(move or {}),
             removed=tuple(sorted({*remove} - {*self._files})),
             kept=kept,
-            dropped=tuple(list_generations(self.folder, read_records(self.folder))[n_kept:]),
+            dropped=tuple(earlier[n_kept:]),
             records=tuple(records),
         )
         commit(self.folder, journal)

@@ -14,6 +14,7 @@ from trees import SESSION, Tree, make_tree
 
 import polars_alf
 from polars_alf.bench.results import read_report
+from polars_alf.schema import SCHEMAS
 from polars_alf.tables import files, journal, transaction
 
 NAMESPACE = "test"
@@ -34,6 +35,8 @@ STRAYS = [
     *(f"b/Subjects/S9/2020-01-01/001/{name}" for name in ("a.b.npy", "c.d.npy")),
 ]
 
+_SWITCHES = ("hash_files", "insertions")
+
 STATE = {
     "changes.arrow",
     "commit.json",
@@ -49,22 +52,26 @@ Rows = dict[str, pl.DataFrame]
 
 
 def read_rows(folder: Path) -> Rows | None:
-    """Return both tables as our readers find them, None where there are none."""
+    """Return the tables as our readers find them, None where there are none."""
     if not files.table_path(folder, "sessions").exists():
         transaction.wait_for_commit(folder)
         if not files.table_path(folder, "sessions").exists():
             return None
     sessions = polars_alf.scan_sessions(folder).drop("origin").collect()
-    return {
+    rows = {
         "sessions": sessions,
         "datasets": polars_alf.scan_datasets(folder).drop("origin").collect(),
     }
+    if files.table_path(folder, "insertions").exists():
+        rows["insertions"] = polars_alf.scan_insertions(folder).collect()
+        assert rows["insertions"]["eid"].is_in(sessions["id"].implode()).all()
+    return rows
 
 
 def same(left: Rows | None, right: Rows | None) -> bool:
     if left is None or right is None:
         return left is right
-    return all(left[name].equals(right[name]) for name in left)
+    return left.keys() == right.keys() and all(left[name].equals(right[name]) for name in left)
 
 
 def list_files(folder: Path) -> dict[str, int]:
@@ -109,7 +116,7 @@ def index_scene(base: Path, *options: str, old: bool = False) -> Scene:
     """Index an archive into a folder beside it, for the first time or again."""
     archive, tables = make_tree(base / "archive", ARCHIVE), base / "tables"
     tables.mkdir(exist_ok=True)
-    keywords = {"hash_files": "--hash-files" in options}
+    keywords = {name: f"--{name.replace('_', '-')}" in options for name in _SWITCHES}
     if old:
         polars_alf.index_archive(archive, tables, namespace=NAMESPACE, **keywords)
         _change(archive)
@@ -192,7 +199,7 @@ def check_folder(tables: Path, *, is_settled: bool = False, is_litter_kept: bool
     names = {path.name for path in tables.iterdir()}
     if is_litter_kept:
         names.discard(".ONE.lock")
-    assert names <= {"sessions.pqt", "datasets.pqt", files.STATE_DIR}, names
+    assert names <= {*(f"{name}.pqt" for name in SCHEMAS), files.STATE_DIR}, names
     state = tables / files.STATE_DIR
     inside = sorted(path.name for path in state.iterdir()) if state.is_dir() else []
     more = [
@@ -233,7 +240,7 @@ def merge_scene(base: Path) -> Scene:
     folders = []
     for lab in ("a", "b"):
         folder = make_tree(base / lab, {f"{lab}/Subjects": ARCHIVE_OF[lab]})
-        polars_alf.index_archive(folder, namespace=NAMESPACE)
+        polars_alf.index_archive(folder, namespace=NAMESPACE, insertions=True)
         folders.append(folder)
     tables, whole = base / "tables", base / "undisturbed"
     for folder in (tables, whole):
@@ -267,7 +274,7 @@ def restore_scene(base: Path) -> Scene:
     pairs = []
     for change in (lambda _: None, _change):
         change(archive)
-        polars_alf.index_archive(archive, tables, namespace=NAMESPACE)
+        polars_alf.index_archive(archive, tables, namespace=NAMESPACE, insertions=True)
         pairs.append(read_rows(tables))
     old, new = pairs
     sources = list_files(archive)
@@ -393,6 +400,7 @@ SCENES: dict[str, Callable[[Path], Scene]] = {
     "index": lambda base: index_scene(base, "--executor", "serial"),
     "refresh": lambda base: index_scene(base, "--executor", "serial", old=True),
     "hash": lambda base: index_scene(base, "--executor", "serial", "--hash-files", old=True),
+    "insertions": lambda base: index_scene(base, "--executor", "serial", "--insertions", old=True),
     "merge": merge_scene,
     "restore": restore_scene,
     "prune": prune_scene,

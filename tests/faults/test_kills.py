@@ -119,8 +119,9 @@ def _find_steps(name: str, base: Path) -> list[Call]:
 
 
 def choose_step(steps: list[Call], seed: int) -> Call:
-    """Return first the step between the two tables, if there is one, and then any, of each kind."""
-    between = [step for step in steps if step.line.rstrip().endswith('datasets.pqt") = 0')]
+    """Return first the step between two tables, if there is one, and then any, of each kind."""
+    ends = tuple(f'{name}.pqt") = 0' for name in ("insertions", "datasets"))
+    between = [step for end in ends for step in steps if step.line.rstrip().endswith(end)]
     if between and seed == 0:
         return between[0]
     kinds = sorted({step.name for step in steps} - {"write"} if seed % 4 else {"write"})

@@ -26,7 +26,7 @@ from indexes import (
 from trees import SESSION, check_state, make_tree
 from tuning import tune
 
-from polars_alf import IndexReport, errors, index_archive
+from polars_alf import IndexReport, errors, index_archive, scan_insertions
 from polars_alf.walk import lister
 from polars_alf.walk.columns import Columns
 
@@ -70,6 +70,15 @@ def _listed(archive: Path, out_dir: Path, **options: object) -> tuple[list[str],
 
 def _assert_right(archive: Path, out_dir: Path, tmp_path: Path) -> None:
     assert_equal(read_tables(out_dir), index_undisturbed(archive, tmp_path))
+
+
+def test_quick_makes_insertions_where_there_are_none(settled: Path, out_dir: Path) -> None:
+    stamps = []
+    for _ in range(2):
+        assert _listed(settled, out_dir, insertions=True)[0] == []
+        assert len(scan_insertions(out_dir).collect()) == 4
+        stamps.append((out_dir / "insertions.pqt").stat().st_mtime_ns)
+    assert stamps[0] == stamps[1], "nothing is new"
 
 
 def test_quick_lists_nothing_where_nothing_changed(

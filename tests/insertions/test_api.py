@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,13 @@ from trees import make_tree
 
 import polars_alf
 import polars_alf.one
-from polars_alf.errors import ArchiveNotFoundError, TableError, TableNotFoundError
+from polars_alf.errors import (
+    ArchiveNotFoundError,
+    OutputError,
+    TableError,
+    TableNotFoundError,
+    TableWarning,
+)
 from polars_alf.insertions.probes import list_probes
 
 FIRST = "lab/Subjects/KS001/2020-01-01/001"
@@ -119,9 +126,8 @@ def test_ids_stay_the_same(archive: Path, tmp_path: Path) -> None:
     first = read(archive)
     assert first.select("name").rows() == [(name,) for name in first["name"]]
     assert first["id"].n_unique() == 3
-    stamp = (archive / "insertions.pqt").stat().st_mtime_ns
     polars_alf.index_archive(archive)
-    assert (archive / "insertions.pqt").stat().st_mtime_ns == stamp, "nothing is new"
+    assert read(archive).equals(first)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     polars_alf.index_archive(archive, elsewhere, namespace="site")
@@ -142,6 +148,64 @@ def test_a_table_that_is_there_is_kept_up_to_date(archive: Path) -> None:
     key.append((find_eid(archive, 2), "probe01"))
     assert sorted(found.select("eid", "name").rows()) == sorted(key)
     assert len(found.join(before, on=["eid", "id", "name"])) == 2
+
+
+def test_insertions_are_put_back_with_their_tables(archive: Path) -> None:
+    polars_alf.index_archive(archive)
+    polars_alf.index_archive(archive, insertions=True, keep_generations=3)
+    made = read(archive)
+    shutil.rmtree(archive / SECOND)
+    polars_alf.index_archive(archive, keep_generations=3)
+    less = read(archive)
+    assert len(less) < len(made)
+    without, with_all = polars_alf.read_history(archive)["generation"][:2]
+    polars_alf.restore_tables(archive)
+    assert read(archive).equals(made), "also where a session of theirs has no folder now"
+    polars_alf.restore_tables(archive, without)
+    assert not (archive / "insertions.pqt").exists()
+    with pytest.raises(TableNotFoundError, match=r"insertions\.pqt"):
+        read(archive)
+    polars_alf.restore_tables(archive, with_all)
+    assert read(archive).equals(made)
+
+
+def test_an_index_that_fails_leaves_the_insertions(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    polars_alf.index_archive(archive, insertions=True)
+    before = {path.name: path.read_bytes() for path in archive.glob("*.pqt")}
+    assert len(before) == 3
+    shutil.rmtree(archive / SECOND)
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("polars_alf.tables.transaction.Staging.write_report", fail)
+        with pytest.raises(OutputError, match="No space left"):
+            polars_alf.index_archive(archive, executor="serial")
+    assert {path.name: path.read_bytes() for path in archive.glob("*.pqt")} == before
+
+
+def test_the_history_tells_of_insertions_that_were_added(archive: Path) -> None:
+    polars_alf.index_archive(archive)
+    polars_alf.write_insertions(archive)
+    history = polars_alf.read_history(archive)
+    assert history["run"].to_list() == ["index", "insertions"]
+    assert history["generation"].n_unique() == 1
+    assert history["status"].unique().to_list() == ["current"]
+    assert history["n_sessions"].to_list() == [3, 3]
+
+
+def test_an_index_replaces_insertions_that_are_damaged(archive: Path) -> None:
+    polars_alf.index_archive(archive, insertions=True)
+    before = read(archive)
+    (archive / "insertions.pqt").write_bytes(b"PAR1")
+    with pytest.warns(TableWarning, match=r"insertions\.pqt.*replaced"):
+        polars_alf.index_archive(archive)
+    assert read(archive).equals(before)
+    kept = [*(archive / ".polars_alf").glob("generation-*/insertions.pqt")]
+    assert [path.read_bytes() for path in kept] == [b"PAR1"]
 
 
 def write_database(folder: Path, columns: dict[str, object], eid: str) -> None:
