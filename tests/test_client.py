@@ -63,7 +63,7 @@ def test_paths_as_ids_give_the_frames_of_one(clean: Path, tmp_path: Path, level:
     root = roots(clean)[level]
     theirs, ours = folders(tmp_path)
     one_cache.make_parquet_db(root, theirs, hash_ids=False)
-    index_archive(root, ours, hash_ids=False)
+    index_archive(root, ours, hash_ids=False, default_revisions=False)
     for one, other in zip(load(theirs), load(ours), strict=True):
         assert len(one) > 0
         assert_frame_equal(one, other)
@@ -76,7 +76,7 @@ def test_paths_as_ids_give_the_frames_of_one(clean: Path, tmp_path: Path, level:
 def test_uuids_give_the_frames_of_one_up_to_the_ids(clean: Path, tmp_path: Path) -> None:
     theirs, ours = folders(tmp_path)
     one_cache.make_parquet_db(clean, theirs)
-    index_archive(clean, ours)
+    index_archive(clean, ours, default_revisions=False)
     keys = ["lab", "subject", "date", "number"]
     tables = []
     for folder in (theirs, ours):
@@ -103,7 +103,7 @@ def test_digests_are_those_of_one(tmp_path: Path) -> None:
     make_archive(root, labs=1, subjects=1, sessions=1, files=16, content="small")
     theirs, ours = folders(tmp_path)
     one_cache.make_parquet_db(root, theirs, hash_ids=False, hash_files=True)
-    index_archive(root, ours, hash_ids=False, hash_files=True)
+    index_archive(root, ours, hash_ids=False, hash_files=True, default_revisions=False)
     one, other = load(theirs)[1], load(ours)[1]
     assert one["hash"].nunique() > 10
     assert_frame_equal(one, other)

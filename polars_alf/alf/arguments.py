@@ -17,6 +17,14 @@ _KINDS: dict[type, tuple[type, str]] = {
 }
 
 
+def check_session_path(path: str, where: str, example: str) -> None:
+    """Raise OptionError where a path, or a pattern of paths, is none in a session."""
+    if not all(part.strip(".") for part in path.split("/")):
+        raise OptionError(
+            f"{path!r} in {where} is no path in a session; give one such as {example}"
+        )
+
+
 def check_argument(name: str, value: object, kind: type, *, is_optional: bool = False) -> Any:
     """Return an argument; OptionError where it is not of a kind: bool, int, float or str.
 

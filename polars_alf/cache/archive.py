@@ -69,7 +69,14 @@ def make_parquet_db(
     RuntimeWarning
         There are no sessions, or no datasets.
     """
-    report = index_archive(root_dir, out_dir, hash_ids=hash_ids, hash_files=hash_files, lab=lab)
+    report = index_archive(
+        root_dir,
+        out_dir,
+        hash_ids=hash_ids,
+        hash_files=hash_files,
+        lab=lab,
+        default_revisions=False,  # ONE's own tables have no such column
+    )
     return report.sessions_path, report.datasets_path
 
 
@@ -97,7 +104,7 @@ def _index_into_frame(
 ) -> pd.DataFrame:
     with temporary_folder() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", NoSessionsWarning)
-        index_archive(root, folder, hash_ids=False, hash_files=hash_files)
+        index_archive(root, folder, hash_ids=False, hash_files=hash_files, default_revisions=False)
         return pd.read_parquet(folder / f"{name}.pqt").astype(COLUMNS[name])
 
 

@@ -11,6 +11,7 @@ from typing import Self
 
 import polars as pl
 
+from polars_alf.alf.arguments import check_session_path
 from polars_alf.check.findings import CheckKind, make_findings
 from polars_alf.errors import ArchiveNotFoundError, OptionError
 
@@ -43,11 +44,7 @@ class Template:
         if not self.patterns:
             raise OptionError("the template has no datasets; give one at least")
         for pattern in self.patterns:
-            if not all(part.strip(".") for part in pattern.split("/")):
-                raise OptionError(
-                    f"{pattern!r} in the template is no path in a session; give one such as "
-                    "alf/spikes.times.npy"
-                )
+            check_session_path(pattern, "the template", "alf/spikes.times.npy")
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Self:

@@ -96,7 +96,7 @@ def index(
         bool | None,
         Option(
             "--default-revisions/--no-default-revisions",
-            help="Tell which revisions ONE loads by default; as the last index by default.",
+            help="Tell which revisions ONE loads by default; by default where there are any.",
         ),
     ] = None,
     settings_from: Annotated[

@@ -118,8 +118,9 @@ def index_archive(
         the folder of the tables, or of `ids_from`, is reason enough.
     default_revisions
         Whether datasets have the column ``default_revision``: which of several revisions ONE loads
-        where none is asked for, as `with_default_revisions` computes it. The choices of a
-        database's tables stay. By default as in the last index, and not in a first one.
+        where none is asked for, as `with_default_revisions` computes it. By default they do where
+        there are revisions, or the tables that are there have the column; False leaves it out. A
+        choice that somebody made stays, and so does the column then.
     settings_from
         Where ``task_protocol`` and ``projects`` of sessions are read from that have none: 'iblrig'
         for the settings that IBL's rigs leave, a file in JSON, or a `SettingsMapping`. What was

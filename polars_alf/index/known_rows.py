@@ -109,9 +109,13 @@ class KnownRows:
 
     @property
     def has_choices(self) -> bool:
-        """Whether tables of a database, or those that were given, choose default revisions."""
-        chosen = DEFAULT_REVISION in self.columns["datasets"]
-        return chosen and (bool(self.databases) or bool(self._list_ranks("is_given")))
+        """Whether tables say which revisions are the default."""
+        return DEFAULT_REVISION in self.columns["datasets"]
+
+    @property
+    def keeps_choices(self) -> bool:
+        """Whether each such choice stays, also where it is that of the rule."""
+        return self.has_choices and any(tables.keeps_choices for tables in self.tables)
 
     def _list_ranks(self, quality: str) -> list[int]:
         return [rank for rank, tables in enumerate(self.tables) if getattr(tables, quality)]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 
 from polars_alf.alf.ids import expr_uuid3
 from polars_alf.errors import TableError, TableNotFoundError
+from polars_alf.index.report import read_settings
+from polars_alf.query.revisions import keep_own_choices
 from polars_alf.query.scan import ORIGIN, scan_datasets, scan_sessions
 from polars_alf.schema import DIGEST_COLUMNS, TABLES, polars_schema
 from polars_alf.tables.contract import TableHeader, read_headers
@@ -26,13 +29,15 @@ _UUID_LENGTH = 36
 class KnownTables:
     """Tables that know rows: `is_own` are those that are there, `is_given` those whose ids win.
 
-    Rows without a file on this disk stay if `keeps_missing`.
+    Rows without a file on this disk stay if `keeps_missing`. If `keeps_choices`, each default
+    revision that they choose stays; else only those that are not by the rule.
     """
 
     folder: Path
     is_own: bool
     is_given: bool
     keeps_missing: bool
+    keeps_choices: bool
     headers: Sequence[TableHeader]
     sessions: pl.LazyFrame
     datasets: pl.LazyFrame
@@ -82,6 +87,7 @@ def open_known_tables(
     opened = []
     for folder in folders:
         tables = _open(folder, is_own=folder == own, is_given=folder in given, keep=keep)
+        tables = _drop_computed(tables)
         is_plain = not (tables.is_given or took_ids or _are_of_others(tables))
         if not is_plain or _has_other_ids(tables) or _says_something(tables):
             _check_rows(tables)
@@ -99,8 +105,18 @@ def _open(folder: Path, *, is_own: bool, is_given: bool, keep: bool) -> KnownTab
                 raise
             frames.append(polars_schema(TABLES[name]).to_frame().lazy())
     headers = [*read_headers(folder).values()]
-    keep = keep and _are_of_database(headers)
-    return KnownTables(folder, is_own, is_given, keep, headers, *frames)
+    is_database = _are_of_database(headers)
+    are_chosen = is_database or bool(read_settings(folder).get("keeps_choices"))
+    are_chosen |= is_given and any(header.generation is None for header in headers)
+    return KnownTables(folder, is_own, is_given, keep and is_database, are_chosen, headers, *frames)
+
+
+def _drop_computed(tables: KnownTables) -> KnownTables:
+    """Leave out default revisions that an index has computed, and can compute anew."""
+    if tables.keeps_choices:
+        return tables
+    with _reading(tables.folder):
+        return replace(tables, datasets=keep_own_choices(tables.datasets))
 
 
 def _are_of_database(headers: Sequence[TableHeader]) -> bool:
@@ -156,16 +172,23 @@ def _frames(tables: KnownTables) -> tuple[pl.LazyFrame, pl.LazyFrame]:
 
 
 def _collect(tables: KnownTables, frames: Sequence[pl.LazyFrame]) -> list[pl.DataFrame]:
-    try:
+    with _reading(tables.folder):
         return pl.collect_all(frames, engine="streaming")
+
+
+@contextlib.contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """Re-raise errors of Polars as TableError."""
+    try:
+        yield
     except pl.exceptions.InvalidOperationError as error:
         raise TableError(
-            f"a value in the tables in {tables.folder} is not what its column has: "
+            f"a value in the tables in {folder} is not what its column has: "
             f"{str(error).splitlines()[0]}"
         ) from error
     except pl.exceptions.PolarsError as error:
         raise TableError(
-            f"the tables in {tables.folder} cannot be read: {error}; {REPAIR_ADVICE}"
+            f"the tables in {folder} cannot be read: {error}; {REPAIR_ADVICE}"
         ) from error
 
 

@@ -27,7 +27,7 @@ from polars_alf.walk.shards import LEAST_FOLDERS
 Settings = Mapping[str, object]
 """All that decides about the rows of a shard but its files, in values that JSON has."""
 
-_FORMAT = 2
+_FORMAT = 3
 """Of the files of a shard: a run that was interrupted goes on only with its own."""
 
 _OF_LISTINGS = ("root", "inode", "follow_links", "exclude", "include_snapshots")
@@ -52,7 +52,7 @@ class IndexOptions:
     insertions
         Whether to make the table of insertions.
     default_revisions
-        Whether to compute ``default_revision``; None does what the last index did.
+        Whether to make ``default_revision``; None does so where there are revisions.
     settings_from
         Where to read task protocols and projects; what `SettingsMapping.parse` takes will do.
     ids_from
@@ -157,21 +157,6 @@ class IndexOptions:
             "ignore_inode": self.ignore_inode,
             "snapshot": snapshot,
         }
-
-
-def choose_default_revisions(
-    options: IndexOptions, before: Settings, *, are_known: bool
-) -> str | None:
-    """Return how to make ``default_revision``: ``keep`` choices, ``compute`` all, or None.
-
-    `before` are the settings of the last index; `are_known` is whether the choices in the tables
-    are those of a database.
-    """
-    last = before.get("default_revisions")
-    wanted = bool(last) if options.default_revisions is None else options.default_revisions
-    if not wanted:
-        return None
-    return "keep" if are_known or last == "keep" else "compute"
 
 
 def is_same_device(before: Settings, root: Root) -> bool:

@@ -32,7 +32,6 @@ from polars_alf.index.known_rows import KnownRows
 from polars_alf.index.merge import ShardRows, check_sessions, group_sessions, list_subjects
 from polars_alf.index.options import (
     IndexOptions,
-    choose_default_revisions,
     is_same_device,
     lists_the_same,
     makes_the_same,
@@ -128,7 +127,7 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
     if options.quick and snapshot and same_device and lists_the_same(before, settings):
         unchanged = _find_unchanged(walk, survey, folder, snapshot)
         is_all = unchanged == {*snapshot.folders["shard"]} and snapshot.has_folders(survey.folders)
-        wants_more = bool(options.default_revisions) and not before.get("default_revisions")
+        wants_more = before.get("wants_defaults") != options.default_revisions
         wants_more |= options.insertions and not has_insertions(folder)
         if options.settings_from:
             wants_more |= before.get("settings_from") != options.settings_from.to_dict()
@@ -169,13 +168,19 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
         roots if len(roots) > 1 else roots[0], run.namespace, run.generation, datetime.now()
     )
     staging = Staging(folder, run.path, origin, with_index=options.hash_ids)
-    revisions = choose_default_revisions(
-        options, before, are_known=known is not None and known.has_choices
-    )
+    # What a database has chosen is left as it is, unless somebody asks for more.
+    keeps_choices = known is not None and known.keeps_choices
+    makes_defaults = bool(options.default_revisions)
+    makes_defaults |= known is not None and known.has_choices and not keeps_choices
+    if options.default_revisions is None:
+        has_revisions = any(summary.has_revisions for summary in summaries)
+        is_as_before = bool(before.get("keeps_choices")) == keeps_choices
+        makes_defaults |= bool(before.get("default_revisions")) and is_as_before
+        makes_defaults |= has_revisions and not keeps_choices
     mapping = options.settings_from
     reader = SettingsReader(mapping, root.prefix, []) if mapping else None
     n_sessions, n_datasets, n_bytes = _write_tables(
-        staging, rows, order, known, columns, revisions, reader
+        staging, rows, order, known, columns, reader, makes_defaults=makes_defaults
     )
     stage_insertions(staging, options.ids_from, wanted=options.insertions)
     if reader:
@@ -221,7 +226,9 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
         **settings,
         "device": root.device,
         "ids_from": known.names if known else [],
-        "default_revisions": revisions,
+        "wants_defaults": options.default_revisions,
+        "default_revisions": makes_defaults,
+        "keeps_choices": keeps_choices,
         "settings_from": mapping and mapping.to_dict(),
     }
     staging.write_report(
@@ -293,12 +300,13 @@ def _write_tables(
     order: pl.DataFrame,
     known: KnownRows | None,
     columns: Sequence[str],
-    revisions: str | None,
     reader: SettingsReader | None,
+    *,
+    makes_defaults: bool,
 ) -> tuple[int, int, int]:
     """Write both tables; return their numbers of rows, and the bytes of all files.
 
-    `revisions` is as of `choose_default_revisions`.
+    `makes_defaults` is whether default revisions are computed where nobody chose one.
     """
     more: dict[str, pl.DataType] = dict.fromkeys(columns, pl.String())
     kept: dict[str, pl.DataType] = {}
@@ -314,7 +322,7 @@ def _write_tables(
         n_datasets = None
     else:
         groups = group_sessions(order, rows.rows_per_group)
-    if revisions:
+    if makes_defaults:
         more[DEFAULT_REVISION] = pl.Boolean()
 
     def session_frames() -> Iterator[pl.DataFrame]:
@@ -335,6 +343,6 @@ def _write_tables(
             if known:
                 frame = known.complete_datasets(group, frame)
             # All rows of a session, and so all revisions of a dataset, are in one group.
-            yield (with_default_revisions(frame, keep=revisions == "keep") if revisions else frame)
+            yield with_default_revisions(frame) if makes_defaults else frame
 
     return len(order), staging.write_table("datasets", frames(), n_datasets, more), n_bytes

@@ -17,6 +17,7 @@ from typing import Any, Self
 
 import polars as pl
 
+from polars_alf.alf.arguments import check_session_path
 from polars_alf.alf.paths import join, printable
 from polars_alf.errors import OptionError
 from polars_alf.schema import IssueKind
@@ -25,6 +26,8 @@ _THREADS = 16
 
 _MOST_BYTES = 1 << 20
 """Size above which a file holds no settings."""
+
+_EXAMPLE = "raw_behavior_data/_iblrig_taskSettings.raw.json"
 
 _READ = ("task_protocol", "projects")
 
@@ -60,11 +63,7 @@ class SettingsMapping:
         if not self.files:
             raise OptionError("the mapping of settings has no files; give one at least")
         for path in self.files:
-            if not all(part.strip(".") for part in path.split("/")):
-                raise OptionError(
-                    f"{path!r} in the mapping of settings is no path in a session; give one such "
-                    "as raw_behavior_data/_iblrig_taskSettings.raw.json"
-                )
+            check_session_path(path, "the mapping of settings", _EXAMPLE)
 
     @classmethod
     def parse(cls, given: object) -> Self | None:

@@ -18,6 +18,7 @@ from polars_alf.index.checkpoint import Run
 from polars_alf.index.options import IndexOptions
 from polars_alf.index.shard_files import ShardSummary, ShardWriter
 from polars_alf.index.snapshot import Snapshot, read_known, write_seen
+from polars_alf.query.revisions import FOLDER
 from polars_alf.schema import DIGEST_COLUMNS, ISSUES, PASSING, IssueKind, polars_schema
 from polars_alf.tables.rows import assemble_datasets, assemble_sessions
 from polars_alf.walk.digests import ALGORITHMS, Algorithm, digest_files
@@ -98,6 +99,7 @@ class IndexShard:
             is_whole=not any(kind in PASSING for kind in issues.column("kind").to_pylist()),
             seconds=time.perf_counter() - start,
             n_moved=int(entries.files["is_moved"].sum()),
+            has_revisions=bool(datasets["rel_path"].str.contains(FOLDER).any()),
         )
         with shard_folder(self.shards, shard.name) as folder:
             digests = _order_digests(entries.files, datasets)

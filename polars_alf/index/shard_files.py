@@ -47,6 +47,8 @@ class ShardSummary:
         How long it took.
     n_moved
         Number of datasets whose digests were not taken over, as they have another inode or device.
+    has_revisions
+        Whether a dataset lies in the folder of a revision.
     """
 
     path: str
@@ -57,6 +59,7 @@ class ShardSummary:
     is_whole: bool
     seconds: float
     n_moved: int = 0
+    has_revisions: bool = False
 
 
 class ShardWriter:

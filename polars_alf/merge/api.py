@@ -37,6 +37,7 @@ from polars_alf.merge.sources import (
     find_sources,
     gather_issues,
 )
+from polars_alf.query.revisions import DEFAULT_REVISION, has_choices, with_default_revisions
 from polars_alf.query.scan import scan_pair
 from polars_alf.schema import DATASETS, ISSUES, TABLES, polars_schema
 from polars_alf.tables.contract import Origin, read_headers
@@ -212,7 +213,7 @@ def _merge_into_frames(sources: Sequence[Source], start: float) -> MergedTables:
         sessions, buckets, totals = _merge_sessions(sources)
         for rows in iter_buckets(sources, buckets, None):
             datasets = deduplicate_datasets(rows, buckets.eids, foreign)
-            kept.append(datasets.kept)
+            kept.append(_choose_defaults(datasets.kept))
             conflicts.append(datasets.conflicts)
             counts.append(datasets.counts)
     return MergedTables(
@@ -255,7 +256,7 @@ def _merge_into_folder(
                     counts.append(datasets.counts)
                     n_bytes += sum_bytes(datasets.kept["file_size"])
                     write_conflicts(_name_tables(datasets.conflicts, sources))
-                    yield datasets.kept
+                    yield _choose_defaults(datasets.kept)
 
             frames = _fill_groups(merge_datasets())
             n_datasets = staging.write_table("datasets", frames, more=foreign["datasets"])
@@ -343,6 +344,17 @@ def _count_rows(
             n_conflicts.alias(f"{table}_conflict"),
         )
     return frame.select("tables", "created", pl.exclude(RANK, "tables", "created"))
+
+
+def _choose_defaults(datasets: pl.DataFrame) -> pl.DataFrame:
+    """Return whole sessions with a default revision for each dataset, if any table has defaults.
+
+    A table that lacks the column says nothing of its datasets; two tables may each choose one.
+    """
+    if not has_choices(datasets.schema):
+        return datasets
+    dtype = datasets.schema[DEFAULT_REVISION]
+    return with_default_revisions(datasets).with_columns(pl.col(DEFAULT_REVISION).cast(dtype))
 
 
 def _name_tables(conflicts: pl.DataFrame, sources: Sequence[Source]) -> pl.DataFrame:

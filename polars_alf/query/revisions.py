@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import polars as pl
 
 from polars_alf.query.columns import Frame
@@ -9,7 +11,14 @@ from polars_alf.query.columns import Frame
 DEFAULT_REVISION = "default_revision"
 """Column that tells whether a row is the revision to load where none is asked for."""
 
-_FOLDER = r"#.*#/"
+FOLDER = r"#.*#/"
+"""Folders of revisions in a rel_path, as a regular expression."""
+
+_PLAIN = pl.col("rel_path").str.replace_all(FOLDER, "")
+
+_REVISION = pl.col("rel_path").str.extract(r"#(.*)#/").fill_null("")
+
+_CHOICE = pl.col(DEFAULT_REVISION).cast(pl.Boolean).fill_null(value=False)
 
 
 def with_default_revisions(datasets: Frame, *, keep: bool = True) -> Frame:
@@ -30,12 +39,39 @@ def with_default_revisions(datasets: Frame, *, keep: bool = True) -> Frame:
         in the folder ``#revision#/`` are one dataset. Its default is the revision that comes last
         in the order of characters, and comes after none.
     """
-    group = [pl.col("eid"), pl.col("rel_path").str.replace_all(_FOLDER, "")]
-    revision = pl.col("rel_path").str.extract(r"#(.*)#/").fill_null("")
+    group = [pl.col("eid"), _PLAIN]
     n_revisions = pl.len().over(group)
-    default = (n_revisions == 1) | (revision.rank("ordinal").over(group) == n_revisions)
-    known = datasets.collect_schema().get(DEFAULT_REVISION)
-    if keep and known is not None and (known == pl.Boolean or known.is_numeric()):
-        kept = pl.col(DEFAULT_REVISION).cast(pl.Boolean).fill_null(value=False)
-        default = pl.when(kept.sum().over(group) == 1).then(kept).otherwise(default)
+    default = (n_revisions == 1) | (_REVISION.rank("ordinal").over(group) == n_revisions)
+    if keep and has_choices(datasets.collect_schema()):
+        default = pl.when(_CHOICE.sum().over(group) == 1).then(_CHOICE).otherwise(default)
     return datasets.with_columns(default.alias(DEFAULT_REVISION))
+
+
+def has_choices(schema: Mapping[str, pl.DataType]) -> bool:
+    """Whether a table has the column, in a type that can tell choices."""
+    dtype = schema.get(DEFAULT_REVISION)
+    return dtype is not None and (dtype == pl.Boolean or dtype.is_numeric())
+
+
+def keep_own_choices(datasets: pl.LazyFrame) -> pl.LazyFrame:
+    """Return datasets with ``default_revision`` only where it is not what the rule would choose.
+
+    It is null elsewhere; the column is gone where there is no such choice. Raises Polars' errors.
+    """
+    if not has_choices(datasets.collect_schema()):
+        return datasets
+    rows = datasets.select("eid", "rel_path", plain=_PLAIN, revision=_REVISION, choice=_CHOICE)
+    # An older one is chosen only where the last one, whose folder has its name, is not.
+    refused = pl.col("rel_path").str.contains("#", literal=True) & ~pl.col("choice")
+    group = ["eid", "plain"]
+    if (some := rows.filter(refused).select(group).unique().collect(engine="streaming")).is_empty():
+        return datasets.drop(DEFAULT_REVISION)
+    revisions = rows.join(some.lazy(), on=group, how="semi").collect(engine="streaming")
+    is_last = pl.col("revision").rank("ordinal").over(group) == pl.len().over(group)
+    is_clear = pl.col("choice").sum().over(group) == 1
+    chosen = revisions.filter(is_clear & pl.col("choice") & ~is_last).select("eid", "rel_path")
+    if chosen.is_empty():
+        return datasets.drop(DEFAULT_REVISION)
+    own = chosen.unique().lazy().with_columns(pl.lit(value=True).alias(DEFAULT_REVISION))
+    plain = datasets.drop(DEFAULT_REVISION)
+    return plain.join(own, on=["eid", "rel_path"], how="left", maintain_order="left")

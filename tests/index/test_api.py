@@ -42,6 +42,7 @@ def test_rows_say_what_is_on_disk(archive: Path, out_dir: Path) -> None:
             "hash": "",
             "exists": True,
             "qc": "NOT_SET",
+            "default_revision": True,
             "eid": session["id"],
             "id": str(uuid.uuid3(NAMESPACE, f"{name}/{rel_path}")),
         }

@@ -21,6 +21,9 @@ from trees import make_tree
 from tuning import tune
 
 import polars_alf
+import polars_alf.cache
+from polars_alf.errors import OutputError
+from polars_alf.schema import DATASETS
 
 SESSION = "lab/Subjects/KS001/2020-01-01/001"
 PLAIN = "alf/probe00/spikes.times.npy"
@@ -57,12 +60,12 @@ def find_defaults(folder: Path) -> set[str]:
 
 @pytest.mark.pandas
 def test_one_lists_and_loads_default_revisions(archive: Path, out_dir: Path) -> None:
-    polars_alf.index_archive(archive, out_dir)
+    polars_alf.index_archive(archive, out_dir, default_revisions=False)
     without = One(archive, tables_dir=out_dir, mode="local")
     (eid,) = without.search(subject="KS001")
     with pytest.raises(ALFError, match="No default revisions"):
         without.list_datasets(eid, default_revisions_only=True)
-    polars_alf.index_archive(archive, out_dir, default_revisions=True)
+    polars_alf.index_archive(archive, out_dir)
     one = One(archive, tables_dir=out_dir, mode="local")
     assert set(one.list_datasets(eid, default_revisions_only=True)) == {NEW, AMPS}
     assert set(one.list_datasets(eid)) == {PLAIN, OLD, NEW, AMPS}
@@ -89,7 +92,7 @@ def test_the_defaults_are_those_that_one_would_load(found: set[str], rows: int) 
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         root = make_tree(Path(folder), {SESSION: dict.fromkeys(sorted(found), 1)})
         tune(patch, rows_per_group=rows)
-        polars_alf.index_archive(root, default_revisions=True)
+        polars_alf.index_archive(root, default_revisions=True, executor="serial")
         ours = find_defaults(root)
         table = pd.read_parquet(root / "datasets.pqt").drop(columns="default_revision")
     with warnings.catch_warnings():
@@ -108,19 +111,112 @@ def test_a_new_revision_becomes_the_default(archive: Path) -> None:
     assert find_defaults(archive) == {NEW, AMPS}
 
 
+def list_columns(folder: Path) -> list[str]:
+    return polars_alf.scan_datasets(folder).drop("origin").collect_schema().names()
+
+
 @pytest.mark.parametrize("quick", [False, True])
-def test_the_column_comes_and_stays(archive: Path, quick: bool) -> None:
-    polars_alf.index_archive(archive)
-    assert "default_revision" not in polars_alf.scan_datasets(archive).collect_schema()
-    polars_alf.index_archive(archive, default_revisions=True, quick=quick)
-    assert find_defaults(archive) == {NEW, AMPS}
-    polars_alf.index_archive(archive, quick=quick)
-    assert find_defaults(archive) == {NEW, AMPS}
-    make_tree(archive / SESSION, {NEWEST: 1})
+def test_the_column_comes_with_revisions(archive: Path, quick: bool) -> None:
+    for path in (OLD, NEW, AMPS):
+        (archive / SESSION / path).unlink()
+    for asked, has_column in ((None, False), (False, False), (True, True), (None, True)):
+        polars_alf.index_archive(archive, default_revisions=asked, quick=quick)
+        assert list_columns(archive) == DATASETS.names + ["default_revision"] * has_column
     polars_alf.index_archive(archive, default_revisions=False, quick=quick)
-    assert find_defaults(archive) == {NEW, AMPS}, "it is as it was"
+    assert list_columns(archive) == DATASETS.names
+    make_tree(archive / SESSION, {NEW: 1})
+    polars_alf.index_archive(archive, default_revisions=False, quick=quick)
+    assert list_columns(archive) == DATASETS.names
     polars_alf.index_archive(archive, quick=quick)
+    assert find_defaults(archive) == {NEW}
+    make_tree(archive / SESSION, {NEWEST: 1})
+    polars_alf.index_archive(archive, quick=quick)
+    assert find_defaults(archive) == {NEWEST}
+
+
+def test_an_interrupted_index_knows_of_revisions_that_it_saw_before(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("polars_alf.tables.transaction.Staging.write_table", fail)
+        with pytest.raises(OutputError):
+            polars_alf.index_archive(archive, executor="serial")
+    report = polars_alf.index_archive(archive)
+    assert report.n_resumed == report.n_shards
     assert find_defaults(archive) == {NEW, AMPS}
+
+
+def choose(folder: Path, path: str, rejected: str) -> None:
+    """Choose another revision, as a person does who edits the table."""
+    frame = pl.read_parquet(folder / "datasets.pqt").with_columns(
+        default_revision=pl.col("default_revision") & (pl.col("rel_path") != rejected)
+        | (pl.col("rel_path") == path)
+    )
+    frame.write_parquet(folder / "datasets.pqt")
+
+
+def test_what_a_person_chose_stays_and_all_else_follows_the_rule(archive: Path) -> None:
+    make_tree(archive / SESSION, {"alf/a.b.npy": 1, "alf/#1#/a.b.npy": 1})
+    polars_alf.index_archive(archive)
+    choose(archive, OLD, NEW)
+    for _ in range(2):
+        polars_alf.index_archive(archive)
+        assert find_defaults(archive) == {OLD, AMPS, "alf/#1#/a.b.npy"}
+    make_tree(archive / SESSION, {NEWEST: 1, "alf/#2#/a.b.npy": 1})
+    polars_alf.index_archive(archive, default_revisions=False)
+    assert find_defaults(archive) == {OLD, AMPS, "alf/#2#/a.b.npy"}, "it cannot go"
+    (archive / SESSION / OLD).unlink()
+    polars_alf.index_archive(archive)
+    assert find_defaults(archive) == {NEWEST, AMPS, "alf/#2#/a.b.npy"}
+    polars_alf.index_archive(archive, reset=True)
+    assert find_defaults(archive) == {NEWEST, AMPS, "alf/#2#/a.b.npy"}
+
+
+@pytest.mark.pandas
+def test_a_cache_that_one_saved_does_not_hold_defaults_back(archive: Path) -> None:
+    polars_alf.index_archive(archive)
+    One(archive, mode="local").save_cache(clobber=True)
+    make_tree(archive / SESSION, {NEWEST: 1})
+    polars_alf.index_archive(archive)
+    assert find_defaults(archive) == {NEWEST, AMPS}
+
+
+def test_merged_tables_have_a_default_of_each_dataset(archive: Path, tmp_path: Path) -> None:
+    other, merged = tmp_path / "other", tmp_path / "merged"
+    merged.mkdir()
+    make_tree(other, {"lab/Subjects/KS003/2020-01-01/001": {PLAIN: 1}})
+    make_tree(other, {SESSION: {PLAIN: 1, NEWEST: 1}})
+    polars_alf.index_archive(other, default_revisions=False)
+    polars_alf.index_archive(archive)
+    for tables in ([archive, other], [other, archive]):
+        with pytest.warns(polars_alf.errors.TableWarning):
+            found = polars_alf.merge_tables(tables).datasets.collect()
+        with pytest.warns(polars_alf.errors.TableWarning):
+            polars_alf.merge_tables(tables, merged)
+        assert found.drop("default_revision").equals(
+            polars_alf.scan_datasets(merged)
+            .collect()
+            .select(found.columns)
+            .drop("default_revision")
+        )
+        for datasets in (found, polars_alf.scan_datasets(merged).collect()):
+            counted = datasets.group_by("eid", pl.col("rel_path").str.replace("#.*#/", "")).agg(
+                pl.sum("default_revision")
+            )
+            assert (counted["default_revision"] == 1).all()
+
+
+@pytest.mark.pandas
+def test_the_drop_in_has_the_columns_of_one(archive: Path) -> None:
+    from one.alf.cache import DATASETS_COLUMNS
+
+    polars_alf.index_archive(archive)
+    _, path = polars_alf.cache.make_parquet_db(archive)
+    frame = pd.read_parquet(path)
+    assert {*frame.columns, *frame.index.names} == {*DATASETS_COLUMNS}
 
 
 def test_choices_of_a_database_stay(archive: Path, tmp_path: Path) -> None:
@@ -143,7 +239,7 @@ def test_choices_of_a_database_stay(archive: Path, tmp_path: Path) -> None:
 
 
 def test_the_command_asks_for_them(archive: Path) -> None:
-    assert run("index", archive, "--default-revisions", "--quiet").returncode == 0
-    assert find_defaults(archive) == {NEW, AMPS}
     assert run("index", archive, "--no-default-revisions", "--quiet").returncode == 0
+    assert list_columns(archive) == DATASETS.names
+    assert run("index", archive, "--default-revisions", "--quiet").returncode == 0
     assert find_defaults(archive) == {NEW, AMPS}

@@ -143,7 +143,10 @@ edits_by_one = st.fixed_dictionaries(
         "task_protocol": st.lists(texts, min_size=2, max_size=2),
         "weight": of_a_lab.map(lambda values: values[:2]),
         "qc": st.lists(st.sampled_from(QC_NAMES), min_size=4, max_size=4),
-        "default_revision": st.lists(st.booleans(), min_size=4, max_size=4),
+        # One of the two revisions in each session.
+        "default_revision": st.lists(st.booleans(), min_size=2, max_size=2).map(
+            lambda first: [value for is_first in first for value in (is_first, not is_first)]
+        ),
         "reviewer": of_a_lab,
     },
 )

@@ -19,7 +19,7 @@ def test_ids_of_paths(archive: Path, out_dir: Path) -> None:
     index_archive(archive, out_dir, hash_ids=False)
     sessions, datasets = read_tables(out_dir)
     assert sessions.columns == SESSIONS.names
-    assert datasets.columns == DATASETS.names
+    assert datasets.columns == [*DATASETS.names, "default_revision"]
     assert sessions["id"].to_list() == [
         "cortexlab/KS001/2020-01-01/001",
         "cortexlab/KS001/2020-01-01/002",

@@ -55,7 +55,7 @@ _rel_paths = st.builds(
 @pytest.fixture
 def rows(archive: Path) -> tuple[pl.LazyFrame, pl.LazyFrame]:
     """Give sessions and datasets of a clean archive."""
-    index_archive(archive)
+    index_archive(archive, default_revisions=False)
     return scan_sessions(archive), scan_datasets(archive)
 
 
