@@ -11,14 +11,28 @@ from typing import TypeAlias
 
 import polars as pl
 
-from polars_alf.alf.paths import expr_below, expr_join, find_folder_above, join
+from polars_alf.alf.paths import (
+    expr_below,
+    expr_join,
+    find_folder_above,
+    join,
+    temporary_folder,
+)
 from polars_alf.alf.root import call_within, open_root
-from polars_alf.check.database import find_registered
+from polars_alf.check.database import find_differences, find_unpaired, pair_sessions
 from polars_alf.check.findings import CheckKind, join_findings, make_findings
-from polars_alf.check.names import find_misspelt
+from polars_alf.check.names import count_stems, find_misspelt, learn_spelling
+from polars_alf.check.parts import (
+    FILES,
+    ArchiveParts,
+    Parts,
+    TableParts,
+    reading_tables,
+    sum_counts,
+)
 from polars_alf.check.sizes import find_misfits
 from polars_alf.check.template import Template, find_missing
-from polars_alf.errors import OptionError, TableError
+from polars_alf.errors import OptionError
 from polars_alf.parallel.progress import Progress
 from polars_alf.query.columns import expr_session_path
 from polars_alf.query.scan import Tables, scan_pair
@@ -135,7 +149,7 @@ def check_archive(
     """
     start = time.perf_counter()
     given = _read_template(template, complete)
-    registered = None if against is None else _collect(against)
+    registered = None if against is None else _read_tables(against)
     options = WalkOptions(
         follow_links=follow_links,
         exclude=exclude,  # type: ignore[arg-type]
@@ -145,33 +159,28 @@ def check_archive(
         executor=executor,
     )
     opened = open_root(root, op_timeout)
-    with open_walk(opened, _leaving_out_tables(options, opened.path), progress) as walk:
-        survey = walk.survey()
-        tasks = [(shard, _read_names) for shard in walk.plan_shards(survey.folders)]
-        found = [*walk.visit_frames(tasks)]
-    issues = pl.concat([pl.DataFrame(survey.issues), *(part["issues"] for part in found)])
-    frames = {
-        name: pl.concat([frame, *(part[name] for part in found)])
-        for name, frame in {
-            "directories": pl.DataFrame(schema={"directory": pl.String, "session": pl.String}),
-            "files": pl.DataFrame(schema=_FILES),
-            "others": pl.DataFrame(schema=_OTHERS),
-        }.items()
-    }
-    rows = assemble_sessions(frames["directories"].lazy(), opened.posix)
-    sessions = (
-        drop_duplicate_sessions(rows)[0]
-        .with_columns(eid="name", folder="session")
-        .with_columns(session=expr_session_path())
-        .collect()
-    )
-    files, others = (
-        frames[name].join(sessions.select("eid", "session", "folder"), on="folder").drop("folder")
-        for name in ("files", "others")
-    )
-    unreadable = issues.filter(pl.col("kind").is_in(HIDING))
-    checked = _Checked(sessions, files, others, given, complete, registered)
-    return _check(checked, start, _find_unreadable(sessions, unreadable), len(others))
+    with temporary_folder() as scratch:
+        parts = ArchiveParts(scratch)
+        issues, directories = [], [pl.DataFrame(schema=_DIRECTORIES)]
+        with open_walk(opened, _leaving_out_tables(options, opened.path), progress) as walk:
+            survey = walk.survey()
+            issues.append(pl.DataFrame(survey.issues))
+            tasks = [(shard, _read_names) for shard in walk.plan_shards(survey.folders)]
+            for found in walk.visit_frames(tasks):
+                issues.append(found["issues"])
+                directories.append(found["directories"])
+                parts.write(found["directories"]["session"], found["files"], found["others"])
+        rows = assemble_sessions(pl.concat(directories).lazy(), opened.posix)
+        parts.sessions = sessions = (
+            drop_duplicate_sessions(rows)[0]
+            .with_columns(eid="name", folder="session")
+            .with_columns(session=expr_session_path())
+            .collect()
+        )
+        unreadable = pl.concat(issues).filter(pl.col("kind").is_in(HIDING))
+        found_unreadable = _find_unreadable(sessions, unreadable)
+        checked = _Checked(sessions, parts, given, complete, registered)
+        return _check(checked, start, found_unreadable)
 
 
 def check_tables(
@@ -203,60 +212,62 @@ def check_tables(
     """
     start = time.perf_counter()
     given = _read_template(template, complete)
-    registered = None if against is None else _collect(against)
-    sessions, datasets = _collect(tables)
+    registered = None if against is None else _read_tables(against)
+    sessions, datasets = _read_tables(tables)
     sessions = sessions.with_columns(
         pl.col("lab").fill_null(""), eid="id", session=expr_session_path()
     ).unique("eid", keep="first", maintain_order=True)
-    files = (
-        datasets.filter(pl.col("exists").ne_missing(other=False))
-        .drop_nulls("rel_path")
-        .select("eid", "rel_path", "file_size")
-        .join(sessions.select("eid", "session"), on="eid", how="left")
-        .with_columns(pl.col("session").fill_null(pl.col("eid")))
-    )
-    others = files.clear().drop("file_size")
-    checked = _Checked(sessions, files, others, given, complete, registered)
-    return _check(checked, start, pl.DataFrame(schema={"eid": pl.String}), None)
+    checked = _Checked(sessions, TableParts(sessions, datasets), given, complete, registered)
+    result = _check(checked, start, pl.DataFrame(schema={"eid": pl.String}))
+    return replace(result, n_other_files=None)  # no table has them
 
 
 @dataclass(frozen=True, slots=True)
 class _Checked:
-    """Sessions to check, their files, other files, and the files to compare these with."""
+    """Sessions to check, in parts with their files, and the tables to compare these with."""
 
     sessions: pl.DataFrame
-    files: pl.DataFrame
-    others: pl.DataFrame
+    parts: Parts
     template: Template | None
     complete: str | None
-    registered: tuple[pl.DataFrame, pl.DataFrame] | None
+    registered: tuple[pl.DataFrame, pl.LazyFrame] | None
 
 
-def _check(
-    checked: _Checked, start: float, unreadable: pl.DataFrame, n_other_files: int | None
-) -> ArchiveCheck:
-    sessions, files = checked.sessions, checked.files
+def _check(checked: _Checked, start: float, unreadable: pl.DataFrame) -> ArchiveCheck:
+    sessions, parts = checked.sessions, checked.parts
     template = checked.template
     if checked.complete is not None:
-        template = Template.of_sessions(files, _choose_complete(checked, checked.complete))
+        complete = _choose_complete(checked, checked.complete)
+        template = Template.of_parts((part.files for part in parts), complete)
     names = [Path(pattern).name for pattern in template.patterns] if template else []
-    found = [
-        find_misspelt(files, checked.others, names),
-        find_misfits(files),
-        make_findings(CheckKind.UNREADABLE, unreadable),
-    ]
-    is_whole = ~pl.col("eid").is_in(unreadable["eid"].drop_nulls().implode())
-    if template:
-        found.append(find_missing(sessions.filter(is_whole), files, template))
+    stems = sum_counts((count_stems(part.files) for part in parts), "stem", "n_sessions")
+    spelling = learn_spelling(stems, names)
+    found = [make_findings(CheckKind.UNREADABLE, unreadable)]
+    pairs = None
     if checked.registered:
-        compared = find_registered(sessions, files, checked.registered)
-        found += _keep_certain(compared, sessions, unreadable)
+        with reading_tables():
+            pairs = pair_sessions(sessions, checked.registered[0])
+            unpaired = find_unpaired(sessions, pairs, checked.registered)
+        found += _keep_certain(unpaired, sessions, unreadable)
+    is_whole = ~pl.col("eid").is_in(unreadable["eid"].drop_nulls().implode())
+    n_datasets = n_others = 0
+    for part in parts:
+        n_datasets += len(part.files)
+        n_others += len(part.others)
+        found += [find_misspelt(part.files, part.others, spelling), find_misfits(part.files)]
+        if template:
+            found.append(find_missing(part.sessions.filter(is_whole), part.files, template))
+        if checked.registered and pairs is not None:
+            own = pairs.join(part.sessions, on="eid", how="semi")
+            with reading_tables():
+                differences = find_differences(part.files, own, checked.registered[1])
+            found += _keep_certain(differences, sessions, unreadable)
     return ArchiveCheck(
         findings=join_findings(found),
         template=template,
         n_sessions=len(sessions),
-        n_datasets=len(files),
-        n_other_files=n_other_files,
+        n_datasets=n_datasets,
+        n_other_files=n_others,
         seconds=time.perf_counter() - start,
     )
 
@@ -279,12 +290,14 @@ def _choose_complete(checked: _Checked, condition: str) -> pl.Series:
     """Return the ids of the sessions that are called complete."""
     schema = polars_schema(SESSIONS)
     sessions = checked.sessions.with_columns(id="eid").select(schema.names()).lazy()
+    files = checked.parts.scan()
+    there = files.collect_schema().names()
     missing = {
         name: pl.lit(None, dtype)
         for name, dtype in polars_schema(DATASETS).items()
-        if name not in checked.files.columns
+        if name not in there
     }
-    return choose_sessions(sessions, checked.files.lazy().with_columns(**missing), condition)
+    return choose_sessions(sessions, files.with_columns(**missing), condition)
 
 
 def _read_template(template: TemplateLike | None, complete: str | None) -> Template | None:
@@ -299,22 +312,18 @@ def _read_template(template: TemplateLike | None, complete: str | None) -> Templ
     return Template(tuple(template))
 
 
-def _collect(tables: Tables) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _read_tables(tables: Tables) -> tuple[pl.DataFrame, pl.LazyFrame]:
+    """Return the sessions of tables, and their datasets, which are read in parts."""
     sessions, datasets = scan_pair(tables)
-    try:
-        first, second = pl.collect_all([sessions, datasets])
-    except pl.exceptions.PolarsError as error:
-        raise TableError(f"the tables cannot be read: {error}") from error
-    return first, second
+    with reading_tables():
+        return sessions.collect(), datasets
 
 
 def _leaving_out_tables(options: WalkOptions, root: Path) -> WalkOptions:
     return replace(options, own_files=own_files(root, root))
 
 
-_OTHERS = {"folder": pl.String, "rel_path": pl.String}
-
-_FILES = {**_OTHERS, "file_size": pl.UInt64}
+_DIRECTORIES = {"directory": pl.String, "session": pl.String}
 
 
 def _read_names(walker: Walker, shard: Shard) -> dict[str, pl.DataFrame]:
@@ -336,8 +345,10 @@ def _read_names(walker: Walker, shard: Shard) -> dict[str, pl.DataFrame]:
     known = entries.select("directory", pl.col("name").cast(pl.String))
     others = named.join(known, on=["directory", "name"], how="anti").join(within, on="directory")
     return {
-        "directories": directories,
-        "files": files.select(_FILES.keys()),
+        "directories": directories.filter(pl.col("directory") == pl.col("session")).select(
+            _DIRECTORIES.keys()
+        ),
+        "files": files.select(FILES.keys()),
         "others": others.select("folder", rel_path=path),
         "issues": pl.DataFrame(walker.issues()),
     }

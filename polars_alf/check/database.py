@@ -10,23 +10,14 @@ from polars_alf.query.columns import expr_session_path
 _KEY = ["subject", "date", "number"]
 
 
-def find_registered(
-    sessions: pl.DataFrame,
-    files: pl.DataFrame,
-    registered: tuple[pl.DataFrame, pl.DataFrame],
-) -> list[pl.DataFrame]:
-    """Compare files with what is registered.
+def pair_sessions(sessions: pl.DataFrame, registered: pl.DataFrame) -> pl.DataFrame:
+    """Return ``eid`` of sessions, with ``known_eid`` and ``known_session`` as registered.
 
     Sessions, ``lab``, ``subject``, ``date``, ``number``, ``eid`` and ``session``, are those
-    registered with the same subject, date and number, and the same lab as far as both name one;
-    files are known by their path. The ids of findings are those of the database where it has one.
+    registered with the same subject, date and number, and the same lab as far as both name one.
     """
-    known_sessions, known_datasets = registered
-    known = known_sessions.select(
-        *_KEY, lab=pl.col("lab").fill_null(""), known_eid="id", known_session=expr_session_path()
-    )
-    pairs = (
-        sessions.join(known, on=_KEY, suffix="_known")
+    return (
+        sessions.join(_name_known(registered), on=_KEY, suffix="_known")
         .filter(
             (pl.col("lab") == pl.col("lab_known"))
             | (pl.col("lab") == "")
@@ -37,41 +28,78 @@ def find_registered(
         .unique("known_eid", keep="first", maintain_order=True)
         .select("eid", "known_eid", "known_session")
     )
-    new_sessions = sessions.join(pairs, on="eid", how="anti")
-    gone = known.join(pairs, on="known_eid", how="anti")
+
+
+def find_unpaired(
+    sessions: pl.DataFrame,
+    pairs: pl.DataFrame,
+    registered: tuple[pl.DataFrame, pl.LazyFrame],
+) -> list[pl.DataFrame]:
+    """Find sessions that are registered and not here, or here and not registered."""
+    known_sessions, known_datasets = registered
+    gone = _name_known(known_sessions).join(pairs, on="known_eid", how="anti")
     # Of a session that is not here at all, one row tells all there is to tell.
     expected = known_datasets.filter(pl.col("exists").ne_missing(other=False))
-    gone = gone.join(expected.select(known_eid="eid").unique(), on="known_eid", how="semi")
+    with_files = expected.select(known_eid="eid").unique().collect(engine="streaming")
+    absent = gone.join(with_files, on="known_eid", how="semi").select(
+        eid="known_eid",
+        session="known_session",
+        message=pl.lit("the session is registered, and not here"),
+    )
+    strange = sessions.join(pairs, on="eid", how="anti").select(
+        "eid", "session", message=pl.lit("the session is not registered")
+    )
+    return [
+        make_findings(CheckKind.NOT_ON_DISK, absent),
+        make_findings(CheckKind.NOT_REGISTERED, strange),
+    ]
+
+
+def find_differences(
+    files: pl.DataFrame, pairs: pl.DataFrame, known_datasets: pl.LazyFrame
+) -> list[pl.DataFrame]:
+    """Compare files of some sessions, by their paths, with what is registered of these `pairs`.
+
+    The ids of findings are those of the database.
+    """
+    eids = pairs["known_eid"]
+    known = (
+        known_datasets.filter(
+            # The bounds spare row groups.
+            pl.col("eid").is_between(pl.lit(eids.min()), pl.lit(eids.max())),
+            pl.col("eid").is_in(eids.implode()),
+        )
+        .select("eid", "rel_path", "exists", other_size="file_size")
+        .collect()
+    )
     here = files.join(pairs, on="eid").select(
         "rel_path", "file_size", eid="known_eid", session="known_session"
     )
-    wanted = expected.select("eid", "rel_path", other_size="file_size").join(
-        pairs.select(eid="known_eid", session="known_session"), on="eid"
+    wanted = (
+        known.filter(pl.col("exists").ne_missing(other=False))
+        .drop("exists")
+        .join(pairs.select(eid="known_eid", session="known_session"), on="eid")
     )
-    both = here.join(wanted.drop("session"), on=["eid", "rel_path"])
     key = ["eid", "rel_path"]
-    known_paths = known_datasets.select(key)
-    absent = [
-        gone.select(
-            eid="known_eid",
-            session="known_session",
-            message=pl.lit("the session is registered, and not here"),
-        ),
-        wanted.join(here, on=key, how="anti").with_columns(
-            message=pl.lit("registered, and not here")
-        ),
-    ]
-    strange = [
-        new_sessions.select("eid", "session", message=pl.lit("the session is not registered")),
-        here.join(known_paths, on=key, how="anti").with_columns(
-            message=pl.lit("here, and not registered")
-        ),
-    ]
-    differing = both.filter(pl.col("file_size") != pl.col("other_size")).with_columns(
-        message=pl.lit("registered with another size")
+    absent = wanted.join(here, on=key, how="anti").with_columns(
+        message=pl.lit("registered, and not here")
+    )
+    strange = here.join(known, on=key, how="anti").with_columns(
+        message=pl.lit("here, and not registered")
+    )
+    differing = (
+        here.join(wanted.drop("session"), on=key)
+        .filter(pl.col("file_size") != pl.col("other_size"))
+        .with_columns(message=pl.lit("registered with another size"))
     )
     return [
-        *(make_findings(CheckKind.NOT_ON_DISK, rows) for rows in absent),
-        *(make_findings(CheckKind.NOT_REGISTERED, rows) for rows in strange),
+        make_findings(CheckKind.NOT_ON_DISK, absent),
+        make_findings(CheckKind.NOT_REGISTERED, strange),
         make_findings(CheckKind.OTHER_SIZE, differing),
     ]
+
+
+def _name_known(sessions: pl.DataFrame) -> pl.DataFrame:
+    return sessions.select(
+        *_KEY, lab=pl.col("lab").fill_null(""), known_eid="id", known_session=expr_session_path()
+    )

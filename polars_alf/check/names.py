@@ -8,6 +8,7 @@ near where they differ in case and punctuation only, or in one letter that is no
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -70,24 +71,40 @@ _LEAST_LETTERS = 8
 """Letters below which two stems that differ in one are two words: ``eye.x`` and ``eye.y``."""
 
 
-def find_misspelt(
-    files: pl.DataFrame, others: pl.DataFrame, expected: Iterable[str] = ()
-) -> pl.DataFrame:
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """The stems that all sessions have: those `known`, and those `near` to one of them."""
+
+    known: pl.DataFrame
+    near: pl.DataFrame
+
+
+def count_stems(files: pl.DataFrame) -> pl.DataFrame:
+    """Return ``stem`` and ``n_sessions`` of the stems of files with ``eid`` and ``rel_path``."""
+    return _split_names(files).group_by("stem").agg(n_sessions=pl.col("eid").n_unique())
+
+
+def learn_spelling(counts: pl.DataFrame, expected: Iterable[str] = ()) -> Spelling:
+    """Compare stems, counted by `count_stems`, with those of `expected` names and usual ones."""
+    known = _list_known(counts, expected)
+    is_usual = pl.col("stem").is_in(known.filter("is_usual")["stem"].implode())
+    return Spelling(known, _find_near(counts.filter(~is_usual), known))
+
+
+def find_misspelt(files: pl.DataFrame, others: pl.DataFrame, spelling: Spelling) -> pl.DataFrame:
     """Find names that nearly are those of datasets.
 
     Parameters
     ----------
     files
-        ``eid``, ``session``, ``rel_path`` and ``file_size`` of datasets.
+        ``eid``, ``session``, ``rel_path`` and ``file_size`` of the datasets of some sessions.
     others
-        ``eid``, ``session`` and ``rel_path`` of files in sessions that are not ALF.
-    expected
-        Names of datasets that a template has.
+        ``eid``, ``session`` and ``rel_path`` of files in them that are not ALF.
+    spelling
+        What is learned from all sessions.
     """
     split = _split_names(files)
-    known = _list_known(split, expected)
-    odd = split.filter(~pl.col("stem").is_in(known.filter(pl.col("is_usual"))["stem"].implode()))
-    near = _find_near(_count_sessions(odd), known)
+    known, near = spelling.known, spelling.near
     is_copy = pl.col("timescale").str.contains(r"^\d+$")
     has_known_stem = pl.col("stem").is_in(known["stem"].implode())
     lower = pl.col("extension").str.to_lowercase()
@@ -168,11 +185,7 @@ def _split_names(files: pl.DataFrame) -> pl.DataFrame:
     return named.join(parts, on="name", how="inner", maintain_order="left")
 
 
-def _count_sessions(split: pl.DataFrame) -> pl.DataFrame:
-    return split.group_by("stem").agg(n_sessions=pl.col("eid").n_unique())
-
-
-def _list_known(split: pl.DataFrame, expected: Iterable[str]) -> pl.DataFrame:
+def _list_known(counts: pl.DataFrame, expected: Iterable[str]) -> pl.DataFrame:
     """Return ``stem``, ``is_usual`` (or in the template) and ``n_sessions`` of stems there are."""
     usual = [
         f"{name}.{attribute}"
@@ -187,7 +200,7 @@ def _list_known(split: pl.DataFrame, expected: Iterable[str]) -> pl.DataFrame:
     sure = pl.concat([pl.DataFrame({"stem": usual}), wanted]).unique(maintain_order=True)
     return (
         sure.with_columns(is_usual=pl.lit(value=True))
-        .join(_count_sessions(split), on="stem", how="full", coalesce=True)
+        .join(counts, on="stem", how="full", coalesce=True)
         .with_columns(pl.col("is_usual").fill_null(value=False), pl.col("n_sessions").fill_null(0))
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -13,6 +13,7 @@ import polars as pl
 
 from polars_alf.alf.arguments import check_session_path
 from polars_alf.check.findings import CheckKind, make_findings
+from polars_alf.check.parts import sum_counts
 from polars_alf.errors import ArchiveNotFoundError, OptionError
 
 _REVISION = r"#[^/#]+#/"
@@ -81,21 +82,29 @@ class Template:
         OptionError
             There are no such sessions, they have nothing in common, or the share is none.
         """
+        return cls.of_parts([files], eids, share)
+
+    @classmethod
+    def of_parts(
+        cls, parts: Iterable[pl.DataFrame], eids: Iterable[str], share: float = 1.0
+    ) -> Self:
+        """Make a template as `of_sessions` does; each part has all files of some sessions."""
         if not 0 < share <= 1:
             raise OptionError(f"a share of {share} is none; give more than 0, and 1 at most")
         complete = pl.Series(eids, dtype=pl.String).unique()
-        some = files.filter(pl.col("eid").is_in(complete.implode()))
-        if some.is_empty():
+        n_sessions = 0
+
+        def count_paths() -> Iterator[pl.DataFrame]:
+            nonlocal n_sessions
+            for files in parts:
+                some = files.filter(pl.col("eid").is_in(complete.implode()))
+                n_sessions += some["eid"].n_unique()
+                yield _count_paths(some)
+
+        counts = sum_counts(count_paths(), "path", "n")
+        if not n_sessions:
             raise OptionError("no session that has datasets is called complete; name one at least")
-        folder, name = _split(pl.col("rel_path"))
-        counts = (
-            some.select("eid", folder=folder, name=name)
-            .with_columns(pl.col("folder").str.replace_all(_PROBE, "$1$2*$3"))
-            .with_columns(path=pl.concat_str("folder", "name", separator="/").str.strip_prefix("/"))
-            .group_by("path")
-            .agg(n=pl.col("eid").n_unique())
-            .filter(pl.col("n") >= share * some["eid"].n_unique())
-        )
+        counts = counts.filter(pl.col("n") >= share * n_sessions)
         if counts.is_empty():
             raise OptionError(
                 "the sessions that are called complete have no dataset in common; choose others, "
@@ -145,6 +154,18 @@ def find_missing(sessions: pl.DataFrame, files: pl.DataFrame, template: Template
     return make_findings(
         CheckKind.MISSING_DATASET,
         missing.select("eid", "session", rel_path=expected, message=pl.lit("the template has it")),
+    )
+
+
+def _count_paths(files: pl.DataFrame) -> pl.DataFrame:
+    """Return ``path``, with any probe, and ``n``, the number of sessions that have it."""
+    folder, name = _split(pl.col("rel_path"))
+    return (
+        files.select("eid", folder=folder, name=name)
+        .with_columns(pl.col("folder").str.replace_all(_PROBE, "$1$2*$3"))
+        .with_columns(path=pl.concat_str("folder", "name", separator="/").str.strip_prefix("/"))
+        .group_by("path")
+        .agg(n=pl.col("eid").n_unique())
     )
 
 
