@@ -119,8 +119,8 @@ def index_archive(
     default_revisions
         Whether datasets have the column ``default_revision``: which of several revisions ONE loads
         where none is asked for, as `with_default_revisions` computes it. By default they do where
-        there are revisions, or the tables that are there have the column; False leaves it out. A
-        choice that somebody made stays, and so does the column then.
+        there are revisions; True is for an archive that has none yet, False leaves the column out.
+        A choice that somebody made stays, and so does the column then.
     settings_from
         Where ``task_protocol`` and ``projects`` of sessions are read from that have none: 'iblrig'
         for the settings that IBL's rigs leave, a file in JSON, or a `SettingsMapping`. What was

@@ -174,8 +174,6 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
     makes_defaults |= known is not None and known.has_choices and not keeps_choices
     if options.default_revisions is None:
         has_revisions = any(summary.has_revisions for summary in summaries)
-        is_as_before = bool(before.get("keeps_choices")) == keeps_choices
-        makes_defaults |= bool(before.get("default_revisions")) and is_as_before
         makes_defaults |= has_revisions and not keeps_choices
     mapping = options.settings_from
     reader = SettingsReader(mapping, root.prefix, []) if mapping else None
@@ -227,7 +225,6 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
         "device": root.device,
         "ids_from": known.names if known else [],
         "wants_defaults": options.default_revisions,
-        "default_revisions": makes_defaults,
         "keeps_choices": keeps_choices,
         "settings_from": mapping and mapping.to_dict(),
     }

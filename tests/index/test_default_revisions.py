@@ -119,7 +119,7 @@ def list_columns(folder: Path) -> list[str]:
 def test_the_column_comes_with_revisions(archive: Path, quick: bool) -> None:
     for path in (OLD, NEW, AMPS):
         (archive / SESSION / path).unlink()
-    for asked, has_column in ((None, False), (False, False), (True, True), (None, True)):
+    for asked, has_column in ((None, False), (False, False), (True, True), (None, False)):
         polars_alf.index_archive(archive, default_revisions=asked, quick=quick)
         assert list_columns(archive) == DATASETS.names + ["default_revision"] * has_column
     polars_alf.index_archive(archive, default_revisions=False, quick=quick)
