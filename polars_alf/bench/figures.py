@@ -18,6 +18,9 @@ NOISE_SPREAD = 0.25
 NOISE_OPERATIONS = 30
 """Number of operations below which a figure is noise."""
 
+LEAST_DIFFERENCE = 0.1
+"""Share by which medians differ at least where a system is faster: less would decide nothing."""
+
 CLIENT_BOUND = 0.9
 """Share of the time at work above which the processors are the limit, not the storage."""
 
@@ -41,7 +44,9 @@ def make_figures(measurements: pl.DataFrame, latencies: pl.DataFrame) -> pl.Data
             rate.median(),
             rate.min().alias("least_rate"),
             rate.max().alias("most_rate"),
-            pl.col("gross_rate", "byte_rate", "overhead_ns", "busy", "delayed").median(),
+            pl.col("byte_rate", "busy", "delayed").median(),
+            pl.col("n_stalls").sum(),
+            pl.col("stall_seconds").max(),
         )
         .with_columns(spread=(pl.col("most_rate") - pl.col("least_rate")) / rate)
         .with_columns(
@@ -89,6 +94,14 @@ def list_notes(
             "limit, not the storage, which may be able to do more for other clients; one Python "
             "process makes one fast call at a time whatever its threads, so more processes "
             "(--jobs) help there"
+        )
+    stalled = figures.filter(pl.col("n_stalls") > 0).sort("stall_seconds", descending=True)
+    if len(stalled):
+        longest = stalled.row(0, named=True)
+        notes.append(
+            f"the storage stalled {int(stalled['n_stalls'].sum())} times, for up to "
+            f"{longest['stall_seconds']:.1f} s: no call of {longest['operation']} was done, with "
+            f"{longest['concurrency']} at once"
         )
     growing = dict.fromkeys(model["operation"] for model in models if not model["is_saturated"])
     if growing:

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from polars_alf.alf.paths import BENCH_FOLDER, BENCH_PREFIX, join
-from polars_alf.bench.archive import ARCHIVE, SCRATCH, TABLES, Plan
+from polars_alf.bench.plan import ARCHIVE, SCRATCH, TABLES, Plan
 from polars_alf.errors import BenchError, StorageFullError
 
 _SPARE = 1.05
@@ -37,12 +37,12 @@ def check_room(path: Path, plan: Plan) -> None:
     cure = "give fewer with --files, or make room"
     if free < needed:
         raise StorageFullError(
-            f"{path} has {free / 1e6:,.0f} MB free, and {plan.n_files:,} files need "
+            f"{path} has {free / 1e6:,.0f} MB free, and {len(plan.files):,} files need "
             f"{needed / 1e6:,.0f} MB; {cure}"
         )
     if inodes is not None and inodes < plan.count_inodes():
         raise StorageFullError(
-            f"{path} has {inodes:,} inodes free, and {plan.n_files:,} files need "
+            f"{path} has {inodes:,} inodes free, and {len(plan.files):,} files need "
             f"{plan.count_inodes():,}; {cure}"
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,15 +11,9 @@ from storage import measure_quickly as bench
 from trees import make_tree
 
 from polars_alf.bench import pages
-from polars_alf.bench.results import (
-    StorageReport,
-    compare_reports,
-    find_advice,
-    name_apart,
-    read_report,
-)
+from polars_alf.bench.advice import find_advice
+from polars_alf.bench.results import StorageReport, read_report
 from polars_alf.errors import (
-    OptionError,
     ResultError,
 )
 
@@ -76,40 +69,18 @@ def test_without_a_home_advice_is_in_the_report_alone(
     assert find_advice(tmp_path) is None
 
 
-def test_reports_are_compared_with_the_first(report: StorageReport, tmp_path: Path) -> None:
-    report.write(tmp_path)
-    values = json.loads((tmp_path / "result.json").read_text())
-    for figure in values["figures"]:
-        figure["rate"] *= 2
-    for row in values["predictions"]:
-        row["seconds"] /= 3
-    del values["figures"][0]
-    (tmp_path / "result.json").write_text(json.dumps(values))
-    reports = name_apart([report, read_report(tmp_path)])
-    assert [each.label for each in reports] == ["plain (1)", "plain (2)"]
-    ratios = compare_reports(reports)
-    assert set(ratios["label"]) == {"plain (2)"}
-    figures = ratios.filter(pl.col("concurrency").is_not_null())
-    assert len(figures) == len(report.figures) - 1
-    assert figures["ratio"].to_list() == pytest.approx([2.0] * len(figures))
-    times = ratios.filter(pl.col("concurrency").is_null())
-    assert times["ratio"].to_list() == pytest.approx([3.0] * len(times))
-    with pytest.raises(OptionError, match="two or more"):
-        name_apart([report])
-
-
 def test_a_report_is_written_through_no_link(tmp_path: Path) -> None:
     victim = make_tree(tmp_path, {"victim": "precious"}) / "victim"
     target, out = make_tree(tmp_path / "target", {}), make_tree(tmp_path / "out", {})
     report = bench(target)
     report.write(out)
-    names = [path.name for path in (*out.iterdir(), *pages.write_pages(out, [report]))]
+    names = [path.name for path in (*out.iterdir(), *pages.write_pages(out, report))]
     for name in names:
         (out / name).unlink()
         for planted in (name, f".{name}.tmp"):
             (out / planted).symlink_to(victim)
     report.write(out)
-    pages.write_pages(out, [report])
+    pages.write_pages(out, report)
     assert victim.read_text() == "precious"
     assert not any((out / name).is_symlink() for name in names)
     assert read_report(out).label == report.label
