@@ -11,8 +11,8 @@ import polars as pl
 import xxhash
 from rich.filesize import decimal
 
-from polars_alf.bench.machine import Cache, Mount, find_mount
-from polars_alf.bench.models import GOOD_ENOUGH
+from polars_alf.bench.machine import Mount, find_mount
+from polars_alf.bench.models import GOOD_ENOUGH, prefer_cold, select_basis
 from polars_alf.bench.operations import Operation
 from polars_alf.bench.results import StorageReport, write_json
 from polars_alf.bench.words import join_words
@@ -23,33 +23,30 @@ def explain_advice(report: StorageReport) -> list[str]:
 
     Each has the figures that the options come from: what was not measured has none.
     """
-    reasons = []
-    for key, operation in (("jobs", Operation.INDEX), ("digest_jobs", Operation.MD5)):
-        figures = report.figures.filter(operation=str(operation))
-        cold = figures.filter(cache=str(Cache.COLD))
-        figures = cold if len(cold) else figures
-        if key in report.advice and len(figures):
-            is_chosen = pl.col("concurrency" if key == "digest_jobs" else key) == report.advice[key]
-            if key == "jobs":
-                is_chosen &= pl.col("threads") == report.advice["threads"]
-            reasons.append(_explain(figures, figures.filter(is_chosen), operation))
+    advice, reasons = report.advice, []
+    if "jobs" in advice:
+        chosen = (pl.col("jobs") == advice["jobs"]) & (pl.col("threads") == advice["threads"])
+        reasons.append(_explain(select_basis(report.figures), chosen))
+    if "digest_jobs" in advice:
+        figures = prefer_cold(report.figures, Operation.MD5)
+        reasons.append(_explain(figures, pl.col("concurrency") == advice["digest_jobs"]))
     return reasons
 
 
-def _explain(figures: pl.DataFrame, chosen: pl.DataFrame, operation: Operation) -> str:
-    if operation is Operation.INDEX:
-        rates = [f"{rate:,.0f}" for rate in figures["rate"]]
-        did, unit = "an index did", "files/s"
-    else:
+def _explain(figures: pl.DataFrame, is_chosen: pl.Expr) -> str:
+    operation = Operation(figures["operation"][0])
+    if operation is Operation.MD5:
         rates = [f"{decimal(int(rate))}/s" for rate in figures["byte_rate"]]
-        did, unit = "MD5 was made of", ""
-    levels = [str(level) for level in figures["concurrency"]]
-    text = f"with {join_words(levels)} at once, {did} {join_words(rates)} {unit}".rstrip()
-    text += f" ({figures['cache'][0]})"
+        did = f"files were read for their MD5 at {join_words(rates)}"
+    elif operation is Operation.LIST:
+        did = f"folders were listed at {join_words([f'{rate:,.0f}/s' for rate in figures['rate']])}"
+    else:
+        did = f"an index did {join_words([f'{rate:,.0f}' for rate in figures['rate']])} files/s"
+    levels = join_words([str(level) for level in figures["concurrency"]])
+    text = f"with {levels} calls at once, {did} ({figures['cache'][0]})"
+    chosen = figures.filter(is_chosen)["concurrency"]
     if len(figures) > 1 and len(chosen):
-        text += (
-            f"; {chosen['concurrency'][0]} is the least within {1 - GOOD_ENOUGH:.0%} of the best"
-        )
+        text += f"; {chosen[0]} is the least within {1 - GOOD_ENOUGH:.0%} of the best"
     if figures["is_noise"].any():
         text += "; some of these are noise: measure again with more --repeats to be sure"
     return text

@@ -15,6 +15,7 @@ from polars_alf.bench.figures import KEYS
 from polars_alf.bench.models import apply_law
 from polars_alf.bench.operations import STREAMING, Operation
 from polars_alf.bench.results import StorageReport
+from polars_alf.bench.words import describe_count
 from polars_alf.display import PALETTE
 
 _PIXELS_PER_INCH = 110
@@ -27,7 +28,7 @@ _LAW_POINTS = 40
 
 _PERCENTILES = {"p50_ns": "50", "p90_ns": "90", "p99_ns": "99", "p99.9_ns": "99.9", "max_ns": "max"}
 
-_TIME_TICKS = [1, 10, 60, 600, 3600, 36_000, 86_400, 864_000, 8_640_000, 86_400_000]
+_TIME_TICKS = [1, 60, 3600, 86_400, 8_640_000]
 
 _TIME_LABEL = (
     "datum.value < 60 ? format(datum.value, '.2~f') + ' s' : "
@@ -38,7 +39,7 @@ _TIME_LABEL = (
 
 _NUMBER = "format(datum.value, '.3~s')"
 
-_LATENCY = "datum.value < 0.01 ? format(datum.value, '.1~g') : format(datum.value, '.3~r')"
+_POWERS = [10.0**power for power in range(-3, 6)]
 
 _TEXT = "currentColor"
 
@@ -88,7 +89,13 @@ def _style(color: str, background: str | None) -> dict[str, Any]:
         "range": {"category": [*PALETTE]},
         "title": {"color": color, "anchor": "start", "fontSize": 12},
         "axis": {**texts, **lines, "gridOpacity": 0.15, "labelFontSize": 11, "titleFontSize": 11},
-        "legend": {**texts, "orient": "bottom", "columns": 2, "labelLimit": 220},
+        "legend": {
+            **texts,
+            "orient": "bottom",
+            "columns": 2,
+            "columnPadding": 30,
+            "labelLimit": 220,
+        },
     }
 
 
@@ -148,11 +155,11 @@ def _draw_throughput(figures: pl.DataFrame, models: pl.DataFrame, *, is_streamin
         "series", "operation", "concurrency", law=pl.col("law") / unit
     )
     levels = sorted(set(points["concurrency"]))
-    x = alt.X("concurrency:Q", title="calls at once").scale(type="log", base=2)
+    x = alt.X("concurrency:Q", title="calls at once").scale(type="log", base=2, padding=8)
     x = x.axis(values=levels, grid=False)
-    y = alt.Y("least:Q", title="MB/s" if is_streaming else "operations/s").scale(zero=True)
+    y = alt.Y("least:Q", title=None).scale(zero=True)
     y = y.axis(labelExpr=_NUMBER)
-    shape = alt.Shape("noise:N", title=None)
+    shape = alt.Shape("noise:N", legend=None)
     shape = shape.scale(domain=["figure", "noise"], range=["circle", "cross"])
     base = alt.Chart().encode(x=x, color=alt.Color("series:N", title=None))
     layers = (
@@ -161,7 +168,8 @@ def _draw_throughput(figures: pl.DataFrame, models: pl.DataFrame, *, is_streamin
         base.mark_point(filled=True, size=45, opacity=1).encode(y="value:Q", shape=shape),
     )
     data = pl.concat([points, lines], how="diagonal_relaxed")
-    title = "Throughput: medians, spread, and the fitted law (dashed)"
+    unit_name = "MB/s" if is_streaming else "operations/s"
+    title = f"{unit_name}: medians, spread (crosses are noise), and the fitted law (dashed)"
     return _split(title, data, "operation", lambda part: alt.layer(*layers, data=part))
 
 
@@ -172,7 +180,8 @@ def _draw_latency(figures: pl.DataFrame, *, is_single: bool) -> Picture:
     concurrencies = "the fewest calls at once"
     if is_single:
         color = alt.Color("concurrency:O", title="calls at once").scale(scheme="viridis")
-        dash = {"strokeDash": alt.StrokeDash("cache:N", title=None)}
+        if chosen["cache"].n_unique() > 1:
+            dash = {"strokeDash": alt.StrokeDash("cache:N", title=None)}
         concurrencies = "each number of calls at once"
     else:
         chosen = chosen.filter(pl.col("concurrency") == pl.col("concurrency").min())
@@ -184,8 +193,8 @@ def _draw_latency(figures: pl.DataFrame, *, is_single: bool) -> Picture:
     )
     x = alt.X("at:N", title="percentile", sort=[*_PERCENTILES.values()])
     x = x.axis(labelAngle=0, grid=False)
-    y = alt.Y("latency:Q", title="ms").scale(type="log").axis(labelExpr=_LATENCY)
-    title = f"Latency by percentile, with {concurrencies}"
+    y = alt.Y("latency:Q", title=None).scale(type="log").axis(values=_POWERS, format="~g")
+    title = f"Latency in ms by percentile, with {concurrencies}"
     return _split(
         title,
         data,
@@ -217,7 +226,7 @@ def _draw_pace(report: StorageReport) -> Picture:
         pl.format("{}, {} at once, {}", "operation", "concurrency", "cache").alias("of")
     )
     x = alt.X("at_seconds:Q", title="seconds").axis(grid=False)
-    y = alt.Y("rate:Q", title="operations/s").scale(zero=True).axis(labelExpr=_NUMBER)
+    y = alt.Y("rate:Q", title=None).scale(zero=True).axis(labelExpr=_NUMBER)
     base = alt.Chart().encode(x=x)
     layers = (
         base.mark_line(strokeWidth=1.2).encode(y=y, color=alt.Color("round:N", title="round")),
@@ -225,7 +234,7 @@ def _draw_pace(report: StorageReport) -> Picture:
         .encode(y=y)
         .transform_filter("datum.stall != null"),
     )
-    title = "Rates over time, with stalls in red"
+    title = "Operations/s over time, with stalls in red"
     return _split(title, data, "of", lambda part: alt.layer(*layers, data=part))
 
 
@@ -234,19 +243,19 @@ def _draw_predictions(reports: list[StorageReport]) -> Picture:
     schema |= dict.fromkeys(("seconds", "least_seconds", "most_seconds"), pl.Float64)
     frames = [pl.DataFrame(report.predictions, schema=schema) for report in reports]
     data = _stack(reports, frames).with_columns(
-        files=pl.format("{} million", pl.col("n_files") // 1_000_000)
+        files=pl.col("n_files").map_elements(describe_count, pl.String)
     )
     x = alt.X("seconds:Q", title=None).scale(type="log")
     x = x.axis(labelExpr=_TIME_LABEL, values=_TIME_TICKS)
     least = alt.X("least_seconds:Q", title=None).scale(type="log")
-    y = alt.Y("files:N", title="files", sort=alt.SortField("n_files"))
+    y = alt.Y("files:N", title=None, sort=alt.SortField("n_files"))
     offset = alt.YOffset("series:N")
     base = alt.Chart().encode(y=y, yOffset=offset, color=alt.Color("series:N", title=None))
     layers = (
         base.mark_rule(strokeWidth=3, opacity=0.5).encode(x=least, x2="most_seconds:Q"),
         base.mark_point(filled=True, size=60, opacity=1).encode(x=x),
     )
-    title = "Predicted times, with their uncertainty"
+    title = "Predicted times by number of files, with their uncertainty"
     return _split(title, data, "task", lambda part: alt.layer(*layers, data=part))
 
 

@@ -178,18 +178,32 @@ def recommend(measurements: pl.DataFrame) -> dict[str, int]:
     give no advice.
     """
     advice = {}
-    index = _prefer_cold(measurements, Operation.INDEX)
-    if len(index):
-        best = index.filter(concurrency=choose_concurrency(_select_rates(index)))
+    basis = select_basis(measurements)
+    if len(basis):
+        best = basis.filter(concurrency=choose_concurrency(_select_rates(basis)))
         advice = {"jobs": int(best["jobs"][0]), "threads": int(best["threads"][0])}
-    digests = _prefer_cold(measurements, Operation.MD5)
+    digests = prefer_cold(measurements, Operation.MD5)
     if len(digests):
         advice["digest_jobs"] = choose_concurrency(_select_rates(digests))
     return advice
 
 
-def _prefer_cold(measurements: pl.DataFrame, operation: Operation) -> pl.DataFrame:
-    rows = measurements.filter(operation=str(operation))
+def select_basis(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the measurements, or figures, that the options of an index go by.
+
+    Those of indexes; but where these had fewer workers than they were given, which says nothing of
+    more workers, those of listing folders, which is what an index waits for. Without an index
+    there are none.
+    """
+    index = prefer_cold(rows, Operation.INDEX)
+    if index.filter(pl.col("workers") < pl.col("jobs")).is_empty():
+        return index
+    return prefer_cold(rows, Operation.LIST)
+
+
+def prefer_cold(rows: pl.DataFrame, operation: Operation) -> pl.DataFrame:
+    """Return those of an operation: with cold caches, if there are any, else with warm ones."""
+    rows = rows.filter(operation=str(operation))
     cold = rows.filter(cache=str(Cache.COLD))
     return cold if len(cold) else rows
 
@@ -256,9 +270,13 @@ def _predict(
 ) -> list[Prediction]:
     """Return predictions from the fixed seconds, and those of each file, of each repetition."""
     found = []
+    # From the medians of the rates, as these are what figures show and advice goes by.
+    fixed_seconds = statistics.median(fixed for fixed, _ in times)
+    rate = statistics.median(1 / each for _, each in times)
     for n_files in counts:
         seconds = [fixed + n_files * each for fixed, each in times]
-        likely, least, most = statistics.median(seconds), min(seconds), max(seconds)
+        least, most = min(seconds), max(seconds)
+        likely = min(max(fixed_seconds + n_files / rate, least), most)
         found.append(
             Prediction(task, cache, n_files, likely, least / (1 + error), most * (1 + error))
         )

@@ -17,7 +17,7 @@ import polars as pl
 
 from polars_alf.bench.operations import CHUNK, PAGE_BYTES
 from polars_alf.errors import BenchError
-from polars_alf.query.columns import expr_is_unsafe, expr_session_path
+from polars_alf.query.columns import full_path
 from polars_alf.query.scan import scan_datasets, scan_sessions
 
 ARCHIVE, SCRATCH, TABLES = "archive", "scratch", "tables"
@@ -166,47 +166,44 @@ def plan_like(folder: str | os.PathLike[str], n_files: int) -> Plan:
     `n_files` files, or 4 GiB of them. Files are not larger than 16 MiB. Raises BenchError where the
     tables have no datasets, and the errors of `scan_sessions`.
     """
-    path = expr_session_path()
-    # Of what could lead out of the folder of a run, or is no session, nothing is written.
-    parts = path.str.split("/").list
-    sessions = (
-        scan_sessions(folder)
-        .filter(~expr_is_unsafe(path), parts.len() >= 3)
-        .select("id", path=path, subject=parts.slice(0, parts.len() - 2).list.join("/"))
-        .unique("path", keep="first")
-        .collect()
-    )
+    parts = ["lab", "subject", "date", "number"]
+    sessions = scan_sessions(folder).select("id", *parts).unique(parts, keep="first").collect()
     order = {
         subject: hashlib.md5(subject.encode(), usedforsecurity=False).digest()
-        for subject in sessions["subject"].unique()
+        for subject in sessions["subject"].drop_nulls().unique()
     }
-    sessions = sessions.sort(
-        pl.col("subject").replace_strict(order, return_dtype=pl.Binary), "path"
-    ).with_row_index()
-    datasets = scan_datasets(folder).filter(~expr_is_unsafe(pl.col("rel_path")))
+    subject = pl.col("subject").replace_strict(order, default=None, return_dtype=pl.Binary)
+    sessions = sessions.sort(subject, *parts).with_row_index()
+    datasets = scan_datasets(folder)
     counts = datasets.group_by("eid").agg(pl.len()).collect()
-    before = sessions.join(counts, left_on="id", right_on="eid", maintain_order="left").filter(
+    first = sessions.join(counts, left_on="id", right_on="eid", maintain_order="left").filter(
         pl.col("len").cum_sum().shift(1, fill_value=0) < n_files
     )
     chosen = (
         datasets.select("eid", "rel_path", size=pl.col("file_size").fill_null(0).clip(0))
-        .join(before.lazy().drop("len"), left_on="eid", right_on="id")
-        .with_columns(cut=pl.col("size").clip(upper_bound=_LARGE_BYTES))
-        .sort("index", "rel_path")
+        .join(first.lazy().drop("len"), left_on="eid", right_on="id")
+        # What could lead out of the folder of a run has no path.
+        .with_columns(path=full_path(""), cut=pl.col("size").clip(upper_bound=_LARGE_BYTES))
+        .drop_nulls("path")
+        .unique("path", keep="first")
+        .sort("index", "path")
         .with_columns(n_before=pl.col("cut").cum_sum() - pl.col("cut"))
-        # The first session counts as a whole: one file of it would be no archive.
+        # By whole sessions: a part of one would be no archive.
         .filter(pl.col("n_before").min().over("index") < _MAX_LIKE_TOTAL)
-        .collect()
         .head(n_files)
+        .with_columns(
+            subject=pl.col("path")
+            .str.head(-(pl.col("rel_path").str.len_chars() + 1).cast(pl.Int64))
+            .str.replace("/[^/]+/[^/]+$", "")
+        )
+        .collect()
     )
     if chosen.is_empty():
         raise BenchError(
             f"the tables in {folder} have no datasets; give those of an archive that has some, or "
             "leave out --like"
         )
-    paths = pl.concat_str("path", "rel_path", separator="/")
-    rows = chosen.select(paths, "cut").unique("path", keep="first", maintain_order=True)
-    files = [File(*row) for row in rows.iter_rows()]
+    files = [File(*row) for row in chosen.select("path", "cut").iter_rows()]
     by_subject = Counter(chosen["subject"])
     return Plan(
         small=[file for file in files if file.size < CHUNK],

@@ -165,6 +165,7 @@ def _upgrade_figures(figures: pl.DataFrame) -> pl.DataFrame:
         pl.col("least_rate", "most_rate") * share,
         pl.col("^.+_ns$").exclude("overhead_ns") + overhead,
         rate=pl.col("gross_rate"),
+        workers=pl.lit(None, pl.Int64),
         n_stalls=pl.lit(None, pl.Int64),
         stall_seconds=pl.lit(None, pl.Float64),
     ).drop("gross_rate", "overhead_ns")

@@ -53,6 +53,7 @@ MEASUREMENTS = pl.Schema(
         "byte_rate": pl.Float64,  # bytes per second
         "busy": pl.Float64,  # share of the time that the processors of the jobs were at work
         "delayed": pl.Float64,  # share that threads waited for a processor busy with other work
+        "workers": pl.Int64,  # of an index: fewer than `jobs` where sessions are few
         "fixed_seconds": pl.Float64,  # time of an index that does not grow with its files
         "n_stalls": pl.Int64,  # times in which no call was done: see `timeline.Pace`
         "stall_seconds": pl.Float64,  # the longest of them; 0 where there is none
@@ -199,35 +200,42 @@ class Sweep:
     def _measure_index(self, level: Level, cache: Cache) -> dict[str, Any]:
         (root, n_files), part = self._target.whole, self._target.part
         fixed = part_seconds = 0.0
+        n_part = n_workers_of_part = 1
         if part:
-            part_seconds = self._index(part[0], level)
+            n_part = part[1]
+            part_seconds, n_workers_of_part = self._index(part[0], level)
             if cache is Cache.COLD:
                 self._empty_caches(())
-        if part and part_seconds / part[1] * n_files > MAX_INDEX_SECONDS:
+        if part and part_seconds / n_part * n_files > MAX_INDEX_SECONDS:
             # So slow that the time of any index does not count.
-            n_files, seconds = part[1], part_seconds
+            n_files, seconds, n_workers = n_part, part_seconds, n_workers_of_part
         else:
-            seconds = self._index(root, level)
-            fixed = find_fixed_seconds((n_files, seconds), (part[1], part_seconds)) if part else 0.0
+            seconds, n_workers = self._index(root, level)
+            if part:
+                # The files that all workers would have done meanwhile: a part has fewer workers.
+                alike = round(n_part * n_workers / n_workers_of_part)
+                fixed = find_fixed_seconds((n_files, seconds), (alike, part_seconds))
         return {
             "n_ops": n_files,
             "seconds": seconds,
             "rate": n_files / (seconds - fixed),  # as for many files: what more jobs are for
+            "workers": n_workers,
             "fixed_seconds": fixed,
         }
 
-    def _index(self, root: Path, level: Level) -> float:
+    def _index(self, root: Path, level: Level) -> tuple[float, int]:
+        """Return the seconds of an index, and how many workers it had."""
         with temporary_folder(self._target.tables) as folder:
             begin = time.perf_counter()
             # Exactly what `index --jobs --threads` runs: it is what these are recommended for.
-            index_archive(
+            report = index_archive(
                 root,
                 folder,
                 n_jobs=level.jobs,
                 threads=level.threads,
                 executor=self._crew.executor,
             )
-            return time.perf_counter() - begin
+            return time.perf_counter() - begin, report.n_jobs
 
     def _sum_up(
         self, operation: Operation, level: Level, outcomes: Sequence[Outcome]
@@ -319,5 +327,7 @@ def find_fixed_seconds(whole: tuple[int, float], part: tuple[int, float]) -> flo
 
     Both arguments are a number of files and the seconds that these took.
     """
+    if whole[0] <= part[0]:
+        return 0.0
     each = (whole[1] - part[1]) / (whole[0] - part[0])
     return max(part[1] - each * part[0], 0.0) if each > 0 else 0.0

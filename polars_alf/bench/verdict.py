@@ -9,7 +9,13 @@ import polars as pl
 
 from polars_alf.bench.figures import LEAST_DIFFERENCE
 from polars_alf.bench.operations import STREAMING, Operation
-from polars_alf.bench.words import describe_rate, describe_seconds, describe_times, join_words
+from polars_alf.bench.words import (
+    describe_count,
+    describe_rate,
+    describe_seconds,
+    describe_times,
+    join_words,
+)
 
 _COUNT = 1_000_000_000
 """Files of the archive of which the verdict speaks: the largest that is predicted."""
@@ -120,12 +126,14 @@ def _describe_difference(
     above = [level for level in same["from_concurrency"].to_list() if level > end]
     if (begin, end) == (lowest, highest):
         where = ""
+    elif begin == end:
+        where = f" with {begin} calls at once" if begin > 1 else " with one call at a time"
     elif begin == lowest:
         where = f" below {min(above)} calls at once"
     elif end == highest:
         where = f" from {begin} calls at once on"
     else:
-        where = f" with {begin} to {end} calls at once" if begin < end else f" with {begin} at once"
+        where = f" with {begin} to {end} calls at once"
     return f"{row['faster']} {verb} {times} as fast as {slower}{where}."
 
 
@@ -141,9 +149,7 @@ def tabulate_conclusions(conclusions: pl.DataFrame, labels: Sequence[str]) -> pl
 
 def _name_conclusion(row: dict[str, Any]) -> str:
     if row["n_files"]:
-        millions = row["n_files"] // 1_000_000
-        n_files = "1 billion" if millions == 1000 else f"{millions} million"
-        return f"{row['what']} {n_files} files, {row['cache']}"
+        return f"{row['what']} {describe_count(row['n_files'])} files, {row['cache']}"
     return f"{row['what']}, {row['cache']}" if row["cache"] else str(row["what"])
 
 

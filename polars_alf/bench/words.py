@@ -21,6 +21,12 @@ def join_words(words: Sequence[str] | pl.Series) -> str:
     return f"{', '.join(others)} and {last}" if others else str(last)
 
 
+def describe_count(n_files: int) -> str:
+    """Return a number of millions, such as "100 million"."""
+    billions = n_files / 1_000_000_000
+    return f"{billions:g} billion" if billions >= 1 else f"{n_files / 1_000_000:g} million"
+
+
 def describe_seconds(seconds: float) -> str:
     """Return a time in the unit that a person would choose."""
     for unit, size, limit in (("s", 1, 120), ("min", 60, 120), ("h", 3600, 48)):

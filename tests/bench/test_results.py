@@ -10,6 +10,7 @@ import pytest
 from storage import measure_quickly as bench
 from trees import make_tree
 
+from polars_alf import compare_storage
 from polars_alf.bench import pages
 from polars_alf.bench.advice import find_advice
 from polars_alf.bench.results import StorageReport, read_report
@@ -44,6 +45,31 @@ def test_a_report_is_kept_and_read_again(tmp_path: Path) -> None:
     for path in (folder, tmp_path / "nowhere"):
         with pytest.raises(ResultError, match=r"result\.json|nowhere"):
             read_report(path)
+
+
+def test_results_of_earlier_versions_are_read(report: StorageReport) -> None:
+    path = Path(__file__).with_name("result-format-1.json")
+    before = json.loads(path.read_text())
+    old = read_report(path)
+    assert (old.label, old.advice) == ("nas", {"jobs": 2, "threads": 2})
+    for figure, row in zip(before["figures"], old.figures.iter_rows(named=True), strict=True):
+        # Rates and latencies were without Python's own time, and now are with it.
+        assert row["rate"] == figure["gross_rate"]
+        assert row["most_rate"] / row["rate"] == pytest.approx(figure["most_rate"] / figure["rate"])
+        if figure["p50_ns"]:
+            assert row["p50_ns"] == pytest.approx(figure["p50_ns"] + figure["overhead_ns"])
+    assert compare_storage(old, report).ratios.filter(what="list", concurrency=1).height == 1
+
+
+def test_results_of_later_versions_name_the_cure(report: StorageReport, tmp_path: Path) -> None:
+    report.write(tmp_path)
+    values = json.loads((tmp_path / "result.json").read_text())
+    later = values | {"version": "99.0", "format": values["format"] + 1, "more": 1}
+    (tmp_path / "result.json").write_text(json.dumps(later))
+    with pytest.raises(
+        ResultError, match=r"polars-alf 99\.0, and this is .*, which is older; update"
+    ):
+        read_report(tmp_path)
 
 
 def test_what_is_learned_of_a_mount_is_kept_for_indexes(tmp_path: Path) -> None:
