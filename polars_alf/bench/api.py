@@ -20,7 +20,13 @@ from polars_alf.bench.figures import list_notes, make_figures
 from polars_alf.bench.folder import check_room, find_others, open_folder
 from polars_alf.bench.machine import check_extra, describe_machine, find_cold_method, find_mount
 from polars_alf.bench.models import model_operations, predict, recommend
-from polars_alf.bench.operations import CHANGING, Operation, complete_chains, plan_levels
+from polars_alf.bench.operations import (
+    CHANGING,
+    PAGE_BYTES,
+    Operation,
+    complete_chains,
+    plan_levels,
+)
 from polars_alf.bench.plan import Plan, plan_like, plan_synthetic
 from polars_alf.bench.results import StorageReport
 from polars_alf.bench.sweep import ProgressCallback, Settings, Sweep
@@ -141,7 +147,7 @@ def bench_storage(
     show = progress or (lambda *_: None)
     plan = None
     if not read_only:
-        plan = plan_synthetic(files) if like is None else plan_like(like, files)
+        plan = _make_plan(root, files, like)
     messages: list[str] = []
     with (
         _open_folder(root, plan, max(threads), show, messages.append) as folder,
@@ -261,6 +267,14 @@ def _check_combination(
         )
 
 
+def _make_plan(root: Path, n_files: int, like: str | os.PathLike[str] | None) -> Plan:
+    if like is not None:
+        return plan_like(like, n_files)
+    # Before memory is filled with the paths of far too many files.
+    check_room(root, n_files, lambda block: n_files * -(-PAGE_BYTES // block) * block, n_files)
+    return plan_synthetic(n_files)
+
+
 @contextlib.contextmanager
 def _open_folder(
     root: Path,
@@ -274,7 +288,7 @@ def _open_folder(
         with temporary_folder() as folder:
             yield folder
         return
-    check_room(root, plan)
+    check_room(root, len(plan.files), plan.count_bytes, plan.count_inodes())
     n_threads = min(concurrency, _MAX_REMOVING_THREADS)
     with open_folder(root, plan, n_threads=n_threads, warn=warn) as folder:
         try:

@@ -145,11 +145,12 @@ def compare_storage(*results: str | os.PathLike[str] | StorageReport) -> Storage
     ResultError
         One cannot be read, or has no figure in common with the first.
     """
-    if len(results) < 2:
+    reports = [
+        each if isinstance(each, StorageReport) else read_report(Path(each)) for each in results
+    ]
+    if len(reports) < 2:
         raise OptionError("one result is nothing to compare; give two or more")
-    reports = _name_apart(
-        [each if isinstance(each, StorageReport) else read_report(Path(each)) for each in results]
-    )
+    reports = _name_apart(reports)
     first, *others = reports
     frames = [RATIOS.to_frame()]
     for other in others:
