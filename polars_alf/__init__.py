@@ -21,7 +21,7 @@ Give ONE what a database would, and make releases
     `publish_tables` and `verify_manifest`.
 
 Measure storage
-    `bench_storage`.
+    `bench_storage` and `compare_storage`.
 
 `polars_alf.errors` has the exceptions, `polars_alf.schema` the columns, `polars_alf.cache` the
 names of one.alf.cache, and `polars_alf.one` puts them into ONE. The command polars-alf does all
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from polars_alf import errors as errors
     from polars_alf import schema as schema
     from polars_alf.bench.api import bench_storage
+    from polars_alf.bench.comparison import StorageComparison, compare_storage
     from polars_alf.bench.results import StorageReport
     from polars_alf.check.api import ArchiveCheck, check_archive, check_tables
     from polars_alf.check.template import Template
@@ -77,6 +78,7 @@ _MODULES = {
     "Release": "release.subset",
     "RestoredTables": "tables.undo",
     "SettingsMapping": "index.session_settings",
+    "StorageComparison": "bench.comparison",
     "StorageReport": "bench.results",
     "TableDifferences": "query.diff",
     "TableSummary": "query.summary",
@@ -86,6 +88,7 @@ _MODULES = {
     "bench_storage": "bench.api",
     "check_archive": "check.api",
     "check_tables": "check.api",
+    "compare_storage": "bench.comparison",
     "compare_tables": "query.diff",
     "full_path": "query.columns",
     "index_archive": "index.api",
@@ -142,6 +145,7 @@ __all__ = [
     "Release",
     "RestoredTables",
     "SettingsMapping",
+    "StorageComparison",
     "StorageReport",
     "TableDifferences",
     "TableSummary",
@@ -152,6 +156,7 @@ __all__ = [
     "bench_storage",
     "check_archive",
     "check_tables",
+    "compare_storage",
     "compare_tables",
     "full_path",
     "index_archive",

@@ -5,6 +5,12 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping
 
+PALETTE = (
+    *("#3f84c6", "#c8690f", "#279063", "#a05fb4", "#d4504c", "#1d8ba0", "#a0714a", "#cf5597"),
+    "#7d8590",
+)
+"""Colours of charts, which stand out by 3 to 1 at least from white and from dark pages."""
+
 
 class Shown:
     """A result that shows its most important figures, and not all that it holds."""

@@ -7,32 +7,37 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
 from polars_alf.alf.paths import temporary_folder
 from polars_alf.alf.root import check_folder, open_root
-from polars_alf.bench.archive import Plan, Target, find_archive, write_archive
+from polars_alf.bench.advice import save_advice
+from polars_alf.bench.archive import Target, find_archive, write_archive
+from polars_alf.bench.crew import Crew, open_crew
 from polars_alf.bench.figures import list_notes, make_figures
 from polars_alf.bench.folder import check_room, find_others, open_folder
 from polars_alf.bench.machine import check_extra, describe_machine, find_cold_method, find_mount
 from polars_alf.bench.models import model_operations, predict, recommend
-from polars_alf.bench.operations import CHANGING, Operation, plan_levels
-from polars_alf.bench.results import StorageReport, save_advice
+from polars_alf.bench.operations import (
+    CHANGING,
+    PAGE_BYTES,
+    Operation,
+    complete_chains,
+    plan_levels,
+)
+from polars_alf.bench.plan import Plan, plan_like, plan_synthetic
+from polars_alf.bench.results import StorageReport
 from polars_alf.bench.sweep import ProgressCallback, Settings, Sweep
 from polars_alf.errors import BenchError, KeptWarning, OptionError
-from polars_alf.parallel.executors import count_workers, open_processes
+from polars_alf.parallel.cluster import parse_address
 
 THREADS = (1, 2, 4, 8, 16, 32)
 
 _MAX_THREADS = 4096
 
 _MAX_REMOVING_THREADS = 64
-
-_WORKER_MODULE = "polars_alf.bench.operations"
-"""Module that worker processes import before the first measurement."""
 
 
 def bench_storage(
@@ -46,6 +51,8 @@ def bench_storage(
     read_only: bool = False,
     cold: bool = False,
     operations: Sequence[str] = (),
+    like: str | os.PathLike[str] | None = None,
+    executor: str | None = None,
     name: str | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> StorageReport:
@@ -64,7 +71,8 @@ def bench_storage(
     threads
         Numbers of calls under way at once, measured in rising order.
     jobs
-        Most processes to spread the calls over; by default one for each processor.
+        Most processes to spread the calls over; by default one for each processor, or each thread
+        of the workers of a cluster.
     duration
         Most seconds of a measurement.
     repeats
@@ -77,6 +85,13 @@ def bench_storage(
     operations
         Names of `polars_alf.bench.operations.Operation`; by default all. Advice and predictions
         need ``index``, and those for digests ``read`` and ``md5``.
+    like
+        Folder with the tables of an archive: files with the paths and sizes of its datasets are
+        written, instead of made-up ones, whole subjects until there are `files`, or 4 GiB of them.
+        Files are not larger than 16 MiB.
+    executor
+        Address of the scheduler of a Dask cluster, ``dask://HOST:PORT``, whose workers measure
+        together instead of processes of this machine. `path` is the same folder on all of them.
     name
         Name of the storage in reports; by default its file system and mount point.
     progress
@@ -86,7 +101,8 @@ def bench_storage(
     Returns
     -------
     StorageReport
-        Figures, models, advice and predictions. The advice is also saved for `index --jobs auto`.
+        Figures, models, advice and predictions. The advice is also saved for `index --jobs auto`,
+        but not that of a cluster.
 
     Raises
     ------
@@ -99,7 +115,12 @@ def bench_storage(
     StorageFullError
         There is too little room; nothing was written.
     BenchError
-        The storage failed, or the files of the run cannot be removed.
+        The storage failed or gave other bytes than were written to it, the files of the run cannot
+        be removed, or the tables of `like` have no datasets.
+    TableError
+        The tables of `like` cannot be read.
+    ScanError
+        The cluster was lost, or its workers do not see `path`.
 
     Warns
     -----
@@ -110,19 +131,10 @@ def bench_storage(
     check_extra()
     _check_options(files, threads, duration, repeats, name)
     chosen = _choose_operations(operations, read_only=read_only)
-    n_jobs = count_workers(jobs)
+    _check_combination(chosen, executor, read_only=read_only, cold=cold, like=like)
     method = find_cold_method() if cold else None
     if cold and method is None:
         raise OptionError("this system has no way to empty its caches; leave --cold out")
-    settings = Settings(
-        levels=plan_levels(threads, n_jobs),
-        jobs=n_jobs,
-        seconds=duration,
-        repeats=repeats,
-        n_files=files,
-        cold=method,
-        operations=chosen,
-    )
     begun, start = datetime.now(), time.perf_counter()
     root = (
         open_root(path).path if read_only else check_folder(path, what="the folder to measure in")
@@ -133,8 +145,27 @@ def bench_storage(
         warnings.warn(message, KeptWarning, stacklevel=2)
     mount = find_mount(root)
     show = progress or (lambda *_: None)
-    with _open_target(root, settings, show, read_only=read_only) as (target, pool):
-        measurements, latencies = Sweep(target, settings, pool, show).run()
+    plan = None
+    if not read_only:
+        plan = _make_plan(root, files, like)
+    messages: list[str] = []
+    with (
+        _open_folder(root, plan, max(threads), show, messages.append) as folder,
+        # It ends first: no process may make a file while the folder is removed.
+        open_crew(executor, jobs) as crew,
+    ):
+        settings = Settings(
+            levels=plan_levels(threads, crew.n_jobs),
+            seconds=duration,
+            repeats=repeats,
+            n_files=len(plan.small) if plan else files,
+            cold=method,
+            operations=chosen,
+        )
+        target = _make_target(root, folder, plan, settings, crew, show)
+        measurements, latencies, rates = Sweep(target, settings, crew, show).run()
+    for message in messages:
+        warnings.warn(message, KeptWarning, stacklevel=2)
     if measurements.is_empty():
         raise BenchError(
             f"{root} has no files to measure {', '.join(chosen)} with; give other operations"
@@ -147,14 +178,16 @@ def bench_storage(
         begun=begun.isoformat(timespec="seconds"),
         seconds=time.perf_counter() - start,
         settings={
-            "files": files,
+            "files": settings.n_files if like is not None else files,
             "threads": [level.concurrency for level in settings.levels],
-            "jobs": n_jobs,
+            "jobs": crew.n_jobs,
             "duration": duration,
             "repeats": repeats,
             "operations": [str(operation) for operation in chosen],
             "read_only": read_only,
             "cold": str(method) if method else None,
+            "like": os.fspath(like) if like is not None else None,
+            "cluster": executor,
         },
         machine=describe_machine(),
         mount=asdict(mount),
@@ -166,8 +199,10 @@ def bench_storage(
         notes=list_notes(figures, models, method),
         measurements=measurements,
         latencies=latencies,
+        rates=rates,
     )
-    if report.advice:
+    # What is best for a cluster tells nothing of this machine.
+    if report.advice and executor is None:
         save_advice(report)
     return report
 
@@ -200,35 +235,78 @@ def _choose_operations(names: Sequence[str], *, read_only: bool) -> list[Operati
     wanted = [operation for operation in Operation if not names or operation in names]
     if read_only:
         wanted = [operation for operation in wanted if operation not in CHANGING]
-    elif set(wanted).intersection(CHANGING):
-        wanted = [operation for operation in Operation if operation in (*wanted, *CHANGING)]
+    else:
+        wanted = complete_chains(wanted)
     if not wanted:
         raise OptionError(f"only {', '.join(names)} with --read-only measures nothing; add another")
     return wanted
 
 
-@contextlib.contextmanager
-def _open_target(
-    root: Path, settings: Settings, progress: ProgressCallback, *, read_only: bool
-) -> Iterator[tuple[Target, Executor]]:
-    """Yield the archive to measure, and the processes that measure it."""
-    if read_only:
-        with temporary_folder() as tables, open_processes(settings.jobs, _WORKER_MODULE) as pool:
-            progress(0, 0, "looking at the archive")
-            yield find_archive(root, settings.n_files, tables), pool
+def _check_combination(
+    chosen: Sequence[Operation],
+    executor: str | None,
+    *,
+    read_only: bool,
+    cold: bool,
+    like: str | os.PathLike[str] | None,
+) -> None:
+    if read_only and like is not None:
+        raise OptionError("--like tells what to write, and --read-only writes nothing; give one")
+    if executor is None:
         return
-    plan = Plan(settings.n_files)
-    check_room(root, plan)
-    level = settings.levels[-1]
-    n_threads = min(level.concurrency, _MAX_REMOVING_THREADS)
-    messages: list[str] = []
-    with open_folder(root, plan, n_threads=n_threads, warn=messages.append) as folder:
-        # The pool ends first: no process may make a file while the folder is removed.
+    parse_address(executor)
+    if cold:
+        raise OptionError(
+            "--cold cannot empty the caches of other machines; leave it or --cluster out"
+        )
+    if read_only and Operation.INDEX in chosen:
+        others = ",".join(each for each in Operation if each not in (*CHANGING, Operation.INDEX))
+        raise OptionError(
+            "a cluster needs a folder on the storage for the tables of an index, and --read-only "
+            f"has none; give --operations {others}"
+        )
+
+
+def _make_plan(root: Path, n_files: int, like: str | os.PathLike[str] | None) -> Plan:
+    if like is not None:
+        return plan_like(like, n_files)
+    # Before memory is filled with the paths of far too many files.
+    check_room(root, n_files, lambda block: n_files * -(-PAGE_BYTES // block) * block, n_files)
+    return plan_synthetic(n_files)
+
+
+@contextlib.contextmanager
+def _open_folder(
+    root: Path,
+    plan: Plan | None,
+    concurrency: int,
+    progress: ProgressCallback,
+    warn: Callable[[str], None],
+) -> Iterator[Path]:
+    """Yield the folder of a run: without a plan, only one for tables, elsewhere."""
+    if plan is None:
+        with temporary_folder() as folder:
+            yield folder
+        return
+    check_room(root, len(plan.files), plan.count_bytes, plan.count_inodes())
+    n_threads = min(concurrency, _MAX_REMOVING_THREADS)
+    with open_folder(root, plan, n_threads=n_threads, warn=warn) as folder:
         try:
-            with open_processes(settings.jobs, _WORKER_MODULE) as pool:
-                progress(0, 0, f"writing {len(plan.files):,} files")
-                yield write_archive(folder, plan, pool, level), pool
+            yield folder
         finally:
             progress(0, 0, "removing what was written")
-    for message in messages:
-        warnings.warn(message, KeptWarning, stacklevel=4)
+
+
+def _make_target(
+    root: Path,
+    folder: Path,
+    plan: Plan | None,
+    settings: Settings,
+    crew: Crew,
+    progress: ProgressCallback,
+) -> Target:
+    if plan is None:
+        progress(0, 0, "looking at the archive")
+        return find_archive(root, settings.n_files, folder)
+    progress(0, 0, f"writing {len(plan.files):,} files")
+    return write_archive(folder, plan, crew, settings.levels[-1])

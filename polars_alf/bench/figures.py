@@ -9,6 +9,7 @@ import polars as pl
 from polars_alf.bench.machine import ColdMethod
 from polars_alf.bench.meters import HISTOGRAM, PERCENTILES, find_percentiles, merge_histograms
 from polars_alf.bench.operations import STREAMING
+from polars_alf.walk.shards import LEAST_FOLDERS
 
 KEYS = ["operation", "cache", "concurrency"]
 
@@ -17,6 +18,15 @@ NOISE_SPREAD = 0.25
 
 NOISE_OPERATIONS = 30
 """Number of operations below which a figure is noise."""
+
+LEAST_DIFFERENCE = 0.1
+"""Share by which medians differ at least where a system is faster: less would decide nothing."""
+
+FILES_PER_SESSION = 72
+"""Files of a session of the synthetic archive."""
+
+SESSIONS_PER_WORKER = LEAST_FOLDERS
+"""Sessions that an index leaves to one worker."""
 
 CLIENT_BOUND = 0.9
 """Share of the time at work above which the processors are the limit, not the storage."""
@@ -41,7 +51,10 @@ def make_figures(measurements: pl.DataFrame, latencies: pl.DataFrame) -> pl.Data
             rate.median(),
             rate.min().alias("least_rate"),
             rate.max().alias("most_rate"),
-            pl.col("gross_rate", "byte_rate", "overhead_ns", "busy", "delayed").median(),
+            pl.col("byte_rate", "busy", "delayed").median(),
+            pl.col("workers").min(),
+            pl.col("n_stalls").sum(),
+            pl.col("stall_seconds").max(),
         )
         .with_columns(spread=(pl.col("most_rate") - pl.col("least_rate")) / rate)
         .with_columns(
@@ -89,6 +102,22 @@ def list_notes(
             "limit, not the storage, which may be able to do more for other clients; one Python "
             "process makes one fast call at a time whatever its threads, so more processes "
             "(--jobs) help there"
+        )
+    stalled = figures.filter(pl.col("n_stalls") > 0).sort("stall_seconds", descending=True)
+    if len(stalled):
+        longest = stalled.row(0, named=True)
+        notes.append(
+            f"the storage stalled {int(stalled['n_stalls'].sum())} times, for up to "
+            f"{longest['stall_seconds']:.1f} s: no call of {longest['operation']} was done, with "
+            f"{longest['concurrency']} at once"
+        )
+    few = figures.filter(pl.col("workers") < pl.col("jobs"))
+    if len(few):
+        jobs, workers = int(max(few["jobs"])), int(min(few["workers"]))
+        notes.append(
+            f"with so few sessions an index had {workers} of {jobs} workers: predicted times are "
+            "too long, and options go by how folders were listed; give "
+            f"--files {jobs * SESSIONS_PER_WORKER * FILES_PER_SESSION} or more"
         )
     growing = dict.fromkeys(model["operation"] for model in models if not model["is_saturated"])
     if growing:

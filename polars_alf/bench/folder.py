@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from polars_alf.alf.paths import BENCH_FOLDER, BENCH_PREFIX, join
-from polars_alf.bench.archive import ARCHIVE, SCRATCH, TABLES, Plan
+from polars_alf.bench.plan import ARCHIVE, SCRATCH, TABLES, Plan
 from polars_alf.errors import BenchError, StorageFullError
 
 _SPARE = 1.05
@@ -24,8 +24,11 @@ _REMOVAL_SECONDS = 10.0
 """Longest wait for interrupted workers to make no more files."""
 
 
-def check_room(path: Path, plan: Plan) -> None:
-    """Raise StorageFullError if a file system lacks the space or the inodes for a run."""
+def check_room(path: Path, n_files: int, count_bytes: Callable[[int], int], n_inodes: int) -> None:
+    """Raise StorageFullError if a file system lacks the space or the inodes for a run.
+
+    `count_bytes` is called with the size of the file system's blocks.
+    """
     if not hasattr(os, "statvfs"):
         free, block, inodes = shutil.disk_usage(path).free, 4096, None
     else:
@@ -33,17 +36,16 @@ def check_room(path: Path, plan: Plan) -> None:
         free, block = status.f_bavail * status.f_frsize, status.f_frsize
         # Some file systems make inodes on demand, and count none.
         inodes = status.f_favail if status.f_files else None
-    needed = int(plan.count_bytes(block) * _SPARE)
+    needed = int(count_bytes(block) * _SPARE)
     cure = "give fewer with --files, or make room"
     if free < needed:
         raise StorageFullError(
-            f"{path} has {free / 1e6:,.0f} MB free, and {plan.n_files:,} files need "
+            f"{path} has {free / 1e6:,.0f} MB free, and {n_files:,} files need "
             f"{needed / 1e6:,.0f} MB; {cure}"
         )
-    if inodes is not None and inodes < plan.count_inodes():
+    if inodes is not None and inodes < n_inodes:
         raise StorageFullError(
-            f"{path} has {inodes:,} inodes free, and {plan.n_files:,} files need "
-            f"{plan.count_inodes():,}; {cure}"
+            f"{path} has {inodes:,} inodes free, and {n_files:,} files need {n_inodes:,}; {cure}"
         )
 
 

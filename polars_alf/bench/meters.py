@@ -1,4 +1,4 @@
-"""Timers of calls, histograms of their latencies, and the share of a call that is Python's own.
+"""Timers of calls, histograms of their latencies, and when calls were done.
 
 A histogram is a frame of ``latency_ns`` and ``n_ops``. As in HDR histograms, values keep three
 significant digits, so a bin is at most 1 % wide whatever the range. Histograms of threads,
@@ -7,16 +7,11 @@ processes and repetitions add up.
 
 from __future__ import annotations
 
-import ctypes
-import functools
-import os
-import statistics
 import time
 from array import array
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from itertools import islice
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -28,16 +23,11 @@ PERCENTILES = (50.0, 90.0, 99.0, 99.9)
 
 _SIGNIFICANT_DIGITS = 3
 
-_CALIBRATION_ROUNDS = 5
+SLOT_NS = 10_000_000
+"""Nanoseconds of a slot of a timeline."""
 
-_CALIBRATION_FILES = 1000
-"""Enough to fill the processor's caches about as much as the measured files do."""
-
-_MAX_OVERHEAD_NS = 5000.0
-"""Longer than Python ever takes: beyond it, Python's own library lies on slow storage."""
-
-_STAT_BYTES = 1024
-"""Room for a ``struct stat`` of any system."""
+TIMELINE = pl.Schema({"slot": pl.Int64, "n_ops": pl.Int64})
+"""Calls that were done in a slot, counted from the zero of the machine's clock."""
 
 
 class TimeIsUpError(Exception):
@@ -89,16 +79,17 @@ class Meter:
             raise TimeIsUpError
 
 
-def count_latencies(latencies: Iterable[array[int]], overhead_ns: float = 0.0) -> pl.DataFrame:
-    """Return the histogram of latencies in nanoseconds, each less an overhead, but at least 1."""
-    chunks = [
-        pa.Array.from_buffers(pa.int64(), len(part), [None, pa.py_buffer(part)])
-        for part in latencies
-    ]
-    series = pl.Series("latency_ns", pa.chunked_array(chunks, pa.int64()))
-    net = (pl.col("latency_ns") - round(overhead_ns)).clip(1)
-    rounded = net.cast(pl.Float64).round_sig_figs(_SIGNIFICANT_DIGITS).cast(pl.Int64)
-    return _add_up(series.to_frame().select(rounded, n_ops=pl.lit(1, pl.Int64)))
+def count_latencies(latencies: Iterable[array[int]]) -> pl.DataFrame:
+    """Return the histogram of latencies in nanoseconds."""
+    series = pl.concat([pl.Series("latency_ns", [], pl.Int64), *map(_to_series, latencies)])
+    rounded = (
+        pl.col("latency_ns")
+        .clip(1)
+        .cast(pl.Float64)
+        .round_sig_figs(_SIGNIFICANT_DIGITS)
+        .cast(pl.Int64)
+    )
+    return _add_up(series.to_frame().select(rounded, n_ops=_ONE))
 
 
 def merge_histograms(histograms: Iterable[pl.DataFrame]) -> pl.DataFrame:
@@ -127,86 +118,30 @@ def find_percentiles(histogram: pl.DataFrame) -> dict[str, float | None]:
     return found
 
 
+def count_done(meters: Iterable[Meter]) -> pl.DataFrame:
+    """Return the TIMELINE of the calls of meters."""
+    done = [
+        _to_series(meter.latencies).cum_sum() + meter.begin_ns
+        for meter in meters
+        if meter.latencies
+    ]
+    times = pl.concat([pl.Series("latency_ns", [], pl.Int64), *done]).alias("slot")
+    return merge_timelines([times.to_frame().select(pl.col("slot") // SLOT_NS, n_ops=_ONE)])
+
+
+def merge_timelines(timelines: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    """Return the sum of timelines of the same machine."""
+    rows = pl.concat([TIMELINE.to_frame(), *timelines])
+    return rows.group_by("slot").agg(pl.col("n_ops").sum()).sort("slot")
+
+
+_ONE = pl.lit(1, pl.Int64)
+
+
+def _to_series(latencies: array[int]) -> pl.Series:
+    buffers = [None, pa.py_buffer(latencies)]
+    return pl.Series("latency_ns", pa.Array.from_buffers(pa.int64(), len(latencies), buffers))
+
+
 def _add_up(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.group_by("latency_ns").agg(pl.col("n_ops").sum()).sort("latency_ns")
-
-
-OverheadKind = Literal["loop", "stat", "open"]
-
-
-def measure_overhead(kind: OverheadKind) -> float:
-    """Return the nanoseconds that Python itself takes for a call.
-
-    ``stat`` and ``open`` (with close) compare the call from Python with the same one from C.
-    ``loop`` is only what surrounds every call; so are the others where the C library does not have
-    these functions under these names.
-    """
-    paths = _list_library_files()
-    loop = statistics.median(_time(len, paths) for _ in range(_CALIBRATION_ROUNDS))
-    calls = _load_calls().get(kind)
-    if not calls:
-        return loop
-    names = [os.fsencode(path) for path in paths]
-    differences = [
-        _time(calls.python, paths) - _time(calls.direct, names) + _time(calls.empty, names)
-        for _ in range(_CALIBRATION_ROUNDS)
-    ]
-    return min(max(statistics.median(differences), loop), _MAX_OVERHEAD_NS)
-
-
-class _Calls(NamedTuple):
-    """The same call from Python and from C, and one from C that does nothing instead."""
-
-    python: Callable[[str], object]
-    direct: Callable[[bytes], object]
-    empty: Callable[[bytes], object]
-
-
-@functools.cache
-def _list_library_files() -> list[str]:
-    library = os.path.dirname(os.__file__)  # noqa: PTH120
-    paths = (f"{folder}/{name}" for folder, _, names in os.walk(library) for name in names)
-    return list(islice(paths, _CALIBRATION_FILES))
-
-
-@functools.cache
-def _load_calls() -> dict[str, _Calls]:
-    try:
-        library = ctypes.CDLL(None)
-        stat, open_, close = library.stat, library.open, library.close
-        compare, absolute = library.memcmp, library.labs
-    except (AttributeError, OSError, TypeError):
-        return {}
-    status = ctypes.create_string_buffer(_STAT_BYTES)
-    stat.argtypes = [ctypes.c_char_p, ctypes.c_void_p]
-    compare.argtypes = [ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t]
-    open_.argtypes, close.argtypes = [ctypes.c_char_p, ctypes.c_int], [ctypes.c_int]
-    absolute.argtypes = [ctypes.c_int]
-
-    def direct_stat(name: bytes) -> None:
-        stat(name, status)
-
-    def empty_stat(name: bytes) -> None:
-        compare(name, status, 0)
-
-    def python_open(path: str) -> None:
-        os.close(os.open(path, os.O_RDONLY))
-
-    def direct_open(name: bytes) -> None:
-        close(open_(name, os.O_RDONLY))
-
-    def empty_open(name: bytes) -> None:
-        compare(name, status, 0)
-        absolute(0)
-
-    return {
-        "stat": _Calls(os.stat, direct_stat, empty_stat),
-        "open": _Calls(python_open, direct_open, empty_open),
-    }
-
-
-def _time(call: Callable[[Any], object], items: list[Any]) -> float:
-    """Return the nanoseconds of a call, the loop around it included."""
-    meter = Meter(seconds=60)
-    meter.repeat(call, items)
-    return statistics.median(meter.latencies)

@@ -1,7 +1,4 @@
-"""Models of measurements: how throughput grows with concurrency, advice, and predicted times.
-
-Rates are those of the program as it ran: Python's own time is part of an index, too.
-"""
+"""Models of measurements: how throughput grows with concurrency, advice, and predicted times."""
 
 from __future__ import annotations
 
@@ -46,7 +43,7 @@ class Scalability:
     coherency_error: float | None
     fit_error: float | None  # relative: root mean square of the residuals of the rate's logarithm
     peak: float | None  # concurrency with the highest rate by the law; None where it always grows
-    best_rate: float  # highest measured rate: other work on a machine only ever lowers a rate
+    best_rate: float  # highest rate of a concurrency, as a median: what advice goes by, too
     # Concurrency at which storage that serves calls without delay to each other would reach that
     # rate: where the slope of the lowest concurrency meets it. The least and the most are those of
     # single repetitions.
@@ -67,25 +64,25 @@ def model_operations(measurements: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def _select_rates(part: pl.DataFrame) -> pl.DataFrame:
-    """Return the rates of the program as it ran: of bytes where they count, else of operations."""
-    rate = pl.coalesce("byte_rate", "gross_rate").alias("gross_rate")
+    """Return the rates of bytes where they count, else of operations."""
+    rate = pl.coalesce("byte_rate", "rate").alias("rate")
     return part.select("concurrency", "repeat", rate)
 
 
 def describe_scalability(rates: pl.DataFrame) -> Scalability:
-    """Return the scalability of one operation from ``concurrency``, ``repeat``, ``gross_rate``."""
-    bests = _aggregate(rates, pl.col("gross_rate").max())
+    """Return the scalability of one operation from ``concurrency``, ``repeat``, ``rate``."""
+    medians = _aggregate(rates, pl.col("rate").median())
     saturations = [
-        _find_saturation(_aggregate(part, pl.col("gross_rate").max()))
+        _find_saturation(_aggregate(part, pl.col("rate").max()))
         for part in rates.partition_by("repeat")
     ]
     return Scalability(
         **_fit(rates),
-        best_rate=max(bests.values()),
-        saturation=_find_saturation(bests),
+        best_rate=max(medians.values()),
+        saturation=_find_saturation(medians),
         least_saturation=min(saturations),
         most_saturation=max(saturations),
-        is_saturated=_is_saturated(_aggregate(rates, pl.col("gross_rate").median())),
+        is_saturated=_is_saturated(medians),
     )
 
 
@@ -112,7 +109,7 @@ def _is_saturated(medians: dict[int, float]) -> bool:
 def _fit(rates: pl.DataFrame) -> dict[str, float | None]:
     """Return the fields of `Scalability` that a fit of the law gives, all None without one."""
     levels = rates["concurrency"].cast(pl.Float64).to_list()
-    values = rates["gross_rate"].to_list()
+    values = rates["rate"].to_list()
     names = ("rate_of_one", "contention", "coherency")
     nothing = dict.fromkeys([*names, *(f"{name}_error" for name in names), "fit_error", "peak"])
     if len(set(levels)) < MIN_LEVELS:
@@ -169,7 +166,7 @@ def apply_law(model: dict[str, Any], concurrency: float) -> float | None:
 
 def choose_concurrency(rates: pl.DataFrame) -> int:
     """Return the lowest concurrency that is about as good as the best."""
-    medians = _aggregate(rates, pl.col("gross_rate").median())
+    medians = _aggregate(rates, pl.col("rate").median())
     enough = GOOD_ENOUGH * max(medians.values())
     return min(level for level, rate in medians.items() if rate >= enough)
 
@@ -181,18 +178,32 @@ def recommend(measurements: pl.DataFrame) -> dict[str, int]:
     give no advice.
     """
     advice = {}
-    index = _prefer_cold(measurements, Operation.INDEX)
-    if len(index):
-        best = index.filter(concurrency=choose_concurrency(_select_rates(index)))
+    basis = select_basis(measurements)
+    if len(basis):
+        best = basis.filter(concurrency=choose_concurrency(_select_rates(basis)))
         advice = {"jobs": int(best["jobs"][0]), "threads": int(best["threads"][0])}
-    digests = _prefer_cold(measurements, Operation.MD5)
+    digests = prefer_cold(measurements, Operation.MD5)
     if len(digests):
         advice["digest_jobs"] = choose_concurrency(_select_rates(digests))
     return advice
 
 
-def _prefer_cold(measurements: pl.DataFrame, operation: Operation) -> pl.DataFrame:
-    rows = measurements.filter(operation=str(operation))
+def select_basis(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the measurements, or figures, that the options of an index go by.
+
+    Those of indexes; but where these had fewer workers than they were given, which says nothing of
+    more workers, those of listing folders, which is what an index waits for. Without an index
+    there are none.
+    """
+    index = prefer_cold(rows, Operation.INDEX)
+    if index.filter(pl.col("workers") < pl.col("jobs")).is_empty():
+        return index
+    return prefer_cold(rows, Operation.LIST)
+
+
+def prefer_cold(rows: pl.DataFrame, operation: Operation) -> pl.DataFrame:
+    """Return those of an operation: with cold caches, if there are any, else with warm ones."""
+    rows = rows.filter(operation=str(operation))
     cold = rows.filter(cache=str(Cache.COLD))
     return cold if len(cold) else rows
 
@@ -229,7 +240,7 @@ def predict(
             error = errors[Operation.INDEX, cache]
             found += predict_index(index, str(cache), PREDICTED_COUNTS, error)
         at_best = part.filter(concurrency=advice.get("digest_jobs", 0)).sort("repeat")
-        reads = at_best.filter(operation=str(Operation.READ))["gross_rate"]
+        reads = at_best.filter(operation=str(Operation.READ))["rate"]
         digests = at_best.filter(operation=str(Operation.MD5))["byte_rate"]
         if len(reads) and len(digests):
             times = [(0.0, each) for each in 1 / reads + mean_bytes / digests]
@@ -259,9 +270,13 @@ def _predict(
 ) -> list[Prediction]:
     """Return predictions from the fixed seconds, and those of each file, of each repetition."""
     found = []
+    # From the medians of the rates, as these are what figures show and advice goes by.
+    fixed_seconds = statistics.median(fixed for fixed, _ in times)
+    rate = statistics.median(1 / each for _, each in times)
     for n_files in counts:
         seconds = [fixed + n_files * each for fixed, each in times]
-        likely, least, most = statistics.median(seconds), min(seconds), max(seconds)
+        least, most = min(seconds), max(seconds)
+        likely = min(max(fixed_seconds + n_files / rate, least), most)
         found.append(
             Prediction(task, cache, n_files, likely, least / (1 + error), most * (1 + error))
         )

@@ -1,35 +1,39 @@
-"""Reports of measured storage, on disk and compared with each other, and the advice they leave."""
+"""Reports of measured storage, and their files."""
 
 from __future__ import annotations
 
 import io
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-import xxhash
 
 from polars_alf._version import __version__
-from polars_alf.bench.figures import KEYS
-from polars_alf.bench.machine import Mount, find_mount
 from polars_alf.display import Shown
-from polars_alf.errors import OptionError, OutputError, ResultError
+from polars_alf.errors import OutputError, ResultError
 from polars_alf.tables.files import replace_file
 
-_RESULT_FILE, _MEASUREMENTS_FILE, _LATENCIES_FILE = (
+_FORMAT = 2
+"""Format of results. The first had none; its rates and latencies were without Python's own time."""
+
+_RESULT_FILE, _MEASUREMENTS_FILE, _LATENCIES_FILE, _RATES_FILE = (
     "result.json",
     "measurements.parquet",
     "latencies.parquet",
+    "rates.parquet",
 )
 
-_PAGE_FILES = ("report.html", "throughput.png", "streaming.png", "latency.png", "predictions.png")
+_PAGE_FILES = (
+    *("report.html", "throughput.png", "streaming.png", "latency.png", "predictions.png"),
+    "pace.png",
+)
 
-REPORT_FILES = (_RESULT_FILE, _MEASUREMENTS_FILE, _LATENCIES_FILE, *_PAGE_FILES)
+REPORT_FILES = (_RESULT_FILE, _MEASUREMENTS_FILE, _LATENCIES_FILE, _RATES_FILE, *_PAGE_FILES)
 """Names of the files that a report may have."""
+
 
 COMPARISON_FILES = ("comparison.json", "comparison.parquet", *_PAGE_FILES)
 """Names of the files that a comparison of reports may have."""
@@ -56,10 +60,9 @@ class StorageReport(Shown):
     mount
         Mount point, type, source and options of the file system.
     figures
-        A row for each operation, cache and concurrency: ``rate`` (operations per second of the
-        storage), ``gross_rate`` (with Python's own time), ``byte_rate``, their spread, and
-        percentiles of latency in nanoseconds. Null where there is no such value. Where each
-        process makes more than one call at a time, both rates are the same.
+        A row for each operation, cache and concurrency: ``rate`` (operations per second),
+        ``byte_rate``, their spread, percentiles of latency in nanoseconds, and stalls: times in
+        which no call was done. Null where there is no such value.
     models
         Growth of each operation's throughput with concurrency.
     advice
@@ -71,9 +74,9 @@ class StorageReport(Shown):
         Mean size of a file in the predictions of digests.
     notes
         Warnings to read before trusting figures.
-    measurements, latencies
-        A row for each measurement, and for each bin of the histogram of its latencies; empty in a
-        report that was read from its JSON.
+    measurements, latencies, rates
+        A row for each measurement, for each bin of the histogram of its latencies, and for each
+        interval of its time; empty in a report that was read from its JSON.
     """
 
     label: str
@@ -91,6 +94,7 @@ class StorageReport(Shown):
     notes: list[str]
     measurements: pl.DataFrame
     latencies: pl.DataFrame
+    rates: pl.DataFrame
 
     def _list_figures(self) -> dict[str, object]:
         return {
@@ -104,13 +108,14 @@ class StorageReport(Shown):
 
     def to_dict(self) -> dict[str, Any]:
         """Return all but the single measurements and latencies, in values that JSON has."""
-        frames = ("figures", "measurements", "latencies")
+        frames = ("figures", "measurements", "latencies", "rates")
         names = [field.name for field in fields(self) if field.name not in frames]
         values = {name: getattr(self, name) for name in names}
-        return {"version": __version__, **values, "figures": self.figures.to_dicts()}
+        about = {"version": __version__, "format": _FORMAT}
+        return {**about, **values, "figures": self.figures.to_dicts()}
 
     def write(self, folder: Path) -> None:
-        """Write ``result.json``, ``measurements.parquet`` and ``latencies.parquet``.
+        """Write ``result.json``, and Parquet files of measurements, latencies and rates.
 
         Raises
         ------
@@ -120,24 +125,50 @@ class StorageReport(Shown):
         write_json(folder / _RESULT_FILE, self.to_dict())
         write_frame(folder / _MEASUREMENTS_FILE, self.measurements)
         write_frame(folder / _LATENCIES_FILE, self.latencies)
+        write_frame(folder / _RATES_FILE, self.rates)
 
 
 def read_report(path: str | os.PathLike[str]) -> StorageReport:
-    """Read a report from its folder or its ``result.json``, or raise ResultError."""
+    """Read a report of this or an earlier version from its folder or its ``result.json``.
+
+    ResultError is raised where it is none, or of a later version.
+    """
     file = Path(path)
     if file.is_dir():
         file = file / _RESULT_FILE
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
-        del values["version"]
-        figures = pl.DataFrame(values.pop("figures"), infer_schema_length=None)
-        empty = pl.DataFrame()
-        return StorageReport(**values, figures=figures, measurements=empty, latencies=empty)
+        version, form = values.pop("version"), values.pop("format", 1)
+        if form <= _FORMAT:
+            figures = pl.DataFrame(values.pop("figures"), infer_schema_length=None)
+            if form == 1:
+                figures = _upgrade_figures(figures)
+            empty = pl.DataFrame()
+            return StorageReport(
+                **values, figures=figures, measurements=empty, latencies=empty, rates=empty
+            )
     except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         cause = getattr(error, "strerror", None) or "it is not what polars-alf bench writes"
         raise ResultError(
             f"{file} cannot be read: {cause}; give the folder that polars-alf bench wrote"
         ) from error
+    raise ResultError(
+        f"{file} is of polars-alf {version}, and this is {__version__}, which is older; update it"
+    )
+
+
+def _upgrade_figures(figures: pl.DataFrame) -> pl.DataFrame:
+    """Return figures of the first format with what Python itself took for a call."""
+    share = pl.col("gross_rate") / pl.col("rate")
+    overhead = pl.col("overhead_ns").fill_null(0)
+    return figures.with_columns(
+        pl.col("least_rate", "most_rate") * share,
+        pl.col("^.+_ns$").exclude("overhead_ns") + overhead,
+        rate=pl.col("gross_rate"),
+        workers=pl.lit(None, pl.Int64),
+        n_stalls=pl.lit(None, pl.Int64),
+        stall_seconds=pl.lit(None, pl.Float64),
+    ).drop("gross_rate", "overhead_ns")
 
 
 def write_json(path: Path, values: object) -> None:
@@ -161,105 +192,3 @@ def write_file(path: Path, content: bytes) -> None:
         raise OutputError(
             error.errno, f"{path} cannot be written: {error.strerror}; give another --out"
         ) from error
-
-
-RATIOS = pl.Schema(
-    {
-        "label": pl.String,
-        "what": pl.String,  # an operation, or a task whose time is predicted
-        "cache": pl.String,
-        "concurrency": pl.Int64,  # null for a predicted time
-        "ratio": pl.Float64,  # how many times faster than the first system
-        "is_noise": pl.Boolean,  # whether either figure is
-    }
-)
-
-
-def name_apart(reports: Sequence[StorageReport]) -> list[StorageReport]:
-    """Return two or more reports, else raise OptionError, with a number in labels that repeat."""
-    if len(reports) < 2:
-        raise OptionError("one result is nothing to compare; give two or more")
-    labels = [report.label for report in reports]
-    return [
-        report
-        if labels.count(report.label) == 1
-        else replace(report, label=f"{report.label} ({i})")
-        for i, report in enumerate(reports, start=1)
-    ]
-
-
-def compare_reports(reports: Sequence[StorageReport]) -> pl.DataFrame:
-    """Return how many times faster each system is than the first (RATIOS).
-
-    What only one of two reports has is left out.
-    """
-    first, *others = reports
-    frames = [RATIOS.to_frame()]
-    for other in others:
-        label = pl.lit(other.label).alias("label")
-        frames.append(_compare_figures(first, other).with_columns(label))
-        frames.append(_compare_predictions(first, other).with_columns(label))
-    return pl.concat([frame.select(RATIOS.names()).cast(RATIOS) for frame in frames])
-
-
-def _compare_figures(first: StorageReport, other: StorageReport) -> pl.DataFrame:
-    columns = [*KEYS, "rate", "is_noise"]
-    joined = other.figures.select(columns).join(
-        first.figures.select(columns), on=KEYS, suffix="_first", maintain_order="left"
-    )
-    # Pieces of files are equally large in both, so bytes have the ratio of pieces.
-    return joined.select(
-        "cache", "concurrency",
-        what=pl.col("operation"),
-        ratio=pl.col("rate") / pl.col("rate_first"),
-        is_noise=pl.col("is_noise") | pl.col("is_noise_first"),
-    )  # fmt: skip
-
-
-def _compare_predictions(first: StorageReport, other: StorageReport) -> pl.DataFrame:
-    schema = {"task": pl.String, "cache": pl.String, "n_files": pl.Int64, "seconds": pl.Float64}
-    frame, frame_first = (
-        pl.DataFrame([{name: row[name] for name in schema} for row in report.predictions], schema)
-        for report in (other, first)
-    )
-    joined = frame.join(
-        frame_first, on=["task", "cache", "n_files"], suffix="_first", maintain_order="left"
-    )
-    return joined.select(
-        "cache",
-        what=pl.format("{} {} million files", "task", pl.col("n_files") // 1_000_000),
-        concurrency=pl.lit(None, pl.Int64),
-        ratio=pl.col("seconds_first") / pl.col("seconds"),
-        is_noise=pl.lit(value=False),
-    )
-
-
-def save_advice(report: StorageReport) -> None:
-    """Save the advice of a report for later indexes on the same mount, where there is a home."""
-    values = {"advice": report.advice, "begun": report.begun, "mount": report.mount}
-    try:
-        path = _advice_path(Mount(**report.mount))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, values)
-    except (OSError, RuntimeError):
-        return  # the report has the advice all the same
-
-
-def find_advice(path: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """Return the saved ``advice`` for the mount of a path and when it was ``begun``, or None."""
-    try:
-        mount = find_mount(Path(path).resolve())
-        values: dict[str, Any] = json.loads(_advice_path(mount).read_text(encoding="utf-8"))
-        advice = values["advice"]
-        is_whole = all(isinstance(advice[name], int) for name in ("jobs", "threads"))
-    except (OSError, RuntimeError, ValueError, TypeError, LookupError):
-        return None
-    return values if is_whole else None
-
-
-def _advice_path(mount: Mount) -> Path:
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
-    # Options may change from one mount to the next: they are no part of its identity.
-    identity = "\0".join((mount.point, mount.file_system, mount.source))
-    name = xxhash.xxh3_64_hexdigest(identity.encode("utf-8", "surrogateescape"))
-    return Path(state, "polars_alf", "bench", f"{name}.json")

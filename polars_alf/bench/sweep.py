@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -21,19 +20,20 @@ import polars as pl
 from polars_alf import index_archive
 from polars_alf.alf.paths import temporary_folder
 from polars_alf.bench.archive import Target
+from polars_alf.bench.crew import Crew, Outcome, run_operation
 from polars_alf.bench.machine import Cache, ColdMethod, empty_caches
 from polars_alf.bench.meters import HISTOGRAM, merge_histograms
 from polars_alf.bench.operations import (
+    CHAINS,
     CHANGING,
     STREAMING,
     UNLIMITED,
     Level,
     Operation,
-    Outcome,
     Shares,
-    run_operation,
     share_out,
 )
+from polars_alf.bench.timeline import Pace, describe_pace
 from polars_alf.parallel.executors import count_workers
 
 MEASUREMENTS = pl.Schema(
@@ -48,15 +48,15 @@ MEASUREMENTS = pl.Schema(
         "n_bytes": pl.Int64,
         "seconds": pl.Float64,
         # Operations per second; of an index, files, without `fixed_seconds`. Where each process
-        # makes one call at a time, all rates are without the time that it waited for a processor,
-        # and `rate` is also without the time that Python itself takes.
+        # makes one call at a time, without the time that it waited for a processor.
         "rate": pl.Float64,
-        "gross_rate": pl.Float64,
         "byte_rate": pl.Float64,  # bytes per second
-        "overhead_ns": pl.Float64,  # Python's own share of a call
         "busy": pl.Float64,  # share of the time that the processors of the jobs were at work
         "delayed": pl.Float64,  # share that threads waited for a processor busy with other work
+        "workers": pl.Int64,  # of an index: fewer than `jobs` where sessions are few
         "fixed_seconds": pl.Float64,  # time of an index that does not grow with its files
+        "n_stalls": pl.Int64,  # times in which no call was done: see `timeline.Pace`
+        "stall_seconds": pl.Float64,  # the longest of them; 0 where there is none
     }
 )
 """A row for each measurement; null where an operation has no such value."""
@@ -65,6 +65,11 @@ _KEYS = ("operation", "cache", "concurrency", "repeat")
 
 LATENCIES = pl.Schema({name: MEASUREMENTS[name] for name in _KEYS} | dict(HISTOGRAM))
 """A row for each bin of the histogram of each measurement."""
+
+RATES = pl.Schema(
+    {name: MEASUREMENTS[name] for name in _KEYS} | {"at_seconds": pl.Float64, "rate": pl.Float64}
+)
+"""Operations per second in the interval of a measurement that begins at some time of it."""
 
 MAX_INDEX_SECONDS = 20.0
 """Longest index: where the whole archive would take longer, only the small part is indexed."""
@@ -81,7 +86,6 @@ class Settings:
     """Options of a sweep."""
 
     levels: Sequence[Level]  # in rising order
-    jobs: int  # most processes
     seconds: float  # most time of a measurement
     repeats: int
     n_files: int  # most files that a measurement makes
@@ -93,15 +97,16 @@ class Sweep:
     """A sweep over all operations, levels and caches of a target."""
 
     def __init__(
-        self, target: Target, settings: Settings, pool: Executor, progress: ProgressCallback
+        self, target: Target, settings: Settings, crew: Crew, progress: ProgressCallback
     ) -> None:
         self._target = target
         self._settings = settings
         self._progress = progress
-        self._run = partial(run_operation, pool=pool, root=target.root)
+        self._crew = crew
+        self._run = partial(run_operation, crew=crew, root=target.root)
 
-    def run(self) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Return MEASUREMENTS and LATENCIES.
+    def run(self) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+        """Return MEASUREMENTS, LATENCIES and RATES.
 
         Each repetition goes through all operations and levels, so that a disturbance of the machine
         spoils one value of many medians.
@@ -111,7 +116,7 @@ class Sweep:
         operations = {cache: self._choose_operations(cache) for cache in caches}
         n_steps = settings.repeats * len(settings.levels) * sum(map(len, operations.values()))
         rows: list[dict[str, Any]] = []
-        latencies = [LATENCIES.to_frame()]
+        latencies, rates = [LATENCIES.to_frame()], [RATES.to_frame()]
         for repeat, cache in product(range(settings.repeats), caches):
             if cache is Cache.WARM:
                 self._warm_up(operations[cache])
@@ -120,11 +125,14 @@ class Sweep:
                 for operation in operations[cache]:
                     step = f"{operation}, {level.concurrency} at once, {cache}, round {repeat + 1}"
                     self._progress(len(rows), n_steps, step)
-                    row, histogram = self._measure(operation, level, cache, repeat, files)
+                    row, histogram, pace = self._measure(operation, level, cache, repeat, files)
                     rows.append(row)
                     keys = [pl.lit(row[name], LATENCIES[name]).alias(name) for name in _KEYS]
                     latencies.append(histogram.select(*keys, *HISTOGRAM.names()))
-        return pl.DataFrame(rows, schema=MEASUREMENTS, orient="row"), pl.concat(latencies)
+                    if pace:
+                        rates.append(pace.rates.select(*keys, "at_seconds", "rate"))
+        measurements = pl.DataFrame(rows, schema=MEASUREMENTS, orient="row")
+        return measurements, pl.concat(latencies), pl.concat(rates)
 
     def _choose_operations(self, cache: Cache) -> list[Operation]:
         """Return the chosen operations that this target and cache allow, in their order."""
@@ -149,11 +157,16 @@ class Sweep:
             if operation not in (*CHANGING, Operation.INDEX):
                 shares = share_out(self._list_items(operation), self._settings.levels[-1])
                 self._run(operation, shares, seconds=10 * self._settings.seconds)
+        if Operation.INDEX in operations:
+            # The first one loads what all need. As it took longer, and mostly for its small part,
+            # the time that does not grow with the files would seem longer than it is.
+            root, _ = self._target.part or self._target.whole
+            self._index(root, self._settings.levels[-1])
 
     def _measure(
         self, operation: Operation, level: Level, cache: Cache, repeat: int, files: _ScratchFiles
-    ) -> tuple[dict[str, Any], pl.DataFrame]:
-        """Return a row of MEASUREMENTS, and the histogram of latencies."""
+    ) -> tuple[dict[str, Any], pl.DataFrame, Pace | None]:
+        """Return a row of MEASUREMENTS, the histogram of latencies, and the pace of the calls."""
         seconds = self._settings.seconds
         row = dict.fromkeys(MEASUREMENTS) | {
             "operation": str(operation),
@@ -166,17 +179,19 @@ class Sweep:
         if cache is Cache.COLD:
             self._empty_caches(self._list_items(operation))
         if operation is Operation.INDEX:
-            return row | self._measure_index(level, cache), HISTOGRAM.to_frame()
+            return row | self._measure_index(level, cache), HISTOGRAM.to_frame(), None
         if operation in CHANGING:
             outcomes = self._run(operation, files.share_out(operation), seconds=seconds)
             unfinished = files.update(operation, outcomes)
             if any(map(any, unfinished)):
-                self._run(operation, unfinished, seconds=UNLIMITED)
+                self._run(Operation.DELETE, unfinished, seconds=UNLIMITED)
         else:
             shares = share_out(self._list_items(operation), level)
             outcomes = self._run(operation, shares, seconds=seconds, once=cache is Cache.COLD)
         histogram = merge_histograms(outcome.histogram for outcome in outcomes)
-        return row | _sum_up(operation, level, outcomes), histogram
+        pace = describe_pace(outcomes, seconds)
+        stalls = {"n_stalls": pace.n_stalls, "stall_seconds": pace.stall_seconds}
+        return row | self._sum_up(operation, level, outcomes) | stalls, histogram, pace
 
     def _empty_caches(self, paths: Sequence[str]) -> None:
         if self._settings.cold:
@@ -185,36 +200,70 @@ class Sweep:
     def _measure_index(self, level: Level, cache: Cache) -> dict[str, Any]:
         (root, n_files), part = self._target.whole, self._target.part
         fixed = part_seconds = 0.0
+        n_part = n_workers_of_part = 1
         if part:
-            part_seconds = self._index(part[0], level)
+            n_part = part[1]
+            part_seconds, n_workers_of_part = self._index(part[0], level)
             if cache is Cache.COLD:
                 self._empty_caches(())
-        if part and part_seconds / part[1] * n_files > MAX_INDEX_SECONDS:
+        if part and part_seconds / n_part * n_files > MAX_INDEX_SECONDS:
             # So slow that the time of any index does not count.
-            n_files, seconds = part[1], part_seconds
+            n_files, seconds, n_workers = n_part, part_seconds, n_workers_of_part
         else:
-            seconds = self._index(root, level)
-            fixed = find_fixed_seconds((n_files, seconds), (part[1], part_seconds)) if part else 0.0
-        rate = n_files / (seconds - fixed)  # as for many files, which is what more jobs are for
+            seconds, n_workers = self._index(root, level)
+            if part:
+                # The files that all workers would have done meanwhile: a part has fewer workers.
+                alike = round(n_part * n_workers / n_workers_of_part)
+                fixed = find_fixed_seconds((n_files, seconds), (alike, part_seconds))
         return {
             "n_ops": n_files,
             "seconds": seconds,
-            "rate": rate,
-            "gross_rate": rate,
+            "rate": n_files / (seconds - fixed),  # as for many files: what more jobs are for
+            "workers": n_workers,
             "fixed_seconds": fixed,
         }
 
-    def _index(self, root: Path, level: Level) -> float:
+    def _index(self, root: Path, level: Level) -> tuple[float, int]:
+        """Return the seconds of an index, and how many workers it had."""
         with temporary_folder(self._target.tables) as folder:
             begin = time.perf_counter()
-            index_archive(
+            # Exactly what `index --jobs --threads` runs: it is what these are recommended for.
+            report = index_archive(
                 root,
                 folder,
                 n_jobs=level.jobs,
                 threads=level.threads,
-                executor="serial" if level.jobs == 1 else "processes",
+                executor=self._crew.executor,
             )
-            return time.perf_counter() - begin
+            return time.perf_counter() - begin, report.n_jobs
+
+    def _sum_up(
+        self, operation: Operation, level: Level, outcomes: Sequence[Outcome]
+    ) -> dict[str, Any]:
+        begin = min(outcome.begin_ns for outcome in outcomes)
+        end = max(outcome.end_ns for outcome in outcomes)
+        seconds = max(end - begin, 1) / 1e9
+        n_ops = sum(sum(outcome.counts) for outcome in outcomes)
+        n_bytes = sum(outcome.n_bytes for outcome in outcomes)
+        work = sum(outcome.work_seconds for outcome in outcomes)
+        delay = sum(outcome.delay_seconds for outcome in outcomes)
+        # With one thread to a process, the wait for a busy processor adds to the time of the
+        # storage. With more, the storage may serve another thread meanwhile.
+        is_single = level.threads == 1 and (
+            self._crew.executor or level.jobs <= count_workers(None)
+        )
+        waited = delay / level.jobs if is_single else 0.0
+        running = max(seconds - waited, _MIN_STORAGE_SHARE * seconds)
+        is_streaming = operation in STREAMING
+        return {
+            "n_ops": n_ops,
+            "n_bytes": n_bytes if is_streaming else None,
+            "seconds": seconds,
+            "rate": n_ops / running,
+            "byte_rate": n_bytes / running if is_streaming else None,
+            "busy": work / seconds / level.jobs,
+            "delayed": delay / seconds / level.concurrency,
+        }
 
 
 class _ScratchFiles:
@@ -228,7 +277,7 @@ class _ScratchFiles:
 
     def share_out(self, operation: Operation) -> Shares:
         """Return the items of a changing operation."""
-        if operation is Operation.CREATE:
+        if operation in (chain[0] for chain in CHAINS):
             self._name_files()
         if operation is Operation.RENAME:
             return [[[(p, _rename(p)) for p in paths] for paths in job] for job in self._paths]
@@ -239,13 +288,13 @@ class _ScratchFiles:
         for paths_of_job, outcome in zip(self._paths, outcomes, strict=True):
             for paths, n_done in zip(paths_of_job, outcome.counts, strict=True):
                 match operation:
-                    case Operation.CREATE:
+                    case Operation.CREATE | Operation.FSYNC:
                         del paths[n_done:]
                     case Operation.RENAME:
                         paths[:n_done] = map(_rename, paths[:n_done])
-                    case _:
+                    case Operation.DELETE:
                         del paths[:n_done]
-        return self._paths if operation is Operation.DELETE else []
+        return self._paths if operation in (chain[-1] for chain in CHAINS) else []
 
     def _name_files(self) -> None:
         assert self._folder is not None
@@ -278,34 +327,7 @@ def find_fixed_seconds(whole: tuple[int, float], part: tuple[int, float]) -> flo
 
     Both arguments are a number of files and the seconds that these took.
     """
+    if whole[0] <= part[0]:
+        return 0.0
     each = (whole[1] - part[1]) / (whole[0] - part[0])
     return max(part[1] - each * part[0], 0.0) if each > 0 else 0.0
-
-
-def _sum_up(operation: Operation, level: Level, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    begin = min(outcome.begin_ns for outcome in outcomes)
-    end = max(outcome.end_ns for outcome in outcomes)
-    seconds = max(end - begin, 1) / 1e9
-    n_ops = sum(sum(outcome.counts) for outcome in outcomes)
-    n_bytes = sum(outcome.n_bytes for outcome in outcomes)
-    work = sum(outcome.work_seconds for outcome in outcomes)
-    delay = sum(outcome.delay_seconds for outcome in outcomes)
-    overhead_ns = sum(outcome.overhead_ns for outcome in outcomes) / len(outcomes)
-    # With one thread to a process, Python's own time and the wait for a busy processor add to the
-    # time of the storage. With more, the storage may serve another thread meanwhile.
-    is_single = level.threads == 1 and level.jobs <= count_workers(None)
-    waited = delay / level.jobs if is_single else 0.0
-    overhead = overhead_ns * n_ops / 1e9 / level.jobs if is_single else 0.0
-    running = max(seconds - waited, _MIN_STORAGE_SHARE * seconds)
-    is_streaming = operation in STREAMING
-    return {
-        "n_ops": n_ops,
-        "n_bytes": n_bytes if is_streaming else None,
-        "seconds": seconds,
-        "rate": n_ops / max(running - overhead, _MIN_STORAGE_SHARE * running),
-        "gross_rate": n_ops / running,
-        "byte_rate": n_bytes / running if is_streaming else None,
-        "overhead_ns": overhead_ns,
-        "busy": work / seconds / level.jobs,
-        "delayed": delay / seconds / level.concurrency,
-    }

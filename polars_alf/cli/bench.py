@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from typer import Argument, Option, Typer
+from typer import Argument, BadParameter, Exit, Option, Typer
 from typer.core import TyperGroup
 
 from polars_alf.cli import output
@@ -21,6 +21,9 @@ from polars_alf.errors import OptionError, OutputError
 from polars_alf.tables.output import check_output
 
 if TYPE_CHECKING:
+    import polars as pl
+
+    from polars_alf.bench.comparison import StorageComparison
     from polars_alf.bench.results import StorageReport
 
 THREADS = "1,2,4,8,16,32"
@@ -73,6 +76,14 @@ def run(
     cold: Annotated[
         bool, Option("--cold", help="With empty caches, too; as root of the whole machine.")
     ] = False,
+    like: Annotated[
+        str | None,
+        Option(metavar="DIR", help="Tables: write files with the paths and sizes that they list."),
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        Option(metavar="dask://HOST:PORT", help="Scheduler of a Dask cluster that measures."),
+    ] = None,
     name: Annotated[
         str | None, Option(metavar="LABEL", help="What to call this storage in reports.")
     ] = None,
@@ -104,7 +115,7 @@ def run(
         signal.signal(signal.SIGHUP, signal.default_int_handler)
     state = "nothing was written" if read_only else "what was written was removed"
     out = _choose_folder(out, name)
-    _check_files(out, REPORT_FILES, [Path(path)], force=force)
+    _check_files(out, REPORT_FILES, [Path(each) for each in (path, like) if each], force=force)
     with _open_folder(out) as folder, output.running(state):
         with output.show_steps(quiet) as progress:
             report = bench_storage(
@@ -117,12 +128,14 @@ def run(
                 operations=operations.split(",") if operations is not None else (),
                 read_only=read_only,
                 cold=cold,
+                like=like,
+                executor=cluster,
                 name=name,
                 progress=progress,
             )
         folder.mkdir(parents=True, exist_ok=True)  # minutes may have passed
         report.write(folder)
-        written = pages.write_pages(folder, [report])
+        written = pages.write_pages(folder, report)
     if as_json:
         print(json.dumps(report.to_dict()))
     elif not quiet:
@@ -134,47 +147,99 @@ def compare(
     results: Annotated[
         list[str], Argument(metavar="A B...", help="Folders that bench has written.")
     ],
+    fail_if: Annotated[
+        Any,  # a float
+        Option(
+            metavar="-N%",
+            parser=_parse_share,
+            help="Exit with 3 if a rate is that much below the first one's, and not by noise.",
+        ),
+    ] = None,
     out: Out = None,
     force: Force = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Put results of several storage systems side by side, with ratios to the first.
+    """Say which of several storage systems is faster, at what, and how sure that is.
 
-    Exit codes: 0 done, 1 failed, 2 wrong usage.
+    The report has a verdict, conclusions side by side, charts with all systems, and the ratios to
+    the first one; what may be noise is folded away.
+
+    --fail-if -20% is for acceptance tests. It looks at the rate of each operation with each number
+    of calls at once that both have, warm and cold. One fails if its median is lower by that much,
+    and its fastest repetition is slower than the slowest of the first system.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 slower than --fail-if allows.
     """
     from polars_alf.bench.machine import check_extra
 
     check_extra()
     from polars_alf.bench import pages
-    from polars_alf.bench.results import (
-        COMPARISON_FILES,
-        compare_reports,
-        name_apart,
-        read_report,
-        write_frame,
-        write_json,
-    )
+    from polars_alf.bench.comparison import compare_storage
+    from polars_alf.bench.results import COMPARISON_FILES, write_frame, write_json
 
     out = _choose_folder(out, "compared")
     _check_files(out, COMPARISON_FILES, [], force=force)
-    reports = name_apart([read_report(path) for path in results])
-    ratios = compare_reports(reports)
+    comparison = compare_storage(*results)
+    values = comparison.to_dict()
     with _open_folder(out) as folder, output.running("nothing was changed"):
-        values = {"labels": [report.label for report in reports], "ratios": ratios.to_dicts()}
         write_json(folder / "comparison.json", values)
-        write_frame(folder / "comparison.parquet", ratios)
-        written = pages.write_pages(folder, reports, ratios)
+        write_frame(folder / "comparison.parquet", comparison.ratios)
+        written = pages.write_pages(folder, comparison)
+    slower = comparison.find_slower(fail_if) if fail_if is not None else None
     if as_json:
-        print(json.dumps(values))
+        found = {} if slower is None else {"slower": slower.to_dicts()}
+        print(json.dumps(values | found))
     elif not quiet:
-        for row in ratios.filter(~ratios["is_noise"]).iter_rows(named=True):
-            at_once = f", {row['concurrency']} at once" if row["concurrency"] else ""
-            what = f"{row['what']}{at_once}, {row['cache']}"
-            output.print_visibly(
-                f"{what:<40} {row['ratio']:>8.2f} times {reports[0].label}: {row['label']}"
-            )
-        output.print_fields(("Report", str(written[0])))
+        _print_comparison(comparison, written[0])
+    if slower is not None:
+        _judge_slower(slower, comparison, fail_if, quiet=quiet or as_json)
+
+
+def _print_comparison(comparison: StorageComparison, page: Path) -> None:
+    from polars_alf.bench.verdict import tabulate_conclusions
+
+    for sentence in comparison.verdict:
+        output.print_visibly(sentence)
+    for note in comparison.notes:
+        output.print_visibly(f"Note: {note}")
+    table = tabulate_conclusions(comparison.conclusions, comparison.labels)
+    output.print_frame(
+        table.rename({"what": ""}),
+        "Side by side: predicted times, best rates and with how many calls at once, stalls",
+    )
+    clear = comparison.ratios.filter("is_clear")
+    output.print_visibly(
+        f"\n{len(clear)} of {len(comparison.ratios)} ratios are clear, the others may be noise; "
+        "the report has them all"
+    )
+    output.print_fields(("Report", str(page)))
+
+
+def _judge_slower(
+    slower: pl.DataFrame, comparison: StorageComparison, share: float, *, quiet: bool
+) -> None:
+    """Print what is slower than it may be, and end with the exit code for that."""
+    first = comparison.labels[0]
+    if slower.is_empty():
+        if not quiet:
+            output.print_visibly(f"Nothing is clearly slower than {first} by {share:.0%} or more.")
+        return
+    for row in slower.iter_rows(named=True):
+        output.print_message(
+            f"slower: {row['label']} by {1 - row['ratio']:.0%} than {first}: {row['what']}, "
+            f"{row['concurrency']} at once, {row['cache']}"
+        )
+    raise Exit(output.EXIT_INCOMPLETE)
+
+
+def _parse_share(text: str) -> float:
+    """Return the share of a rate that may be lost before a comparison fails."""
+    match = re.fullmatch(r"-(\d+(?:\.\d*)?)%", text.strip())
+    share = float(match[1]) / 100 if match else 0.0
+    if 0 < share < 1:
+        return share
+    raise BadParameter(f"{text!r} is no loss of speed; give one such as -20%")
 
 
 def _parse_threads(text: str) -> list[int]:
@@ -219,7 +284,8 @@ def _open_folder(out: Path) -> Iterator[Path]:
 
 
 def _print_report(report: StorageReport, page: Path) -> None:
-    from polars_alf.bench.pages import describe_latency, describe_rate, describe_seconds
+    from polars_alf.bench.advice import explain_advice
+    from polars_alf.bench.words import describe_latency, describe_rate, describe_seconds
 
     mount, machine = report.mount, report.machine
     output.print_fields(
@@ -255,4 +321,6 @@ def _print_report(report: StorageReport, page: Path) -> None:
         output.print_fields(("Recommended", text))
     if "digest_jobs" in advice:
         output.print_fields(("With digests", f"index --hash-files --jobs {advice['digest_jobs']}"))
+    for reason in explain_advice(report):
+        output.print_fields(("Because", reason))
     output.print_fields(("Report", str(page)))

@@ -169,7 +169,7 @@ class WalkOptions:
 
     def _find_best(self, root: str) -> tuple[int | None, int | None]:
         """Return the jobs and threads that bench has found best for the storage of a folder."""
-        from polars_alf.bench.results import find_advice
+        from polars_alf.bench.advice import find_advice
 
         found = find_advice(root)
         if found is None:

@@ -12,13 +12,8 @@ from typing import Any
 import altair as alt
 import polars as pl
 
+from polars_alf.display import PALETTE
 from polars_alf.page.figures import OTHERS, Figures
-
-PALETTE = (
-    *("#3f84c6", "#c8690f", "#279063", "#a05fb4", "#d4504c", "#1d8ba0", "#a0714a", "#cf5597"),
-    "#7d8590",
-)
-"""Colours that stand out by 3 to 1 at least from white and from the page's dark background."""
 
 _WIDTH, _HEIGHT = 290, 170
 

@@ -28,7 +28,6 @@ def test_every_operation_is_measured_and_nothing_is_left(tmp_path: Path) -> None
     assert set(figures["operation"]) == {str(operation) for operation in Operation}
     assert (figures["rate"] > 0).all()
     assert (figures["repeats"] == 2).all()
-    assert figures.filter(pl.col("rate") < pl.col("gross_rate")).is_empty()
     called = figures.filter(pl.col("operation") != "index")
     assert (called["p50_ns"] > 0).all()
     assert (called["p50_ns"] <= called["max_ns"]).all()

@@ -11,19 +11,19 @@ from storage import measure_quickly as bench
 from trees import TWO_LABS, make_tree
 
 from polars_alf import index_archive
-from polars_alf.bench.archive import Plan
 from polars_alf.bench.operations import Operation
+from polars_alf.bench.plan import plan_synthetic
 from polars_alf.errors import (
     BenchError,
 )
 
-CHANGING = {"create", "rename", "delete"}
+CHANGING = {"create", "rename", "delete", "fsync", "readback"}
 
 
 @settings(deadline=None)
 @given(n_files=st.integers(1, 3000))
 def test_the_plan_is_an_archive_of_datasets(n_files: int) -> None:
-    plan = Plan(n_files)
+    plan = plan_synthetic(n_files)
     assert len(plan.small) == n_files
     assert len(plan.paths) == len(plan.files) + len(plan.folders)
     assert all(plan.has(f"archive/{path}") for path in plan.paths)
@@ -42,11 +42,11 @@ def test_the_plan_is_an_archive_of_datasets(n_files: int) -> None:
     "path", ["archives", "archive/x", "scratch/x", "scratch/w1/a.npy", "scratch/w1/f1.npy/x", "x"]
 )
 def test_the_plan_knows_what_is_not_its_own(path: str) -> None:
-    assert not Plan(10).has(path)
+    assert not plan_synthetic(10).has(path)
 
 
 def test_the_archive_is_indexed_without_issues(tmp_path: Path) -> None:
-    plan = Plan(100)
+    plan = plan_synthetic(100)
     make_tree(tmp_path, {file.path: 1 for file in plan.files})
     report = index_archive(tmp_path)
     assert (report.n_datasets, report.n_sessions, report.issues) == (104, 2, {})

@@ -18,7 +18,7 @@ LEVELS = (1, 2, 4, 8, 16, 32, 64)
 
 def make_rates(rate: Callable[[int], float], levels: tuple[int, ...] = LEVELS) -> pl.DataFrame:
     rows = [(level, repeat, rate(level)) for repeat in range(3) for level in levels]
-    return pl.DataFrame(rows, ["concurrency", "repeat", "gross_rate"], orient="row")
+    return pl.DataFrame(rows, ["concurrency", "repeat", "rate"], orient="row")
 
 
 @settings(deadline=None)

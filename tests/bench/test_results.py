@@ -11,16 +11,11 @@ import pytest
 from storage import measure_quickly as bench
 from trees import make_tree
 
+from polars_alf import compare_storage
 from polars_alf.bench import pages
-from polars_alf.bench.results import (
-    StorageReport,
-    compare_reports,
-    find_advice,
-    name_apart,
-    read_report,
-)
+from polars_alf.bench.advice import find_advice
+from polars_alf.bench.results import StorageReport, read_report
 from polars_alf.errors import (
-    OptionError,
     ResultError,
 )
 
@@ -53,6 +48,31 @@ def test_a_report_is_kept_and_read_again(tmp_path: Path) -> None:
             read_report(path)
 
 
+def test_results_of_earlier_versions_are_read(report: StorageReport) -> None:
+    path = Path(__file__).with_name("result-format-1.json")
+    before = json.loads(path.read_text())
+    old = read_report(path)
+    assert (old.label, old.advice) == ("nas", {"jobs": 2, "threads": 2})
+    for figure, row in zip(before["figures"], old.figures.iter_rows(named=True), strict=True):
+        # Rates and latencies were without Python's own time, and now are with it.
+        assert row["rate"] == figure["gross_rate"]
+        assert row["most_rate"] / row["rate"] == pytest.approx(figure["most_rate"] / figure["rate"])
+        if figure["p50_ns"]:
+            assert row["p50_ns"] == pytest.approx(figure["p50_ns"] + figure["overhead_ns"])
+    assert compare_storage(old, report).ratios.filter(what="list", concurrency=1).height == 1
+
+
+def test_results_of_later_versions_name_the_cure(report: StorageReport, tmp_path: Path) -> None:
+    report.write(tmp_path)
+    values = json.loads((tmp_path / "result.json").read_text())
+    later = values | {"version": "99.0", "format": values["format"] + 1, "more": 1}
+    (tmp_path / "result.json").write_text(json.dumps(later))
+    with pytest.raises(
+        ResultError, match=r"polars-alf 99\.0, and this is .*, which is older; update"
+    ):
+        read_report(tmp_path)
+
+
 def test_what_is_learned_of_a_mount_is_kept_for_indexes(tmp_path: Path) -> None:
     assert find_advice(tmp_path) is None
     bench(tmp_path, operations=["stat"])
@@ -76,40 +96,18 @@ def test_without_a_home_advice_is_in_the_report_alone(
     assert find_advice(tmp_path) is None
 
 
-def test_reports_are_compared_with_the_first(report: StorageReport, tmp_path: Path) -> None:
-    report.write(tmp_path)
-    values = json.loads((tmp_path / "result.json").read_text())
-    for figure in values["figures"]:
-        figure["rate"] *= 2
-    for row in values["predictions"]:
-        row["seconds"] /= 3
-    del values["figures"][0]
-    (tmp_path / "result.json").write_text(json.dumps(values))
-    reports = name_apart([report, read_report(tmp_path)])
-    assert [each.label for each in reports] == ["plain (1)", "plain (2)"]
-    ratios = compare_reports(reports)
-    assert set(ratios["label"]) == {"plain (2)"}
-    figures = ratios.filter(pl.col("concurrency").is_not_null())
-    assert len(figures) == len(report.figures) - 1
-    assert figures["ratio"].to_list() == pytest.approx([2.0] * len(figures))
-    times = ratios.filter(pl.col("concurrency").is_null())
-    assert times["ratio"].to_list() == pytest.approx([3.0] * len(times))
-    with pytest.raises(OptionError, match="two or more"):
-        name_apart([report])
-
-
 def test_a_report_is_written_through_no_link(tmp_path: Path) -> None:
     victim = make_tree(tmp_path, {"victim": "precious"}) / "victim"
     target, out = make_tree(tmp_path / "target", {}), make_tree(tmp_path / "out", {})
     report = bench(target)
     report.write(out)
-    names = [path.name for path in (*out.iterdir(), *pages.write_pages(out, [report]))]
+    names = [path.name for path in (*out.iterdir(), *pages.write_pages(out, report))]
     for name in names:
         (out / name).unlink()
         for planted in (name, f".{name}.tmp"):
             (out / planted).symlink_to(victim)
     report.write(out)
-    pages.write_pages(out, [report])
+    pages.write_pages(out, report)
     assert victim.read_text() == "precious"
     assert not any((out / name).is_symlink() for name in names)
     assert read_report(out).label == report.label

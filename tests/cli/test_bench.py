@@ -58,7 +58,13 @@ def run(
 def test_bench_tells_a_person_and_writes_a_report(target: Path, home: Path) -> None:
     result = run("bench", target, *QUICK, "--name", "my NAS", "--operations", "stat,index")
     assert result.returncode == 0, result.stderr
-    for text in ("Storage      my NAS", "stat     warm", "Recommended  index --jobs 1", "Note: "):
+    for text in (
+        "Storage      my NAS",
+        "stat     warm",
+        "Recommended  index --jobs 1",
+        "Because",
+        "Note: ",
+    ):
         assert text in result.stdout
     assert re.search(r"Index {8}1,000,000,000 files in .+ \(.+ to .+\), warm", result.stdout)
     assert "writing 84 files" in result.stderr
@@ -66,8 +72,8 @@ def test_bench_tells_a_person_and_writes_a_report(target: Path, home: Path) -> N
     (folder,) = home.glob("polars_alf_bench-my-nas-*")
     names = {path.name for path in folder.iterdir()}
     assert names == {
-        *("result.json", "measurements.parquet", "latencies.parquet", "report.html"),
-        *("throughput.png", "latency.png", "predictions.png"),
+        *("result.json", "measurements.parquet", "latencies.parquet", "rates.parquet"),
+        *("report.html", "throughput.png", "latency.png", "predictions.png", "pace.png"),
     }
     for path in folder.glob("*.png"):
         assert path.read_bytes().startswith(b"\x89PNG"), path
@@ -111,13 +117,14 @@ def test_bench_tells_a_machine_and_results_are_compared(target: Path, home: Path
     told = json.loads(result.stdout)
     assert told["labels"] == ["a", "b"]
     (row,) = told["ratios"]
+    assert told["verdict"][-1] == "All of this with warm caches."
     rates = [
         json.loads((home / name / "result.json").read_text())["figures"][0]["rate"]
         for name in ("a", "b")
     ]
     assert row["ratio"] == pytest.approx(rates[1] / rates[0])
     page = (home / "both/report.html").read_text()
-    assert "How many times faster than a" in page
+    assert "How many times as fast as a" in page
     written = {path.name for path in Path("both").iterdir()}
     assert {"comparison.json", "comparison.parquet"} < written <= {*COMPARISON_FILES}
     assert {path.name for path in Path("a").iterdir()} <= {*REPORT_FILES}
@@ -220,6 +227,41 @@ def test_known_latency_and_saturation_are_found(target: Path, home: Path) -> Non
     assert not list(target.iterdir())
 
 
+def scale(folder: Path, factor: float) -> None:
+    """Change the rates in the result of a bench, as if other storage had been measured."""
+    path = folder / "result.json"
+    values = json.loads(path.read_text())
+    for figure in values["figures"]:
+        for name in ("rate", "least_rate", "most_rate"):
+            figure[name] *= factor
+    path.write_text(json.dumps(values))
+
+
+def test_slower_storage_fails_an_acceptance_test(target: Path, home: Path) -> None:
+    options = ("--operations", "stat,list", "--out", home / "old", "--name", "old", "--quiet")
+    assert run("bench", target, *QUICK, *options).returncode == 0
+    shutil.copytree(home / "old", home / "same")
+    shutil.copytree(home / "old", home / "slow")
+    scale(home / "slow", 0.5)
+    passed = run("bench", "compare", "old", "same", "--out", "1", "--fail-if", "-20%")
+    assert (passed.returncode, passed.stderr) == (0, "")
+    assert "Nothing is clearly slower than old (1) by 20% or more." in passed.stdout
+    failed = run("bench", "compare", "old", "slow", "--out", "2", "--fail-if", "-20%", "--json")
+    assert failed.returncode == 3
+    assert failed.stderr.splitlines() == [
+        f"slower: old (2) by 50% than old (1): {what}, 1 at once, warm" for what in ("list", "stat")
+    ]
+    assert [row["what"] for row in json.loads(failed.stdout)["slower"]] == ["list", "stat"]
+    assert (home / "2/report.html").exists(), "the report tells why"
+    assert run("bench", "compare", "old", "slow", "--out", "3", "--fail-if", "-60%").returncode == 0
+    # A single repetition is no proof of so small a difference.
+    scale(home / "slow", 1.6)
+    assert run("bench", "compare", "old", "slow", "--out", "4", "--fail-if", "-20%").returncode == 0
+    for text in ("20%", "-20", "-0%", "-100%", "much"):
+        refused = run("bench", "compare", "old", "same", "--fail-if", text)
+        assert (refused.returncode, "give one such as -20%" in refused.stderr) == (2, True)
+
+
 LOOK = """
 <script>
   const marks = {};
@@ -249,7 +291,11 @@ def test_the_page_shows_its_charts_in_a_browser_without_network(target: Path, ho
         "http://www.w3.org/2000/svg",
         "http://www.w3.org/1999/xlink",
     }
-    page.write_text(text.replace("</body>", LOOK + "</body>"))
+    policy = '<meta http-equiv="Content-Security-Policy"'
+    assert policy in text
+    # What looks at the page is a script, which the policy would not let run.
+    looked_at = re.sub(rf"{policy}[^>]*>", "", text).replace("</body>", LOOK + "</body>")
+    page.write_text(looked_at)
     alone = ["unshare", "--net"] if os.geteuid() == 0 and shutil.which("unshare") else []
     headless = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1200,4000"]
     headless += [f"--user-data-dir={home}/browser", f"--screenshot={home}/page.png", "--dump-dom"]
@@ -260,9 +306,9 @@ def test_the_page_shows_its_charts_in_a_browser_without_network(target: Path, ho
     (title,) = re.findall(r"<title>(.*?)</title>", shown.stdout)
     seen = json.loads(title.replace("&quot;", '"'))
     assert seen["loads"] == []
-    assert set(seen["marks"]) == {"throughput", "streaming", "latency", "predictions"}
+    assert set(seen["marks"]) == {"throughput", "streaming", "latency", "pace", "predictions"}
     # At least a mark for each of the operations of a chart, or for each predicted time.
-    least = {"throughput": 7, "streaming": 3, "latency": 6, "predictions": 6}
+    least = {"throughput": 9, "streaming": 3, "latency": 8, "pace": 11, "predictions": 6}
     assert all(seen["marks"][name] >= n for name, n in least.items()), seen
 
 

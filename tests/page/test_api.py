@@ -16,9 +16,9 @@ from table_frames import make_datasets, make_sessions, write_tables
 from trees import SESSION, make_tree
 
 import polars_alf
+from polars_alf.display import PALETTE
 from polars_alf.errors import ArchiveNotFoundError, MissingExtraError, OutputError
 from polars_alf.page import api
-from polars_alf.page.charts import PALETTE
 from polars_alf.schema import DATASETS, SESSIONS, polars_schema
 
 VOID = {"meta", "input", "link", "br"}
