@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NAMES = [path.relative_to(ROOT).as_posix() for path in PAGES]
 
-LANGUAGES = {"", "sh", "run", "console", "python", "pycon"}
+LANGUAGES = {"", "text", "sh", "run", "console", "python", "pycon"}
 BLOCK = re.compile(
     r"(?P<run><!-- run -->\n\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S
 )
@@ -122,7 +122,7 @@ def test_commands_have_their_options() -> None:
     assert len(commands) > 10
     for page, (command, *arguments) in commands:
         subcommand = ["compare"] if arguments[:1] == ["compare"] else []
-        options = {word.partition("=")[0] for word in arguments if word.startswith("-")}
+        options = {word.partition("=")[0] for word in arguments if re.match("--?[a-z]", word)}
         unknown = options - list_options(command, *subcommand)
         assert not unknown, f"{page}: polars-alf {command} has no {unknown}"
 
@@ -132,6 +132,7 @@ def test_options_in_texts_are_of_some_command() -> None:
     more = ("bench", "history", "restore", "check", "subset", "publish", "insertions")
     more += ("report", "completion")
     known = set.union(*(list_options(command) for command in (*commands, *more)))
+    known |= list_options("bench", "compare")
     others = {"--nthreads", "--slow"}  # of dask worker and of scripts/run_tests.py
     for name in NAMES:
         text = BLOCK.sub("", (ROOT / name).read_text(encoding="utf-8"))
