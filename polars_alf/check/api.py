@@ -13,6 +13,7 @@ import polars as pl
 
 from polars_alf.alf.paths import expr_below, expr_join, find_folder_above, join
 from polars_alf.alf.root import call_within, open_root
+from polars_alf.alf.uuid_names import expr_without_uuid
 from polars_alf.check.database import find_registered
 from polars_alf.check.findings import CheckKind, join_findings, make_findings
 from polars_alf.check.names import find_misspelt
@@ -326,6 +327,9 @@ def _read_names(walker: Walker, shard: Shard) -> dict[str, pl.DataFrame]:
     )
     path = expr_join("collection", "name")
     files = entries.join(within, on="directory").select("folder", "file_size", rel_path=path)
+    plain = files.with_columns(rel_path=expr_without_uuid(pl.col("rel_path")))
+    if not plain.equals(files):
+        files = plain.unique(["folder", "rel_path"], keep="first", maintain_order=True)
     listings = pl.DataFrame(walker.listings()).filter(pl.col("n_others") > 0)
     asked = listings.select("directory").join(within, on="directory", how="semi")["directory"]
     named = pl.DataFrame(
