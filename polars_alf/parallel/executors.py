@@ -19,10 +19,10 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, get_args
 
-from polars_alf.errors import OptionError, ScanError
+from polars_alf.alf.process_limits import count_processors, start_threads
+from polars_alf.errors import LimitError, OptionError, ScanError
 from polars_alf.native import IMPLEMENTATION
 from polars_alf.parallel.threads import open_threads
 
@@ -108,21 +108,6 @@ def count_workers(n_jobs: int | None, backend: Backend | None = None) -> int:
     return count_processors()
 
 
-def count_processors() -> int:
-    """Return how many processors this process may use: by its affinity, and its group's quota.
-
-    loky tells the same, and takes a tenth of a second to load.
-    """
-    try:
-        n_processors = len(os.sched_getaffinity(0))
-    except AttributeError:  # only Linux has it
-        n_processors = os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        n_processors = min(n_processors, -(-int(quota) // int(period)))
-    return max(n_processors, 1)
-
-
 def choose_workers(
     backend: Backend | None, n_jobs: int | None, n_tasks: int, *, few: int = 1
 ) -> Workers:
@@ -206,9 +191,9 @@ def _share_tasks(
     done: queue.SimpleQueue[tuple[int, Future[Result]]] = queue.SimpleQueue()
 
     def submit_tasks() -> None:
-        nonlocal n_submitted
+        nonlocal n_others, n_submitted
         with lock:
-            while waiting:
+            while waiting and n_others:
                 # One ahead, so that no worker waits for this one; but none that waits for a worker
                 # at the end, when this one has nothing to do.
                 n_each = 2 if len(waiting) > 2 * n_others + 1 else 1
@@ -218,6 +203,11 @@ def _share_tasks(
                 position, task = waiting.popleft()
                 try:
                     future = pool.submit(function, task)
+                except LimitError:  # then this thread does all
+                    n_submitted -= 1
+                    n_others = 0
+                    waiting.appendleft((position, task))
+                    return
                 except Exception as error:  # in the pool's own thread, nobody would learn of it
                     future = Future()
                     future.set_exception(error)
@@ -298,7 +288,7 @@ def _begin_worker(caller: int, module: str) -> None:
         os._exit(1)
 
     if sys.platform != "win32":  # where a process keeps the number of a parent that is gone
-        threading.Thread(target=watch, daemon=True).start()
+        start_threads([threading.Thread(target=watch, daemon=True)])
     # What is loaded stays: to look for garbage in it takes a sixth of the time.
     gc.disable()
     importlib.import_module(module)
@@ -309,7 +299,11 @@ def _begin_worker(caller: int, module: str) -> None:
 def one_ahead(items: Iterator[Item]) -> Iterator[Item]:
     """Yield items while a thread makes the following one; None ends them."""
     with ThreadPoolExecutor(1) as pool:
-        following = pool.submit(next, items, None)
+        try:
+            following = pool.submit(next, items, None)
+        except RuntimeError:  # this process can have no more threads
+            yield from items
+            return
         while (item := wait_for(following)) is not None:
             following = pool.submit(next, items, None)
             yield item
