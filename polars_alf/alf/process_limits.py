@@ -110,7 +110,7 @@ def check_limits() -> None:
             "and Arrow reserve; raise the limit (ulimit -v), or limit what memory is in use by a "
             "cgroup",
         ) from None
-    n_threads = _try_threads(LEAST_THREADS)
+    n_threads = try_threads(LEAST_THREADS)
     if n_threads < LEAST_THREADS:
         raise LimitError(errno.EAGAIN, _describe_threads(n_threads))
     n_files = _try_files(LEAST_FILES)
@@ -151,15 +151,19 @@ def _describe_threads(n_threads: int) -> str:
     )
 
 
-def _try_threads(n_wanted: int) -> int:
-    """Return how many threads could be started at once."""
+def try_threads(n_wanted: int) -> int:
+    """Return how many threads can be started at once, as many as are wanted or fewer.
+
+    Where the address space is limited, no more are tried than have room for their stacks in it.
+    """
+    n_wanted, n_asked = min(n_wanted, count_stacks() or n_wanted), n_wanted
     gate = _thread.allocate_lock()
     n_started = 0
     with gate, contextlib.suppress(RuntimeError):
         while n_started < n_wanted:
             _thread.start_new_thread(_pass, (gate,))
             n_started += 1
-    return n_started
+    return n_asked if n_started == n_wanted else n_started
 
 
 def _pass(gate: _thread.LockType) -> None:

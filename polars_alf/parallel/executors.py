@@ -14,14 +14,20 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor, wait
 from concurrent.futures import Executor as Pool
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args
 
-from polars_alf.alf.process_limits import count_processors, start_threads
+from polars_alf.alf.process_limits import (
+    LEAST_THREADS,
+    count_processors,
+    start_threads,
+    try_threads,
+)
 from polars_alf.errors import LimitError, OptionError, ScanError
 from polars_alf.native import IMPLEMENTATION
 from polars_alf.parallel.threads import open_threads
@@ -124,17 +130,21 @@ def choose_workers(
     if backend == "serial" or n_jobs == 1 or is_few:
         return Workers("serial", 1)
     n_jobs = min(count_workers(n_jobs), max(n_tasks, 1))
-    if fastest == "processes" and backend is None and n_jobs > 1 and find_obstacle():
+    if fastest == "processes" and backend is None and n_jobs > 1 and find_obstacle(n_jobs - 1):
         fastest = "threads"
     return Workers(backend or (fastest if n_jobs > 1 else "serial"), n_jobs)
 
 
-def find_obstacle() -> str | None:
+def find_obstacle(n_processes: int = 1) -> str | None:
     """Return why this process can start no others to share tasks with, None where it can."""
     import multiprocessing
 
     if multiprocessing.current_process().daemon:
         return "this is a daemonic process, as of multiprocessing.Pool or Celery"
+    try:
+        Path.cwd()  # which each process is given
+    except OSError:
+        return "the current folder is not there any more"
     try:
         # As the queues of the processes will need.
         semaphore = importlib.import_module("_multiprocessing").SemLock
@@ -143,6 +153,13 @@ def find_obstacle() -> str | None:
         return "this Python has no semaphores"
     except OSError as error:
         return f"a semaphore cannot be made in /dev/shm: {error.strerror}"
+    n_wanted = LEAST_THREADS * (n_processes + 1)
+    n_threads = try_threads(n_wanted)
+    if n_threads < n_wanted:  # Polars would wait for ever in one of them
+        return (
+            f"with {n_processes} more there are to be {n_wanted} threads, and only {n_threads} can "
+            "be started (see ulimit -u, or pids.max of the cgroup)"
+        )
     return None
 
 
@@ -250,7 +267,7 @@ def open_processes(n_processes: int, module: str) -> Iterator[Pool]:
     Each loads `module` first, with all that it needs. ScanError where one of them was killed, or
     none can be started.
     """
-    if obstacle := find_obstacle():
+    if obstacle := find_obstacle(n_processes):
         raise ScanError(
             f"no process can be started here: {obstacle}; give the executor 'threads' or 'serial'"
         )
@@ -258,9 +275,22 @@ def open_processes(n_processes: int, module: str) -> Iterator[Pool]:
     # that unpickles it: 0.1 s each.
     from loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 
+    class Processes(ProcessPoolExecutor):  # type: ignore[misc]
+        def submit(self, *arguments: Any, **named: Any) -> Future[Any]:
+            try:
+                future: Future[Any] = super().submit(*arguments, **named)
+            except BrokenExecutor:
+                raise
+            except Exception as error:  # of the system, or of loky that did not expect it
+                raise ScanError(
+                    f"no process can be started here: {error}; raise the limits of open files and "
+                    "processes (ulimit -n, ulimit -u), or give the executor 'threads' or 'serial'"
+                ) from error
+            return future
+
     # There is a worker for each processor already.
     one_thread = ("POLARS_MAX_THREADS", "OPENBLAS_NUM_THREADS")
-    pool = ProcessPoolExecutor(
+    pool = Processes(
         n_processes,
         timeout=20,
         initializer=_begin_worker,
