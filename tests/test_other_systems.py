@@ -18,6 +18,7 @@ import pytest
 from trees import SESSION, make_tree
 
 from polars_alf import index_archive, plan_removals, scan_datasets, scan_issues
+from polars_alf.errors import TableWarning
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="this is where the others are not")
 
