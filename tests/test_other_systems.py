@@ -141,3 +141,43 @@ def test_accents_that_a_copy_writes_otherwise_lose_no_file(tmp_path: Path) -> No
         report = index_archive(mac, max_removed=1.0)
     assert (report.n_sessions, report.issues) == (1, {"invalid_subject": 1, "outside_session": 3})
     assert all(path.startswith(names["NFD"]) for path in scan_issues(mac).collect()["path"])
+
+
+@pytest.mark.parametrize(
+    ("system", "cure"),
+    [("windows", "unset PYTHONLEGACYWINDOWSFSENCODING"), ("macos", "start it with PYTHONUTF8=1")],
+)
+def test_names_that_are_not_decoded_as_utf8_are_refused(
+    tmp_path: Path, system: str, cure: str
+) -> None:
+    root = make_tree(tmp_path / "archive", ARCHIVE)
+    code = f"import polars_alf; polars_alf.index_archive({str(root)!r})"
+    ended = subprocess.run(
+        [sys.executable, str(TESTS / "other_system.py"), system, "-c", code],
+        env=os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ended.returncode == 1
+    assert cure in ended.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_reader_of_stdout_that_ends(tmp_path: Path, system: str) -> None:
+    root = make_tree(tmp_path / "archive", ARCHIVE)
+    index_archive(root)
+    command = [sys.executable, str(TESTS / "other_system.py"), system, "-m", "polars_alf", "sql"]
+    query = "SELECT a.rel_path FROM datasets a CROSS JOIN datasets b CROSS JOIN datasets c"
+    many = f"{query} CROSS JOIN datasets d"
+    with subprocess.Popen(
+        [*command, str(root), many, "--format", "csv"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as running:
+        assert running.stdout is not None
+        running.stdout.readline()
+        running.stdout.close()
+        assert running.stderr is not None
+        assert running.stderr.read() == b""
+    assert running.returncode == 141
