@@ -185,6 +185,13 @@ def _try_files(n_wanted: int) -> int:
     return len(opened)
 
 
+def count_spare_threads() -> int | None:
+    """Return how many threads the limits leave beside those of libraries, None for any number."""
+    most = _find_most_threads()
+    return None if most is None else max(most - LEAST_THREADS, 1)
+
+
+@functools.cache
 def _find_most_threads() -> int | None:
     limits = []
     # It does not hold for root, and counts the threads of all processes of the user.
