@@ -77,7 +77,10 @@ _SESSION = _Pattern(
     rf"(?P<subject>{_SUBJECT.source})/(?P<date>{_DATE.source})/(?P<number>{_NUMBER.source})"
 )
 
-_UUID = _Pattern("[0-9a-f]{8}-[0-9a-f]{4}-[345][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+UUID_PATTERN = "[0-9a-f]{8}-[0-9a-f]{4}-[345][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+"""What `is_uuid` accepts, to be a part of other patterns."""
+
+_UUID = _Pattern(UUID_PATTERN)
 
 
 class FileParts(NamedTuple):

@@ -27,6 +27,7 @@ from polars_alf.cli.options import (
     Root,
     Strict,
     TablesDir,
+    UuidFilenames,
     WalkOptions,
     with_walk_options,
 )
@@ -57,6 +58,7 @@ def index(
     hash_ids: Annotated[
         bool, Option("--hash-ids/--no-hash-ids", help="Ids are UUIDs, or else paths.")
     ] = True,
+    uuid_filenames: UuidFilenames = None,
     namespace: Annotated[
         str | None,
         Option(
@@ -140,6 +142,7 @@ def index(
             restart=restart,
             insertions=insertions,
             default_revisions=default_revisions,
+            uuid_filenames=uuid_filenames,
             settings_from=settings_from,
             max_removed=max_removed,
             ignore_inode=ignore_inode,

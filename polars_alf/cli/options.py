@@ -43,6 +43,14 @@ IdsFrom = Annotated[
     Option(metavar="DIR", help="Tables whose ids win where names match; may be given again."),
 ]
 
+UuidFilenames = Annotated[
+    bool | None,
+    Option(
+        "--uuid-filenames/--no-uuid-filenames",
+        help="UUIDs in names, as in a.b.UUID.npy, are ids; by default as before.",
+    ),
+]
+
 Force = Annotated[bool, Option("--force", help="Replace files that are there.")]
 
 KeepGenerations = Annotated[

@@ -18,12 +18,14 @@ import polars as pl
 
 from polars_alf.alf.ids import expr_uuid3
 from polars_alf.alf.paths import join, printable
+from polars_alf.alf.uuid_names import expr_without_uuid
 from polars_alf.errors import TableError
 from polars_alf.index.known_tables import (
     WRITTEN,
     KnownTables,
     count_kept,
     prefer_known,
+    report_renamed,
     return_repeated,
     take_first,
 )
@@ -32,6 +34,7 @@ from polars_alf.query.columns import expr_session_path
 from polars_alf.query.revisions import DEFAULT_REVISION
 from polars_alf.schema import DIGEST_COLUMNS, TABLES, IssueKind, polars_schema
 from polars_alf.tables.foreign import Columns, list_marked, merge_columns, restore_columns
+from polars_alf.tables.named_rows import IS_NAMED
 
 _NAME = ["lab", "subject", "date", "number"]
 _UUID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
@@ -44,13 +47,15 @@ _IDS = pl.Schema({"session": pl.String, "own": pl.String, "id": pl.String})
 class KnownRows:
     """The rows of some tables, for an index to complete its own with.
 
-    `columns` are the columns that are not ours, by table; the counts are those of the rows that
+    Ids in the names of files win over those known, if `uuid_filenames`. `columns` are the columns
+    that are not ours, by table; the counts are those of the rows that
     matched tables that were given (`n_known_…`), of those of which something was kept (`n_kept_…`),
     and of those without a file on this disk (`n_missing`), up to now.
     """
 
     tables: Sequence[KnownTables]
     hash_ids: bool
+    uuid_filenames: bool = False
     columns: dict[str, Columns] = field(init=False)
     n_known_sessions: int = field(init=False, default=0)
     n_known_datasets: int = field(init=False, default=0)
@@ -247,9 +252,12 @@ class KnownRows:
         for rank, tables in enumerate(self.tables):
             eids = self._matches.filter(source=rank).select("id", "session", known_eid="eid")
             eids = eids.unique(["known_eid", "id"]).join(groups, on="id")
+            path = pl.col("rel_path")
+            if self.uuid_filenames and not tables.has_named_ids:
+                path = expr_without_uuid(path)
             datasets = tables.datasets.drop_nulls("rel_path").select(
                 *tables.select_written("datasets", self.columns["datasets"]),
-                "rel_path",
+                path,
                 "file_size",
                 "hash",
                 known_eid="eid",
@@ -265,9 +273,12 @@ class KnownRows:
     def complete_datasets(self, group: int, datasets: pl.DataFrame) -> pl.DataFrame:
         """Return DATASETS of a group with ids and values that are known, and rows without a file.
 
-        In the order of their ids where these are UUIDs, else in the order given.
+        In the order of their ids where these are UUIDs, else in the order given. If
+        `uuid_filenames`, they come with ``is_named``, as of `tables.named_rows`, and go without.
         """
         foreign = self.columns["datasets"]
+        is_named = datasets[IS_NAMED] if self.uuid_filenames else pl.lit(value=False)
+        datasets = datasets.drop(IS_NAMED, strict=False)
         if not (files := [*self._find_files(group)]):
             nothing = zip(list_marked(foreign), foreign.values(), strict=True)
             nulls = datasets.with_columns(pl.lit(None, dtype).alias(c) for c, dtype in nothing)
@@ -278,7 +289,8 @@ class KnownRows:
         ids = known.filter("is_usable").unique(key, keep="first", maintain_order=True)
         hashes = known.filter(pl.col("hash") != "").unique(key, keep="first", maintain_order=True)
         joined = (
-            datasets.join(values, on=key, how="left", maintain_order="left", suffix="_")
+            datasets.with_columns(is_named.alias(IS_NAMED))
+            .join(values, on=key, how="left", maintain_order="left", suffix="_")
             .join(ids.select(*key, "known", "is_given"), on=key, how="left", maintain_order="left")
             .join(
                 hashes.select(*key, "file_size", "hash", "is_database"),
@@ -293,9 +305,11 @@ class KnownRows:
         # The MD5 that a database has is what the content should be, as ONE checks on loading.
         is_database = pl.col("is_database").fill_null(value=False)
         is_alike = pl.col("file_size") == pl.col("file_size_known")
+        known_id = pl.coalesce("known", "id") if self.hash_ids else pl.col("id")
+        self.issues += report_renamed(joined)
         completed = joined.with_columns(
             pl.col("id").alias("own"),
-            (pl.coalesce("known", "id") if self.hash_ids else pl.col("id")).alias("id"),
+            pl.when(IS_NAMED).then("id").otherwise(known_id).alias("id"),
             *prefer_known(datasets, "datasets"),
             pl.when((pl.col("hash") == "") & is_database & is_alike)
             .then("hash_known")
