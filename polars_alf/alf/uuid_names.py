@@ -11,7 +11,7 @@ import re
 
 import polars as pl
 
-from polars_alf.alf.grammar import UUID_PATTERN, expr_is_uuid
+from polars_alf.alf.grammar import UUID_LENGTH, UUID_PATTERN, expr_is_uuid
 
 _PART = re.compile(rf"\.{UUID_PATTERN}(?=\.[^./]+$)")
 
@@ -19,8 +19,6 @@ _TEXT = rf"\.({UUID_PATTERN})(\.[^./]+)$"
 
 # What a person takes for a UUID, and ONE does not: upper-case, of another version, or misspelt.
 _ALMOST = r"(?i)^(?:[0-9a-f]{6,10}(?:-[0-9a-f]{3,5}){3}-[0-9a-f]{10,14}|[0-9a-f]{32})$"
-
-_LENGTH = 36
 
 
 def remove_uuid(path: str) -> str:
@@ -65,7 +63,8 @@ def split_names(names: pl.Series) -> pl.DataFrame:
             plain=pl.when("is_uuid")
             .then(
                 pl.concat_str(
-                    name.str.slice(0, n_chars - end - _LENGTH - 1), name.str.slice(n_chars - end)
+                    name.str.slice(0, n_chars - end - UUID_LENGTH - 1),
+                    name.str.slice(n_chars - end),
                 )
             )
             .otherwise(name),

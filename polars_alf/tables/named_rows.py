@@ -50,31 +50,32 @@ def assemble_named_datasets(
     plain, plain_codes = encode(split["plain"])
     names = entries.files["name"]
     files, rel_paths = place_files(entries, directories, sessions, plain, plain_codes.gather(names))
-    own = make_ids(namespace, files["rank"], sessions["name"], files["path"], rel_paths)
     named = split.select("is_odd", **split_ids(pl.col("uuid"))).select(
         pl.all().gather(names.gather(files["row"]))
     )
-    files = pl.concat(
-        [files, named, own.rename({"high": "own_high", "low": "own_low"})], how="horizontal"
-    ).with_columns(is_named=pl.col("high").is_not_null())
+    files = files.hstack(named)
     files, skipped = _drop_skipped(files)
-    is_repeated = pl.col("is_named") & pl.struct("rank", "high", "low").is_duplicated()
-    repeated = files.filter(is_repeated).select("row")
-    if len(repeated):
-        is_named = pl.col("is_named") & ~pl.col("row").is_in(repeated["row"].implode())
-        files = files.with_columns(is_named=is_named)
-    rows = files.with_columns(
-        pl.when("is_named").then(half).otherwise(f"own_{half}").alias(half)
-        for half in ("high", "low")
-    )
-    odd = rows.filter("is_odd").select("row")
-    rows = rows.drop("path", "is_odd", "own_high", "own_low").sort("rank", "high", "low")
+    is_named = pl.col("high").is_not_null()
+    repeated = files.clear().select("row")
+    # One half at first, as it is very seldom that any are equal.
+    if files.select((is_named & pl.col("low").is_duplicated()).any()).item():
+        is_repeated = is_named & pl.struct("rank", "high", "low").is_duplicated()
+        repeated = files.filter(is_repeated).select("row")
+        is_named &= ~pl.col("row").is_in(repeated["row"].implode())
+    files = files.with_columns(is_named=is_named)
+    others = files.filter(~pl.col(IS_NAMED))
+    if len(others):
+        ids = make_ids(namespace, others["rank"], sessions["name"], others["path"], rel_paths)
+        files = pl.concat([files.filter(IS_NAMED), others.with_columns(ids)])
+    odd = files.filter("is_odd").select("row")
+    rows = files.drop("path", "is_odd").sort("rank", "high", "low")
     return NamedDatasets(rows, skipped, repeated, odd)
 
 
 def _drop_skipped(files: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return one of the files that share a path, and ``row`` and ``kept`` of the others."""
-    shared = files.filter(pl.struct("rank", "path").is_duplicated())
+    place = pl.col("rank").cast(pl.UInt64) * (2**32) + pl.col("path")
+    shared = files.filter(place.is_duplicated())
     if shared.is_empty():
         return files, shared.select("row", kept="row")
     first = pl.col("row").sort_by("high", "low", nulls_last=True).first().over("rank", "path")
