@@ -171,6 +171,7 @@ def verify(
         Option(metavar="SHARE", help="Share of the datasets to check, such as 1% or 0.01."),
     ] = None,
     seed: Annotated[int, Option(metavar="N", help="Number that chooses the sample.")] = 0,
+    uuid_filenames: UuidFilenames = None,
     manifest: Annotated[
         Path | None,
         Option(metavar="FILE", help="Manifest of a release, whose tables are beside it."),
@@ -197,8 +198,9 @@ def verify(
     with output.running("nothing was changed"), walk.show_progress() as progress:
         if manifest:
             compared = polars_alf.verify_manifest(manifest, tables_dir)
+        arguments |= {"digest": digest, "sample": share, "seed": seed, "progress": progress}
         found = polars_alf.verify_archive(
-            root, tables_dir, digest=digest, sample=share, seed=seed, progress=progress, **arguments
+            root, tables_dir, uuid_filenames=uuid_filenames, **arguments
         )
     if compared:
         # A release is a part: the archive goes on.

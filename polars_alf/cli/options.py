@@ -47,7 +47,7 @@ UuidFilenames = Annotated[
     bool | None,
     Option(
         "--uuid-filenames/--no-uuid-filenames",
-        help="UUIDs in names, as in a.b.UUID.npy, are ids; by default as before.",
+        help="UUIDs in names, as in a.b.UUID.npy, are ids; by default as in the tables.",
     ),
 ]
 

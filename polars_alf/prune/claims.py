@@ -1,6 +1,7 @@
 """Which files of an archive the rows of its tables mean. Pure: frames in, frames out.
 
-A row claims every file that it could mean, so that a file without a claim can go. A session is
+A row claims every file that it could mean, so that a file without a claim can go: also one with a
+UUID in its name, whichever that is. A session is
 recognised by subject, date and number, however the number is spelt, and by its lab as far as the
 folders and the tables both know one. Where there is doubt the claim is wider, never narrower.
 """
@@ -13,6 +14,7 @@ import polars as pl
 
 from polars_alf.alf import grammar
 from polars_alf.alf.paths import expr_below, expr_full, expr_join
+from polars_alf.alf.uuid_names import expr_without_uuid
 
 # Absolute, or with parts that are no names, or as Windows writes it: readers disagree on where
 # such a path leads.
@@ -118,6 +120,10 @@ def find_claimed(entries: pl.LazyFrame, owners: pl.LazyFrame, claims: Claims) ->
             name=_fold(pl.col("name")),
         )
     )
+    # Rows of a database, or of an index that took ids from names, mean files with UUIDs in these.
+    path, name = (expr_without_uuid(pl.col(column)) for column in ("key", "name"))
+    named = placed.filter(path != pl.col("key")).with_columns(key=path, name=name)
+    placed = pl.concat([placed, named])
     claimed = [
         entries.join(owners, on="directory", how="anti"),
         placed.join(claims.files.lazy(), on=["owner", "key"], how="semi"),

@@ -329,6 +329,7 @@ def _make_origin(folders: Sequence[Path], tag: str | None) -> Origin:
         generation=uuid.uuid4().hex,
         created=datetime.now(),
         tags=(tag,) if tag else (),
+        uuid_filenames=any(header.uuid_filenames for header in headers),
     )
 
 

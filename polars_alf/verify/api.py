@@ -106,6 +106,7 @@ def verify_archive(
     digest: bool = False,
     sample: float | None = None,
     seed: int = 0,
+    uuid_filenames: bool | None = None,
     follow_links: bool = False,
     exclude: str | Sequence[str] = (),
     include_snapshots: bool = False,
@@ -133,6 +134,9 @@ def verify_archive(
         dates are walked, and nothing new is looked for. None checks all.
     seed
         Chooses the sample: the same one for the same tables. Ignored without `sample`.
+    uuid_filenames
+        Whether UUIDs in the names of files are ids, as for `index_archive`; by default if they are
+        so in the tables.
     follow_links, exclude, include_snapshots
         As given to `index_archive`: files that it left out are neither missing nor new.
     n_jobs, executor, threads, op_timeout, progress
@@ -171,6 +175,7 @@ def verify_archive(
         executor=executor,
     )
     check_argument("digest", digest, bool)
+    check_argument("uuid_filenames", uuid_filenames, bool, is_optional=True)
     _check_sample(sample)
     opened = open_root(root, op_timeout)
     folder = opened.path if tables_dir is None else check_folder(tables_dir, to_write=False)
@@ -192,6 +197,8 @@ def verify_archive(
         if sample is not None:
             dated = _choose_folders(opened, dated, sessions, wanted)
         disk = _locate(opened, read_archive(walk, survey, dated), sessions, header)
+        if header.uuid_filenames if uuid_filenames is None else uuid_filenames:
+            disk = replace(disk, named=wanted.select("eid", "id", "rel_path"))
         patterns = options.patterns
         missing = find_missing(
             disk,

@@ -10,6 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from polars_alf.alf.paths import expr_below, expr_join, find_folder_above, join
+from polars_alf.alf.uuid_names import expr_uuid, expr_with_uuid, expr_without_uuid
 from polars_alf.schema import HIDING, IssueKind, _field, polars_schema
 from polars_alf.walk.scan import ArchiveFiles
 
@@ -58,6 +59,8 @@ class Disk:
     """Sessions of the archive in the tables, as `locate_sessions` returns them."""
     expected: Mapping[str, list[str]]
     """Folders that the other sessions of the tables could be in, by the id of the session."""
+    named: pl.DataFrame | None = None
+    """Rows of the datasets table, if their ids may be in the names of files."""
 
     def files(self) -> pl.LazyFrame:
         """Return ``eid`` (null where no table has the session), ``rel_path``, ``path``, size."""
@@ -68,11 +71,27 @@ class Disk:
             .select("directory", "eid", collection=expr_below("directory", "session"))
         )
         path, rel_path = expr_join("directory", "name"), expr_join("collection", "name")
-        return (
+        files = (
             self.listed.entries.lazy()
             .join(folders, on="directory")
             .select("eid", rel_path=rel_path, path=path, disk_size="file_size")
         )
+        return files if self.named is None else _match_named(files, self.named)
+
+
+def _match_named(files: pl.LazyFrame, rows: pl.DataFrame) -> pl.LazyFrame:
+    """Give files that are named by the id of their row the path of it.
+
+    Those that differ in the UUID alone from such a file are left out, as an index skips them.
+    """
+    path, key = pl.col("rel_path"), ["eid", "plain"]
+    ids = rows.lazy().select("eid", "id", plain="rel_path", is_row=pl.lit(value=True))
+    split = files.with_columns(plain=expr_without_uuid(path), id=expr_uuid(path)).join(
+        ids.unique(), on=[*key, "id"], how="left"
+    )
+    found = split.filter("is_row").with_columns(rel_path="plain")
+    others = split.filter(pl.col("is_row").is_null()).join(found, on=key, how="anti")
+    return pl.concat([found, others]).drop("plain", "id", "is_row")
 
 
 def find_unsafe(datasets: pl.DataFrame) -> pl.DataFrame:
@@ -116,9 +135,13 @@ def find_missing(
     keys = ["eid", "session", "folder"]
     hidden = _find_hidden(disk, absent.select(keys).unique())
     issues = disk.listed.issues.select("path", issue="kind", note="message")
+    path = expr_join("place", "rel_path")
+    if disk.named is not None:
+        named = expr_with_uuid(path, pl.col("id"))
+        path = pl.when(named.is_in(issues["path"].implode())).then(named).otherwise(path)
     findings = (
         absent.join(hidden, on=keys, nulls_equal=True)
-        .with_columns(path=expr_join("place", "rel_path"))
+        .with_columns(path=path)
         .join(issues.unique("path", keep="first", maintain_order=True), on="path", how="left")
     )
     is_hidden = pl.col("hidden").is_not_null() | pl.col("issue").is_in(_HIDING)
