@@ -68,7 +68,8 @@ def assemble_named_datasets(
         ids = make_ids(namespace, others["rank"], sessions["name"], others["path"], rel_paths)
         files = pl.concat([files.filter(IS_NAMED), others.with_columns(ids)])
     odd = files.filter("is_odd").select("row")
-    rows = files.drop("path", "is_odd").sort("rank", "high", "low")
+    rows = files.drop("is_odd").sort("rank", "high", "low")
+    rows = rows.drop("path").with_columns(rel_path=rel_paths.gather(rows["path"]))
     return NamedDatasets(rows, skipped, repeated, odd)
 
 
