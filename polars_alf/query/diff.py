@@ -174,8 +174,7 @@ class _Side:
 
     def spill(self, folder: Path, n_buckets: int) -> Spill:
         """Return the rows in buckets by the eids that their sessions have in the new tables."""
-        (folder / self.name).mkdir()
-        spill = Spill(folder / self.name)
+        spill = Spill(folder)
         with _reading(self.name):
             for rows in read_batches(self.datasets):
                 renewed = _renew_eids(rows, self.new_eids)["eid"]

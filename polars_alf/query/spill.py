@@ -6,6 +6,7 @@ bucket's rows lie together. What fits into memory never touches the disk.
 
 from __future__ import annotations
 
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,11 +33,11 @@ class Spill:
     Parameters
     ----------
     folder
-        Existing folder for the files.
+        Existing folder, in which a new one takes the files.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._folder = Path(tempfile.mkdtemp(dir=folder))
         self._waiting: list[pl.DataFrame] = []
         self._n_waiting = 0
         self._files: list[Path] = []

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Iterator, Sequence
-from math import ceil
 from uuid import UUID
 
 import polars as pl
@@ -120,10 +118,3 @@ def _guess_paths(
                     yield "/".join(tail[depth:])
             for base in bases:
                 yield join(base, "/".join(tail))
-
-
-def sample_rows(datasets: pl.DataFrame, share: float, seed: int) -> pl.DataFrame:
-    """Take a share of datasets at random, one at least; the same for the same seed and rows."""
-    ordered = datasets.sort("eid", "id", "rel_path")
-    chosen = random.Random(seed).sample(range(len(ordered)), ceil(len(ordered) * share))
-    return ordered[sorted(chosen)]
