@@ -7,6 +7,7 @@ bucket's rows lie together. What fits into memory never touches the disk.
 from __future__ import annotations
 
 import tempfile
+from array import array
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,8 @@ BUCKET = "bucket"
 
 ROWS_PER_BUCKET = 1 << 18
 """About how many rows are in memory at a time: in a bucket, and waiting for their file."""
+
+_PLACES_PER_FILE = 1 << 32
 
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
 
@@ -41,7 +44,8 @@ class Spill:
         self._waiting: list[pl.DataFrame] = []
         self._n_waiting = 0
         self._files: list[Path] = []
-        self._places: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
+        # A file and a batch of it in one number: there are as many as files times buckets.
+        self._places: defaultdict[int, array[int]] = defaultdict(lambda: array("Q"))
         self._schema: pl.Schema | None = None
 
     def add(self, rows: pl.DataFrame) -> None:
@@ -56,7 +60,8 @@ class Spill:
     def read(self, bucket: int) -> pl.DataFrame:
         """Return the rows of a bucket, in the order in which they were added."""
         parts = [] if self._schema is None else [self._schema.to_frame()]
-        for file, batch in self._places.get(bucket, ()):
+        for place in self._places.get(bucket, ()):
+            file, batch = divmod(place, _PLACES_PER_FILE)
             with pa.OSFile(str(self._files[file])) as source:
                 found = pa.ipc.open_file(source).get_batch(batch)
                 parts.append(pl.DataFrame(found).cast(self._schema))  # type: ignore[arg-type]
@@ -77,7 +82,7 @@ class Spill:
                 (batch,) = part.rechunk().to_arrow().to_batches()
                 writer = writer or pa.ipc.new_file(str(path), batch.schema, options=_OPTIONS)
                 writer.write_batch(batch)
-                self._places[int(bucket)].append((len(self._files), number))
+                self._places[int(bucket)].append(len(self._files) * _PLACES_PER_FILE + number)
         finally:
             if writer is not None:
                 writer.close()
