@@ -32,7 +32,7 @@ from polars_alf.index.known_tables import (
 from polars_alf.index.merge import ShardRows
 from polars_alf.query.columns import expr_session_path
 from polars_alf.query.revisions import DEFAULT_REVISION
-from polars_alf.query.spill import BUCKET, Spill, read_batches
+from polars_alf.query.spill import BUCKET, Spill, read_batches, select_range
 from polars_alf.schema import DIGEST_COLUMNS, TABLES, IssueKind, polars_schema
 from polars_alf.tables.foreign import Columns, list_marked, merge_columns, restore_columns
 from polars_alf.tables.named_rows import IS_NAMED
@@ -256,6 +256,7 @@ class KnownRows:
             path = pl.col("rel_path")
             if self.uuid_filenames and not tables.has_named_ids:
                 path = expr_without_uuid(path)
+            eids = eids.drop_nulls("known_eid").sort("known_eid")
             datasets = tables.datasets.drop_nulls("rel_path").select(
                 *tables.select_written("datasets", self.columns["datasets"]),
                 path,
@@ -267,7 +268,8 @@ class KnownRows:
             )
             spill = Spill(folder)
             for rows in read_batches(datasets):
-                spill.add(rows.join(eids, on="known_eid", maintain_order="left"))
+                near = select_range(eids, "known_eid", rows["known_eid"])
+                spill.add(rows.join(near, on="known_eid", maintain_order="left"))
             self._spilled.append(spill)
 
     def complete_datasets(self, group: int, datasets: pl.DataFrame) -> pl.DataFrame:

@@ -186,12 +186,6 @@ class _Figures:
 
 def _find_strays(root: Root, buckets: Buckets) -> tuple[list[Removal], _Figures]:
     """Find the datasets that no row claims and no claimed link leads to, sorted by path."""
-    has_row = pl.col("session").is_in(buckets.claims.sessions["session"].implode())
-    reason = (
-        pl.when(has_row)
-        .then(pl.lit("not in the datasets table"))
-        .otherwise(pl.lit("its session is not in the tables"))
-    )
     n_archive, n_kept, labs = 0, [], []
     paths: set[str] = set()
     removals: dict[str, Removal] = {}
@@ -203,7 +197,7 @@ def _find_strays(root: Root, buckets: Buckets) -> tuple[list[Removal], _Figures]
             [
                 entries.join(claimed, on="entry", how="anti")
                 .join(files.directories.lazy(), on="directory")
-                .select("directory", "name", reason=reason),
+                .select("directory", "name", "session"),
                 entries.join(claimed, on="entry", how="semi")
                 .join(lab.lazy(), on="directory")
                 .group_by("lab")
@@ -211,6 +205,7 @@ def _find_strays(root: Root, buckets: Buckets) -> tuple[list[Removal], _Figures]
                 entries.join(lab.lazy(), on="directory", how="semi").select(pl.len()),
             ]
         )
+        strays = strays.with_columns(_expr_reason(buckets.claims)) if len(strays) else strays
         n_archive += n_here.item()
         n_kept.append(kept)
         labs.append(lab.join(strays, on="directory", how="semi"))
@@ -225,6 +220,16 @@ def _find_strays(root: Root, buckets: Buckets) -> tuple[list[Removal], _Figures]
         if not (known and _identify(root, [path]) <= known)
     ]
     return found, _Figures(n_archive, pl.concat(n_kept), pl.concat(labs))
+
+
+def _expr_reason(claims: SessionClaims) -> pl.Expr:
+    has_row = pl.col("session").is_in(claims.sessions["session"].implode())
+    return (
+        pl.when(has_row)
+        .then(pl.lit("not in the datasets table"))
+        .otherwise(pl.lit("its session is not in the tables"))
+        .alias("reason")
+    )
 
 
 def _find_same_inodes(

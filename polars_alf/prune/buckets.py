@@ -16,7 +16,7 @@ from polars_alf.prune.claims import (
     list_owners,
 )
 from polars_alf.prune.tables import Tables
-from polars_alf.query.spill import BUCKET, Spill, count_buckets
+from polars_alf.query.spill import BUCKET, Spill, count_buckets, select_range
 from polars_alf.walk.scan import ArchiveFiles, Listing
 
 _OWNER = ["session", "owner", "lab", "subject", "date", "number"]
@@ -78,11 +78,14 @@ def fill_buckets(
         .select("owner", BUCKET)
         .unique()
     )
+    by_eid = claims.owners.join(buckets, on="owner").drop_nulls("eid").sort("eid")
+    eids = claims.eids.drop_nulls("eid").sort("eid")
     spill = Spill(folder)
     paths, names = [], []
     for rows in tables.iter_datasets():
-        found = claim_files(claims, rows)
-        spill.add(found.files.join(buckets, on="owner"))
+        near = select_range(by_eid, "eid", rows["eid"])
+        found = claim_files(near, select_range(eids, "eid", rows["eid"]), rows)
+        spill.add(found.files)
         paths.append(found.paths)
         names.append(found.names)
     filled = Buckets(

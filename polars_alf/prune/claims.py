@@ -110,16 +110,20 @@ def claim_sessions(
     )
 
 
-def claim_files(claims: SessionClaims, datasets: pl.DataFrame) -> FileClaims:
-    """Find the files that some rows of datasets, whose columns are all String, mean."""
+def claim_files(owners: pl.DataFrame, eids: pl.DataFrame, datasets: pl.DataFrame) -> FileClaims:
+    """Find the files that some rows of datasets, whose columns are all String, mean.
+
+    `owners` and `eids` are those of `SessionClaims`; the files have the columns that these may
+    have beside.
+    """
     rows = datasets.select(
         "eid",
         key=_fold(pl.col("rel_path")),
         is_odd=pl.col("rel_path").str.contains(_ODD_PATH),
     )
     return FileClaims(
-        files=rows.join(claims.owners, on="eid").select("owner", "key").unique(),
-        paths=rows.join(claims.eids, on="eid", how="anti").select("key").drop_nulls().unique(),
+        files=rows.join(owners, on="eid").drop("eid", "is_odd").unique(),
+        paths=rows.join(eids, on="eid", how="anti").select("key").drop_nulls().unique(),
         names=rows.filter("is_odd").select(name=pl.col("key").str.extract(_LAST_NAME)).unique(),
     )
 

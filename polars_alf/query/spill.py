@@ -11,6 +11,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -103,3 +104,17 @@ def read_batches(frame: pl.LazyFrame) -> Iterator[pl.DataFrame]:
     yield from frame.collect_batches(
         chunk_size=ROWS_PER_BUCKET, maintain_order=True, engine="streaming"
     )
+
+
+def select_range(ordered: pl.DataFrame, column: str, values: pl.Series) -> pl.DataFrame:
+    """Return the rows of a frame that are between the first and the last of some values.
+
+    The frame is sorted by the column, without nulls. A join with rows of a sorted table, some at a
+    time, has a few rows to look at then instead of all.
+    """
+    if ordered.is_empty() or values.null_count() == len(values):
+        return ordered.clear()
+    lowest: Any = values.min()
+    highest: Any = values.max()
+    start = ordered[column].search_sorted(lowest, "left")
+    return ordered.slice(start, ordered[column].search_sorted(highest, "right") - start)

@@ -19,7 +19,7 @@ from polars_alf.display import Shown, describe_size
 from polars_alf.errors import OptionError, OverwriteError, TableError
 from polars_alf.insertions.api import has_insertions, refresh_insertions
 from polars_alf.query.scan import Folders, find_folders, scan_pair
-from polars_alf.query.spill import BUCKET, Spill, read_batches
+from polars_alf.query.spill import BUCKET, Spill, read_batches, select_range
 from polars_alf.release.folder_names import name_folders
 from polars_alf.release.subset import list_columns, make_origin, shape_columns
 from polars_alf.schema import TABLES
@@ -205,11 +205,12 @@ class _Rows:
 
     def fill(self, datasets: pl.LazyFrame, sessions: pl.DataFrame) -> int:
         """Read all rows; return how many are of no session."""
-        buckets = sessions.select("id", BUCKET)
+        buckets = sessions.select("id", BUCKET).drop_nulls("id").sort("id")
         n_left_out = 0
         for rows in read_batches(datasets):
+            near = select_range(buckets, "id", rows["eid"])
             placed = rows.join(
-                buckets, left_on="eid", right_on="id", how="left", maintain_order="left"
+                near, left_on="eid", right_on="id", how="left", maintain_order="left"
             )
             n_left_out += placed[BUCKET].null_count()
             self._spill.add(placed)

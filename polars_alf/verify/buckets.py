@@ -15,7 +15,7 @@ from pathlib import Path
 import polars as pl
 
 from polars_alf.query.columns import expr_is_unsafe
-from polars_alf.query.spill import BUCKET, Spill, count_buckets, read_batches
+from polars_alf.query.spill import BUCKET, Spill, count_buckets, read_batches, select_range
 from polars_alf.verify.compare import (
     Disk,
     find_missing,
@@ -90,7 +90,8 @@ def fill_buckets(
     groups = listing.group_shards(count_buckets(sum(listing.n_files)))
     places = listing.place_sessions(groups, BUCKET)
     located = located.join(places, on="session", how="left", maintain_order="left")
-    by_eid = located.filter(~pl.col("is_copy")).drop_nulls("eid").select("eid", BUCKET)
+    found = located.filter(~pl.col("is_copy")).drop_nulls("eid")
+    by_eid = found.select("eid", BUCKET).sort("eid")
     nothing = listing.read([])
     missing = [find_missing_sessions(Disk(nothing, located, expected), sessions, is_excluded)]
     spill = Spill(folder)
@@ -98,7 +99,8 @@ def fill_buckets(
     for rows in datasets:
         is_unsafe = rows.select(expr_is_unsafe(pl.col("rel_path"))).to_series()
         unsafe.append(find_unsafe(rows.filter(is_unsafe)))
-        wanted = rows.filter(~is_unsafe).join(by_eid, on="eid", how="left", maintain_order="left")
+        near = select_range(by_eid, "eid", rows["eid"])
+        wanted = rows.filter(~is_unsafe).join(near, on="eid", how="left", maintain_order="left")
         lost = wanted.filter(pl.col(BUCKET).is_null()).drop(BUCKET)
         named = _list_named(lost, uuid_filenames=uuid_filenames)
         nowhere = Disk(nothing, located.clear(), expected, named)

@@ -180,6 +180,6 @@ def test_files_in_no_session_that_rows_could_name_are_kept() -> None:
     owners = claims.list_owners(directories, "/archive")
     sessions, datasets = (tables_of("a", "")[name].cast(pl.String) for name in TABLES)
     meant = claims.claim_sessions(owners.collect(), sessions, datasets.select("eid"))
-    claimed = claims.claim_files(meant, datasets)
+    claimed = claims.claim_files(meant.owners, meant.eids, datasets)
     entries = pl.LazyFrame({"entry": [7], "directory": ["S!/2020-01-01/001"], "name": ["a.b.c"]})
     assert claims.find_claimed(entries, owners, claimed).collect()["entry"].to_list() == [7]
