@@ -17,7 +17,7 @@ from polars_alf.alf.paths import temporary_folder
 from polars_alf.alf.root import check_folder
 from polars_alf.display import Shown, describe_size
 from polars_alf.errors import OptionError, OverwriteError, TableError
-from polars_alf.insertions.api import has_insertions, refresh_insertions
+from polars_alf.insertions.api import stage_insertions
 from polars_alf.query.scan import Folders, find_folders, scan_pair
 from polars_alf.query.spill import BUCKET, Spill, read_batches, select_range
 from polars_alf.release.folder_names import name_folders
@@ -284,9 +284,8 @@ def _write_pair(
                 n_bytes=n_bytes,
                 seconds=time.perf_counter() - start,
             )
+            stage_insertions(staging, folders)
             staging.commit(keep=keep_generations, record=record)
-        if any(map(has_insertions, (folder, *folders))):
-            refresh_insertions(folder, folders)
     return {
         "folder": str(folder),
         **values,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from amount import count_examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from table_frames import make_datasets, make_sessions
@@ -35,7 +36,7 @@ def pairs(draw: st.DrawFn) -> tuple[pl.DataFrame, pl.DataFrame]:
     return make_sessions(sessions), datasets
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=count_examples(60))
 @given(pairs(), pairs(), st.integers(1, 7))
 def test_buckets_do_not_change_differences(
     old: tuple[pl.DataFrame, pl.DataFrame], new: tuple[pl.DataFrame, pl.DataFrame], n_rows: int

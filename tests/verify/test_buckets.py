@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from amount import count_examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
@@ -26,7 +27,7 @@ EXTRA = {
 }
 
 
-@settings(deadline=None, max_examples=8)
+@settings(deadline=None, max_examples=count_examples(18))
 @given(
     st.sets(st.integers(0, 11), max_size=4),
     st.sets(st.integers(0, 11), max_size=4),
