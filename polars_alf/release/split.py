@@ -95,8 +95,8 @@ def split_tables(
     """Split tables into pairs that ONE opens, one for each lab, subject or year.
 
     Rows keep their ids and all their columns. ONE opens a pair with the root of the archive as its
-    ``cache_dir`` and the folder of the pair as its ``tables_dir``. Memory does not depend on the
-    number of datasets.
+    ``cache_dir`` and the folder of the pair as its ``tables_dir``. Some 260,000 datasets are in
+    memory at a time; the others are spilled to the system's folder for temporary files.
 
     Parameters
     ----------
