@@ -62,6 +62,8 @@ def locate_sessions(
 
 
 def _drop_copies(located: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    if not located["eid"].is_duplicated().any():  # ranking all would take much memory
+        return located, located.clear()
     kept, dropped = pl.collect_all(drop_duplicate_sessions(located.lazy(), ["eid"]))
     return kept, dropped.drop("kept")
 
@@ -73,6 +75,8 @@ def _find_twins(
 
     ONE cannot tell them apart: ``1`` beside ``001``, say.
     """
+    if rest.is_empty():
+        return located.clear()
     rows = sessions.select(pl.col("lab").fill_null(""), *_KEYS, eid="id").unique("eid")
     known = located.join(rows, on="eid")
     # The lab that an index was given for sessions in no lab's folder.
