@@ -167,9 +167,14 @@ def expr_session_path(suffix: str = "") -> pl.Expr:
 
 def join_dataset_paths(datasets: pl.LazyFrame, sessions: pl.LazyFrame) -> pl.LazyFrame:
     """Add ``path``: `expr_session_path`, or else the eid, and ``rel_path``; in the order given."""
-    paths = sessions.select("id", session_path=expr_session_path()).unique("id", keep="first")
+    paths = sessions.select(eid="id", session_path=expr_session_path())
+    return join_paths(datasets, paths.unique("eid", keep="first"))
+
+
+def join_paths(datasets: pl.LazyFrame, paths: pl.LazyFrame) -> pl.LazyFrame:
+    """Add ``path``: the ``session_path`` of each ``eid``, or else the eid, and ``rel_path``."""
     path = pl.concat_str(pl.coalesce("session_path", "eid"), "rel_path", separator="/")
-    joined = datasets.join(paths, left_on="eid", right_on="id", how="left", maintain_order="left")
+    joined = datasets.join(paths, on="eid", how="left", maintain_order="left")
     return joined.with_columns(path=path).drop("session_path")
 
 

@@ -62,6 +62,11 @@ class Disk:
     named: pl.DataFrame | None = None
     """Rows of the datasets table, if their ids may be in the names of files."""
 
+    @property
+    def found(self) -> pl.DataFrame:
+        """``eid`` and ``session`` of the sessions of the tables."""
+        return self.located.filter(~pl.col("is_copy")).drop_nulls("eid").select("eid", "session")
+
     def files(self) -> pl.LazyFrame:
         """Return ``eid`` (null where no table has the session), ``rel_path``, ``path``, size."""
         folders = (
@@ -107,30 +112,37 @@ def find_unsafe(datasets: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def find_missing(
-    disk: Disk,
-    sessions: pl.DataFrame,
-    datasets: pl.DataFrame,
-    is_excluded: Callable[[str], bool],
+def find_missing_sessions(
+    disk: Disk, sessions: pl.DataFrame, is_excluded: Callable[[str], bool]
 ) -> pl.DataFrame:
-    """Find sessions and datasets that the walk did not find: missing, or not to be seen."""
-    found = disk.located.filter(~pl.col("is_copy")).drop_nulls("eid").select("eid", "session")
-    absent_sessions = (
-        sessions.select(eid="id")
-        .join(found, on="eid", how="anti")
-        .with_columns(rel_path=pl.lit(""), table=pl.lit("sessions"))
+    """Find sessions that the walk did not find: missing, or not to be seen."""
+    absent = sessions.select(eid="id").join(disk.found, on="eid", how="anti")
+    rows = absent.with_columns(id=pl.lit(None, pl.String), rel_path=pl.lit(""))
+    size = pl.lit(None, pl.UInt64)
+    return _describe_missing(
+        disk, rows.with_columns(table_size=size, table=pl.lit("sessions")), is_excluded
     )
-    absent_datasets = (
+
+
+def find_missing(
+    disk: Disk, datasets: pl.DataFrame, is_excluded: Callable[[str], bool]
+) -> pl.DataFrame:
+    """Find datasets that the walk did not find: missing, or not to be seen."""
+    absent = (
         datasets.lazy()
         .filter(pl.col("exists").ne_missing(other=False))
         .join(disk.files().drop_nulls("eid"), on=["eid", "rel_path"], how="anti")
         .select("eid", "id", "rel_path", table_size="file_size", table=pl.lit("datasets"))
         .collect()
     )
-    absent = (
-        pl.concat([absent_sessions, absent_datasets], how="diagonal")
-        .join(found, on="eid", how="left")
-        .with_columns(folder=pl.col("rel_path").str.extract(r"^(.*)/[^/]*$").fill_null(""))
+    return _describe_missing(disk, absent, is_excluded)
+
+
+def _describe_missing(
+    disk: Disk, rows: pl.DataFrame, is_excluded: Callable[[str], bool]
+) -> pl.DataFrame:
+    absent = rows.join(disk.found, on="eid", how="left").with_columns(
+        folder=pl.col("rel_path").str.extract(r"^(.*)/[^/]*$").fill_null("")
     )
     keys = ["eid", "session", "folder"]
     hidden = _find_hidden(disk, absent.select(keys).unique())
@@ -176,9 +188,9 @@ def _find_hidden(disk: Disk, folders: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows, dict.fromkeys(names, pl.String), orient="row")
 
 
-def has_digests(datasets: pl.DataFrame) -> bool:
-    """Whether any dataset has an MD5 in the table."""
-    return bool(datasets["hash"].str.to_lowercase().str.contains(_MD5).any())
+def expr_has_digest() -> pl.Expr:
+    """Whether a dataset has an MD5 in the table."""
+    return pl.col("hash").str.to_lowercase().str.contains(_MD5).alias("has_digest")
 
 
 def find_changed(disk: Disk, datasets: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, int]:
@@ -240,10 +252,10 @@ def find_new(disk: Disk, datasets: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def list_unreadable(disk: Disk, missing: pl.DataFrame) -> pl.DataFrame:
-    """List what the walk could not read, but for datasets that are in `missing` by themselves."""
+def list_unreadable(issues: pl.DataFrame, missing: pl.DataFrame) -> pl.DataFrame:
+    """List ISSUES of what cannot be read, but for datasets that are in `missing` by themselves."""
     return (
-        disk.listed.issues.filter(pl.col("kind").is_in(HIDING))
+        issues.filter(pl.col("kind").is_in(HIDING))
         .join(missing.filter(pl.col("table") == "datasets"), on="path", how="anti")
         .select("path", "message", kind=pl.lit(FindingKind.UNREADABLE.value))
     )
