@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from rich.filesize import decimal
 from typer import Option, Typer
 
 import polars_alf
 from polars_alf.cli import output
-from polars_alf.cli.options import AsJson, Folder, KeepGenerations, Quiet, Tables
+from polars_alf.cli.options import AsJson, Folder, KeepGenerations, Out, Quiet, Tables
+from polars_alf.cli.output import Whole
+from polars_alf.display import count, describe_size
 from polars_alf.tables.generations import KEEP
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ app = Typer()
 @app.command()
 def subset(
     folder: Tables,
-    out_dir: Annotated[str, Option(metavar="DIR", help="Existing folder for the tables.")],
+    out: Out,
     where: Annotated[
         str | None, Option(metavar="SQL", help="Condition on the sessions of the part.")
     ] = None,
@@ -55,7 +56,7 @@ def subset(
 
         release = polars_alf.subset_tables(
             folder,
-            out_dir,
+            out,
             where=where,
             like=like,
             tag=tag,
@@ -78,7 +79,7 @@ def publish(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write the tables in FOLDER as the bundle that ONE loads.
+    """Write the tables in DIR as the bundle that ONE loads.
 
     These are cache.zip and cache_info.json, which ONE finds on a web server.
 
@@ -94,21 +95,22 @@ def publish(
 
 def _print_release(release: Release) -> None:
     manifest = release.manifest
-    size = decimal(manifest["n_bytes"])
+    size = describe_size(manifest["n_bytes"])
     output.print_fields(
         ("Sessions", f"{manifest['n_sessions']:,}"),
         ("Datasets", f"{manifest['n_datasets']:,} ({size})"),
-        ("Digests", f"{manifest['n_with_hash']:,} datasets have one"),
+        ("Digests", f"{manifest['n_with_hash']:,} of {count(manifest['n_datasets'], 'dataset')}"),
         ("Time", f"{release.seconds:.2f} s"),
-        ("Tables", str(release.folder)),
-        ("Manifest", str(release.to_dict()["manifest_path"])),
-        ("Cite as", release.checksum),
+        ("Tables", release.folder),
+        ("Manifest", Whole(release.to_dict()["manifest_path"])),
+        ("Cite as", Whole(release.checksum)),
     )
 
 
 def _print_bundle(bundle: Bundle) -> None:
     output.print_fields(
-        ("Bundle", f"{bundle.zip_path} ({decimal(bundle.n_bytes)})"),
-        ("Info", str(bundle.info_path)),
-        *((str(name), json.dumps(value)) for name, value in bundle.info.items()),
+        ("Bundle", bundle.zip_path),
+        ("Size", describe_size(bundle.n_bytes)),
+        ("Info", bundle.info_path),
+        *((str(name), Whole(json.dumps(value))) for name, value in bundle.info.items()),
     )

@@ -15,12 +15,14 @@ import polars as pl
 from polars_alf.alf.arguments import check_argument
 from polars_alf.alf.paths import expr_join, find_folder_above, list_folders_above
 from polars_alf.alf.root import Root, check_folder, open_root
+from polars_alf.alf.spellings import accepting_old_spellings
+from polars_alf.display import count
 from polars_alf.errors import ForeignTablesError, KeptWarning
 from polars_alf.parallel.progress import Progress
 from polars_alf.prune.claims import Claims, claim_files, find_claimed, list_owners
 from polars_alf.prune.examine import REMOVALS, Removal, RemovalKind, examine_files, find_emptied
-from polars_alf.prune.skipped import find_taken_out, list_states, read_skipped
-from polars_alf.prune.tables import read_tables
+from polars_alf.prune.skipped import State, find_taken_out, list_states, read_skipped
+from polars_alf.prune.tables import Tables, read_tables
 from polars_alf.schema import HIDING, IssueKind, polars_schema
 from polars_alf.tables.files import STATE_DIR, own_files
 from polars_alf.walk.options import WalkOptions, is_excluded
@@ -34,6 +36,7 @@ _SKIPPED = "the last index could not take them; see its issues, and index again"
 _TAKEN_OUT = "the last index did not find them, and took them out of the tables; index again"
 
 
+@accepting_old_spellings(n_jobs="jobs")
 def plan_removals(
     root: str | os.PathLike[str],
     tables_dir: str | os.PathLike[str] | None = None,
@@ -45,7 +48,7 @@ def plan_removals(
     exclude: str | Sequence[str] = (),
     include_snapshots: bool = False,
     force: bool = False,
-    n_jobs: int | None = None,
+    jobs: int | None = None,
     executor: str | None = None,
     threads: int | None = None,
     op_timeout: float | None = None,
@@ -78,7 +81,7 @@ def plan_removals(
         removed through a link, whether it is followed or not.
     force
         Plan even if there are no tables, or they are not those of this archive.
-    n_jobs, executor, threads, op_timeout, progress
+    jobs, executor, threads, op_timeout, progress
         As for `index_archive`. A directory that does not answer in time is kept, with all that
         is in it.
 
@@ -112,7 +115,7 @@ def plan_removals(
         include_snapshots=include_snapshots,
         threads=threads,
         op_timeout=op_timeout,
-        n_jobs=n_jobs,
+        n_jobs=jobs,
         executor=executor,
     )
     check_argument("remove_empty_sessions", remove_empty_sessions, bool)
@@ -131,6 +134,29 @@ def plan_removals(
     with open_walk(opened, walked, progress) as walk:
         survey = walk.survey()
         files = read_archive(walk, survey, survey.folders)
+        walk.monitor.stage = "compare"
+        return _plan(
+            opened,
+            files,
+            tables,
+            states,
+            options,
+            force=force,
+            remove_empty_sessions=remove_empty_sessions,
+        )
+
+
+def _plan(
+    opened: Root,
+    files: ArchiveFiles,
+    tables: Tables,
+    states: Sequence[State],
+    options: WalkOptions,
+    *,
+    force: bool,
+    remove_empty_sessions: bool,
+) -> pl.DataFrame:
+    """Return REMOVALS: what was found in the archive and is in no row."""
     owners = list_owners(files.directories.lazy(), opened.posix).collect().lazy()
     claims = claim_files(owners, tables.sessions.lazy(), tables.datasets.lazy())
     if not claims.belong and not force:
@@ -143,7 +169,7 @@ def plan_removals(
             f"{tables.place} have datasets whose sessions are in neither table: files with one of "
             f"their {len(claims.paths)} paths are kept in every session; index {opened} again",
             KeptWarning,
-            stacklevel=2,
+            stacklevel=4,
         )
     patterns = options.patterns
     doubts = _find_doubts(opened, files, read_skipped(opened, states))
@@ -254,9 +280,9 @@ def _drop_doubtful(removals: Iterable[Removal], doubts: Mapping[str, str]) -> li
             sure.append(removal)
     for why, paths in kept.items():
         warnings.warn(
-            f"kept {len(paths)} that no table has, {paths[0]!r} for one: {why}",
+            f"kept {count(len(paths), 'path')} that no table has, {paths[0]!r} for one: {why}",
             KeptWarning,
-            stacklevel=3,
+            stacklevel=5,
         )
     return sure
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 from polars_alf.alf.arguments import check_texts
 from polars_alf.display import Shown
 from polars_alf.errors import OptionError, TableError
+from polars_alf.parallel.progress import Steps, show_no_step
 from polars_alf.query.columns import expr_session_path, join_dataset_paths
 from polars_alf.query.scan import Tables, scan_pair
 from polars_alf.schema import TABLES, _field, polars_schema
@@ -46,6 +47,8 @@ _DATASET_KEYS = (
 
 _OLD, _NEW = "row_old", "row_new"
 
+_N_STEPS = 4
+
 
 class Change(StrEnum):
     """The kind of a difference."""
@@ -67,11 +70,20 @@ class TableDifferences(Shown):
         `DIFFERENCES`.
     n_old, n_new
         Number of rows of the old and of the new tables, by table.
+    are_ids_apart
+        Whether no id of one pair is in the other, as when each was made in a namespace of its own.
+        Rows are compared by their paths then, and ids are no differences of theirs.
     """
 
     differences: pl.DataFrame
     n_old: dict[str, int]
     n_new: dict[str, int]
+    are_ids_apart: bool = False
+
+    @property
+    def is_same(self) -> bool:
+        """Whether there is no difference at all."""
+        return self.differences.is_empty() and not self.are_ids_apart
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
@@ -83,7 +95,8 @@ class TableDifferences(Shown):
         return counts
 
     def _list_figures(self) -> dict[str, object]:
-        return {
+        ids: dict[str, object] = {"ids": "none in both"} if self.are_ids_apart else {}
+        return ids | {
             table: f"{self.n_old[table]:,} → {self.n_new[table]:,}, "
             + (", ".join(f"{n:,} {change}" for change, n in counts.items() if n) or "no difference")
             for table, counts in self.counts.items()
@@ -91,11 +104,20 @@ class TableDifferences(Shown):
 
     def to_dict(self) -> dict[str, object]:
         """Return the counts in values that JSON has."""
-        return {"counts": self.counts, "n_old": self.n_old, "n_new": self.n_new}
+        return {
+            "counts": self.counts,
+            "n_old": self.n_old,
+            "n_new": self.n_new,
+            "are_ids_apart": self.are_ids_apart,
+        }
 
 
 def compare_tables(
-    old: Tables, new: Tables, *, ignore: str | Sequence[str] = ()
+    old: Tables,
+    new: Tables,
+    *,
+    ignore: str | Sequence[str] = (),
+    progress: Steps | None = None,
 ) -> TableDifferences:
     """Find the differences of two pairs of tables.
 
@@ -108,8 +130,10 @@ def compare_tables(
     old, new
         Folders of tables as for `scan_sessions`, or pairs of frames ``(sessions, datasets)``.
     ignore
-        Columns whose changes do not count. ``id`` is one where the ids of the tables were made
-        in different namespaces.
+        Columns whose changes do not count. With ``id``, tables are the same whose ids alone are
+        others.
+    progress
+        Called with the number of steps done, the number of all, and the next step in words.
 
     Returns
     -------
@@ -124,7 +148,11 @@ def compare_tables(
         As of `scan_sessions`.
     """
     ignored = {*check_texts("ignore", ignore)}
-    pairs = [_collect(tables, name) for tables, name in ((old, "old"), (new, "new"))]
+    show = progress or show_no_step
+    pairs = []
+    for n, (tables, name) in enumerate(((old, "old"), (new, "new"))):
+        show(n, _N_STEPS, f"reading the {name} tables")
+        pairs.append(_collect(tables, name))
     known = {column for pair in pairs for frame in pair for column in frame.columns}
     for column in sorted(ignored - known):
         raise OptionError(
@@ -133,19 +161,32 @@ def compare_tables(
     (old_sessions, new_sessions), (old_datasets, new_datasets) = (
         _align(name, frames) for name, frames in zip(TABLES, zip(*pairs, strict=True), strict=True)
     )
+    are_apart = _are_ids_apart(old_sessions, new_sessions) and _are_ids_apart(
+        old_datasets, new_datasets
+    )
+    not_compared = ignored | ({"id"} if are_apart else set())
+    show(2, _N_STEPS, "comparing sessions")
     sessions = _match(old_sessions, new_sessions, _SESSION_KEYS)
     renewed = _renew_eids(old_datasets, old_sessions, new_sessions, sessions)
+    show(3, _N_STEPS, "comparing datasets")
     datasets = _match(renewed, new_datasets, _DATASET_KEYS)
     return TableDifferences(
         differences=pl.concat(
             [
-                _describe("sessions", old_sessions, new_sessions, sessions, ignored),
-                _describe("datasets", renewed, new_datasets, datasets, ignored),
+                _describe("sessions", old_sessions, new_sessions, sessions, not_compared),
+                _describe("datasets", renewed, new_datasets, datasets, not_compared),
             ]
         ),
         n_old={"sessions": len(old_sessions), "datasets": len(old_datasets)},
         n_new={"sessions": len(new_sessions), "datasets": len(new_datasets)},
+        are_ids_apart=are_apart and "id" not in ignored,
     )
+
+
+def _are_ids_apart(old: pl.DataFrame, new: pl.DataFrame) -> bool:
+    """Whether both tables have ids, and none in common."""
+    ids = old["id"], new["id"]
+    return all(map(len, ids)) and not ids[0].is_in(ids[1].implode()).any()
 
 
 def _collect(tables: Tables, name: str) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -14,6 +14,7 @@ import polars as pl
 from polars_alf.alf.arguments import check_argument
 from polars_alf.alf.layout import count_bases
 from polars_alf.alf.root import Root, check_folder, open_root
+from polars_alf.alf.spellings import accepting_old_spellings
 from polars_alf.display import Shown
 from polars_alf.errors import ForeignTablesError, OptionError, TableError
 from polars_alf.parallel.progress import Progress
@@ -99,6 +100,7 @@ class Verification(Shown):
         }
 
 
+@accepting_old_spellings(n_jobs="jobs")
 def verify_archive(
     root: str | os.PathLike[str],
     tables_dir: str | os.PathLike[str] | None = None,
@@ -110,7 +112,7 @@ def verify_archive(
     follow_links: bool = False,
     exclude: str | Sequence[str] = (),
     include_snapshots: bool = False,
-    n_jobs: int | None = None,
+    jobs: int | None = None,
     executor: str | None = None,
     threads: int | None = None,
     op_timeout: float | None = None,
@@ -139,7 +141,7 @@ def verify_archive(
         so in the tables.
     follow_links, exclude, include_snapshots
         As given to `index_archive`: files that it left out are neither missing nor new.
-    n_jobs, executor, threads, op_timeout, progress
+    jobs, executor, threads, op_timeout, progress
         As for `index_archive`. A directory that does not answer in time makes its datasets
         unreadable. A cluster hands listings over in the folder for temporary files, which all its
         machines must share.
@@ -171,7 +173,7 @@ def verify_archive(
         include_snapshots=include_snapshots,
         threads=threads,
         op_timeout=op_timeout,
-        n_jobs=n_jobs,
+        n_jobs=jobs,
         executor=executor,
     )
     check_argument("digest", digest, bool)
@@ -196,7 +198,9 @@ def verify_archive(
         dated = survey.folders
         if sample is not None:
             dated = _choose_folders(opened, dated, sessions, wanted)
-        disk = _locate(opened, read_archive(walk, survey, dated), sessions, header)
+        files = read_archive(walk, survey, dated)
+        walk.monitor.stage = "compare"
+        disk = _locate(opened, files, sessions, header)
         if header.uuid_filenames if uuid_filenames is None else uuid_filenames:
             disk = replace(disk, named=wanted.select("eid", "id", "rel_path"))
         patterns = options.patterns
@@ -213,10 +217,8 @@ def verify_archive(
             found.append(find_new(disk, wanted))
         n_digested = 0
         if digest:
-            files = to_read.select("path", file_size="disk_size").unique(
-                "path", maintain_order=True
-            )
-            digests = digest_in_parallel(walk, files)
+            read = to_read.select("path", file_size="disk_size")
+            digests = digest_in_parallel(walk, read.unique("path", maintain_order=True))
             found.append(find_rotten(to_read, digests))
             n_digested = digests["disk_hash"].count()
     return Verification(
