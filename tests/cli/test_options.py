@@ -71,6 +71,7 @@ def test_options_of_walks_are_the_same_in_every_command() -> None:
 def test_help_of_an_option_is_written_once() -> None:
     # Of another meaning from command to command: prune --force trusts tables, others replace files.
     own = {"--digest", "--out", "--kind", "--jobs", "--threads", "--json", "--force"}
+    own |= {"--like", "--cluster"}
     texts: dict[str, set[str]] = {}
     for command in ("bench run", "bench compare", *COMMANDS):
         found = COMMANDS["bench"].commands.get(command.partition(" ")[2], COMMANDS.get(command))
@@ -144,7 +145,7 @@ def test_jobs_of_a_measurement_are_taken(
     command: str, calls: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     advice = {"begun": "2026-01-01", "advice": {"jobs": 2, "threads": 16}}
-    monkeypatch.setattr("polars_alf.bench.results.find_advice", lambda root: advice)
+    monkeypatch.setattr("polars_alf.bench.advice.find_advice", lambda root: advice)
     result = CliRunner().invoke(app, [command, "archive", "--jobs", "auto"])
     assert "jobs 2, threads 16: found best when measured on 2026-01-01" in result.stderr
     call(command, "--jobs", "auto", "--threads", "4", "--quiet")
