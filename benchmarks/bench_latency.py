@@ -72,7 +72,7 @@ def index(
     root: Path, folder: str, environment: dict[str, str], threads: int | None
 ) -> dict[str, float]:
     """Index with default settings, but for the threads; return the report."""
-    command = [sys.executable, "-m", "polars_alf", "index", str(root), "--out-dir", folder]
+    command = [sys.executable, "-m", "polars_alf", "index", str(root), "--out", folder]
     command += ["--json", "--quiet", *(["--threads", str(threads)] if threads else [])]
     output = subprocess.run(
         command, env=os.environ | environment, stdout=subprocess.PIPE, check=True

@@ -47,7 +47,7 @@ def main() -> None:
             if not (tables / "datasets.pqt").exists():
                 make_tables(tables, number, options.rows)
         command = [sys.executable, "-m", "polars_alf", "merge", *map(str, folders)]
-        command += ["--out-dir", ".", "--json"]
+        command += ["--out", ".", "--json"]
         contender = Contender("polars-alf merge", command, tally)
         runs = run_in_turn([contender], options.rounds, folder / "merged")
     shape = f"{options.tables} tables of {options.rows:,} datasets"

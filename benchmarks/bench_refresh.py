@@ -31,7 +31,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         out_dir = Path(folder, "tables")
         command = [sys.executable, "-m", "polars_alf", "index", str(root), "--json", "--quiet"]
-        command += ["--out-dir", str(out_dir)]
+        command += ["--out", str(out_dir)]
 
         def index(*more: str) -> tuple[float, dict[str, int] | None]:
             seconds, stdout = time_command([*command, *more])

@@ -61,7 +61,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
             out_dir = Path(folder, "tables")
             command = [sys.executable, "-m", "polars_alf", "index", str(root), "--json", "--quiet"]
-            command += ["--out-dir", str(out_dir)]
+            command += ["--out", str(out_dir)]
             seconds = []
             for _ in range(options.rounds + 1):
                 shutil.rmtree(out_dir, ignore_errors=True)

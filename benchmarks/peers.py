@@ -48,7 +48,7 @@ INDEX = (sys.executable, "-m", "polars_alf", "index")
 
 def index(root: Path, *options: str, digests: str = "") -> Contender:
     """Return our own index, as a shell starts it; `digests` is the column that options add."""
-    command = [*INDEX, str(root), "--out-dir", ".", *options, "--json", "--quiet"]
+    command = [*INDEX, str(root), "--out", ".", *options, "--json", "--quiet"]
     return Contender(" ".join(["polars-alf index", *options]), command, _tally_index(digests))
 
 

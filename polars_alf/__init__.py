@@ -14,7 +14,7 @@ Count, ask and look
 
 Keep archives and tables right
     `verify_archive`; `check_archive` and `check_tables`; `plan_removals`, `apply_removals` and
-    `restore_removals`; `merge_tables`; `read_history` and `restore_tables`.
+    `restore_removals`; `merge_tables` and `scan_conflicts`; `read_history` and `restore_tables`.
 
 Give ONE what a database would, and make releases
     `write_insertions` and `scan_insertions`, `with_default_revisions`; `subset_tables`,
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from polars_alf.index.session_settings import SettingsMapping
     from polars_alf.insertions.api import Insertions, scan_insertions, write_insertions
     from polars_alf.merge.api import MergedTables, merge_tables
+    from polars_alf.merge.conflicts import scan_conflicts
     from polars_alf.page.api import ArchivePage, report
     from polars_alf.parallel.progress import Progress
     from polars_alf.prune.api import plan_removals
@@ -105,6 +106,7 @@ _MODULES = {
     "restore_tables": "tables.undo",
     "scan_archive": "walk.scan",
     "scan_changes": "tables.files",
+    "scan_conflicts": "merge.conflicts",
     "scan_datasets": "query.scan",
     "scan_insertions": "insertions.api",
     "scan_issues": "tables.files",
@@ -176,6 +178,7 @@ __all__ = [
     "restore_tables",
     "scan_archive",
     "scan_changes",
+    "scan_conflicts",
     "scan_datasets",
     "scan_insertions",
     "scan_issues",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping
+from datetime import datetime
 
 PALETTE = (
     *("#3f84c6", "#c8690f", "#279063", "#a05fb4", "#d4504c", "#1d8ba0", "#a0714a", "#cf5597"),
@@ -39,9 +40,25 @@ def describe_size(n_bytes: int) -> str:
     size = float(n_bytes)
     for unit in ("bytes", "kB", "MB", "GB", "TB", "PB"):
         if abs(size) < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+            return count(n_bytes, "byte") if unit == "bytes" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:,.1f} EB"
+
+
+def count(number: int, noun: str, plural: str = "") -> str:
+    """Return a number and what there are so many of, in the singular or the plural."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def describe_time(text: str) -> str:
+    """Return an ISO time with its zone, for a person; earlier versions have written none."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    offset = time.isoformat(timespec="seconds")[19:]
+    zone = {"": "in an unknown zone", "+00:00": "UTC"}.get(offset, f"UTC{offset}")
+    return f"{time:%Y-%m-%d %H:%M:%S} {zone}"
 
 
 def _format(value: object) -> str:

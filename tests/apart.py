@@ -23,24 +23,42 @@ _context.set_forkserver_preload(["polars_alf.index.api", "polars_alf.cli.app"])
 
 
 def run_apart(
-    code: str, arguments: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    code: str,
+    arguments: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    *,
+    terminal: str = "",
 ) -> subprocess.CompletedProcess[str]:
-    """Run code as ``python -c`` does, in the folder and with the environment of this process."""
+    """Run code as ``python -c`` does, in the folder and with the environment of this process.
+
+    With the path of a `terminal`, stdout is that.
+    """
     with tempfile.TemporaryDirectory() as folder:
         state = (os.getcwd(), {**os.environ, **(environment or {})})
-        process = _context.Process(target=_run, args=(code, list(arguments), folder, *state))
+        process = _context.Process(
+            target=_run, args=(code, list(arguments), folder, *state, terminal)
+        )
         process.start()
         process.join(PATIENCE)
         if process.exitcode is None:
             process.kill()
             raise TimeoutError(f"the process did not end within {PATIENCE} s")
-        texts = [Path(folder, name).read_text() for name in ("stdout", "stderr")]
+        paths = [Path(folder, name) for name in ("stdout", "stderr")]
+        texts = [path.read_text() if path.exists() else "" for path in paths]
     return subprocess.CompletedProcess(code, process.exitcode, *texts)
 
 
-def _run(code: str, arguments: list[str], folder: str, cwd: str, environ: dict[str, str]) -> None:
+def _run(
+    code: str,
+    arguments: list[str],
+    folder: str,
+    cwd: str,
+    environ: dict[str, str],
+    terminal: str,
+) -> None:
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
-        target = os.open(Path(folder, name), os.O_WRONLY | os.O_CREAT, 0o600)
+        path = terminal if terminal and name == "stdout" else Path(folder, name)
+        target = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
         os.dup2(target, descriptor)
         os.close(target)
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
 
 from apart import run_apart
 
@@ -35,11 +39,52 @@ def run_on_terminal(*arguments: object, stream: str = "stdout") -> tuple[int, st
         **streams,  # type: ignore[call-overload]
     )
     os.close(theirs)
-    shown = b""
+    shown: list[bytes] = []
+    _read(ours, shown)
+    os.close(ours)
+    return process.wait(), b"".join(shown).decode()
+
+
+def show_on_terminal(*arguments: object, columns: int) -> tuple[int, str]:
+    """Run a command with stdout on a terminal so wide; return what that shows."""
+    import fcntl
+    import termios
+
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    shown: list[bytes] = []
+    # While the command runs: a terminal that nobody reads takes some thousand characters.
+    reader = threading.Thread(target=_read, args=(ours, shown))
+    reader.start()
+    code = "from polars_alf.__main__ import main; main()"
+    environment = {"COLUMNS": "", "TERM": "xterm"}
     try:
-        while part := os.read(ours, 65536):
-            shown += part
+        result = run_apart(code, [*map(str, arguments)], environment, terminal=os.ttyname(theirs))
+    finally:
+        os.close(theirs)
+        reader.join()
+        os.close(ours)
+    return result.returncode, b"".join(shown).decode()
+
+
+def _read(descriptor: int, shown: list[bytes]) -> None:
+    try:
+        while part := os.read(descriptor, 65536):
+            shown.append(part)
     except OSError:  # how Linux tells that nobody has the other end
         pass
-    os.close(ours)
-    return process.wait(), shown.decode()
+
+
+def list_commands() -> Iterator[tuple[str, Any]]:
+    """Yield the names of all commands, such as ``bench run``, and the commands."""
+    import typer
+
+    from polars_alf.cli.app import app
+
+    pending: list[tuple[str, Any]] = [("", typer.main.get_command(app))]
+    while pending:
+        name, command = pending.pop()
+        inner = getattr(command, "commands", {})
+        pending += [(f"{name} {word}".strip(), found) for word, found in inner.items()]
+        if not inner:
+            yield name, command

@@ -13,6 +13,25 @@ from polars_alf import native
 from polars_alf.native import twin, twin_md5
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option with which recorded outputs are recorded anew."""
+    parser.addoption("--update-snapshots", action="store_true", help="record outputs anew")
+
+
+@pytest.fixture
+def check_snapshot(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
+    """Give a function that compares a text with a file, or writes it there if that is wanted."""
+
+    def check(path: Path, text: str) -> None:
+        if request.config.getoption("--update-snapshots"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        assert path.is_file(), "record it with --update-snapshots"
+        assert text == path.read_text(encoding="utf-8"), "if it is right, --update-snapshots"
+
+    return check
+
+
 @pytest.fixture(scope="session", autouse=True)
 def unsynced() -> Iterator[None]:
     """Wait for no disk: no test of this process takes the power away."""

@@ -80,11 +80,11 @@ def test_addresses_are_no_folders(archive: Path, tmp_path: Path, address: str) -
     for arguments in (
         ["index", address],
         ["verify", address],
-        ["index", archive, "--out-dir", address],
+        ["index", archive, "--out", address],
         ["info", address],
         ["sql", address, "SELECT 1"],
         ["diff", address, archive],
-        ["merge", address, "--out-dir", tmp_path],
+        ["merge", address, "--out", tmp_path],
     ):
         message = say(*arguments)
         assert f"{address!r}, an address, and only folders can be read; mount it" in message

@@ -71,11 +71,11 @@ def test_an_index_is_the_same(tmp_path: Path, system: str, executor: str) -> Non
     index_archive(root, here, namespace="test", hash_files=True)
     workers = ("--executor", executor, "--jobs", "2", "--progress", "none")
     more = ("--namespace", "test", "--hash-files", *workers)
-    run(system, "index", root, "--out-dir", there, *more)
+    run(system, "index", root, "--out", there, *more)
     assert read(there).equals(read(here))
     assert len(read(here)) == 11
     make_tree(root, {STRAY: "new"})
-    run(system, "index", root, "--out-dir", there, "--quick", *workers)
+    run(system, "index", root, "--out", there, "--quick", *workers)
     index_archive(root, here, quick=True)
     assert read(there).equals(read(here))
     assert scan_issues(there).collect().equals(scan_issues(here).collect())
@@ -96,7 +96,7 @@ def test_commands_of_a_whole_life(tmp_path: Path, system: str) -> None:
     assert [path.read_text() for path in trash.rglob("*.npy")] == ["stray"]
     run(system, "verify", root, "--digest", "--progress", "none")
     merged = make_tree(tmp_path / "merged", {})
-    run(system, "merge", root, "--out-dir", merged)
+    run(system, "merge", root, "--out", merged)
     assert len(read(merged)) == len(before)
     shutil.rmtree(root / "lab/Subjects/S1/2020-01-02")
     run(system, "index", root, "--max-removed", "100%", "--progress", "none")

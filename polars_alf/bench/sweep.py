@@ -231,7 +231,7 @@ class Sweep:
             report = index_archive(
                 root,
                 folder,
-                n_jobs=level.jobs,
+                jobs=level.jobs,
                 threads=level.threads,
                 executor=self._crew.executor,
             )

@@ -19,6 +19,7 @@ from polars_alf.alf.paths import (
     temporary_folder,
 )
 from polars_alf.alf.root import call_within, open_root
+from polars_alf.alf.spellings import accepting_old_spellings
 from polars_alf.alf.uuid_names import expr_without_uuid
 from polars_alf.check.database import find_differences, find_unpaired, pair_sessions
 from polars_alf.check.findings import CheckKind, join_findings, make_findings
@@ -93,6 +94,7 @@ class ArchiveCheck:
         }
 
 
+@accepting_old_spellings(n_jobs="jobs")
 def check_archive(
     root: str | os.PathLike[str],
     *,
@@ -101,7 +103,8 @@ def check_archive(
     against: Tables | None = None,
     follow_links: bool = False,
     exclude: str | Sequence[str] = (),
-    n_jobs: int | None = None,
+    include_snapshots: bool = False,
+    jobs: int | None = None,
     executor: str | None = None,
     threads: int | None = None,
     op_timeout: float | None = None,
@@ -125,7 +128,7 @@ def check_archive(
         that are complete. What all of them have is the template, instead of `template`.
     against
         Tables of a database, as for `scan_sessions`, or a pair of frames.
-    follow_links, exclude, n_jobs, executor, threads, op_timeout, progress
+    follow_links, exclude, include_snapshots, jobs, executor, threads, op_timeout, progress
         As for `index_archive`.
 
     Returns
@@ -154,9 +157,10 @@ def check_archive(
     options = WalkOptions(
         follow_links=follow_links,
         exclude=exclude,  # type: ignore[arg-type]
+        include_snapshots=include_snapshots,
         threads=threads,
         op_timeout=op_timeout,
-        n_jobs=n_jobs,
+        n_jobs=jobs,
         executor=executor,
     )
     opened = open_root(root, op_timeout)

@@ -23,6 +23,7 @@ from polars_alf.cli import (
     page,
     release,
     shell,
+    sql,
     tables,
 )
 from polars_alf.cli.interrupts import ending_on_interrupt
@@ -33,6 +34,7 @@ from polars_alf.cli.output import (
     describe_version,
     print_message,
 )
+from polars_alf.cli.spellings import Commands
 from polars_alf.cli.streams import (
     ESCAPE,
     StdoutError,
@@ -44,6 +46,7 @@ from polars_alf.errors import OptionError, PolarsAlfError
 from polars_alf.native import IMPLEMENTATION
 
 app = typer.Typer(
+    cls=Commands,
     help="Index huge ALF archives into the tables that ONE opens.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -54,6 +57,7 @@ app = typer.Typer(
 app.add_typer(archive.app)
 app.add_typer(check.app)
 app.add_typer(tables.app)
+app.add_typer(sql.app)
 app.add_typer(release.app)
 app.add_typer(generations.app)
 app.add_typer(page.app)

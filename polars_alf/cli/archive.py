@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated, cast
 
 import polars as pl
-from rich.filesize import decimal
 from typer import BadParameter, Exit, Option, Typer, confirm
 
 import polars_alf
-from polars_alf.alf.paths import printable
-from polars_alf.cli import output
+from polars_alf.cli import output, walk_results
 from polars_alf.cli.options import (
     AsJson,
     IdsFrom,
@@ -34,13 +30,7 @@ from polars_alf.cli.options import (
 from polars_alf.errors import OptionError
 from polars_alf.tables.files import removals_path
 from polars_alf.tables.generations import KEEP
-from polars_alf.tables.rows import sum_bytes
 from polars_alf.walk.digests import ALGORITHMS, Algorithm
-
-if TYPE_CHECKING:  # each is loaded by the command that needs it
-    from polars_alf.index.report import IndexReport
-    from polars_alf.release.manifest import ManifestCheck
-    from polars_alf.verify.api import Verification
 
 app = Typer()
 
@@ -49,8 +39,9 @@ app = Typer()
 @with_walk_options
 def index(
     root: Root,
-    out_dir: Annotated[
-        str | None, Option(metavar="DIR", help="Existing folder for the tables; ROOT by default.")
+    out: Annotated[
+        str | None,
+        Option("--out", metavar="DIR", help="Existing folder for the tables; ROOT by default."),
     ] = None,
     lab: Annotated[
         str | None, Option(metavar="NAME", help="Lab of sessions that lie in no lab's folder.")
@@ -129,7 +120,7 @@ def index(
     with output.running(state), walk.show_progress() as progress:
         report = polars_alf.index_archive(
             root,
-            out_dir,
+            out,
             hash_ids=hash_ids,
             hash_files=hash_files,
             digest=cast("list[Algorithm]", digest or []),
@@ -153,7 +144,7 @@ def index(
     if as_json:
         print(json.dumps(report.to_dict()))
     elif not walk.quiet:
-        _print_report(report)
+        walk_results.print_report(report)
     if strict and report.issues:
         raise Exit(output.EXIT_INCOMPLETE)
 
@@ -209,7 +200,7 @@ def verify(
         more = {"manifest": compared.to_dict()} if compared else {}
         output.print_json(found.to_dict() | more, "findings", found.findings)
     elif not walk.quiet:
-        _print_verification(found, compared)
+        walk_results.print_verification(found, compared)
     if len(found.findings) or (compared and compared.problems):
         raise Exit(output.EXIT_INCOMPLETE)
 
@@ -261,14 +252,17 @@ def prune(
         )
     is_shown = not (walk.quiet or as_json)
     if is_shown:
-        _print_plan(plan, Path(root).resolve())
+        walk_results.print_plan(plan, Path(root).resolve())
     if not apply:
         if as_json:
             print(plan.drop("tables").write_ndjson(), end="")
-        elif is_shown and len(plan):
-            print("Nothing was removed; --apply removes it.")
+        elif is_shown:
+            done = "Nothing was removed; --apply removes it." if len(plan) else "Nothing to remove."
+            print(done)
         return
     if plan.is_empty():
+        if is_shown:
+            print("Nothing to remove.")
         return
     sys.stdout.flush()  # what is to be confirmed must have been seen
     if not yes and not confirm(f"Remove these {len(plan):,}?", err=True):
@@ -282,7 +276,7 @@ def prune(
     if as_json:
         print(outcomes.write_ndjson(), end="")
     elif is_shown:
-        _print_outcomes(outcomes, log)
+        walk_results.print_outcomes(outcomes, log)
     if outcomes["result"].is_in(["changed", "failed"]).any():
         raise Exit(output.EXIT_INCOMPLETE)
 
@@ -292,112 +286,3 @@ def _parse_share(text: str) -> float:
     if not match:
         raise OptionError(f"the sample {text!r} is no share; give one such as 1% or 0.01")
     return float(match[1]) / (100 if match[2] else 1)
-
-
-def _print_report(report: IndexReport) -> None:
-    """Print what an index found, and where its tables are."""
-    rate = (report.n_datasets + report.n_other_files) / report.seconds
-    workers = "1 worker" if report.n_jobs == 1 else f"{report.n_jobs} workers"
-    folder = report.sessions_path.parent
-    tables_dir = "" if folder == report.cache_dir else f", tables_dir={str(folder)!r}"
-    output.print_fields(
-        ("Archive", str(report.root)),
-        ("Sessions", f"{report.n_sessions:,}"),
-        ("Datasets", f"{report.n_datasets:,} ({decimal(report.n_bytes)})"),
-        ("Other files", f"{report.n_other_files:,} (not ALF, or in no session)"),
-        ("Issues", f"{sum(report.issues.values()):,}"),
-        *_list_optional_fields(report),
-        ("Time", f"{report.seconds:.2f} s ({rate:,.0f} files/s, {workers})"),
-        ("Tables", str(report.sessions_path)),
-        ("", str(report.datasets_path)),
-        ("Open with", f"One(cache_dir={str(report.cache_dir)!r}{tables_dir}, mode='local')"),
-    )
-    if not report.issues:
-        return
-    examples = report.scan_issues().unique("kind", keep="first", maintain_order=True).collect()
-    shown = {row["kind"]: row for row in examples.iter_rows(named=True)}
-    for kind, count in report.issues.items():
-        row = shown[kind]
-        output.print_visibly(
-            f"\n{count:>6,} {kind}, for example {row['path']}\n       {row['message']}"
-        )
-    output.print_visibly(f"\nAll of them: polars-alf issues {shlex.quote(str(folder))}")
-
-
-def _list_optional_fields(report: IndexReport) -> Iterator[tuple[str, str]]:
-    if report.changes is not None:
-        counts = [f"{n:,} {change}" for change, n in report.changes.items() if n]
-        yield "Changes", f"{', '.join(counts) or 'none'} (since the last index)"
-    if report.n_removed_sessions or report.n_removed_datasets:
-        removed = f"{report.n_removed_sessions:,} sessions, {report.n_removed_datasets:,} datasets"
-        yield "Removed", f"{removed} (that the tables had)"
-    if report.n_known_sessions:
-        known = f"{report.n_known_sessions:,} sessions, {report.n_known_datasets:,} datasets"
-        yield "Known ids", f"{known} (from the tables given)"
-    if report.n_kept_sessions or report.n_kept_datasets:
-        kept = f"{report.n_kept_sessions:,} sessions, {report.n_kept_datasets:,} datasets"
-        yield "Kept", f"{kept} (have what people or databases wrote)"
-    if report.n_missing:
-        yield "Missing", f"{report.n_missing:,} datasets of a database are not on this disk"
-    if report.n_resumed:
-        yield "Resumed", f"{report.n_resumed:,} of {report.n_shards:,} shards were done before"
-
-
-def _print_verification(found: Verification, compared: ManifestCheck | None) -> None:
-    """Print how an archive compares with its tables, and these with a manifest."""
-    labels = {"size_changed": "Other size", "digest_changed": "Other digest"}
-    sample = "" if found.n_checked == found.n_datasets else f" of {found.n_datasets:,}"
-    fields = [
-        ("Archive", str(found.root)),
-        ("Checked", f"{found.n_checked:,}{sample} datasets in {found.seconds:.2f} s"),
-    ]
-    if found.n_digested or found.n_without_hash:
-        fields.append(("Digested", f"{found.n_digested:,}"))
-    if found.n_without_hash:
-        fields.append(
-            ("No digest", f"{found.n_without_hash:,} have none in the tables; index --hash-files")
-        )
-    if compared:
-        problems = compared.problems or ("the tables are as it says",)
-        fields += [("Manifest", compared.checksum), *(("", problem) for problem in problems)]
-    for kind, count in found.counts.items():
-        if kind == "digest_changed" and not found.n_digested:
-            fields.append((labels[kind], "not compared: see --digest"))
-            continue
-        fields.append((labels.get(kind, kind.replace("_", " ").capitalize()), f"{count:,}"))
-    output.print_fields(*fields)
-    columns = ["kind", "path", "table_size", "disk_size", "message"]
-    output.print_first(found.findings.select(columns), "Findings", 2 * output.ROWS_SHOWN)
-
-
-def _print_plan(plan: pl.DataFrame, root: Path) -> None:
-    """Print what a plan (REMOVALS) would remove, with the first datasets and folders."""
-    datasets = plan.filter(pl.col("kind") == "dataset")
-    folders = plan.filter(pl.col("kind") != "dataset")
-    reasons = datasets.group_by("reason", maintain_order=True).len()
-    sessions = len(folders.filter(pl.col("kind") == "session"))
-    output.print_fields(
-        ("Archive", str(root)),
-        ("Datasets", f"{len(datasets):,} ({decimal(sum_bytes(datasets['file_size']))})"),
-        *(("", f"{count:,}: {reason}") for reason, count in reasons.iter_rows()),
-        ("Folders", f"{len(folders):,} ({sessions:,} of sessions)"),
-    )
-    for rows in (datasets, folders):
-        for path in rows["path"].head(output.ROWS_SHOWN):
-            output.print_visibly(f"  {printable(path)}")
-        if len(rows) > output.ROWS_SHOWN:
-            output.print_visibly(f"  … and {len(rows) - output.ROWS_SHOWN:,} more")
-
-
-def _print_outcomes(outcomes: pl.DataFrame, log: Path) -> None:
-    """Print how many paths of a plan were removed, and each that was not (OUTCOMES)."""
-    is_done = pl.col("result").is_in(["removed", "moved"])
-    removed = outcomes.filter(is_done)
-    size = decimal(sum_bytes(removed["file_size"]))
-    output.print_visibly(f"Removed {len(removed):,} of {len(outcomes):,} ({size}).")
-    if n_moved := len(removed.filter(result="moved")):
-        output.print_visibly(f"Of these, {n_moved:,} were moved to the trash.")
-    left = outcomes.filter(~is_done)
-    for path, result, message in left.select("path", "result", "message").iter_rows():
-        output.print_visibly(f"  {result}: {printable(path)}: {message}")
-    output.print_visibly(f"Log: {log}")

@@ -16,7 +16,8 @@ from typer import Argument, BadParameter, Exit, Option, Typer
 from typer.core import TyperGroup
 
 from polars_alf.cli import output
-from polars_alf.cli.options import AsJson, Force, Quiet
+from polars_alf.cli.options import AsJson, Force, Progress, Quiet
+from polars_alf.cli.progress import ProgressKind, show_steps
 from polars_alf.errors import OptionError, OutputError
 from polars_alf.tables.output import check_output
 
@@ -90,6 +91,7 @@ def run(
     out: Out = None,
     force: Force = False,
     as_json: AsJson = False,
+    progress: Progress = ProgressKind.AUTO,
     quiet: Quiet = False,
 ) -> None:
     """Measure how the storage of PATH serves an ALF archive, and report it.
@@ -117,7 +119,7 @@ def run(
     out = _choose_folder(out, name)
     _check_files(out, REPORT_FILES, [Path(each) for each in (path, like) if each], force=force)
     with _open_folder(out) as folder, output.running(state):
-        with output.show_steps(quiet) as progress:
+        with show_steps(progress, quiet=quiet) as show:
             report = bench_storage(
                 path,
                 files=files,
@@ -131,7 +133,7 @@ def run(
                 like=like,
                 executor=cluster,
                 name=name,
-                progress=progress,
+                progress=show,
             )
         folder.mkdir(parents=True, exist_ok=True)  # minutes may have passed
         report.write(folder)
@@ -204,7 +206,7 @@ def _print_comparison(comparison: StorageComparison, page: Path) -> None:
     for note in comparison.notes:
         output.print_visibly(f"Note: {note}")
     table = tabulate_conclusions(comparison.conclusions, comparison.labels)
-    output.print_frame(
+    output.print_table(
         table.rename({"what": ""}),
         "Side by side: predicted times, best rates and with how many calls at once, stalls",
     )
@@ -262,7 +264,7 @@ def _choose_folder(out: Path | None, name: str | None) -> Path:
 def _check_files(out: Path, names: Sequence[str], tables: Sequence[Path], *, force: bool) -> None:
     """Raise OverwriteError where a report would lie in an archive, or replace a file."""
     for name in names:
-        check_output(out / name, tables, force=force, option="--out")
+        check_output(out / name, tables, force=force)
 
 
 @contextmanager

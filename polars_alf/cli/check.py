@@ -12,6 +12,7 @@ from typer import Argument, Exit, Option, Typer
 import polars_alf
 from polars_alf.cli import output
 from polars_alf.cli.options import AsJson, Force, WalkOptions, with_walk_options
+from polars_alf.display import count
 from polars_alf.errors import OptionError
 from polars_alf.schema import TABLES
 from polars_alf.tables.files import STATE_DIR, table_path, write_durably
@@ -103,22 +104,22 @@ def _is_tables(root: str) -> bool:
 
 def _print_check(root: str, found: ArchiveCheck) -> None:
     others = found.n_other_files
-    more = "" if others is None else f", and {others:,} other names"
+    more = "" if others is None else f", and {count(others, 'other name')}"
+    checked = f"{count(found.n_sessions, 'session')}, {count(found.n_datasets, 'dataset')}{more}"
     fields = [
-        ("Tables" if others is None else "Archive", root),
-        ("Checked", f"{found.n_sessions:,} sessions, {found.n_datasets:,} datasets{more}"),
+        ("Tables" if others is None else "Archive", output.Whole(root)),
+        ("Checked", checked),
     ]
     if found.template:
-        fields.append(("Template", f"{len(found.template.patterns):,} datasets"))
+        fields.append(("Template", count(len(found.template.patterns), "dataset")))
     fields += [
-        (kind.replace("_", " ").capitalize(), f"{count:,}")
-        for kind, count in found.counts.items()
-        if count
+        (kind.replace("_", " ").capitalize(), f"{number:,}")
+        for kind, number in found.counts.items()
+        if number
     ]
-    width = max(len(label) for label, _ in fields)
-    output.print_fields(*((f"{label:<{width}}", value) for label, value in fields))
+    output.print_fields(*fields)
     shown = found.findings.select("kind", path=_expr_path(), likely="likely", message="message")
-    output.print_first(shown, "Findings", 2 * output.ROWS_SHOWN)
+    output.print_table(shown, "Findings", "none", 2 * output.ROWS_SHOWN)
 
 
 def _expr_path() -> pl.Expr:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from typing import Annotated
 
-from typer import Argument, Option, Typer
+import polars as pl
+from typer import Option, Typer
 
 import polars_alf
 from polars_alf.cli import output
-from polars_alf.cli.options import AsJson, JsonLines, Quiet
+from polars_alf.cli.options import AsJson, Folder, JsonLines, Quiet
 
-Folder = Annotated[str, Argument(metavar="DIR", help="Folder of the tables.")]
+_CORE = ("time", "run", "generation", "status", "n_sessions", "n_datasets")
+
+_LETTERS = 10
+"""Beginning of a generation's name, of which restore needs no more."""
 
 app = Typer()
 
@@ -20,8 +24,8 @@ app = Typer()
 def history(folder: Folder, as_json: JsonLines = False) -> None:
     """List the runs that wrote the tables in DIR.
 
-    The status of their generation is current, kept (restore puts it back) or gone. Times are in
-    UTC. A dash instead of a run stands for tables of another program.
+    The status of their generation is current, kept (restore puts it back) or gone. A dash instead
+    of a run stands for tables of another program.
 
     Exit codes: 0 done, 1 failed, 2 wrong usage.
     """
@@ -30,8 +34,10 @@ def history(folder: Folder, as_json: JsonLines = False) -> None:
     if as_json:
         print(rows.write_ndjson(), end="")
     else:
-        # Seconds are enough for a person.
-        output.print_frame(rows.with_columns(rows["time"].dt.strftime("%Y-%m-%d %H:%M:%S")))
+        if output.is_terminal():
+            rows = rows.with_columns(pl.col("generation").str.slice(0, _LETTERS))
+        nothing = f"no runs: nothing has written tables into {folder}"
+        output.print_listing(rows, "run", nothing, core=_CORE)
 
 
 @app.command()
@@ -39,7 +45,11 @@ def restore(
     folder: Folder,
     generation: Annotated[
         str | None,
-        Option(metavar="NAME", help="Generation to put back; that replaced last by default."),
+        Option(
+            metavar="NAME",
+            help="Generation to put back, or the beginning of its name; that replaced last by "
+            "default.",
+        ),
     ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -65,5 +75,5 @@ def restore(
             ("Sessions", sessions),
             ("Datasets", datasets),
             ("Replaced", restored.replaced or "nothing: there were no tables"),
-            ("Tables", str(restored.folder)),
+            ("Tables", restored.folder),
         )

@@ -8,13 +8,13 @@ import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 from typer import Argument, BadParameter, Option
 
-from polars_alf.cli.output import Show, open_console, print_message, show_progress
+from polars_alf.cli.output import print_message
+from polars_alf.cli.progress import ProgressKind, Show, open_console, show_progress
 from polars_alf.errors import OptionError
 from polars_alf.parallel.executors import Executor
 
@@ -24,9 +24,11 @@ Root = Annotated[
     str, Argument(metavar="ROOT", help="Archive, lab, Subjects folder, subject, date or session.")
 ]
 
-Folder = Annotated[Path, Argument(metavar="FOLDER", help="Folder of the tables.")]
+Folder = Annotated[Path, Argument(metavar="DIR", help="Folder of the tables.")]
 
 Tables = Annotated[str, Argument(metavar="DIR", help="Folder of tables, or a pattern of several.")]
+
+Out = Annotated[str, Option("--out", metavar="DIR", help="Existing folder for the tables.")]
 
 TablesDir = Annotated[
     str | None, Option(metavar="DIR", help="Folder of the tables; ROOT by default.")
@@ -61,12 +63,10 @@ KeepGenerations = Annotated[
 Quiet = Annotated[bool, Option("--quiet", "-q", help="Print errors and warnings only.")]
 
 
-class ProgressKind(StrEnum):
-    """Form of the progress on stderr."""
-
-    AUTO = "auto"
-    JSON = "json"
-    NONE = "none"
+Progress = Annotated[
+    ProgressKind,
+    Option("--progress", help="A bar or lines on stderr, JSON lines there, or nothing."),
+]
 
 
 def parse_jobs(text: str) -> int | str:
@@ -143,9 +143,7 @@ class WalkOptions:
             metavar="SECONDS", help="Time to wait for a directory to answer; no limit by default."
         ),
     ] = None
-    progress: Annotated[
-        ProgressKind, Option(help="A bar or lines on stderr, JSON lines there, or nothing.")
-    ] = ProgressKind.AUTO
+    progress: Progress = ProgressKind.AUTO
     quiet: Quiet = False
 
     def list_arguments(self, root: str) -> dict[str, Any]:
@@ -168,7 +166,7 @@ class WalkOptions:
             "exclude": self.exclude or None,
             "follow_links": self.follow_links or None,
             "include_snapshots": self.include_snapshots or None,
-            "n_jobs": jobs,
+            "jobs": jobs,
             "executor": self.cluster or self.executor,
             "threads": threads,
             "op_timeout": self.op_timeout,

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
-import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict
-from datetime import timedelta
-from typing import IO, TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
 
 import polars as pl
 import typer
-from rich.filesize import decimal
 
 from polars_alf.alf.paths import printable, visible
-from polars_alf.cli import interrupts
+from polars_alf.cli import interrupts, layout
+from polars_alf.display import count
 from polars_alf.errors import KeptWarning, NoSessionsWarning, TableWarning, TakeoverWarning
-
-if TYPE_CHECKING:  # rich is loaded where it draws: a quiet command needs none of it
-    from rich.console import Console
-
-    from polars_alf.parallel.progress import Progress
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -31,26 +25,25 @@ EXIT_INCOMPLETE = 3
 EXIT_BROKEN_PIPE = 141
 """As a shell tells that SIGPIPE ended a program."""
 
-SECONDS_PER_LINE = 10.0
-"""Time between lines of progress where no bar can be drawn: few enough for a log."""
-
 ROWS_SHOWN = 10
-"""Rows that are printed of a long table."""
+"""Rows that are printed of a long table in a summary."""
 
-Show: TypeAlias = "Callable[[Progress], None]"
-
-Update: TypeAlias = Callable[[int, int, str], None]
-"""Callback for what is done, how much there is (0 if unknown), and a text."""
-
-_BYTES = ("file_size", "n_bytes", "n_bytes_spare")
+BYTES = (
+    *("file_size", "previous_size", "table_size", "disk_size", "kept_size", "dropped_size"),
+    *("n_bytes", "n_bytes_spare"),
+)
+"""Columns of bytes in the tables that commands print."""
 
 _CORES = {"native": "native core", "python": "Python core"}
 """What `polars_alf.native.IMPLEMENTATION` is called."""
 
-_STAGES = {"survey": "Listing subjects", "scan": "Scanning", "write": "Writing tables"}
+_LABEL_WIDTH = 12
 
-_WIDE = 120
-"""Columns of a terminal with room for a bar beside the figures."""
+
+class Whole(str):
+    """A value to be copied, which no line breaks."""
+
+    __slots__ = ()
 
 
 def describe_version(version: str, core: str | None) -> str:
@@ -91,11 +84,37 @@ def running(state: str) -> Iterator[None]:
                 print_message(f"warning: {warning.message}")
 
 
-def print_fields(*fields: tuple[str, str]) -> None:
-    """Print labels and values, one pair a line."""
-    # Plain lines, whatever the width: they may be piped, and paths copied.
+def is_terminal() -> bool:
+    """Whether results are read by a person: they go to a terminal."""
+    return sys.stdout.isatty()
+
+
+def measure_terminal() -> int:
+    """Return the width of the terminal in columns."""
+    return shutil.get_terminal_size().columns
+
+
+def print_fields(*fields: tuple[str, str | Path]) -> None:
+    """Print labels and values, one pair a line; on a terminal, sentences go on below themselves.
+
+    What is a path or `Whole` stays in its line, to be copied.
+    """
+    labels = max(_LABEL_WIDTH, *(len(label) for label, _ in fields))
     for label, value in fields:
-        print_visibly(f"{label:<12} {value}")
+        if is_terminal() and not isinstance(value, Path | Whole):
+            lines = layout.wrap(str(value), max(measure_terminal() - labels - 1, 1))
+        else:
+            lines = [str(value)]
+        print_visibly(f"{label:<{labels}} {lines[0]}")
+        for line in lines[1:]:
+            print_visibly(" " * (labels + 1) + line)
+
+
+def print_sentence(text: str, indent: int = 0) -> None:
+    """Print a sentence; on a terminal, it is broken between words."""
+    width = measure_terminal() - indent
+    for line in layout.wrap(text, max(width, 1)) if is_terminal() else [text]:
+        print_visibly(" " * indent + line)
 
 
 def print_json(head: dict[str, object], rows_name: str, rows: pl.DataFrame) -> None:
@@ -107,179 +126,84 @@ def print_json(head: dict[str, object], rows_name: str, rows: pl.DataFrame) -> N
     print("]}")
 
 
-def print_first(frame: pl.DataFrame, title: str, rows: int = ROWS_SHOWN) -> None:
-    """Print the first rows of a frame, and how many there are more; nothing if it is empty."""
-    if frame.is_empty():
-        return
-    print_frame(frame.head(rows), title)
-    if len(frame) > rows:
-        print_visibly(f"… and {len(frame) - rows:,} more")
+def print_listing(
+    frame: pl.DataFrame,
+    noun: str,
+    nothing: str,
+    *,
+    are_records: bool = False,
+    core: Sequence[str] = (),
+) -> None:
+    """Print what a command was asked to list.
 
+    A terminal gets a table, or records, and how many rows there are; a pipe gets tab-separated
+    values alone. Where there is nothing, stderr says so.
 
-def print_frame(frame: pl.DataFrame, title: str = "") -> None:
-    """Print a frame as a table, as wide as its values."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    if title:
-        print_visibly(f"\n{title}")
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for name, dtype in frame.schema.items():
-        label = Text("size" if name in _BYTES else name)
-        justify: Any = "right" if dtype.is_numeric() else "left"
-        table.add_column(label, no_wrap=True, justify=justify)
-    for row in frame.iter_rows(named=True):
-        table.add_row(*(Text(_format_cell(name, value)) for name, value in row.items()))
-    # As a pipe has no width, and paths are to be copied, nothing is cut or folded.
-    console = Console(file=sys.stdout, width=100_000, color_system=None, highlight=False)
-    with console.capture() as capture:
-        console.print(table)
-    print_visibly("\n".join(line.rstrip() for line in capture.get().rstrip("\n").split("\n")))
-
-
-def _format_cell(name: str, value: Any) -> str:
-    if value is None:
-        return "-"
-    if name in _BYTES:
-        return decimal(int(value))
-    if isinstance(value, int) and not isinstance(value, bool) and name != "year":
-        return f"{value:,}"
-    if isinstance(value, list):
-        return ", ".join(printable(str(item)) for item in value)
-    return printable(str(value))
-
-
-def open_console() -> Console:
-    """Return the console of progress, on stderr."""
-    from rich.console import Console
-
-    # Rich takes a log for a terminal where FORCE_COLOR is set.
-    return Console(stderr=True, force_terminal=sys.stderr.isatty())
-
-
-def has_bar(console: Console) -> bool:
-    """Whether a bar can be drawn: a terminal called dumb cannot go back in its line."""
-    return console.is_terminal and not console.is_dumb_terminal
-
-
-@contextmanager
-def show_progress(console: Console, *, as_json: bool = False) -> Iterator[Show]:
-    """Yield a callback that shows progress: a bar on a terminal, else a line now and then.
-
-    With `as_json` it prints JSON lines instead, one a second and one for each stage.
+    Parameters
+    ----------
+    noun
+        What a row is.
+    nothing
+        What to say where there are no rows.
+    core
+        Columns for a terminal that has no room for all.
     """
-    if as_json:
-        yield _show_seldom(lambda progress: _print_json_line(progress, console.file), 1)
-    elif not has_bar(console):
-        show = _show_seldom(lambda progress: _print_line(progress, console.file), SECONDS_PER_LINE)
-        yield _show_resumption_once(show, console)
+    if frame.is_empty():
+        print_message(nothing)
+    elif not is_terminal():
+        _print_lines(layout.list_values(frame))
     else:
-        with draw_bar(console) as update:
-            yield _show_resumption_once(
-                lambda progress: update(
-                    progress.shards,
-                    progress.n_shards,
-                    f"{_STAGES[progress.stage]}: {_describe_figures(progress)}",
-                ),
-                console,
-            )
+        is_narrow = core and not layout.can_fit(frame, measure_terminal(), BYTES)
+        print_rows(frame.select(core) if is_narrow else frame, are_records=are_records)
+        more = "; --json has all columns" if is_narrow else ""
+        print_visibly(f"\n{count(len(frame), noun)}{more}")
 
 
-@contextmanager
-def draw_bar(console: Console) -> Iterator[Update]:
-    """Draw a bar on a terminal, until the end of the context."""
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    bar = [BarColumn(bar_width=24)] if console.width >= _WIDE else []
-    columns = (SpinnerColumn(), TimeElapsedColumn(), *bar, TextColumn("{task.description}"))
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("…", total=None)
-        yield lambda done, total, text: progress.update(
-            task, completed=done, total=total or None, description=text
-        )
+def print_rows(frame: pl.DataFrame, *, are_records: bool = False, exact: bool = False) -> None:
+    """Print a frame for a person, as a table or as records; where it is wide, as records too."""
+    width = measure_terminal() if is_terminal() else 1_000_000
+    sizes = () if exact else BYTES
+    if are_records:
+        _print_lines(layout.list_records(frame, width, sizes=sizes))
+    else:
+        _print_lines(layout.list_lines(frame, width, sizes=sizes, exact=exact))
 
 
-def show_steps(quiet: bool) -> AbstractContextManager[Update | None]:
-    """Return a context that shows steps: a bar on a terminal, else a line now and then."""
-    if quiet:
-        return nullcontext(None)
-    console = open_console()
-    return draw_bar(console) if has_bar(console) else nullcontext(_StepPrinter())
+def print_table(
+    frame: pl.DataFrame, title: str, nothing: str = "", rows: int | None = None
+) -> None:
+    """Print a table of a summary, and how many rows there are beyond the first.
+
+    Parameters
+    ----------
+    nothing
+        What to say where there are no rows; nothing at all by default.
+    rows
+        Most rows to print.
+    """
+    if frame.is_empty():
+        if nothing:
+            print_sentence(f"\n{title}: {nothing}")
+        return
+    print_visibly(f"\n{title}")
+    first = frame if rows is None else frame.head(rows)
+    if is_terminal():
+        print_rows(first)
+    else:
+        _print_lines(layout.list_values(first, header=True))
+    if len(frame) > len(first):
+        print_visibly(f"… and {len(frame) - len(first):,} more")
 
 
-class _StepPrinter:
-    """Print a step that is counted now and then, and every other step."""
-
-    def __init__(self) -> None:
-        self._next = 0.0
-
-    def __call__(self, done: int, total: int, text: str) -> None:
-        if not total:
-            print_message(text)
-        elif time.monotonic() >= self._next:
-            self._next = time.monotonic() + SECONDS_PER_LINE
-            print_message(f"{done}/{total} {text}")
+def print_issues(counts: Mapping[str, int], examples: Mapping[str, tuple[str, str]]) -> None:
+    """Print the issues of an index by kind, with the path and the message of an example."""
+    for kind, number in counts.items():
+        path, message = examples.get(kind, ("", ""))
+        print_visibly(f"\n{number:>6,} {kind}, for example")
+        print_visibly(f"       {printable(path)}")
+        print_sentence(printable(message), 7)
 
 
-def _show_seldom(show: Show, seconds: float) -> Show:
-    """Return a callback that calls `show` when a stage begins, and after some seconds each."""
-    stage, due = "", 0.0
-
-    def show_if_due(progress: Progress) -> None:
-        nonlocal stage, due
-        if progress.stage != stage or progress.seconds >= due:
-            stage, due = progress.stage, progress.seconds + seconds
-            show(progress)
-
-    return show_if_due
-
-
-def _show_resumption_once(show: Show, console: Console) -> Show:
-    """Return a callback that calls `show`, and once prints what an interrupted run has done."""
-    is_shown = False
-
-    def show_both(progress: Progress) -> None:
-        nonlocal is_shown
-        if progress.n_resumed and not is_shown:
-            is_shown = True
-            text = (
-                f"Going on with an interrupted run: {progress.n_resumed} of {progress.n_shards} "
-                "shards are done; --restart scans them again"
-            )
-            console.print(text, highlight=False, markup=False, soft_wrap=True)
-        show(progress)
-
-    return show_both
-
-
-def _print_line(progress: Progress, file: IO[str]) -> None:
-    done = f" {progress.shards}/{progress.n_shards} shards," if progress.n_shards else ""
-    figures = _describe_figures(progress) if progress.files else "…"
-    print_visibly(f"{progress.seconds:.0f} s {_STAGES[progress.stage]}:{done} {figures}", file)
-
-
-def _print_json_line(progress: Progress, file: IO[str]) -> None:
-    values = asdict(progress) | {
-        "files_per_second": round(_rate(progress), 1),
-        "seconds_left": progress.seconds_left,
-    }
-    print(json.dumps(values), file=file, flush=True)
-
-
-def _rate(progress: Progress) -> float:
-    return progress.files / progress.seconds if progress.seconds else 0.0
-
-
-def _describe_figures(progress: Progress) -> str:
-    """Return files, sessions, rate, digested bytes and time left, in a line."""
-    text = (
-        f"{progress.files:,} files, {progress.sessions:,} sessions, {_rate(progress):,.0f} files/s"
-    )
-    if progress.n_bytes:
-        speed = decimal(int(progress.n_bytes / progress.seconds))
-        text += f", {decimal(progress.n_bytes)}, {speed}/s"
-    if progress.seconds_left:
-        text += f", {timedelta(seconds=round(progress.seconds_left))} left"
-    return text
+def _print_lines(lines: Iterable[str]) -> None:
+    for line in lines:
+        print_visibly(line)

@@ -8,11 +8,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
-from rich.filesize import decimal
 from typer import Argument, Option, Typer
 
 from polars_alf.cli import output
-from polars_alf.cli.options import AsJson, Force, Quiet
+from polars_alf.cli.options import AsJson, Force, Progress, Quiet
+from polars_alf.cli.progress import ProgressKind, show_steps
+from polars_alf.display import describe_size
 from polars_alf.tables.output import check_output
 
 app = Typer()
@@ -25,13 +26,16 @@ def report(
     ],
     out: Annotated[
         Path | None,
-        Option(metavar="FILE", help="File for the page; a new one in this folder by default."),
+        Option(
+            "--out", metavar="FILE", help="File for the page; a new one in this folder by default."
+        ),
     ] = None,
     open_page: Annotated[
         bool, Option("--open", help="Show the page in the browser of this machine.")
     ] = False,
     force: Force = False,
     as_json: AsJson = False,
+    progress: Progress = ProgressKind.AUTO,
     quiet: Quiet = False,
 ) -> None:
     """Make a page about the archives whose tables are in DIR.
@@ -49,16 +53,16 @@ def report(
         # Before minutes of reading, rather than after them.
         found = find_folders(folders)
         file = out or _choose_file(found)
-        check_output(file, found, force=force, option="--out")
-        with output.show_steps(quiet) as progress:
-            page = report(*found, progress=progress)
+        check_output(file, found, force=force)
+        with show_steps(progress, quiet=quiet) as show:
+            page = report(*found, progress=show)
         page.write(file)
     if as_json:
         names = [str(folder) for folder in page.folders]
         print(json.dumps({"page": str(file), "labels": page.labels, "folders": names}))
     elif not quiet:
-        size = decimal(len(page.html.encode()))
-        output.print_fields(("Report", f"{file} ({size})"))
+        size = describe_size(len(page.html.encode()))
+        output.print_fields(("Report", file), ("Size", size))
     if open_page:
         import webbrowser
 

@@ -7,12 +7,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
-from rich.filesize import decimal
 from typer import Option, Typer
 
 import polars_alf
 from polars_alf.cli import output
-from polars_alf.cli.options import AsJson, Folder, KeepGenerations, Quiet, Tables
+from polars_alf.cli.options import AsJson, Folder, KeepGenerations, Out, Quiet, Tables
+from polars_alf.cli.output import Whole
+from polars_alf.display import count, describe_size
 from polars_alf.tables.generations import KEEP
 
 if TYPE_CHECKING:
@@ -25,11 +26,13 @@ By = StrEnum("By", ["LAB", "SUBJECT", "YEAR"])
 
 app = Typer()
 
+_MOST_PAIRS = 20
+
 
 @app.command()
 def subset(
     folder: Tables,
-    out_dir: Annotated[str, Option(metavar="DIR", help="Existing folder for the tables.")],
+    out: Out,
     where: Annotated[
         str | None, Option(metavar="SQL", help="Condition on the sessions of the part.")
     ] = None,
@@ -60,7 +63,7 @@ def subset(
 
         release = polars_alf.subset_tables(
             folder,
-            out_dir,
+            out,
             where=where,
             like=like,
             tag=tag,
@@ -76,9 +79,7 @@ def subset(
 @app.command()
 def split(
     folder: Tables,
-    out_dir: Annotated[
-        str, Option(metavar="DIR", help="Existing folder for the folders of the pairs.")
-    ],
+    out: Annotated[str, Option(metavar="DIR", help="Existing folder for the pairs' folders.")],
     by: Annotated[By, Option(help="What each pair is of.")] = By.LAB,
     keep_generations: KeepGenerations = KEEP,
     as_json: AsJson = False,
@@ -93,7 +94,7 @@ def split(
     """
     with output.running("pairs that were finished are whole"):
         found = polars_alf.split_tables(
-            folder, out_dir, by=cast("Division", str(by)), keep_generations=keep_generations
+            folder, out, by=cast("Division", str(by)), keep_generations=keep_generations
         )
     if as_json:
         print(json.dumps(found.to_dict()))
@@ -111,7 +112,7 @@ def publish(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write the tables in FOLDER as the bundle that ONE loads.
+    """Write the tables in DIR as the bundle that ONE loads.
 
     These are cache.zip and cache_info.json, which ONE finds on a web server.
 
@@ -127,34 +128,40 @@ def publish(
 
 def _print_release(release: Release) -> None:
     manifest = release.manifest
-    size = decimal(manifest["n_bytes"])
+    size = describe_size(manifest["n_bytes"])
     output.print_fields(
         ("Sessions", f"{manifest['n_sessions']:,}"),
         ("Datasets", f"{manifest['n_datasets']:,} ({size})"),
-        ("Digests", f"{manifest['n_with_hash']:,} datasets have one"),
+        ("Digests", f"{manifest['n_with_hash']:,} of {count(manifest['n_datasets'], 'dataset')}"),
         ("Time", f"{release.seconds:.2f} s"),
-        ("Tables", str(release.folder)),
-        ("Manifest", str(release.to_dict()["manifest_path"])),
-        ("Cite as", release.checksum),
+        ("Tables", release.folder),
+        ("Manifest", Whole(release.to_dict()["manifest_path"])),
+        ("Cite as", Whole(release.checksum)),
     )
 
 
 def _print_split(found: SplitTables) -> None:
-    parts = found.parts
+    parts, left_out = found.parts, count(found.n_left_out, "dataset")
     output.print_fields(
         ("Pairs", f"{len(parts):,}"),
         ("Sessions", f"{parts['n_sessions'].sum():,}"),
-        ("Datasets", f"{parts['n_datasets'].sum():,} ({decimal(int(parts['n_bytes'].sum()))})"),
-        *([("Left out", f"{found.n_left_out:,} datasets of no session")] * bool(found.n_left_out)),
+        (
+            "Datasets",
+            f"{parts['n_datasets'].sum():,} ({describe_size(int(parts['n_bytes'].sum()))})",
+        ),
+        *([("Left out", f"{left_out} of no session")] * bool(found.n_left_out)),
         ("Time", f"{found.seconds:.2f} s"),
-        ("Folder", str(found.folder)),
+        ("Folder", found.folder),
     )
-    output.print_first(parts.select("folder", "n_sessions", "n_datasets"), "Pairs")
+    output.print_table(
+        parts.select("folder", "n_sessions", "n_datasets"), "Pairs", rows=_MOST_PAIRS
+    )
 
 
 def _print_bundle(bundle: Bundle) -> None:
     output.print_fields(
-        ("Bundle", f"{bundle.zip_path} ({decimal(bundle.n_bytes)})"),
-        ("Info", str(bundle.info_path)),
-        *((str(name), json.dumps(value)) for name, value in bundle.info.items()),
+        ("Bundle", bundle.zip_path),
+        ("Size", describe_size(bundle.n_bytes)),
+        ("Info", bundle.info_path),
+        *((str(name), Whole(json.dumps(value))) for name, value in bundle.info.items()),
     )

@@ -1,16 +1,15 @@
-"""Commands about tables: issues, changes, merge, insertions, diff, info, sql."""
+"""Commands about tables: issues, changes, merge, conflicts, insertions, diff, info."""
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
+import shlex
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import polars as pl
-from rich.filesize import decimal
 from typer import Argument, Exit, Option, Typer
 
 import polars_alf
@@ -18,20 +17,21 @@ from polars_alf.cli import output
 from polars_alf.cli.options import (
     AsJson,
     Folder,
-    Force,
     IdsFrom,
     JsonLines,
     KeepGenerations,
+    Out,
+    Progress,
     Quiet,
     Strict,
     Tables,
 )
-from polars_alf.cli.streams import keeping_errors
-from polars_alf.errors import OptionError, OutputError
-from polars_alf.schema import IssueKind
-from polars_alf.tables.files import replace_file, scan_changes, scan_issues
+from polars_alf.cli.progress import ProgressKind, show_steps
+from polars_alf.cli.settings import describe_settings
+from polars_alf.display import count, describe_size, describe_time
+from polars_alf.schema import TABLES, IssueKind
+from polars_alf.tables.files import scan_changes, scan_issues
 from polars_alf.tables.generations import KEEP
-from polars_alf.tables.output import check_output
 
 if TYPE_CHECKING:  # each is loaded by the command that needs it
     from polars_alf.merge.api import MergedTables
@@ -42,21 +42,6 @@ if TYPE_CHECKING:  # each is loaded by the command that needs it
 Change = StrEnum("Change", ["ADDED", "CHANGED", "REMOVED", "UNREADABLE"])
 
 Keep = Literal["first", "newest"]
-
-Format = Literal["table", "csv", "jsonl", "parquet"]
-
-_FORMATS: dict[str, Format] = {
-    **{".csv": "csv", ".parquet": "parquet", ".pqt": "parquet"},
-    **{".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"},
-}
-
-_SINKS: dict[str, Callable[..., object]] = {
-    "csv": pl.LazyFrame.sink_csv,
-    "jsonl": pl.LazyFrame.sink_ndjson,
-    "parquet": pl.LazyFrame.sink_parquet,
-}
-
-_ANSWER_ROWS = 100
 
 app = Typer()
 
@@ -70,13 +55,15 @@ def issues(
     ] = None,
     as_json: JsonLines = False,
 ) -> None:
-    """List the issues that the last index into FOLDER found.
+    """List the issues that the last index into DIR found.
 
     These are paths that it skipped, or kept although ONE may not open them.
 
     Exit codes: 0 done, 1 failed, 2 wrong usage.
     """
-    _print_rows(scan_issues(folder), ["kind", "path", "message"], kind, as_json=as_json)
+    columns = ["kind", "path", "message"]
+    nothing = f"no issues: the last index into {folder} found none{_such(kind)}"
+    _print_rows(scan_issues(folder), columns, kind, "issue", nothing, as_json=as_json)
 
 
 @app.command()
@@ -88,7 +75,7 @@ def changes(
     ] = None,
     as_json: JsonLines = False,
 ) -> None:
-    """List datasets that the last index into FOLDER found changed.
+    """List datasets that the last index into DIR found changed.
 
     These are datasets that were added, changed or removed since the index before, or that cannot
     be read any more.
@@ -96,7 +83,8 @@ def changes(
     Exit codes: 0 done, 1 failed, 2 wrong usage.
     """
     columns = ["change", "path", "file_size", "previous_size"]
-    _print_rows(scan_changes(folder), columns, kind, as_json=as_json)
+    nothing = f"no changes: the last index into {folder} found none{_such(kind)}"
+    _print_rows(scan_changes(folder), columns, kind, "change", nothing, as_json=as_json)
 
 
 @app.command()
@@ -104,25 +92,27 @@ def merge(
     folders: Annotated[
         list[str], Argument(metavar="DIR...", help="Folders of tables, or patterns of them.")
     ],
-    out_dir: Annotated[str, Option(metavar="DIR", help="Existing folder for the merged tables.")],
+    out: Out,
     keep: Annotated[
         Keep, Option(help="Row to keep of several: of the first DIR, or of the newest tables.")
     ] = "first",
     keep_generations: KeepGenerations = KEEP,
     strict: Strict = False,
     as_json: AsJson = False,
+    progress: Progress = ProgressKind.AUTO,
     quiet: Quiet = False,
 ) -> None:
     """Merge tables of several archives, or of parts of one.
 
     The result, which ONE opens, has each session and each dataset of any of them once. Rows that
-    were left out although they differ are in .polars_alf/conflicts.arrow beside the tables.
+    were left out although they say something else are listed by polars-alf conflicts.
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but with conflicts under --strict.
     """
-    with output.running("the tables that were there are whole"):
+    state = "the tables that were there are whole"
+    with output.running(state), show_steps(progress, quiet=quiet) as show:
         merged = polars_alf.merge_tables(
-            folders, out_dir, keep=keep, keep_generations=keep_generations
+            folders, out, keep=keep, keep_generations=keep_generations, progress=show
         )
     if as_json:
         print(json.dumps(merged.to_dict()))
@@ -133,13 +123,31 @@ def merge(
 
 
 @app.command()
+def conflicts(folder: Folder, as_json: JsonLines = False) -> None:
+    """List the rows that the merge into DIR left out although they say something else.
+
+    Each comes with the row that was kept, the columns that differ, and whole paths. The rows that
+    the merge kept are in the tables.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage.
+    """
+    rows = polars_alf.scan_conflicts(folder).collect()
+    if as_json:
+        print(rows.write_ndjson(), end="")
+    else:
+        nothing = f"no conflicts: the tables merged into {folder} contradict each other nowhere"
+        shown = rows.select("table", "differs", r"^kept.*$", r"^dropped.*$")
+        output.print_listing(shown, "conflict", nothing, are_records=True)
+
+
+@app.command()
 def insertions(
     folder: Folder,
     ids_from: IdsFrom = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make the table of probe insertions for the tables in FOLDER.
+    """Make the table of probe insertions for the tables in DIR.
 
     Every folder of a probe, such as alf/probe00, is an insertion of its session. Later indexes keep
     the table up to date. ONE needs it for eid2pid, pid2eid and search_insertions.
@@ -152,9 +160,9 @@ def insertions(
         print(json.dumps(made.to_dict()))
     elif not quiet:
         output.print_fields(
-            ("Insertions", f"{made.n_insertions:,} in {made.n_sessions:,} sessions"),
+            ("Insertions", f"{made.n_insertions:,} in {count(made.n_sessions, 'session')}"),
             ("Known ids", f"{made.n_known:,}"),
-            ("Table", str(made.path)),
+            ("Table", made.path),
         )
 
 
@@ -167,21 +175,23 @@ def diff(
         Option(metavar="COLUMN", help="Column whose changes do not count; may be given again."),
     ] = None,
     as_json: AsJson = False,
+    progress: Progress = ProgressKind.AUTO,
     quiet: Quiet = False,
 ) -> None:
     """Show what differs between the tables OLD and the tables NEW.
 
-    A session or a dataset may be added, removed, changed or renamed.
+    A session or a dataset may be added, removed, changed or renamed. Where no id of OLD is in NEW,
+    as when each was indexed in a namespace of its own, that is said once, and paths are compared.
 
     Exit codes: 0 no difference, 1 failed, 2 wrong usage, 3 there are differences.
     """
-    with output.running("nothing was changed"):
-        found = polars_alf.compare_tables(old, new, ignore=ignore or ())
+    with output.running("nothing was changed"), show_steps(progress, quiet=quiet) as show:
+        found = polars_alf.compare_tables(old, new, ignore=ignore or (), progress=show)
     if as_json:
         output.print_json(found.to_dict(), "differences", found.differences)
     elif not quiet:
         _print_differences(found)
-    if len(found.differences):
+    if not found.is_same:
         raise Exit(output.EXIT_INCOMPLETE)
 
 
@@ -192,6 +202,7 @@ def info(
         int, Option(metavar="N", min=1, help="Rows to print of each table, and datasets to list.")
     ] = output.ROWS_SHOWN,
     as_json: AsJson = False,
+    progress: Progress = ProgressKind.AUTO,
 ) -> None:
     """Summarize the tables in DIR, and the index that made them.
 
@@ -200,11 +211,11 @@ def info(
 
     Exit codes: 0 done, 1 failed, 2 wrong usage.
     """
-    with output.running("nothing was changed"):
+    with output.running("nothing was changed"), show_steps(progress, quiet=False) as show:
         from polars_alf.index.report import read_run
         from polars_alf.query.buckets import is_address
 
-        summary = polars_alf.summarize_tables(folder, n_largest=top)
+        summary = polars_alf.summarize_tables(folder, n_largest=top, progress=show)
         run = None if is_address(folder) else read_run(Path(folder))
     if as_json:
         print(json.dumps(summary.to_dict() | {"run": run}))
@@ -214,153 +225,103 @@ def info(
             _print_run(run)
 
 
-@app.command()
-def sql(
-    folder: Tables,
-    query: Annotated[str, Argument(metavar="QUERY", help="SELECT, WITH or SHOW TABLES.")],
-    form: Annotated[
-        Format | None,
-        Option("--format", help="Format; by default that of FILE's suffix, or a table."),
-    ] = None,
-    file: Annotated[
-        Path | None,
-        Option("--output", metavar="FILE", help="File for the answer, in no archive of DIR."),
-    ] = None,
-    force: Force = False,
+def _such(kinds: Sequence[str] | None) -> str:
+    return f" of the kind {' or '.join(map(str, kinds))}" if kinds else ""
+
+
+def _print_rows(
+    frame: pl.LazyFrame, columns: list[str], kinds: Any, noun: str, nothing: str, *, as_json: bool
 ) -> None:
-    """Query the tables in DIR with the SQL of Polars.
-
-    The tables are named sessions and datasets. Nothing else can be read, and nothing can be
-    written but the answer: over no table, into no archive, and over another file with --force only.
-
-    Exit codes: 0 done, 1 failed, 2 wrong usage, or a query that cannot be answered.
-    """
-    form = _choose_format(form, file)
-    with output.running("nothing was changed"):
-        from polars_alf.query.scan import find_places
-        from polars_alf.query.sql import reporting_query_errors
-
-        if file:
-            folders = [place for place in find_places(folder) if isinstance(place, Path)]
-            check_output(file, folders, force=force)
-        answer = polars_alf.query_tables(folder, query)
-        with reporting_query_errors(query):
-            _write_answer(answer, form, file)
-
-
-def _choose_format(form: Format | None, file: Path | None) -> Format:
-    if form is None:
-        form = "table" if file is None else _FORMATS.get(file.suffix.lower())
-    if form is None:
-        known = ", ".join(get_args(Format))
-        raise OptionError(f"{str(file)!r} says no format; give --format, one of {known}")
-    if form == "table" and file:
-        raise OptionError("a table is for reading; give --format csv, jsonl or parquet for a file")
-    if form == "parquet" and file is None and sys.stdout.isatty():
-        raise OptionError("Parquet is nothing for a terminal; give --output FILE, or a pipe")
-    return form
-
-
-def _print_rows(frame: pl.LazyFrame, columns: list[str], kinds: Any, *, as_json: bool) -> None:
     """Print rows whose first column is one of some kinds, if given."""
     if kinds:
         frame = frame.filter(pl.col(columns[0]).is_in([str(kind) for kind in kinds]))
     rows = frame.collect()
     if as_json:
         print(rows.write_ndjson(), end="")
-    elif len(rows):
-        lines = rows.select(columns).write_csv(separator="\t", include_header=False)
-        output.print_visibly(lines.removesuffix("\n"))
+    else:
+        output.print_listing(rows.select(columns), noun, nothing)
 
 
 def _print_merge(merged: MergedTables) -> None:
     """Print what was merged, and what was left out."""
+    duplicates, conflicting = merged.n_duplicates, merged.n_conflicts
     output.print_fields(
         ("Sessions", f"{merged.n_sessions:,}"),
         ("Datasets", f"{merged.n_datasets:,}"),
-        ("Duplicates", f"{merged.n_duplicates:,} rows that others say as well"),
-        ("Conflicts", f"{merged.n_conflicts:,} rows that say something else than those kept"),
+        ("Duplicates", f"{count(duplicates, 'row')} left out: others say the same"),
+        ("Conflicts", f"{count(conflicting, 'row')} left out: those kept say something else"),
         ("Time", f"{merged.seconds:.2f} s"),
-        ("Tables", str(merged.folder)),
+        ("Tables", str(merged.folder) if merged.folder is None else merged.folder),
     )
-    output.print_frame(merged.sources.drop("created"))
-    if merged.n_conflicts:
-        columns = ["differs", "kept_path", "dropped_path", "kept_size", "dropped_size"]
-        shown = merged.conflicts.select(columns).head(output.ROWS_SHOWN).collect()
-        output.print_frame(shown, "Conflicts")
-        output.print_visibly(f"\nAll of them: {merged.to_dict()['conflicts_path']} (Arrow IPC)")
+    for table in TABLES:
+        columns = [table, *(f"{table}_{what}" for what in ("kept", "duplicate", "conflict"))]
+        shown = merged.sources.select("tables", *columns)
+        shown = shown.rename({name: name.removeprefix(f"{table}_") for name in columns})
+        output.print_table(shown, f"{table.capitalize()} of each")
+    if merged.n_conflicts and merged.folder:
+        folder = shlex.quote(str(merged.folder))
+        output.print_visibly(f"\nAll conflicts: polars-alf conflicts {folder}")
 
 
 def _print_differences(found: TableDifferences) -> None:
+    if found.are_ids_apart:
+        output.print_fields(("Ids", "no id is in both; rows are compared by their paths"))
     for table, counts in found.counts.items():
-        text = ", ".join(f"{count:,} {change}" for change, count in counts.items() if count)
+        text = ", ".join(f"{number:,} {change}" for change, number in counts.items() if number)
         rows = f"{found.n_old[table]:,} → {found.n_new[table]:,}"
         output.print_fields((table.capitalize(), f"{rows}: {text or 'no difference'}"))
-    path = (
-        pl.when(pl.col("change") == "renamed")
-        .then(pl.format("{} → {}", "old_path", "new_path"))
-        .otherwise(pl.coalesce("new_path", "old_path"))
+    is_renamed = pl.col("change") == "renamed"
+    shown = found.differences.select(
+        "change",
+        path=pl.coalesce("new_path", "old_path"),
+        old_path=pl.when(is_renamed).then("old_path"),
+        columns="columns",
     )
-    shown = found.differences.select("change", path.alias("path"), "columns")
-    output.print_first(shown, "Differences", 2 * output.ROWS_SHOWN)
+    if shown["old_path"].null_count() == len(shown):
+        shown = shown.drop("old_path")
+    output.print_table(shown, "Differences", rows=2 * output.ROWS_SHOWN)
 
 
 def _print_summary(summary: TableSummary, rows: int) -> None:
     output.print_fields(
         ("Sessions", f"{summary.n_sessions:,}"),
-        ("Datasets", f"{summary.n_datasets:,} ({decimal(summary.n_bytes)})"),
+        ("Datasets", f"{summary.n_datasets:,} ({describe_size(summary.n_bytes)})"),
         ("Absent", f"{summary.n_absent:,} (in the tables, but not on disk when they were made)"),
-        ("Digests", f"{summary.n_with_hash:,} datasets have one"),
+        ("Digests", f"{summary.n_with_hash:,} of {count(summary.n_datasets, 'dataset')}"),
     )
     for name, frame in summary.groups.items():
-        output.print_first(frame, f"By {name}", rows)
-    output.print_first(summary.qc, "Quality control", len(summary.qc))
-    output.print_first(summary.largest.select("file_size", "path"), "Largest", rows)
-    duplicates = summary.duplicates.select("datasets", "n_bytes_spare", "path", "hash")
-    output.print_first(duplicates, "The same content, and what all but one take", rows)
+        output.print_table(frame, f"By {name}", rows=rows)
+    output.print_table(summary.qc, "Quality control")
+    output.print_table(summary.largest.select("file_size", "path"), "Largest", rows=rows)
+    duplicates = summary.duplicates.select("datasets", "n_bytes_spare", "path")
+    title = "The same content, and what all but one take"
+    output.print_table(duplicates, title, "none" if summary.n_with_hash else "", rows)
 
 
 def _print_run(run: dict[str, Any]) -> None:
     """Print the report of the index that made the tables (`index.report.describe_run`)."""
-    report, settings = run["report"], run["settings"]
-    given = [f"{name}={value}" for name, value in settings.items() if value not in (None, "", [])]
+    report = run["report"]
     program = output.describe_version(run["version"], run.get("core"))
+    seconds = f"{report['seconds']:.2f} s, {count(report['n_jobs'], 'worker')}"
     output.print_visibly()
     output.print_fields(
-        ("Index", f"{run['begun']} to {run['ended']}, {program}"),
-        ("Time", f"{report['seconds']:.2f} s, {report['n_jobs']} workers"),
+        ("Index by", program),
+        ("Begun", describe_time(run["begun"])),
+        ("Ended", describe_time(run["ended"])),
+        ("Time", seconds),
         ("Shards", f"{report['n_shards']:,} ({report['n_resumed']:,} done before)"),
-        ("Settings", ", ".join(given)),
+        *describe_settings(run["settings"]),
         ("Issues", f"{sum(report['issues'].values()):,}"),
     )
-    for kind, count in report["issues"].items():
-        for example in run["examples"].get(kind, [])[:1]:
-            output.print_visibly(f"{count:>6,} {kind}, for example {example['path']}")
+    examples = {
+        kind: (found[0]["path"], found[0]["message"])
+        for kind, found in run["examples"].items()
+        if found
+    }
+    output.print_issues(report["issues"], examples)
     shards = [
-        (shard["first_folder"], shard["n_folders"], shard["seconds"])
+        (shard["seconds"], shard["n_folders"], shard["first_folder"])
         for shard in run["slowest_shards"]
     ]
-    columns = {"first folder": pl.String, "folders": pl.Int64, "seconds": pl.Float64}
-    output.print_first(pl.DataFrame(shards, schema=columns, orient="row"), "Slowest shards")
-
-
-def _write_answer(answer: pl.LazyFrame, form: Format, file: Path | None) -> None:
-    """Write the answer of a query to stdout or a file, whole or not at all."""
-    if form == "table":
-        rows = answer.collect()
-        output.print_frame(rows.head(_ANSWER_ROWS))
-        if len(rows) > _ANSWER_ROWS:
-            more = len(rows) - _ANSWER_ROWS
-            output.print_visibly(f"… and {more:,} more; --format csv, jsonl or parquet has all")
-    elif file is None:
-        sys.stdout.flush()  # the rows go past the text that it holds
-        with keeping_errors(sys.stdout.buffer) as sink:
-            _SINKS[form](answer.collect().lazy(), sink)
-    else:
-        try:
-            with replace_file(file) as stream, keeping_errors(stream) as sink:
-                _SINKS[form](answer, sink)
-        except OSError as error:
-            raise OutputError(
-                error.errno, f"{file} cannot be written: {error.strerror}; give another file"
-            ) from error
+    columns = {"seconds": pl.Float64, "folders": pl.Int64, "first_folder": pl.String}
+    output.print_table(pl.DataFrame(shards, schema=columns, orient="row"), "Slowest shards")

@@ -12,7 +12,7 @@ PROGRAM = "polars-alf"
 Kind: TypeAlias = Literal["", "words", "tables", "folders", "files"]
 """Kind of a value: free, one of some words, a folder of tables, another folder, a file."""
 
-_TABLES = {"OLD", "NEW", "FOLDER"}
+_TABLES = {"OLD", "NEW"}
 
 _FOLDERS = {"DIR", "ROOT", "PATH", "A B"}
 

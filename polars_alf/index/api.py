@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
 from polars_alf.alf.root import FolderPath
+from polars_alf.alf.spellings import accepting_old_spellings
 from polars_alf.index.options import IndexOptions
 from polars_alf.index.report import IndexReport
 from polars_alf.index.run import run_index
@@ -16,16 +17,17 @@ from polars_alf.walk.digests import Algorithm, check_digests
 from polars_alf.walk.options import WalkOptions
 
 
+@accepting_old_spellings(n_jobs="jobs", out_dir="out")
 def index_archive(
     root: FolderPath,
-    out_dir: FolderPath | None = None,
+    out: FolderPath | None = None,
     *,
     hash_ids: bool = True,
     uuid_filenames: bool | None = None,
     hash_files: bool = False,
     digest: Algorithm | Sequence[Algorithm] = (),
     lab: str | None = None,
-    n_jobs: int | None = None,
+    jobs: int | None = None,
     executor: str | None = None,
     namespace: UUID | str | None = None,
     follow_links: bool = False,
@@ -56,7 +58,7 @@ def index_archive(
     ----------
     root
         An archive, a lab, a Subjects folder, a subject, a date or a session.
-    out_dir
+    out
         Existing folder for the tables; by default the root.
     hash_ids
         Whether ids are UUIDs, as ONE needs them; else they are paths.
@@ -73,7 +75,7 @@ def index_archive(
         stays in later tables; what those were not asked to read has '' there.
     lab
         Lab of the sessions that lie in no lab's folder. Never part of an id.
-    n_jobs
+    jobs
         Number of workers; by default one for each processor, or each thread of a cluster.
     executor
         ``serial``, ``threads`` or ``processes``; by default threads, or processes where the native
@@ -190,7 +192,7 @@ def index_archive(
             include_snapshots=include_snapshots,
             threads=threads,
             op_timeout=op_timeout,
-            n_jobs=n_jobs,
+            n_jobs=jobs,
             executor=executor,
         ),
         hash_ids=hash_ids,
@@ -210,4 +212,4 @@ def index_archive(
         default_revisions=default_revisions,
         settings_from=settings_from,  # type: ignore[arg-type]
     )
-    return run_index(root, out_dir, options, progress)
+    return run_index(root, out, options, progress)

@@ -35,7 +35,7 @@ def open_known_rows(folder: Path, options: IndexOptions) -> KnownRows | None:
             f"the tables in {folder} had ids from others and are gone; give those again to keep "
             "the ids",
             TableWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     own = folder if there and not options.reset else None
     known = functools.partial(
@@ -68,7 +68,7 @@ def open_known_rows(folder: Path, options: IndexOptions) -> KnownRows | None:
             warnings.warn(
                 f"{error}; it will be replaced, and what others wrote in it cannot be kept",
                 TableWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         return found
 
@@ -116,7 +116,7 @@ def find_namespace(
 def warn_replaced(problems: Sequence[str]) -> None:
     """Warn of what becomes of tables that were there."""
     for problem in problems:
-        warnings.warn(problem, TableWarning, stacklevel=4)
+        warnings.warn(problem, TableWarning, stacklevel=5)
 
 
 def _find_known_rows(

@@ -105,7 +105,7 @@ def run_index(
             report = _index(walk, survey, folder, options)
     if not report.n_datasets:
         missing = "datasets" if report.n_sessions else "sessions"
-        warnings.warn(f"No {missing} found in {opened}", NoSessionsWarning, stacklevel=3)
+        warnings.warn(f"No {missing} found in {opened}", NoSessionsWarning, stacklevel=4)
     return replace(report, seconds=time.perf_counter() - start)
 
 
@@ -276,7 +276,7 @@ def _warn_of_moved(n_moved: int, options: IndexOptions) -> None:
         f"{n_moved:,} datasets have the size and time of the last index, but another inode or "
         f"device, so that they may be other files: {done}",
         TableWarning,
-        stacklevel=4,
+        stacklevel=5,
     )
 
 

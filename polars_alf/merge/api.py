@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 import uuid
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,10 +15,17 @@ import polars as pl
 
 from polars_alf.alf import grammar
 from polars_alf.alf.root import check_folder
+from polars_alf.alf.spellings import accepting_old_spellings
 from polars_alf.display import Shown
-from polars_alf.errors import TableError, TableWarning
+from polars_alf.errors import TableError
 from polars_alf.insertions.api import stage_insertions
-from polars_alf.merge.buckets import Buckets, count_datasets, iter_buckets, plan_buckets
+from polars_alf.merge.buckets import (
+    Buckets,
+    count_datasets,
+    fill_groups,
+    iter_buckets,
+    plan_buckets,
+)
 from polars_alf.merge.duplicates import (
     CONFLICTS,
     Deduplicated,
@@ -36,11 +42,13 @@ from polars_alf.merge.sources import (
     choose_namespace,
     find_sources,
     gather_issues,
+    warn_of_replaced_tables,
 )
+from polars_alf.parallel.progress import Steps, show_no_step
 from polars_alf.query.revisions import DEFAULT_REVISION, has_choices, with_default_revisions
 from polars_alf.query.scan import scan_pair
 from polars_alf.schema import DATASETS, ISSUES, TABLES, polars_schema
-from polars_alf.tables.contract import Origin, read_headers
+from polars_alf.tables.contract import Origin
 from polars_alf.tables.files import (
     check_replaceable,
     conflicts_path,
@@ -49,7 +57,7 @@ from polars_alf.tables.files import (
 )
 from polars_alf.tables.generations import KEEP, check_keep
 from polars_alf.tables.history import make_record
-from polars_alf.tables.rows import ROWS_PER_GROUP, sum_bytes
+from polars_alf.tables.rows import sum_bytes
 from polars_alf.tables.transaction import discard_runs, locked_state, staged
 
 
@@ -136,12 +144,14 @@ class MergedTables(Shown):
         return int(self.sources.select(pl.sum_horizontal(columns).sum()).item())
 
 
+@accepting_old_spellings(out_dir="out")
 def merge_tables(
     tables: Mergeable,
-    out_dir: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] | None = None,
     *,
     keep: Keep = "first",
     keep_generations: int = KEEP,
+    progress: Steps | None = None,
 ) -> MergedTables:
     """Merge the tables of many archives, or many tables of parts of one.
 
@@ -155,7 +165,7 @@ def merge_tables(
     ----------
     tables
         Folders of tables, patterns of them, or pairs of frames ``(sessions, datasets)``.
-    out_dir
+    out
         Existing folder for the merged tables; it may be one of `tables`. None merges into frames,
         in memory.
     keep
@@ -163,8 +173,11 @@ def merge_tables(
         the ``newest`` tables by the date in their metadata (of the same minute, those written
         last).
     keep_generations
-        Number of earlier generations of the tables in `out_dir` to keep, whoever wrote them,
+        Number of earlier generations of the tables in `out` to keep, whoever wrote them,
         beside the new ones: `polars_alf.restore_tables` puts them back.
+    progress
+        Called with how many are done, how many there are, and what they are: first the tables whose
+        sessions are merged, then the datasets.
 
     Returns
     -------
@@ -180,20 +193,21 @@ def merge_tables(
     TableError
         A table is missing, cannot be read, has rows without ids, or was replaced during the merge.
     ArchiveBusyError
-        Another run is writing into `out_dir`.
+        Another run is writing into `out`.
     OutputError, CommitError
-        The merged tables cannot be written, or cannot replace those in `out_dir`.
+        The merged tables cannot be written, or cannot replace those in `out`.
 
     Warns
     -----
     TableWarning
-        Ids are of several namespaces; or tables of other archives in `out_dir` were replaced.
+        Ids are of several namespaces; or tables of other archives in `out` were replaced.
     """
     start = time.perf_counter()
     check_keep(keep_generations)
-    if out_dir is None:
-        return _merge_into_frames(find_sources(tables, keep), start)
-    folder = check_folder(out_dir)
+    show = progress or show_no_step
+    if out is None:
+        return _merge_into_frames(find_sources(tables, keep), start, show)
+    folder = check_folder(out)
     check_replaceable(folder)
     room = "make room there, about four times the size of the tables"
     with (
@@ -202,16 +216,17 @@ def merge_tables(
     ):
         discard_runs(folder)
         sources = find_sources(tables, keep)
-        return _merge_into_folder(sources, folder, start, keep_generations)
+        return _merge_into_folder(sources, folder, start, keep_generations, show)
 
 
-def _merge_into_frames(sources: Sequence[Source], start: float) -> MergedTables:
+def _merge_into_frames(sources: Sequence[Source], start: float, show: Steps) -> MergedTables:
     foreign = sources[0].columns["datasets"]
     kept = [pl.DataFrame(schema={**polars_schema(DATASETS), **foreign})]
     conflicts, counts = [], []
     with _reading():
+        show(0, len(sources), "tables with merged sessions")
         sessions, buckets, totals = _merge_sessions(sources)
-        for rows in iter_buckets(sources, buckets, None):
+        for rows in _count_up(iter_buckets(sources, buckets, None), totals, show):
             datasets = deduplicate_datasets(rows, buckets.eids, foreign)
             kept.append(_choose_defaults(datasets.kept))
             conflicts.append(datasets.conflicts)
@@ -228,11 +243,11 @@ def _merge_into_frames(sources: Sequence[Source], start: float) -> MergedTables:
 
 
 def _merge_into_folder(
-    sources: Sequence[Source], folder: Path, start: float, keep_generations: int
+    sources: Sequence[Source], folder: Path, start: float, keep_generations: int, show: Steps
 ) -> MergedTables:
     foreign = sources[0].columns
     origins = list(dict.fromkeys(origin for source in sources for origin in source.origins))
-    _warn_of_foreign_tables(folder, origins)
+    warn_of_replaced_tables(folder, origins)
     origin = Origin(
         root=origins[0] if len(origins) == 1 else origins,
         namespace=choose_namespace(sources),
@@ -240,6 +255,7 @@ def _merge_into_folder(
         created=datetime.now(),
         uuid_filenames=any(source.uuid_filenames for source in sources),
     )
+    show(0, len(sources), "tables with merged sessions")
     with _reading():
         sessions, buckets, totals = _merge_sessions(sources)
     counts: list[pl.DataFrame] = []
@@ -252,14 +268,15 @@ def _merge_into_folder(
 
             def merge_datasets() -> Iterator[pl.DataFrame]:
                 nonlocal n_bytes
-                for rows in iter_buckets(sources, buckets, staging.path / "spill"):
+                found = iter_buckets(sources, buckets, staging.path / "spill")
+                for rows in _count_up(found, totals, show):
                     datasets = deduplicate_datasets(rows, buckets.eids, foreign["datasets"])
                     counts.append(datasets.counts)
                     n_bytes += sum_bytes(datasets.kept["file_size"])
                     write_conflicts(_name_tables(datasets.conflicts, sources))
                     yield _choose_defaults(datasets.kept)
 
-            frames = _fill_groups(merge_datasets())
+            frames = fill_groups(merge_datasets())
             n_datasets = staging.write_table("datasets", frames, more=foreign["datasets"])
         stage_insertions(staging, [source.folder for source in sources if source.folder])
         issues = gather_issues(sources, len(origins) > 1)
@@ -285,6 +302,18 @@ def _merge_into_folder(
         namespace=origin.namespace,
         seconds=time.perf_counter() - start,
     )
+
+
+def _count_up(
+    buckets: Iterable[pl.DataFrame], totals: pl.DataFrame, show: Steps
+) -> Iterator[pl.DataFrame]:
+    """Yield the datasets of buckets, and show how many are done."""
+    total, done = int(totals["datasets"].sum()), 0
+    for rows in buckets:
+        show(done, total, "merged datasets")
+        yield rows
+        done += len(rows)
+    show(done, total, "merged datasets")
 
 
 @contextmanager
@@ -363,38 +392,6 @@ def _name_tables(conflicts: pl.DataFrame, sources: Sequence[Source]) -> pl.DataF
     return conflicts.with_columns(pl.lit(names).gather(pl.col("kept", "dropped")).name.keep())
 
 
-def _fill_groups(
-    frames: Iterable[pl.DataFrame], rows_per_group: int = ROWS_PER_GROUP
-) -> Iterator[pl.DataFrame]:
-    """Concatenate small frames, which deduplication leaves, to row groups."""
-    waiting: list[pl.DataFrame] = []
-    n_rows = 0
-    for frame in frames:
-        if waiting and n_rows + len(frame) > rows_per_group:
-            yield pl.concat(waiting, rechunk=True)
-            waiting, n_rows = [], 0
-        waiting.append(frame)
-        n_rows += len(frame)
-    if n_rows:
-        yield pl.concat(waiting, rechunk=True)
-
-
 def _are_uuids(sessions: pl.DataFrame, buckets: Buckets) -> bool:
     ids = pl.concat([sessions["id"], buckets.eids.alias("id")]).to_frame()
     return bool(ids.select(grammar.expr_is_uuid(pl.col("id")).all()).item())
-
-
-def _warn_of_foreign_tables(folder: Path, origins: Sequence[str]) -> None:
-    """Warn if tables in the folder are of other archives than those merged, and replaced."""
-    try:
-        headers = read_headers(folder)
-    except TableError as error:
-        warnings.warn(f"{error}; it will be replaced", TableWarning, stacklevel=4)
-        return
-    found = {origin for header in headers.values() for origin in header.origins}
-    if not found <= set(origins):
-        warnings.warn(
-            f"the tables in {folder} are of {', '.join(sorted(found))}; they will be replaced",
-            TableWarning,
-            stacklevel=4,
-        )

@@ -6,7 +6,7 @@ Every table is read once, and its rows are spilled into one file for each bucket
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,3 +114,19 @@ def _join_tables(frames: list[pl.DataFrame], sources: Sequence[Source]) -> pl.Da
     for column in ("id", "rel_path"):
         check_present(rows, "datasets", column, sources)
     return rows
+
+
+def fill_groups(
+    frames: Iterable[pl.DataFrame], rows_per_group: int = ROWS_PER_GROUP
+) -> Iterator[pl.DataFrame]:
+    """Concatenate small frames, which deduplication leaves, to row groups."""
+    waiting: list[pl.DataFrame] = []
+    n_rows = 0
+    for frame in frames:
+        if waiting and n_rows + len(frame) > rows_per_group:
+            yield pl.concat(waiting, rechunk=True)
+            waiting, n_rows = [], 0
+        waiting.append(frame)
+        n_rows += len(frame)
+    if n_rows:
+        yield pl.concat(waiting, rechunk=True)

@@ -142,7 +142,7 @@ def choose_namespace(sources: Sequence[Source]) -> uuid.UUID:
             f"{next(source.name for source in sources if source.namespace)}; for a single one, "
             "index with the same --namespace",
             TableWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     return found[0] if found else make_namespace()
 
@@ -224,3 +224,19 @@ def _list_columns(sessions: pl.LazyFrame, datasets: pl.LazyFrame) -> dict[str, C
         table: list_foreign(frame.collect_schema(), TABLES[table].names)
         for table, frame in frames.items()
     }
+
+
+def warn_of_replaced_tables(folder: Path, origins: Sequence[str]) -> None:
+    """Warn if tables in the folder are of other archives than those merged, and replaced."""
+    try:
+        headers = read_headers(folder)
+    except TableError as error:
+        warnings.warn(f"{error}; it will be replaced", TableWarning, stacklevel=5)
+        return
+    found = {origin for header in headers.values() for origin in header.origins}
+    if not found <= set(origins):
+        warnings.warn(
+            f"the tables in {folder} are of {', '.join(sorted(found))}; they will be replaced",
+            TableWarning,
+            stacklevel=5,
+        )

@@ -12,6 +12,7 @@ import polars as pl
 from rich.filesize import decimal
 
 from polars_alf.alf.paths import printable, visible
+from polars_alf.display import count, describe_time
 from polars_alf.page import charts
 from polars_alf.page.charts import Chart, Extent
 from polars_alf.page.figures import MOST_GAPS, Figures
@@ -197,14 +198,14 @@ def _describe_issues(figures: Figures) -> Iterable[Item]:
         yield "The last index found nothing that is wrong."
         return
     rows = []
-    for kind, labs, n_labs, examples, count in figures.issues.rows():
+    for kind, labs, n_labs, examples, n_issues in figures.issues.rows():
         names = [f"{row['lab']} ({row['issues']:,})" for row in labs]
         more = [f"{n_labs - len(labs):,} more labs"] if n_labs > len(labs) else []
         example = examples[0]
         rows.append(
             [
                 Cell(kind),
-                Cell(f"{count:,}", count),
+                Cell(f"{n_issues:,}", n_issues),
                 Cell(_show(", ".join([*names, *more]))),
                 Cell(_show(example["path"])),
                 Cell(_show(example["message"], most=400)),
@@ -249,10 +250,10 @@ def _describe_run(figures: Figures) -> Iterable[Item]:
     run, report = figures.run, figures.run["report"]
     n_files = report["n_datasets"] + report["n_other_files"]
     rate = n_files / report["seconds"] if report["seconds"] else 0
-    workers = "1 worker" if report["n_jobs"] == 1 else f"{report['n_jobs']} workers"
     yield (
-        f"The last index of {_show(report['root'])} took {report['seconds']:.2f} s with {workers}: "
-        f"{rate:,.0f} files a second. It began {run['begun'].replace('T', ' ')}, local time, with "
+        f"The last index of {_show(report['root'])} took {report['seconds']:.2f} s with "
+        f"{count(report['n_jobs'], 'worker')}: "
+        f"{rate:,.0f} files a second. It began {describe_time(run['begun'])}, with "
         f"polars-alf {run['version']}."
     )
     yield from _keep(charts.draw_seconds(figures))

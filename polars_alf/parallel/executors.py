@@ -69,7 +69,7 @@ class Workers:
 def check_jobs(n_jobs: int | None) -> None:
     """Raise OptionError for a number of workers that is zero, or below -1."""
     if n_jobs is not None and n_jobs != -1 and n_jobs < 1:
-        raise OptionError(f"n_jobs is {n_jobs}; give a number of workers from 1 on, or None")
+        raise OptionError(f"jobs is {n_jobs}; give a number of workers from 1 on, or None")
 
 
 def check_executor(executor: str | None) -> Executor | None:

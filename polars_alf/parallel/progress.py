@@ -13,17 +13,24 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeAlias
 
 from polars_alf.alf.process_limits import start_threads
 from polars_alf.errors import OptionError
 from polars_alf.parallel.threads import StoppedError
+
+Steps: TypeAlias = Callable[[int, int, str], None]
+"""Callback for the number of steps done, the number of all, and the next step in words."""
 
 _logger = logging.getLogger(__name__)
 
 _FIELDS = 3
 
 _SLOT = _FIELDS * 8
+
+
+def show_no_step(done: int, total: int, text: str) -> None:
+    """Show nothing: the `Steps` of who wants none."""
 
 
 class Counter:
@@ -91,7 +98,7 @@ class Progress:
     Parameters
     ----------
     stage
-        ``survey``, ``scan`` or ``write``.
+        ``survey``, ``scan``, ``compare`` (with tables) or ``write``.
     files, sessions
         Counts up to now.
     n_bytes

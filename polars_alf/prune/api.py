@@ -20,6 +20,8 @@ from polars_alf.alf.paths import (
     temporary_folder,
 )
 from polars_alf.alf.root import Root, check_folder, open_root
+from polars_alf.alf.spellings import accepting_old_spellings
+from polars_alf.display import count
 from polars_alf.errors import ForeignTablesError, KeptWarning
 from polars_alf.parallel.progress import Progress
 from polars_alf.prune.buckets import Buckets, fill_buckets
@@ -40,6 +42,7 @@ _SKIPPED = "the last index could not take them; see its issues, and index again"
 _TAKEN_OUT = "the last index did not find them, and took them out of the tables; index again"
 
 
+@accepting_old_spellings(n_jobs="jobs")
 def plan_removals(
     root: str | os.PathLike[str],
     tables_dir: str | os.PathLike[str] | None = None,
@@ -51,7 +54,7 @@ def plan_removals(
     exclude: str | Sequence[str] = (),
     include_snapshots: bool = False,
     force: bool = False,
-    n_jobs: int | None = None,
+    jobs: int | None = None,
     executor: str | None = None,
     threads: int | None = None,
     op_timeout: float | None = None,
@@ -84,7 +87,7 @@ def plan_removals(
         removed through a link, whether it is followed or not.
     force
         Plan even if there are no tables, or they are not those of this archive.
-    n_jobs, executor, threads, op_timeout, progress
+    jobs, executor, threads, op_timeout, progress
         As for `index_archive`. A directory that does not answer in time is kept, with all that
         is in it.
 
@@ -118,7 +121,7 @@ def plan_removals(
         include_snapshots=include_snapshots,
         threads=threads,
         op_timeout=op_timeout,
-        n_jobs=n_jobs,
+        n_jobs=jobs,
         executor=executor,
     )
     check_argument("remove_empty_sessions", remove_empty_sessions, bool)
@@ -137,6 +140,7 @@ def plan_removals(
     with temporary_folder() as scratch, open_walk(opened, walked, progress) as walk:
         survey = walk.survey()
         with list_archive(walk, survey, survey.folders) as listing:
+            walk.monitor.stage = "compare"
             issues = listing.issues
             buckets, sessions_found = fill_buckets(listing, opened.posix, tables, scratch)
             claims = buckets.claims
@@ -151,7 +155,7 @@ def plan_removals(
             f"{tables.place} have datasets whose sessions are in neither table: files with one of "
             f"their {len(buckets.paths)} paths are kept in every session; index {opened} again",
             KeptWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
     patterns = options.patterns
     doubts = _find_doubts(opened, issues, read_skipped(opened, states))
@@ -306,9 +310,9 @@ def _drop_doubtful(removals: Iterable[Removal], doubts: Mapping[str, str]) -> li
             sure.append(removal)
     for why, paths in kept.items():
         warnings.warn(
-            f"kept {len(paths)} that no table has, {paths[0]!r} for one: {why}",
+            f"kept {count(len(paths), 'path')} that no table has, {paths[0]!r} for one: {why}",
             KeptWarning,
-            stacklevel=3,
+            stacklevel=5,
         )
     return sure
 

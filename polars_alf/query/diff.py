@@ -15,6 +15,7 @@ from polars_alf.alf.arguments import check_texts
 from polars_alf.alf.paths import temporary_folder
 from polars_alf.display import Shown
 from polars_alf.errors import OptionError, TableError
+from polars_alf.parallel.progress import Steps, show_no_step
 from polars_alf.query.columns import expr_session_path, join_paths
 from polars_alf.query.scan import Tables, scan_pair
 from polars_alf.query.spill import BUCKET, Spill, count_buckets, read_batches
@@ -54,6 +55,7 @@ _OLD, _NEW = "row_old", "row_new"
 _PLACE = ("path", "id", "eid")
 
 _ORDER = (pl.coalesce("new_path", "old_path"), pl.col("id"))
+_N_STEPS = 4
 
 
 class Change(StrEnum):
@@ -76,11 +78,20 @@ class TableDifferences(Shown):
         `DIFFERENCES`.
     n_old, n_new
         Number of rows of the old and of the new tables, by table.
+    are_ids_apart
+        Whether no id of one pair is in the other, as when each was made in a namespace of its own.
+        Rows are compared by their paths then, and ids are no differences of theirs.
     """
 
     differences: pl.DataFrame
     n_old: dict[str, int]
     n_new: dict[str, int]
+    are_ids_apart: bool = False
+
+    @property
+    def is_same(self) -> bool:
+        """Whether there is no difference at all."""
+        return self.differences.is_empty() and not self.are_ids_apart
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
@@ -92,7 +103,8 @@ class TableDifferences(Shown):
         return counts
 
     def _list_figures(self) -> dict[str, object]:
-        return {
+        ids: dict[str, object] = {"ids": "none in both"} if self.are_ids_apart else {}
+        return ids | {
             table: f"{self.n_old[table]:,} → {self.n_new[table]:,}, "
             + (", ".join(f"{n:,} {change}" for change, n in counts.items() if n) or "no difference")
             for table, counts in self.counts.items()
@@ -100,11 +112,20 @@ class TableDifferences(Shown):
 
     def to_dict(self) -> dict[str, object]:
         """Return the counts in values that JSON has."""
-        return {"counts": self.counts, "n_old": self.n_old, "n_new": self.n_new}
+        return {
+            "counts": self.counts,
+            "n_old": self.n_old,
+            "n_new": self.n_new,
+            "are_ids_apart": self.are_ids_apart,
+        }
 
 
 def compare_tables(
-    old: Tables, new: Tables, *, ignore: str | Sequence[str] = ()
+    old: Tables,
+    new: Tables,
+    *,
+    ignore: str | Sequence[str] = (),
+    progress: Steps | None = None,
 ) -> TableDifferences:
     """Find the differences of two pairs of tables.
 
@@ -117,8 +138,10 @@ def compare_tables(
     old, new
         Folders of tables as for `scan_sessions`, or pairs of frames ``(sessions, datasets)``.
     ignore
-        Columns whose changes do not count. ``id`` is one where the ids of the tables were made
-        in different namespaces.
+        Columns whose changes do not count. With ``id``, tables are the same whose ids alone are
+        others.
+    progress
+        Called with the number of steps done, the number of all, and the next step in words.
 
     Returns
     -------
@@ -133,6 +156,7 @@ def compare_tables(
         As of `scan_sessions`.
     """
     ignored = {*check_texts("ignore", ignore)}
+    show = progress or show_no_step
     tables = [scan_pair(old, "the old frames"), scan_pair(new, "the new frames")]
     known = {column for pair in tables for frame in pair for column in frame.collect_schema()}
     for column in sorted(ignored - known):
@@ -142,73 +166,97 @@ def compare_tables(
     (old_sessions, new_sessions), (old_datasets, new_datasets) = (
         _align(name, frames) for name, frames in zip(TABLES, zip(*tables, strict=True), strict=True)
     )
+    show(0, _N_STEPS, "comparing sessions")
     before, after = _sort(old_sessions, "old"), _sort(new_sessions, "new")
     pairs = _match(before, after, _SESSION_KEYS)
     new_eids = _find_new_eids(before, after, pairs)
-    datasets, n_old, n_new = _compare_datasets(
-        _Side("old", old_datasets, _list_paths(before), new_eids),
-        _Side("new", new_datasets, _list_paths(after), new_eids.clear()),
-        ignored,
-    )
-    return TableDifferences(
-        differences=pl.concat([_describe("sessions", before, after, pairs, ignored), datasets]),
-        n_old={"sessions": len(before), "datasets": n_old},
-        n_new={"sessions": len(after), "datasets": n_new},
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Side:
-    """The datasets of the old or the new tables."""
-
-    name: str
-    datasets: pl.LazyFrame
-    paths: pl.DataFrame
-    """``eid`` and ``session_path``."""
-    new_eids: pl.DataFrame
-    """``eid`` and ``new_eid`` of sessions that have another in the other tables."""
-
-    def count(self) -> int:
-        with _reading(self.name):
-            return int(self.datasets.select(pl.len()).collect().item())
-
-    def spill(self, folder: Path, n_buckets: int) -> Spill:
-        """Return the rows in buckets by the eids that their sessions have in the new tables."""
-        spill = Spill(folder)
-        with _reading(self.name):
-            for rows in read_batches(self.datasets):
-                renewed = _renew_eids(rows, self.new_eids)["eid"]
-                bucket = (renewed.hash() % n_buckets).cast(pl.UInt32).alias(BUCKET)
-                spill.add(rows.with_columns(bucket))
-        return spill
-
-    def complete(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Return rows with their ``path`` and new eid, sorted by path and id."""
-        with_paths = join_paths(rows.lazy(), self.paths.lazy()).collect()
-        return _renew_eids(with_paths, self.new_eids).sort(_PLACE, maintain_order=True)
-
-
-def _compare_datasets(old: _Side, new: _Side, ignored: set[str]) -> tuple[pl.DataFrame, int, int]:
-    """Return `DIFFERENCES` of the datasets, and how many there are of old and of new ones."""
-    n_old, n_new = old.count(), new.count()
-    n_buckets = count_buckets(max(n_old, n_new))
-    found, left_old, left_new = [], [], []
     with temporary_folder() as folder:
-        old_rows, new_rows = old.spill(folder, n_buckets), new.spill(folder, n_buckets)
-        for bucket in range(n_buckets):
-            before = old.complete(old_rows.read(bucket))
-            after = new.complete(new_rows.read(bucket))
-            # What is found again in its session is so within a bucket.
-            pairs = _match(before, after, _DATASET_KEYS[:-1])
-            found.append(_describe("datasets", before, after, pairs, ignored, only_pairs=True))
-            left_old.append(_drop_rows(before, pairs[_OLD]))
-            left_new.append(_drop_rows(after, pairs[_NEW]))
+        show(1, _N_STEPS, "reading the old datasets")
+        old_rows = _Side("old", old_datasets, _list_paths(before), new_eids)
+        new_rows = _Side("new", new_datasets, _list_paths(after), new_eids.clear())
+        n_buckets = count_buckets(max(old_rows.n_rows, new_rows.n_rows))
+        old_rows.spill(folder, n_buckets)
+        show(2, _N_STEPS, "reading the new datasets")
+        new_rows.spill(folder, n_buckets)
+        show(3, _N_STEPS, "comparing datasets")
+        are_apart = _are_apart(before, after) and _are_datasets_apart(old_rows, new_rows)
+        not_compared = ignored | ({"id"} if are_apart else set())
+        datasets = _compare_datasets(old_rows, new_rows, not_compared)
+    sessions = _describe("sessions", before, after, pairs, not_compared)
+    return TableDifferences(
+        differences=pl.concat([sessions, datasets]),
+        n_old={"sessions": len(before), "datasets": old_rows.n_rows},
+        n_new={"sessions": len(after), "datasets": new_rows.n_rows},
+        are_ids_apart=are_apart and "id" not in ignored,
+    )
+
+
+def _are_apart(old: pl.DataFrame, new: pl.DataFrame) -> bool:
+    """Whether both have rows, and no id in common."""
+    return bool(len(old) and len(new)) and not old["id"].is_in(new["id"].implode()).any()
+
+
+class _Side:
+    """The datasets of the old or the new tables, in buckets by the new eids of their sessions.
+
+    `paths` has ``eid`` and ``session_path``; `new_eids` ``eid`` and ``new_eid`` of the sessions
+    that have another one in the new tables.
+    """
+
+    def __init__(
+        self, name: str, datasets: pl.LazyFrame, paths: pl.DataFrame, new_eids: pl.DataFrame
+    ) -> None:
+        self._name = name
+        self._datasets = datasets
+        self._paths = paths
+        self._new_eids = new_eids
+        with _reading(name):
+            self.n_rows = int(datasets.select(pl.len()).collect().item())
+
+    def spill(self, folder: Path, n_buckets: int) -> None:
+        """Write all rows into buckets."""
+        self.n_buckets = n_buckets
+        self._spill = Spill(folder)
+        with _reading(self._name):
+            for rows in read_batches(self._datasets):
+                renewed = _renew_eids(rows, self._new_eids)["eid"]
+                bucket = (renewed.hash() % n_buckets).cast(pl.UInt32).alias(BUCKET)
+                self._spill.add(rows.with_columns(bucket))
+
+    def read(self, bucket: int) -> pl.DataFrame:
+        """Return the rows of a bucket."""
+        return self._spill.read(bucket)
+
+    def complete(self, bucket: int) -> pl.DataFrame:
+        """Return the rows of a bucket with ``path`` and new eid, sorted by path and id."""
+        with_paths = join_paths(self.read(bucket).lazy(), self._paths.lazy()).collect()
+        return _renew_eids(with_paths, self._new_eids).sort(_PLACE, maintain_order=True)
+
+
+def _are_datasets_apart(old: _Side, new: _Side) -> bool:
+    """Whether both have rows, and no session has an id in both."""
+    if not (old.n_rows and new.n_rows):
+        return False
+    pairs = ((old.read(bucket), new.read(bucket)) for bucket in range(old.n_buckets))
+    return not any(len(a) and len(b) and not _are_apart(a, b) for a, b in pairs)
+
+
+def _compare_datasets(old: _Side, new: _Side, ignored: set[str]) -> pl.DataFrame:
+    """Return `DIFFERENCES` of the datasets."""
+    found, left_old, left_new = [], [], []
+    for bucket in range(old.n_buckets):
+        before, after = old.complete(bucket), new.complete(bucket)
+        # What is found again in its session is so within a bucket.
+        pairs = _match(before, after, _DATASET_KEYS[:-1])
+        found.append(_describe("datasets", before, after, pairs, ignored, only_pairs=True))
+        left_old.append(_drop_rows(before, pairs[_OLD]))
+        left_new.append(_drop_rows(after, pairs[_NEW]))
     before, after = (
         pl.concat(left).sort(_PLACE, maintain_order=True) for left in (left_old, left_new)
     )
     pairs = _match(before, after, _DATASET_KEYS[-1:])
     found.append(_describe("datasets", before, after, pairs, ignored))
-    return pl.concat(found).sort(_ORDER), n_old, n_new
+    return pl.concat(found).sort(_ORDER)
 
 
 def _drop_rows(frame: pl.DataFrame, rows: pl.Series) -> pl.DataFrame:

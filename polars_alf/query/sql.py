@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import polars as pl
@@ -12,6 +12,9 @@ from polars_alf.alf.arguments import check_argument
 from polars_alf.errors import QueryError, TableError
 from polars_alf.query.buckets import StorageOptions
 from polars_alf.query.scan import ORIGIN, Folders, find_places, scan_datasets, scan_sessions
+from polars_alf.schema import TABLES
+
+_DESCRIPTIVE = (b"unit", b"description")
 
 # Functions of Polars' SQL that read files, in whatever quotes, and wherever they stand: a text
 # that looks like one is refused too, as only Polars' own parser could tell it from a call.
@@ -20,6 +23,8 @@ _READS_FILES = re.compile(r"\b(?:read|scan)_\w+", re.IGNORECASE)
 _COMMENT = re.compile(r"\s+|--[^\n]*(?:\n|$)|/\*.*?\*/|\(", re.DOTALL)
 
 _STATEMENT = re.compile(r"(?:select|with)\b|show\s+tables\b", re.IGNORECASE)
+
+_DESCRIBE = re.compile(r"\s*desc(?:ribe)?\s+(?:table\s+)?(\"?)(\w+)\1\s*;?\s*", re.IGNORECASE)
 
 
 def query_tables(
@@ -32,8 +37,9 @@ def query_tables(
     tables
         Folders of tables, as for `scan_sessions`.
     query
-        One statement, SELECT, WITH or SHOW TABLES, in the SQL of Polars, about ``sessions`` and
-        ``datasets``: the columns of SESSIONS and DATASETS, and, of several folders, ``origin``.
+        One statement, SELECT, WITH, SHOW TABLES or DESCRIBE of a table, in the SQL of Polars,
+        about ``sessions`` and ``datasets``: the columns of SESSIONS and DATASETS, and, of several
+        folders, ``origin``.
     storage_options
         As for `scan_sessions`.
 
@@ -41,6 +47,8 @@ def query_tables(
     -------
     polars.LazyFrame
         The answer. Only the columns and row groups that it needs are read, when it is collected.
+        That of DESCRIBE has a row for each column: its ``column_name``, ``column_type``, ``unit``
+        and ``description``, null for columns that are not ours.
 
     Raises
     ------
@@ -49,13 +57,17 @@ def query_tables(
     OptionError, ArchiveNotFoundError, ArchiveNotADirectoryError, TableError
         As of `scan_sessions`.
     """
-    _check_query(check_argument("query", query, str))
+    described = _DESCRIBE.fullmatch(check_argument("query", query, str))
+    if not described:
+        _check_query(query)
     frames = {
         "sessions": scan_sessions(tables, storage_options=storage_options),
         "datasets": scan_datasets(tables, storage_options=storage_options),
     }
     if len(find_places(tables)) == 1:
         frames = {name: frame.drop(ORIGIN) for name, frame in frames.items()}
+    if described:
+        return _describe(frames, described[2].lower())
     with reporting_query_errors(query):
         answer = pl.SQLContext(frames, register_globals=False).execute(query, eager=False)
         answer.collect_schema()
@@ -74,6 +86,27 @@ def choose_sessions(sessions: pl.LazyFrame, datasets: pl.LazyFrame, condition: s
     with reporting_query_errors(query):
         answer = pl.SQLContext(frames, register_globals=False).execute(query, eager=False)
         return answer.select(pl.col("id").unique().sort()).collect().to_series()
+
+
+def _describe(frames: Mapping[str, pl.LazyFrame], name: str) -> pl.LazyFrame:
+    if name not in frames:
+        known = " and ".join(frames)
+        raise QueryError(f"there is no table {name!r} to describe; the tables are {known}")
+    types = frames[name].collect_schema()
+    fields = {field.name: field.metadata or {} for field in TABLES[name]}
+    return pl.LazyFrame(
+        [
+            (
+                column,
+                # The outcomes of QC are no part of the type's name.
+                "Enum" if isinstance(dtype, pl.Enum) else str(dtype),
+                *(fields.get(column, {}).get(key, b"").decode() or None for key in _DESCRIPTIVE),
+            )
+            for column, dtype in types.items()
+        ],
+        schema=dict.fromkeys(("column_name", "column_type", "unit", "description"), pl.String),
+        orient="row",
+    )
 
 
 @contextmanager
@@ -101,7 +134,7 @@ def _check_query(query: str) -> None:
     if not _STATEMENT.match(query, position):
         raise QueryError(
             f"the query {_shorten(query)} does not ask for anything; give one statement that "
-            "begins with SELECT, WITH or SHOW TABLES"
+            "begins with SELECT, WITH, SHOW TABLES or DESCRIBE"
         )
 
 

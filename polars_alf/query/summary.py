@@ -10,6 +10,7 @@ from polars_alf.alf import grammar
 from polars_alf.alf.arguments import check_argument
 from polars_alf.display import Shown, describe_size
 from polars_alf.errors import OptionError, TableError
+from polars_alf.parallel.progress import Steps, show_no_step
 from polars_alf.query.buckets import StorageOptions
 from polars_alf.query.columns import join_dataset_paths, with_alf_parts
 from polars_alf.query.duplicates import find_duplicates
@@ -98,6 +99,7 @@ def summarize_tables(
     n_largest: int = 10,
     n_duplicates: int | None = None,
     storage_options: StorageOptions | None = None,
+    progress: Steps | None = None,
 ) -> TableSummary:
     """Count the sessions and datasets of tables, and their sizes.
 
@@ -111,6 +113,8 @@ def summarize_tables(
         How many contents that several datasets have to list; all by default.
     storage_options
         As for `scan_sessions`.
+    progress
+        Called with the number of steps done, the number of all, and the next step in words.
 
     Returns
     -------
@@ -142,16 +146,27 @@ def summarize_tables(
         .top_k(n_largest, by="file_size")
         .sort("file_size", descending=True, nulls_last=True)
     )
-    queries = [
-        totals,
-        sessions.select(pl.len()),
-        *_group(sessions, datasets),
-        datasets.group_by("qc").agg(datasets=pl.len()),
-        join_dataset_paths(largest, sessions).select("path", "file_size", "eid", "id"),
-    ]
+    queries = {
+        "counting datasets": totals,
+        "counting sessions": sessions.select(pl.len()),
+        **{
+            f"summing by {name}": query
+            for name, query in zip(GROUPS, _group(sessions, datasets), strict=True)
+        },
+        "counting by QC": datasets.group_by("qc").agg(datasets=pl.len()),
+        "looking for the largest": join_dataset_paths(largest, sessions).select(
+            "path", "file_size", "eid", "id"
+        ),
+    }
+    show = progress or show_no_step
+    n_steps = len(queries) + 1
+    frames = []
     try:
         # One by one: together they would keep the table that they share in memory.
-        frames = [query.collect(engine="streaming") for query in queries]
+        for n, (step, query) in enumerate(queries.items()):
+            show(n, n_steps, step)
+            frames.append(query.collect(engine="streaming"))
+        show(n_steps - 1, n_steps, "looking for the same content")
         figures, n_sessions, *groups, qc, found_largest = frames
         duplicates = find_duplicates(datasets, figures["n_with_hash"].item(), n_duplicates)
         paths = join_dataset_paths(duplicates.rows.lazy(), sessions).collect()

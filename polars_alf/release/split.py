@@ -87,7 +87,7 @@ class SplitTables(Shown):
 
 def split_tables(
     tables: Folders,
-    out_dir: str | os.PathLike[str],
+    out: str | os.PathLike[str],
     *,
     by: Division = "lab",
     keep_generations: int = KEEP,
@@ -102,7 +102,7 @@ def split_tables(
     ----------
     tables
         Folders of tables, as for `scan_sessions`.
-    out_dir
+    out
         Existing folder for the folders of the pairs; none of `tables`. They are called
         ``lab``, ``lab/subject`` or ``year``, and ``no-lab`` where there is none. Characters other
         than letters, digits and ``_-.~`` are written as in addresses: ``%20`` for a space.
@@ -121,7 +121,7 @@ def split_tables(
     OptionError
         An option is invalid.
     ArchiveNotFoundError, ArchiveNotADirectoryError, ArchivePermissionError, TableError
-        As of `scan_sessions`, and about `out_dir`.
+        As of `scan_sessions`, and about `out`.
     OverwriteError
         Tables in a folder of a pair were not made by a split.
     ArchiveBusyError, OutputError, CommitError
@@ -132,25 +132,25 @@ def split_tables(
     if by not in DIVISIONS:
         raise OptionError(f"tables cannot be split by {by!r}; give one of {', '.join(DIVISIONS)}")
     folders = find_folders(tables)
-    out = check_folder(out_dir)
-    if out in folders:
-        raise OptionError(f"the pairs would be beside the tables in {out}; give another folder")
+    place = check_folder(out)
+    if place in folders:
+        raise OptionError(f"the pairs would be beside the tables in {place}; give another folder")
     lazy_sessions, datasets = scan_pair(folders)
     try:
         with temporary_folder() as scratch:
             sessions = _place_sessions(lazy_sessions, datasets, by)
             for part in sessions.unique("folder").sort("folder")["folder"]:
-                _check_part(out / part)
+                _check_part(place / part)
             rows = _Rows(Spill(scratch))
             n_left_out = rows.fill(datasets, sessions)
             parts = [
-                _write_pair(out, folders, part, rows, datasets, by, keep_generations)
+                _write_pair(place, folders, part, rows, datasets, by, keep_generations)
                 for part in sessions.partition_by("folder", maintain_order=True)
             ]
     except pl.exceptions.PolarsError as error:
         raise TableError(f"the tables cannot be read: {error}") from error
     return SplitTables(
-        folder=out,
+        folder=place,
         parts=pl.DataFrame(parts, _list_schema(by)),
         n_left_out=n_left_out,
         seconds=time.perf_counter() - start,

@@ -16,6 +16,7 @@ import polars as pl
 from polars_alf.alf import grammar
 from polars_alf.alf.ids import make_namespace
 from polars_alf.alf.root import check_folder
+from polars_alf.alf.spellings import accepting_old_spellings
 from polars_alf.errors import OptionError, OverwriteError, TableError
 from polars_alf.insertions.api import stage_insertions
 from polars_alf.query.columns import expr_session_path
@@ -76,9 +77,10 @@ class Release:
         }
 
 
+@accepting_old_spellings(out_dir="out")
 def subset_tables(
     tables: Folders,
-    out_dir: str | os.PathLike[str],
+    out: str | os.PathLike[str],
     *,
     where: str | None = None,
     eids: Ids | None = None,
@@ -98,7 +100,7 @@ def subset_tables(
     ----------
     tables
         Folders of tables, as for `scan_sessions`.
-    out_dir
+    out
         Existing folder for the tables of the part; none of `tables`. Tables that are there must be
         a release as well, and are replaced.
     where
@@ -127,9 +129,9 @@ def subset_tables(
     QueryError
         The condition is none.
     ArchiveNotFoundError, ArchiveNotADirectoryError, ArchivePermissionError, TableError
-        As of `scan_sessions`, and about `out_dir`.
+        As of `scan_sessions`, and about `out`.
     OverwriteError
-        The tables in `out_dir` are no release.
+        The tables in `out` are no release.
     ArchiveBusyError, OutputError, CommitError
         As of `merge_tables`.
     """
@@ -138,8 +140,8 @@ def subset_tables(
     if where is None and eids is None and dataset_ids is None and like is None:
         raise OptionError("nothing tells which part; give a condition, ids, or tables to be like")
     folders = find_folders(tables)
-    folder = check_folder(out_dir)
-    _check_out_dir(folder, folders)
+    folder = check_folder(out)
+    _check_out(folder, folders)
     sessions, datasets = scan_pair(folders)
     chosen = _Chosen(
         where=where,
@@ -251,7 +253,7 @@ def _check_known(ids: pl.Series, known: pl.LazyFrame, what: str) -> None:
         )
 
 
-def _check_out_dir(folder: Path, folders: Sequence[Path]) -> None:
+def _check_out(folder: Path, folders: Sequence[Path]) -> None:
     check_replaceable(folder)
     if folder in folders:
         raise OptionError(f"the part would replace the tables in {folder}; give another folder")

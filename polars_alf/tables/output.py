@@ -16,7 +16,7 @@ _TABLE_SUFFIX = ".pqt"
 
 
 def check_output(
-    path: Path, tables: Iterable[Path] = (), *, force: bool = False, option: str = "--output"
+    path: Path, tables: Iterable[Path] = (), *, force: bool = False, option: str = "--out"
 ) -> None:
     """Raise OverwriteError where a file must not be written.
 

@@ -193,6 +193,9 @@ def _choose(folder: Path, wanted: str | None, names: Sequence[str]) -> str:
         )
     if wanted is None:
         return names[0]
+    found = [name for name in names if wanted and name.startswith(wanted)]
+    if len(found) == 1:
+        return found[0]
     if wanted not in names:
         raise OptionError(
             f"the generation {wanted!r} is not kept in {folder}; those kept are {', '.join(names)}"

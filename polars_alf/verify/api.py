@@ -16,6 +16,7 @@ from polars_alf.alf.arguments import check_argument
 from polars_alf.alf.layout import count_bases
 from polars_alf.alf.paths import temporary_folder
 from polars_alf.alf.root import Root, check_folder, open_root
+from polars_alf.alf.spellings import accepting_old_spellings
 from polars_alf.display import Shown
 from polars_alf.errors import ForeignTablesError, OptionError, TableError
 from polars_alf.parallel.progress import Progress
@@ -100,6 +101,7 @@ class Verification(Shown):
         }
 
 
+@accepting_old_spellings(n_jobs="jobs")
 def verify_archive(
     root: str | os.PathLike[str],
     tables_dir: str | os.PathLike[str] | None = None,
@@ -111,7 +113,7 @@ def verify_archive(
     follow_links: bool = False,
     exclude: str | Sequence[str] = (),
     include_snapshots: bool = False,
-    n_jobs: int | None = None,
+    jobs: int | None = None,
     executor: str | None = None,
     threads: int | None = None,
     op_timeout: float | None = None,
@@ -140,7 +142,7 @@ def verify_archive(
         so in the tables.
     follow_links, exclude, include_snapshots
         As given to `index_archive`: files that it left out are neither missing nor new.
-    n_jobs, executor, threads, op_timeout, progress
+    jobs, executor, threads, op_timeout, progress
         As for `index_archive`. A directory that does not answer in time makes its datasets
         unreadable. A cluster hands listings over in the folder for temporary files, which all its
         machines must share.
@@ -172,7 +174,7 @@ def verify_archive(
         include_snapshots=include_snapshots,
         threads=threads,
         op_timeout=op_timeout,
-        n_jobs=n_jobs,
+        n_jobs=jobs,
         executor=executor,
     )
     check_argument("digest", digest, bool)
@@ -198,6 +200,7 @@ def verify_archive(
         if sample is not None:
             dated = _choose_folders(opened, dated, tables)
         with list_archive(walk, survey, dated) as listing:
+            walk.monitor.stage = "compare"
             patterns = options.patterns
             in_names = tables.header.uuid_filenames if uuid_filenames is None else uuid_filenames
             buckets = fill_buckets(

@@ -60,8 +60,8 @@ class WalkOptions:
     def __post_init__(self) -> None:
         for name in ("follow_links", "include_snapshots"):
             check_argument(name, getattr(self, name), bool)
-        for name in ("threads", "n_jobs"):
-            number = check_argument(name, getattr(self, name), int, is_optional=True)
+        for name, spelling in (("threads", "threads"), ("n_jobs", "jobs")):
+            number = check_argument(spelling, getattr(self, name), int, is_optional=True)
             object.__setattr__(self, name, number)
         check_argument("op_timeout", self.op_timeout, float, is_optional=True)
         check_argument("executor", self.executor, str, is_optional=True)

@@ -16,6 +16,7 @@ from polars.io.plugins import register_io_source
 from polars_alf.alf import grammar
 from polars_alf.alf.paths import expr_below, expr_full, expr_join, temporary_folder
 from polars_alf.alf.root import open_root
+from polars_alf.alf.spellings import accepting_old_spellings
 from polars_alf.parallel.progress import Progress
 from polars_alf.schema import DATASETS, DIRECTORIES, ENTRIES, ISSUES, SESSIONS, polars_schema
 from polars_alf.walk.entries import Entries, join_batches
@@ -38,10 +39,11 @@ _KNOWN_BEFORE = frozenset({"lab", "subject", "date"})
 """Columns that follow from the path of a dated folder."""
 
 
+@accepting_old_spellings(n_jobs="jobs")
 def scan_archive(
     root: str | os.PathLike[str],
     *,
-    n_jobs: int | None = None,
+    jobs: int | None = None,
     executor: str | None = None,
     follow_links: bool = False,
     exclude: str | Sequence[str] = (),
@@ -60,7 +62,7 @@ def scan_archive(
     ----------
     root
         An archive, a lab, a Subjects folder, a subject, a date or a session.
-    n_jobs, executor, follow_links, exclude, include_snapshots, threads, op_timeout, progress
+    jobs, executor, follow_links, exclude, include_snapshots, threads, op_timeout, progress
         As for `index_archive`. A cluster hands rows over in the folder for temporary files, which
         all its machines must share.
 
@@ -86,7 +88,7 @@ def scan_archive(
         include_snapshots=include_snapshots,
         threads=threads,
         op_timeout=op_timeout,
-        n_jobs=n_jobs,
+        n_jobs=jobs,
         executor=executor,
     )
     opened = open_root(root, op_timeout)

@@ -22,6 +22,7 @@ import pyarrow as pa
 from polars_alf.alf.paths import join
 from polars_alf.alf.root import Root
 from polars_alf.arrow import make_table
+from polars_alf.display import count
 from polars_alf.parallel.progress import Counter
 from polars_alf.schema import ISSUES, IssueKind
 from polars_alf.walk.batches import Batch, Directories, Listing, Names
@@ -384,8 +385,8 @@ class Walker:
             self._layout.report(
                 directory,
                 IssueKind.OUTSIDE_SESSION,
-                f"{listing.n_strays} files with names of datasets lie in no session; move them "
-                "into one, [lab/Subjects/]subject/yyyy-mm-dd/number, or exclude them",
+                f"{count(listing.n_strays, 'file')} named as a dataset, but in no session; move "
+                "such a file into one, [lab/Subjects/]subject/yyyy-mm-dd/number, or exclude it",
             )
 
     def _hand_on_batch(self) -> pa.RecordBatch:

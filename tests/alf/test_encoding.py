@@ -77,7 +77,7 @@ def test_commands_see_the_names_that_are_there(
     expected.mkdir()
     index_archive(root, expected, namespace=NAMESPACE, exclude=["ümlaut/"])
     arguments = ("--namespace", NAMESPACE, "--exclude", "ümlaut/", "--quiet")
-    indexed = run_command(locale, "index", root, "--out-dir", out_dir, *arguments)
+    indexed = run_command(locale, "index", root, "--out", out_dir, *arguments)
     assert (indexed.returncode, indexed.stderr) == (0, b"")
     check_equal(out_dir, expected)
     assert pl.read_parquet(out_dir / "sessions.pqt")["subject"].sort().to_list() == ["sé", "t"]
@@ -108,7 +108,7 @@ def test_commands_that_read_and_write_names(
     commands = (
         ("issues", root, "--json"),
         ("sql", root, query, "--format", "csv"),
-        ("sql", root, query, "--output", answer),
+        ("sql", root, query, "--out", answer),
         ("verify", root, "--exclude", "ümlaut/", "--quiet"),
         ("prune", root, "--exclude", "ümlaut/", "--apply", "--yes", "--quiet"),
     )
@@ -287,7 +287,7 @@ def test_any_names_are_indexed_alike(paths: list[tuple[bytes, bytes, bytes]]) ->
         root = make_archive(folder, paths)
         index_quietly(root, folder / "expected")
         (folder / "tables").mkdir()
-        arguments = ("--out-dir", folder / "tables", "--namespace", NAMESPACE, "--quiet")
+        arguments = ("--out", folder / "tables", "--namespace", NAMESPACE, "--quiet")
         assert run_command(ASCII, "index", root, *arguments).returncode == 0
         check_equal(folder / "tables", folder / "expected")
 

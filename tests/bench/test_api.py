@@ -51,7 +51,7 @@ def test_every_operation_is_measured_and_nothing_is_left(tmp_path: Path) -> None
         ({"duration": 0}, "duration"),
         ({"duration": float("nan")}, "duration"),
         ({"repeats": 0}, "repeats"),
-        ({"jobs": 0}, "n_jobs"),
+        ({"jobs": 0}, "jobs is 0"),
         ({"name": " "}, "name is empty"),
         ({"operations": ["fly"]}, "no operation 'fly'"),
         ({"operations": ["create"], "read_only": True}, "measures nothing"),

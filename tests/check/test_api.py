@@ -24,7 +24,7 @@ KS002 = "cortexlab/Subjects/KS002/2020-02-29/001"
 @pytest.mark.parametrize("executor", ["serial", "threads", "processes"])
 def test_a_clean_archive_has_no_findings(archive: Path, executor: str) -> None:
     before = read_folder(archive)
-    found = polars_alf.check_archive(archive, complete="true", executor=executor, n_jobs=2)
+    found = polars_alf.check_archive(archive, complete="true", executor=executor, jobs=2)
     assert found.findings.is_empty()
     assert found.findings.schema == polars_schema(CHECKS)
     assert (found.n_sessions, found.n_datasets, found.n_other_files) == (4, 12, 4)

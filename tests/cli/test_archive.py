@@ -40,7 +40,7 @@ def test_index_tells_a_machine(archive: Path, tmp_path: Path) -> None:
     out_dir = tmp_path / "tables"
     out_dir.mkdir()
     namespace = uuid.uuid4()
-    result = run("index", archive, "--out-dir", out_dir, "--json", "--namespace", namespace)
+    result = run("index", archive, "--out", out_dir, "--json", "--namespace", namespace)
     assert result.returncode == 0
     report = json.loads(result.stdout)
     assert report["seconds"] > 0
@@ -57,7 +57,7 @@ def test_quiet_says_nothing(archive: Path) -> None:
 
 def test_options_reach_the_index(archive: Path, tmp_path: Path) -> None:
     result = run(
-        "index", archive / "cortexlab", "--out-dir", tmp_path, "--lab", "cortexlab",
+        "index", archive / "cortexlab", "--out", tmp_path, "--lab", "cortexlab",
         "--no-hash-ids", "--hash-files", "--jobs", 2, "--executor", "threads", "--exclude", "*.csv",
         "--exclude", "probe00/", "--follow-links", "--quiet",
     )  # fmt: skip
@@ -83,7 +83,7 @@ def test_strict_turns_issues_into_an_exit_code(archive: Path) -> None:
     [
         (["index"], 2, "Missing argument 'ROOT'"),
         (["index", "nowhere"], 1, "does not exist"),
-        (["index", ".", "--out-dir", "nowhere"], 1, "folder for the tables"),
+        (["index", ".", "--out", "nowhere"], 1, "folder for the tables"),
         (["index", ".", "--jobs", "0"], 2, "--jobs"),
         (["index", ".", "--jobs", "many"], 2, "--jobs"),
         (["index", ".", "--namespace", ""], 2, "namespace"),
@@ -299,7 +299,7 @@ def test_prune_warns_of_what_it_keeps(archive: Path) -> None:
     result = run("prune", archive, "--quiet")
     assert result.returncode == 0
     assert result.stdout == ""
-    assert result.stderr.startswith("warning: kept 1 that no table has")
+    assert result.stderr.startswith("warning: kept 1 path that no table has")
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ FUNCTIONS = {
     "index": "index_archive",
     "verify": "verify_archive",
     "prune": "plan_removals",
+    "check": "check_archive",
 }
 """Commands that walk an archive, and the functions that they call."""
 
@@ -61,7 +62,7 @@ def test_options_of_walks_are_the_same_in_every_command() -> None:
         {name: (options[name].opts, options[name].help, options[name].metavar) for name in names}
         for options in map(list_options, FUNCTIONS)
     ]
-    assert described[0] == described[1] == described[2]
+    assert all(options == described[0] for options in described)
     flags = {flag for flags, *_ in described[0].values() for flag in flags}
     assert flags > {"--threads", "--op-timeout", "--progress", "--exclude", "--follow-links"}
     assert flags > {"--jobs", "--executor", "--cluster", "--quiet"}
@@ -69,7 +70,8 @@ def test_options_of_walks_are_the_same_in_every_command() -> None:
 
 def test_help_of_an_option_is_written_once() -> None:
     # Of another meaning from command to command: prune --force trusts tables, others replace files.
-    own = {"--digest", "--out-dir", "--out", "--kind", "--jobs", "--threads", "--json", "--force"}
+    own = {"--digest", "--out", "--kind", "--jobs", "--threads", "--json", "--force"}
+    own |= {"--like", "--cluster"}
     texts: dict[str, set[str]] = {}
     for command in ("bench run", "bench compare", *COMMANDS):
         found = COMMANDS["bench"].commands.get(command.partition(" ")[2], COMMANDS.get(command))
@@ -100,7 +102,7 @@ def test_options_of_walks_reach_the_function(command: str, calls: list[dict[str,
     assert callable(given.pop("progress"))
     assert given == {
         **{"threads": 5, "op_timeout": 0.0, "exclude": ["*.csv", "a/"]},
-        **{"follow_links": True, "n_jobs": 3, "executor": "threads", "include_snapshots": True},
+        **{"follow_links": True, "jobs": 3, "executor": "threads", "include_snapshots": True},
     }
     assert cluster == {"progress": None, "executor": "dask://host:1"}
 
@@ -135,7 +137,7 @@ def test_jobs_of_no_measurement_are_the_default(
     result = CliRunner().invoke(app, [command, "archive", "--jobs", "auto", "--threads", "7"])
     assert "the storage of archive has not been measured" in result.stderr
     assert calls[0]["threads"] == 7
-    assert "n_jobs" not in calls[0]
+    assert "jobs" not in calls[0]
 
 
 @pytest.mark.parametrize("command", FUNCTIONS)
@@ -143,12 +145,12 @@ def test_jobs_of_a_measurement_are_taken(
     command: str, calls: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     advice = {"begun": "2026-01-01", "advice": {"jobs": 2, "threads": 16}}
-    monkeypatch.setattr("polars_alf.bench.results.find_advice", lambda root: advice)
+    monkeypatch.setattr("polars_alf.bench.advice.find_advice", lambda root: advice)
     result = CliRunner().invoke(app, [command, "archive", "--jobs", "auto"])
     assert "jobs 2, threads 16: found best when measured on 2026-01-01" in result.stderr
     call(command, "--jobs", "auto", "--threads", "4", "--quiet")
     call(command, "--jobs", "auto", "--cluster", "dask://host:1")
-    assert [(options.get("n_jobs"), options.get("threads")) for options in calls] == [
+    assert [(options.get("jobs"), options.get("threads")) for options in calls] == [
         *((2, 16), (2, 4), (None, None)),
     ]
 

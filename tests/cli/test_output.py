@@ -17,7 +17,7 @@ from trees import SESSION, make_tree
 
 import polars_alf
 from polars_alf import index_archive
-from polars_alf.cli import output
+from polars_alf.cli import output, progress
 from polars_alf.cli.interrupts import EXIT_INTERRUPTED, ending_on_interrupt
 from polars_alf.errors import TableWarning
 from polars_alf.parallel.progress import Progress
@@ -85,7 +85,7 @@ def _progress(stage: str, seconds: float, n_resumed: int = 0) -> Progress:
 
 def test_progress_in_json_is_a_line_a_second_and_one_a_stage() -> None:
     stream = io.StringIO()
-    with output.show_progress(Console(file=stream), as_json=True) as show:
+    with progress.show_progress(Console(file=stream), as_json=True) as show:
         for tenth in range(25):
             show(_progress("scan", tenth / 10))
         show(_progress("write", 2.5))
@@ -101,7 +101,7 @@ def test_progress_in_json_is_a_line_a_second_and_one_a_stage() -> None:
 def test_an_interrupted_run_is_told_once(is_terminal: bool) -> None:
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=is_terminal, width=160)
-    with output.show_progress(console) as show:
+    with progress.show_progress(console) as show:
         for second in range(30):
             show(_progress("scan", second, n_resumed=1))
     text = "Going on with an interrupted run: 1 of 2 shards are done; --restart scans them again"

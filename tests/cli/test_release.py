@@ -17,9 +17,7 @@ KS001 = "cortexlab/Subjects/KS001/2020-01-01/001"
 def release(tables: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "release"
     folder.mkdir()
-    result = run(
-        "subset", tables, "--out-dir", folder, "--where", "lab = 'cortexlab'", "--tag", "r"
-    )
+    result = run("subset", tables, "--out", folder, "--where", "lab = 'cortexlab'", "--tag", "r")
     assert (result.returncode, result.stderr) == (0, "")
     lines = dict(line.split(maxsplit=1) for line in result.stdout.splitlines() if " " in line)
     assert (lines["Sessions"], lines["Datasets"]) == ("3", "9 (183 bytes)")
@@ -33,21 +31,21 @@ def test_subset_takes_ids_from_a_file(tables: Path, tmp_path: Path) -> None:
     eids = polars_alf.scan_sessions(tables).collect()["id"].to_list()
     file = tmp_path / "eids.csv"
     file.write_text("\n".join(["session_uuid", *eids[:2]]))
-    result = run("subset", tables, "--out-dir", out, "--eids", file, "--json")
+    result = run("subset", tables, "--out", out, "--eids", file, "--json")
     values = json.loads(result.stdout)
     assert values["manifest"]["n_sessions"] == 2
     assert Path(values["manifest_path"]).is_file()
-    like = run("subset", tables, "--out-dir", out, "--like", out, "--quiet")
+    like = run("subset", tables, "--out", out, "--like", out, "--quiet")
     assert (like.returncode, like.stdout) == (0, "")
     file.write_text("nothing\n")
-    result = run("subset", tables, "--out-dir", out, "--eids", file)
+    result = run("subset", tables, "--out", out, "--eids", file)
     assert (result.returncode, "'nothing' is no session" in result.stderr) == (2, True)
 
 
 def test_publish_tells_what_it_wrote(release: Path) -> None:
     result = run("publish", release, "--url", "https://data.lab.org")
     assert (result.returncode, result.stderr) == (0, "")
-    assert f"Bundle       {release / 'cache.zip'}" in result.stdout
+    assert f"Bundle          {release / 'cache.zip'}" in result.stdout
     assert '"https://data.lab.org/cache.zip"' in result.stdout
     assert json.loads(run("publish", release, "--json").stdout)["info"]["database_tags"] == ["r"]
     assert run("publish", release, "--quiet").stdout == ""

@@ -148,13 +148,13 @@ def test_usage_has_every_command_and_what_its_values_are() -> None:
         options = commands[command].options
         return next(option for option in options if name in option.names)
 
-    assert find("index", "--out-dir").kind == "folders"
+    assert find("index", "--out").kind == "folders"
     assert find("index", "--ids-from").kind == "tables"
     assert find("index", "--digest").words == ("md5", "xxh3_128")
     assert find("index", "--jobs").words == ("auto",)
     assert find("index", "--quick").metavar == ""
     assert find("index", "--no-hash-ids").names == ("--hash-ids", "--no-hash-ids")
-    assert find("sql", "--output").kind == "files"
+    assert find("sql", "--out").kind == "files"
     assert [argument.kind for argument in commands["diff"].arguments] == ["tables", "tables"]
     assert commands["verify"].arguments[0].kind == "folders"
 

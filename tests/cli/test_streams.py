@@ -97,7 +97,7 @@ def list_arguments(root: Path, out_dir: Path, result: str) -> list[str]:
     command, *rest = RESULTS[result]
     if command.startswith("-"):
         return [command]
-    return [command, str(root), *rest, *(["--out-dir", str(out_dir)] if command == "index" else [])]
+    return [command, str(root), *rest, *(["--out", str(out_dir)] if command == "index" else [])]
 
 
 @pytest.mark.parametrize("result", RESULTS)
@@ -132,7 +132,7 @@ def test_a_full_disk_is_a_failure(root: Path, out_dir: Path, result: str) -> Non
 def test_a_file_that_cannot_be_written_is_named(root: Path, tmp_path: Path, form: str) -> None:
     file = tmp_path / f"answer.{form}"
     ended = run(
-        *("sql", root, ALL_ROWS, "--output", file),
+        *("sql", root, ALL_ROWS, "--out", file),
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)),
     )
     expected = f"error: {file} cannot be written: File too large; give another file\n"

@@ -51,18 +51,18 @@ def test_issues_are_listed(archive: Path) -> None:
 def test_merge_tells_a_person_and_a_machine(tables: Path, others: Path, tmp_path: Path) -> None:
     out_dir = tmp_path / "merged"
     out_dir.mkdir()
-    result = run("merge", tables, others, "--out-dir", out_dir)
+    result = run("merge", tables, others, "--out", out_dir)
     assert (result.returncode, result.stderr) == (0, "")
     assert "Datasets     12\n" in result.stdout
-    assert "Conflicts    1 rows" in result.stdout
-    assert "file_size, hash" in result.stdout
-    result = run("merge", tmp_path / "*s", "--out-dir", out_dir, "--json", "--keep", "newest")
+    assert "Conflicts    1 row left out" in result.stdout
+    assert f"polars-alf conflicts {out_dir}" in result.stdout
+    result = run("merge", tmp_path / "*s", "--out", out_dir, "--json", "--keep", "newest")
     report = json.loads(result.stdout)
     assert report["n_datasets"] == 12
     assert (report["n_duplicates"], report["n_conflicts"]) == (15, 1)
     assert [source["tables"] for source in report["sources"]] == [str(others), str(tables)]
     assert pl.read_ipc(report["conflicts_path"])["kept_size"].to_list() == [99]
-    result = run("merge", tables, others, "--out-dir", out_dir, "--strict", "--quiet")
+    result = run("merge", tables, others, "--out", out_dir, "--strict", "--quiet")
     assert (result.returncode, result.stdout) == (3, "")
 
 
@@ -106,11 +106,10 @@ QUERY = "SELECT lab, count(*) AS n FROM sessions GROUP BY lab ORDER BY lab"
 
 
 def test_sql_answers_in_every_format(tables: Path, tmp_path: Path) -> None:
-    lines = run("sql", tables, QUERY).stdout.splitlines()
+    assert run("sql", tables, QUERY).stdout == "cortexlab\t3\nwittenlab\t1\n"
+    lines = run("sql", tables, QUERY, "--format", "table").stdout.splitlines()
     assert [line.split() for line in (lines[0], *lines[2:])] == [
-        ["lab", "n"],
-        ["cortexlab", "3"],
-        ["wittenlab", "1"],
+        *(["lab", "n"], ["cortexlab", "3"], ["wittenlab", "1"], [], ["2", "rows"]),
     ]
     assert run("sql", tables, QUERY, "--format", "csv").stdout == (
         "lab,n\ncortexlab,3\nwittenlab,1\n"
@@ -126,7 +125,7 @@ def test_sql_answers_in_every_format(tables: Path, tmp_path: Path) -> None:
         ("a.jsonl", pl.read_ndjson),
         ("a.parquet", pl.read_parquet),
     ):
-        result = run("sql", tables, QUERY, "--output", tmp_path / name)
+        result = run("sql", tables, QUERY, "--out", tmp_path / name)
         assert (result.returncode, result.stdout) == (0, "")
         assert read(tmp_path / name).rows() == expected
     assert not list(tmp_path.glob(".*.tmp"))
@@ -134,8 +133,12 @@ def test_sql_answers_in_every_format(tables: Path, tmp_path: Path) -> None:
 
 def test_long_answers_are_cut_with_a_word(tables: Path) -> None:
     query = "SELECT a.id FROM datasets a CROSS JOIN datasets b"
-    result = run("sql", tables, query)
-    assert "… and 44 more" in result.stdout
+    result = run("sql", tables, query, "--format", "table")
+    assert result.stdout.endswith("\n100 of 144 rows; --limit 0 prints all\n")
+    for options, n_lines in (([], 144), (["--limit", 7], 7), (["--limit", 0], 144)):
+        assert len(run("sql", tables, query, *options).stdout.splitlines()) == n_lines
+    result = run("sql", tables, query, "--format", "table", "--limit", 0)
+    assert result.stdout.endswith("\n144 rows\n")
     assert len(run("sql", tables, query, "--format", "csv").stdout.splitlines()) == 145
 
 
@@ -153,12 +156,12 @@ def test_parquet_is_refused_on_a_terminal(tables: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
-        (["merge", "."], 2, "--out-dir"),
-        (["merge", "--out-dir", "."], 2, "DIR"),
-        (["merge", "nowhere", "--out-dir", "."], 1, "does not exist"),
-        (["merge", ".", "--out-dir", "nowhere"], 1, "does not exist"),
-        (["merge", ".", "--out-dir", "."], 1, "no sessions.pqt"),
-        (["merge", ".", "--out-dir", ".", "--keep", "best"], 2, "'first', 'newest'"),
+        (["merge", "."], 2, "--out"),
+        (["merge", "--out", "."], 2, "DIR"),
+        (["merge", "nowhere", "--out", "."], 1, "does not exist"),
+        (["merge", ".", "--out", "nowhere"], 1, "does not exist"),
+        (["merge", ".", "--out", "."], 1, "no sessions.pqt"),
+        (["merge", ".", "--out", ".", "--keep", "best"], 2, "'first', 'newest'"),
         (["diff", "."], 2, "NEW"),
         (["diff", ".", "nowhere"], 1, "no sessions.pqt"),
         (["info", "nowhere"], 1, "does not exist"),
@@ -166,8 +169,8 @@ def test_parquet_is_refused_on_a_terminal(tables: Path) -> None:
         (["sql", ".", "DROP TABLE sessions"], 2, "begins with SELECT"),
         (["sql", ".", "SELECT * FROM read_csv('x')"], 2, "only the tables"),
         (["sql", ".", "SHOW TABLES", "--format", "xml"], 2, "xml"),
-        (["sql", ".", "SHOW TABLES", "--output", "answer.xml"], 2, "answer.xml"),
-        (["sql", ".", "SHOW TABLES", "--format", "table", "--output", "x"], 2, "for reading"),
+        (["sql", ".", "SHOW TABLES", "--out", "answer.xml"], 2, "answer.xml"),
+        (["sql", ".", "SHOW TABLES", "--format", "table", "--out", "x"], 2, "for reading"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(
@@ -182,7 +185,7 @@ def test_what_is_wrong_is_said_in_a_line(
 def test_queries_that_fail_while_they_run_are_wrong_too(tables: Path, tmp_path: Path) -> None:
     output = tmp_path / "answer.csv"
     query = "SELECT CAST(subject AS INT) AS x FROM sessions"
-    for options in ([], ["--output", output]):
+    for options in ([], ["--out", output]):
         result = run("sql", tables, query, *options)
         assert (result.returncode, result.stdout) == (2, "")
         assert "cannot be answered: conversion from" in result.stderr
@@ -193,16 +196,16 @@ def test_an_answer_is_written_over_nothing(archive: Path, tables: Path, tmp_path
     report = tables / ".polars_alf/report.json"
     for file in (archive / SESSION_PATH / "alf/spikes.times.npy", report, tables / "sessions.pqt"):
         before = file.read_bytes()
-        result = run("sql", tables, QUERY, "--output", file, "--format", "csv", "--force")
+        result = run("sql", tables, QUERY, "--out", file, "--format", "csv", "--force")
         assert (result.returncode, result.stdout) == (1, "")
-        assert "give another --output" in result.stderr
+        assert "give another --out" in result.stderr
         assert file.read_bytes() == before
     answer = tmp_path / "answer.csv"
     answer.write_text("mine")
-    result = run("sql", tables, QUERY, "--output", answer)
+    result = run("sql", tables, QUERY, "--out", answer)
     assert (result.returncode, "add --force" in result.stderr) == (1, True)
     assert answer.read_text() == "mine"
-    assert run("sql", tables, QUERY, "--output", answer, "--force").returncode == 0
+    assert run("sql", tables, QUERY, "--out", answer, "--force").returncode == 0
     assert answer.read_text().startswith("lab,n\n")
 
 

@@ -143,7 +143,7 @@ def index_scene(base: Path, *options: str, old: bool = False) -> Scene:
         assert same(read_rows(tables), expected)
         check_folder(tables, is_settled=True)
 
-    arguments = ["index", str(archive), "--out-dir", str(tables), "--json", *options]
+    arguments = ["index", str(archive), "--out", str(tables), "--json", *options]
     arguments += [] if old else ["--namespace", NAMESPACE]
     return Scene(base, arguments, check, again)
 
@@ -263,7 +263,7 @@ def merge_scene(base: Path) -> Scene:
         assert same(read_rows(tables), expected)
         check_folder(tables, is_settled=True)
 
-    arguments = ["merge", *map(str, folders), "--out-dir", str(tables), "--json"]
+    arguments = ["merge", *map(str, folders), "--out", str(tables), "--json"]
     return Scene(base, arguments, check, again)
 
 

@@ -34,9 +34,9 @@ STILL: Tree = {
 OPTIONS: list[dict[str, Any]] = [
     {"executor": "serial"},
     {"executor": "serial", "quick": True},
-    {"executor": "threads", "n_jobs": 2, "hash_files": True},
+    {"executor": "threads", "jobs": 2, "hash_files": True},
     {"executor": "serial", "threads": 16},
-    {"executor": "processes", "n_jobs": 2, "hash_files": True, "quick": True},
+    {"executor": "processes", "jobs": 2, "hash_files": True, "quick": True},
     {"executor": "serial", "threads": 8, "op_timeout": 30.0, "quick": True},
 ]
 

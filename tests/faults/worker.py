@@ -31,7 +31,7 @@ def rehearse(folder: Path, command: str) -> None:
     for arguments in (
         command,
         command,
-        ["merge", str(archive), "--out-dir", str(merged)],
+        ["merge", str(archive), "--out", str(merged)],
         ["restore", str(archive)],
         ["prune", str(archive), "--apply", "--yes", "--jobs", "1"],
     ):

@@ -73,8 +73,8 @@ def damage_state(archive: Path, rng: random.Random, count: int) -> None:
         "changes": lambda: rows(files.scan_changes(archive)),
         "plan": lambda: rows(polars_alf.plan_removals(archive).drop("tables")),
         "info": lambda: bool(read_run(archive)),
-        "quick": lambda: polars_alf.index_archive(archive, quick=True, n_jobs=1).n_datasets,
-        "index": lambda: polars_alf.index_archive(archive, hash_files=True, n_jobs=1).n_datasets,
+        "quick": lambda: polars_alf.index_archive(archive, quick=True, jobs=1).n_datasets,
+        "index": lambda: polars_alf.index_archive(archive, hash_files=True, jobs=1).n_datasets,
     }
     truth = {name: command() for name, command in commands.items()}
     limit_memory()

@@ -25,11 +25,11 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="modes and links as o
 NEW = {"cortexlab/Subjects/KS001/2020-01-01/001/alf/new.x.npy": 1}
 EVERYTHING = (
     "import polars_alf as p, json; a, out = {archive!r}, {out!r}; "
-    "p.index_archive(a, hash_files=True, n_jobs=1); p.index_archive(a, n_jobs=1); "
-    "p.merge_tables([a], out); p.verify_archive(a, digest=True, n_jobs=1); "
-    "p.apply_removals(a, p.plan_removals(a, n_jobs=1)); p.compare_tables(a, out); "
+    "p.index_archive(a, hash_files=True, jobs=1); p.index_archive(a, jobs=1); "
+    "p.merge_tables([a], out); p.verify_archive(a, digest=True, jobs=1); "
+    "p.apply_removals(a, p.plan_removals(a, jobs=1)); p.compare_tables(a, out); "
     "p.summarize_tables(a); p.query_tables(a, 'SELECT * FROM datasets').collect(); "
-    "p.scan_archive(a, n_jobs=1).collect(); p.cache.load_tables(a)"
+    "p.scan_archive(a, jobs=1).collect(); p.cache.load_tables(a)"
 )
 
 
@@ -44,10 +44,10 @@ def test_modes_are_those_of_the_umask(archive: Path, out_dir: Path, mask: int) -
         subprocess.run(command, check=True, umask=mask, stdout=subprocess.DEVNULL)
 
     run("index", archive, "--hash-files", "--executor", "processes", "--jobs", 2)
-    run("merge", archive, "--out-dir", out_dir)
+    run("merge", archive, "--out", out_dir)
     make_tree(archive, NEW)
     run("prune", archive, "--apply", "--yes")
-    run("sql", archive, "SHOW TABLES", "--output", out_dir / "answer.csv")
+    run("sql", archive, "SHOW TABLES", "--out", out_dir / "answer.csv")
     made = {*archive.rglob("*"), *out_dir.rglob("*")} - before
     names = {re.sub(r"^lock-\d+\.free$", "lock", path.name) for path in made}
     assert {"sessions.pqt", "datasets.pqt", "lock", "removals.jsonl", "answer.csv"} <= names
@@ -221,7 +221,7 @@ def test_workers_are_all_that_is_run(archive: Path, out_dir: Path) -> None:
     make_tree(archive, many)
     log = out_dir.with_name("log")
     script = (
-        f"import polars_alf as p; p.index_archive({str(archive)!r}, executor='processes', n_jobs=2)"
+        f"import polars_alf as p; p.index_archive({str(archive)!r}, executor='processes', jobs=2)"
     )
     subprocess.run([sys.executable, str(WATCHED), str(log), "-c", script], check=True)
     notes = log.read_text().splitlines()

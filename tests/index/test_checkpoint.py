@@ -211,7 +211,7 @@ from polars_alf import index_archive
 from polars_alf.walk import shards
 {SMALL_SHARDS}
 print("ready", flush=True)
-index_archive({str(many)!r}, n_jobs=2, executor="processes", namespace="test")
+index_archive({str(many)!r}, jobs=2, executor="processes", namespace="test")
 """
     moments = random.Random(1)
     n_killed = 0

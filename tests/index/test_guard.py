@@ -89,7 +89,7 @@ def _refuse(*arguments: Any, **options: Any) -> errors.MassRemovalError:
     return caught.value
 
 
-@pytest.mark.parametrize("options", [{}, {"quick": True}, {"restart": True}, {"n_jobs": 2}])
+@pytest.mark.parametrize("options", [{}, {"quick": True}, {"restart": True}, {"jobs": 2}])
 def test_an_archive_that_is_empty_keeps_its_tables(
     archive: Path, out_dir: Path, options: dict[str, Any]
 ) -> None:

@@ -162,7 +162,7 @@ def test_wrong_tables_are_refused(archive: Path, out_dir: Path, tmp_path: Path) 
 
 
 def test_command_line(archive: Path, out_dir: Path, database: Path) -> None:
-    command = ("index", archive, "--out-dir", out_dir, "--ids-from", database)
+    command = ("index", archive, "--out", out_dir, "--ids-from", database)
     shown = run(*command).stdout
     assert "Known ids    4 sessions, 12 datasets" in shown
     assert json.loads(run(*command, "--json").stdout)["n_known_datasets"] == 12

@@ -71,10 +71,10 @@ def test_another_namespace_is_refused(archive: Path) -> None:
     assert read_folder(archive) == before
 
 
-@pytest.mark.parametrize("n_jobs", [0, -2])
-def test_number_of_workers_that_makes_no_sense(archive: Path, n_jobs: int) -> None:
-    with pytest.raises(ValueError, match=str(n_jobs)):
-        index_archive(archive, n_jobs=n_jobs)
+@pytest.mark.parametrize("jobs", [0, -2])
+def test_number_of_workers_that_makes_no_sense(archive: Path, jobs: int) -> None:
+    with pytest.raises(ValueError, match=str(jobs)):
+        index_archive(archive, jobs=jobs)
 
 
 def test_old_tables_survive_bad_input(archive: Path) -> None:
@@ -89,7 +89,7 @@ def test_old_tables_survive_bad_input(archive: Path) -> None:
     with pytest.raises(errors.OptionError, match="cannot be excluded"):
         index_archive(archive, exclude=["!"])
     with pytest.raises(errors.OptionError, match="empty text"):
-        index_archive(archive, out_dir="")
+        index_archive(archive, out="")
     assert read_folder(archive) == before
 
 

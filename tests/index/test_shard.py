@@ -37,12 +37,12 @@ def test_every_executor_gives_the_same_tables(
     plain = tmp_path / "plain"
     plain.mkdir()
     reference = index_archive(
-        archive, plain, namespace=NAMESPACE, hash_ids=hash_ids, executor="serial", n_jobs=1
+        archive, plain, namespace=NAMESPACE, hash_ids=hash_ids, executor="serial", jobs=1
     )
     # Row groups of a few rows, so that the merge has several of them to cut.
     tune(monkeypatch, rows_per_group=7)
     report = index_archive(
-        archive, out_dir, namespace=NAMESPACE, hash_ids=hash_ids, executor=executor, n_jobs=2
+        archive, out_dir, namespace=NAMESPACE, hash_ids=hash_ids, executor=executor, jobs=2
     )
     for one, other in zip(read_tables(plain), read_tables(out_dir), strict=True):
         assert_frame_equal(one, other)

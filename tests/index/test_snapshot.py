@@ -136,7 +136,7 @@ def test_digests_of_an_archive_that_moves_are_kept(
     archive.rename(moved)
     tables = moved if is_beside else out_dir
     with pytest.warns(errors.TableWarning, match="another archive"):
-        n_bytes, changes = _digested(moved, out_dir=tables, hash_files=True)
+        n_bytes, changes = _digested(moved, out=tables, hash_files=True)
     assert (n_bytes, changes and changes["unchanged"]) == (0, 12)
     assert read_tables(tables)[1].equals(first)
 

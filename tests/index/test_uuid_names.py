@@ -152,9 +152,9 @@ def test_ids_from_names_are_not_given_up(archive: Path, out_dir: Path) -> None:
     with pytest.raises(errors.IdsConflictError, match=r"leave out --no-uuid-filenames"):
         index(archive, out_dir, uuid_filenames=False)
     assert read_folder(out_dir) == before
-    ended = run("index", archive, "--out-dir", out_dir, "--no-uuid-filenames")
+    ended = run("index", archive, "--out", out_dir, "--no-uuid-filenames")
     assert (ended.returncode, "names of files" in ended.stderr) == (1, True)
-    assert run("index", archive, "--out-dir", out_dir, "--quiet").returncode == 0
+    assert run("index", archive, "--out", out_dir, "--quiet").returncode == 0
     assert read_ids(out_dir)["alf/spikes.times.npy"] == FIRST
 
 

@@ -117,7 +117,7 @@ def test_tables_are_those_of_a_serial_run(
     assert os.getpid() not in {pid for _, pid in workers.marks("begun")}
     assert (counted[-1].files, counted[-1].sessions, counted[-1].shards) == (4 * 320, 320, 20)
     check_tables(archive, tmp_path)
-    again = index_archive(archive, executor=workers.address, hash_files=True, n_jobs=1)
+    again = index_archive(archive, executor=workers.address, hash_files=True, jobs=1)
     assert again.changes is not None
     assert {kind: n for kind, n in again.changes.items() if n} == {"unchanged": 960}
     assert (read(archive)[1]["hash"].str.len_bytes() == 32).all()
@@ -168,7 +168,7 @@ def test_a_plan_is_that_of_a_serial_run(workers: TestCluster, archive: Path) -> 
 def test_no_more_tasks_at_a_time_than_wanted(workers: TestCluster, archive: Path) -> None:
     workers.hold()
     with ThreadPoolExecutor(1) as pool:
-        run = pool.submit(index_archive, archive, executor=workers.address, n_jobs=1)
+        run = pool.submit(index_archive, archive, executor=workers.address, jobs=1)
         wait_for(lambda: workers.marks("held"), "a shard")
         with cluster.connect(workers.tcp) as connected:
             processing = connected.client.processing()

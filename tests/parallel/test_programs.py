@@ -25,7 +25,7 @@ import polars_alf as alf
 def index(executor=None):
     with tempfile.TemporaryDirectory() as folder:
         try:
-            return alf.index_archive(ROOT, folder, executor=executor, n_jobs=2).n_datasets
+            return alf.index_archive(ROOT, folder, executor=executor, jobs=2).n_datasets
         except alf.errors.PolarsAlfError as error:
             return f"{type(error).__name__}: {error}"
 """

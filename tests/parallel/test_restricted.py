@@ -30,7 +30,7 @@ import polars_alf as alf
 
 def index(executor):
     try:
-        return alf.index_archive(sys.argv[1], executor=executor, n_jobs=2).n_datasets
+        return alf.index_archive(sys.argv[1], executor=executor, jobs=2).n_datasets
     except alf.errors.ScanError as error:
         return str(error)
 

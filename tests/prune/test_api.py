@@ -126,10 +126,10 @@ def test_workers_change_nothing(archive: Path) -> None:
     index_archive(archive)
     make_tree(archive, {f"lab/Subjects/S/2021-01-{i:02}/001/a.b.c": i for i in range(1, 20)})
     seen = []
-    one = plan_removals(archive, n_jobs=1, progress=seen.append)
+    one = plan_removals(archive, jobs=1, progress=seen.append)
     assert len(one) == 19
     assert seen[-1].files == 164 * 4 + 19
-    assert_frame_equal(one, plan_removals(archive, n_jobs=2))
+    assert_frame_equal(one, plan_removals(archive, jobs=2))
 
 
 # Random archives, random tables
@@ -225,7 +225,7 @@ def test_a_plan_is_done_and_no_more(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", KeptWarning)
         try:
-            plan = plan_removals(root, **tables, force=force, n_jobs=1)
+            plan = plan_removals(root, **tables, force=force, jobs=1)
         except ForeignTablesError:
             assert not force
             return

@@ -84,7 +84,7 @@ def test_nothing_that_the_last_index_skipped_goes(
     folders = [f"{top}/lab/Subjects/S/2020-01-0{day}/001" for top in "AB" for day in (1, 2)]
     for folder in data.draw(st.lists(st.sampled_from(folders), min_size=1, unique=True)):
         make_tree(root / folder, dict.fromkeys(data.draw(names), 1))
-    report = index_archive(root, n_jobs=1)
+    report = index_archive(root, jobs=1)
     skipped = report.scan_issues().filter(kind="duplicate_session").collect()["path"].to_list()
     tables = hand_over(root)
     keep = st.lists(st.booleans(), min_size=50, max_size=50)
@@ -96,7 +96,7 @@ def test_nothing_that_the_last_index_skipped_goes(
     protected = {p for p in files_of(root) if any(p.startswith(f"{s}/") for s in skipped)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", KeptWarning)
-        plan = plan_removals(root, **given_tables, force=True, n_jobs=1)
+        plan = plan_removals(root, **given_tables, force=True, jobs=1)
     apply_removals(root, plan, max_removed=1.0)
     assert protected <= files_of(root)
 

@@ -35,7 +35,7 @@ def test_the_plan_is_that_of_a_serial_walk(
 ) -> None:
     monkeypatch.setitem(Walk.plan_shards.__kwdefaults__, "least", 1)
     counted = []
-    plan = plan_removals(strays, n_jobs=2, progress=counted.append, **options)  # type: ignore[arg-type]
+    plan = plan_removals(strays, jobs=2, progress=counted.append, **options)  # type: ignore[arg-type]
     assert list_names(plan) == [f"{KS001}/alf/stray{i}.times.npy" for i in range(3)]
     assert list_names(plan, "session") == [KS009]
     assert counted[-1].shards == 4
@@ -162,7 +162,7 @@ def test_what_does_not_answer_is_kept(strays: Path) -> None:
 PLAN = """
 import sys
 from polars_alf import plan_removals
-plan = plan_removals(sys.argv[1], op_timeout=1, executor=sys.argv[2], n_jobs=2)
+plan = plan_removals(sys.argv[1], op_timeout=1, executor=sys.argv[2], jobs=2)
 print(*plan["path"], sep="\\n")
 """
 

@@ -111,8 +111,8 @@ def test_arguments_are_checked(archive: Path) -> None:
         plan_removals(archive, sessions=tables["sessions"], datasets=pl.DataFrame({"eid": ["a"]}))
     with pytest.raises(ArchiveNotFoundError):
         plan_removals(archive / "nowhere", **tables)
-    with pytest.raises(OptionError, match="n_jobs"):
-        plan_removals(archive, **tables, n_jobs=0)
+    with pytest.raises(OptionError, match="jobs"):
+        plan_removals(archive, **tables, jobs=0)
     with pytest.raises(OptionError, match="inode"):
         apply_removals(archive, polars_schema(REMOVALS).to_frame().drop("inode"))
     with pytest.raises(OptionError, match="no path"):

@@ -111,10 +111,23 @@ def test_tables_of_two_namespaces_differ_by_their_ids_only(archive: Path, tmp_pa
         folder.mkdir()
         polars_alf.index_archive(archive, folder)
     found = compare_tables(*folders)
-    assert found.counts["sessions"]["changed"] == 4
-    assert found.counts["datasets"]["changed"] == 12
-    assert set(found.differences["columns"].explode()) == {"id"}
-    assert compare_tables(*folders, ignore="id").differences.is_empty()
+    assert (found.are_ids_apart, found.is_same) == (True, False)
+    assert found.differences.is_empty(), "it is said once, and not of each row"
+    assert compare_tables(*folders, ignore="id").is_same
+    assert repr(found).startswith("<TableDifferences: ids none in both, sessions 4 → 4")
+    (archive / "cortexlab/Subjects/KS001/2020-01-01/001/alf/spikes.times.npy").unlink()
+    polars_alf.index_archive(archive, folders[1])
+    found = compare_tables(*folders)
+    assert found.differences["change"].to_list() == ["removed"], "paths are compared"
+
+
+def test_tables_without_sessions_have_ids_that_are_not_apart(archive: Path, tmp_path: Path) -> None:
+    polars_alf.index_archive(archive)
+    sessions, datasets = polars_alf.scan_sessions(archive), polars_alf.scan_datasets(archive)
+    nothing = (sessions.clear(), datasets.clear())
+    found = compare_tables((sessions, datasets), nothing)
+    assert not found.are_ids_apart
+    assert found.counts["sessions"]["removed"] == 4
 
 
 def test_archives_are_compared_through_their_tables(archive: Path, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_tables_and_archives_stay_as_they_are_even_by_force(
     (tmp_path / "link").symlink_to(archive)
     with pytest.raises(errors.OverwriteError, match=message) as raised:
         check_output(tmp_path / name, [tables], force=force)
-    assert "give another --output" in str(raised.value)
+    assert "give another --out" in str(raised.value)
 
 
 def test_an_archive_is_known_by_the_tables_in_it(archive: Path, tmp_path: Path) -> None:

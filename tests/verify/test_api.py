@@ -29,7 +29,7 @@ from polars_alf.verify.compare import FINDINGS
 def test_a_whole_archive_has_no_findings(
     archive: Path, tables: Path, executor: str, digest: bool
 ) -> None:
-    found = verify_archive(archive, tables, digest=digest, executor=executor, n_jobs=2)  # type: ignore[arg-type]
+    found = verify_archive(archive, tables, digest=digest, executor=executor, jobs=2)  # type: ignore[arg-type]
     assert found.findings.is_empty()
     assert found.findings.schema == polars_schema(FINDINGS)
     assert (found.n_datasets, found.n_checked) == (12, 12)

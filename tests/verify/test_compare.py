@@ -61,7 +61,7 @@ damages = st.dictionaries(
 def test_known_damage_is_found_and_nothing_else(damages: dict[int, str], n_new: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         archive = make_tree(Path(folder, "archive"), TWO_LABS)
-        polars_alf.index_archive(archive, hash_files=True, n_jobs=1)
+        polars_alf.index_archive(archive, hash_files=True, jobs=1)
         files = sorted(
             path.relative_to(archive).as_posix()
             for path in archive.rglob("*.*")
@@ -88,7 +88,7 @@ def test_known_damage_is_found_and_nothing_else(damages: dict[int, str], n_new: 
         for number in range(n_new):
             make_tree(archive, {f"{KS001}/alf/new{number}.times.npy": 1})
             expected.add(("new", f"{KS001}/alf/new{number}.times.npy"))
-        assert find(archive, archive, digest=True, n_jobs=1) == expected
+        assert find(archive, archive, digest=True, jobs=1) == expected
 
 
 def test_datasets_without_a_digest_are_counted(archive: Path, tables: Path) -> None:

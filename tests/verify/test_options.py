@@ -41,7 +41,7 @@ def test_the_findings_are_those_of_a_serial_walk(
     make_tree(archive, {f"{KS002}/alf/new.times.npy": 3})
     counted = []
     found = verify_archive(
-        archive, tables, digest=True, sample=sample, n_jobs=2, progress=counted.append, **options
+        archive, tables, digest=True, sample=sample, jobs=2, progress=counted.append, **options
     )  # type: ignore[arg-type]
     serial = verify_archive(
         archive, tables, digest=True, sample=sample, executor="serial", threads=1
@@ -119,7 +119,7 @@ def test_what_does_not_answer_is_not_missing(
 VERIFY = """
 import sys
 from polars_alf import verify_archive
-found = verify_archive(sys.argv[1], sys.argv[2], op_timeout=1, executor=sys.argv[3], n_jobs=2)
+found = verify_archive(sys.argv[1], sys.argv[2], op_timeout=1, executor=sys.argv[3], jobs=2)
 print(*map(" ".join, found.findings.select("kind", "path").rows()), sep="\\n")
 """
 

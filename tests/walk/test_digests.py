@@ -132,11 +132,11 @@ def test_a_digest_that_there_is_none_of(data: Path, digest: str) -> None:
     assert not list(data.glob("*.pqt"))
 
 
-@pytest.mark.parametrize("n_jobs", [1, 3])
+@pytest.mark.parametrize("jobs", [1, 3])
 def test_tables_are_the_same_with_any_number_of_workers(
-    data: Path, tmp_path: Path, n_jobs: int
+    data: Path, tmp_path: Path, jobs: int
 ) -> None:
-    index_archive(data, tmp_path, digest="xxh3_128", n_jobs=n_jobs)
+    index_archive(data, tmp_path, digest="xxh3_128", jobs=jobs)
     assert _digests(tmp_path) == {path: ("", _xxh3(c)) for path, c in CONTENTS.items()}
 
 

@@ -248,7 +248,7 @@ def index(
 ) -> tuple[int, dict[str, object], str]:
     """Index in a process of its own; return exit code, report and stderr."""
     folder.mkdir()
-    command = [sys.executable, "-m", "polars_alf", "index", str(root), "--out-dir", str(folder)]
+    command = [sys.executable, "-m", "polars_alf", "index", str(root), "--out", str(folder)]
     options = ["--json", "--quiet", "--namespace", "site", *arguments]
     result = subprocess.run(
         [*command, *options],

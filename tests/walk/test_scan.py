@@ -100,7 +100,7 @@ def test_a_session_as_root(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_scan_is_lazy_and_equal_for_every_executor(archive: Path, executor: Executor) -> None:
-    frame = scan_archive(archive, executor=executor, n_jobs=2)
+    frame = scan_archive(archive, executor=executor, jobs=2)
     small = frame.filter(pl.col("file_size") < 15).select("name", "file_size").collect()
     assert small.rows() == [("_ibl_trials.intervals_bpod.csv", 11)] * 4
     assert frame.head(5).collect().height == 5

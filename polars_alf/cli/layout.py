@@ -1,0 +1,291 @@
+"""Layout of frames: tables that fit a terminal, and lines of tab-separated values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from enum import Enum, auto
+from typing import Any
+
+import polars as pl
+
+from polars_alf.alf.paths import printable, visible
+from polars_alf.display import describe_size
+
+GAP = "  "
+"""Between columns."""
+
+LEAST_PATH = 20
+"""Width below which no path is shortened."""
+
+LEAST_TEXT = 20
+"""Width below which no sentence is broken into lines."""
+
+_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
+
+_MOST_IN_UNIT = 10_000
+
+_PLAIN = ("year", "number")
+"""Numbers that are names, and have no thousands separators."""
+
+_PATHS = ("tables", "kept", "dropped", "first_folder")
+"""Columns of paths, beside those whose names end with path."""
+
+
+class Fit(Enum):
+    """How the cells of a column become narrower."""
+
+    WHOLE = auto()
+    """Not at all: numbers, times, ids."""
+    PATH = auto()
+    """Shortened in the middle."""
+    TEXT = auto()
+    """Broken into lines between words."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    heading: str
+    cells: list[str]
+    fit: Fit
+    is_right: bool
+    width: int
+
+
+def list_lines(
+    frame: pl.DataFrame, width: int, *, sizes: Collection[str] = (), exact: bool = False
+) -> Iterator[str]:
+    """Yield the lines of a table that is at most `width` columns wide.
+
+    Numbers are on the right, paths are shortened in the middle, and sentences are broken between
+    words. Where that does not do, each row is a record, a value a line.
+
+    Parameters
+    ----------
+    sizes
+        Columns of bytes, shown in a unit that the heading names.
+    exact
+        Whether values are shown as they are: no units, thousands separators or rounding.
+    """
+    fitted = _fit([_lay_out(column, sizes, exact=exact) for column in frame], width)
+    if fitted:
+        yield from _list_rows(fitted)
+    else:
+        yield from list_records(frame, width, sizes=sizes, exact=exact)
+
+
+def can_fit(frame: pl.DataFrame, width: int, sizes: Collection[str] = ()) -> bool:
+    """Whether a frame is a table at a width, and not records."""
+    return bool(_fit([_lay_out(column, sizes, exact=False) for column in frame], width))
+
+
+def list_records(
+    frame: pl.DataFrame, width: int, *, sizes: Collection[str] = (), exact: bool = False
+) -> Iterator[str]:
+    """Yield the lines of a frame with a value a line, and its paths whole; as of `list_lines`."""
+    # Beside a value alone, its own unit is easier to read than one for all.
+    shown = frame.with_columns(
+        frame[name].map_elements(describe_size, pl.String) for name in {*sizes} & {*frame.columns}
+    )
+    return _list_records([_lay_out(column, (), exact=exact) for column in shown], width)
+
+
+def list_values(frame: pl.DataFrame, *, header: bool = False) -> Iterator[str]:
+    """Yield rows as tab-separated values: exact numbers, times in UTC, nothing for null."""
+    if header:
+        yield "\t".join(map(printable, frame.columns))
+    for row in frame.iter_rows():
+        yield "\t".join("" if value is None else _write_value(value) for value in row)
+
+
+def shorten_path(path: str, width: int) -> str:
+    """Return a path with folders of its middle, or else letters, as ``…`` where it is too wide.
+
+    The name at its end is kept longest, then the folder at its beginning.
+    """
+    if _measure(path) <= width:
+        return path
+    *folders, name = path.split("/")
+    head, tail = 0, 1
+    shown = f"…/{name}"
+    if not folders or _measure(shown) > width:
+        return _shorten_text(path, width)
+    parts = [*folders, name]
+    while head + tail < len(parts):
+        # The beginning and the end grow in turn, as long as there is room.
+        for more_head, more_tail in ((head + 1, tail), (head, tail + 1)):
+            longer = "/".join([*parts[:more_head], "…", *parts[-more_tail:]])
+            if more_head + more_tail < len(parts) and _measure(longer) <= width:
+                head, tail, shown = more_head, more_tail, longer
+                break
+        else:
+            break
+    return shown
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Return lines of a text, broken between words only."""
+    lines = [""]
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}" if lines[-1] else word
+        if lines[-1] and _measure(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
+
+
+def _lay_out(values: pl.Series, sizes: Collection[str], *, exact: bool) -> _Column:
+    name, dtype = values.name, values.dtype
+    heading = name
+    if name in sizes:
+        unit = _choose_unit(values)
+        heading = f"{name} ({_UNITS[unit]})"
+        write: Callable[[Any], str] = lambda value: _write_size(value, unit)  # noqa: E731
+    elif exact:
+        write = _write_value
+    elif dtype.is_float():
+        write = "{:,.2f}".format
+    elif dtype.is_integer() and name not in _PLAIN:
+        write = "{:,}".format
+    elif isinstance(dtype, pl.Datetime):
+        heading = f"{name} (UTC)"
+        write = "{:%Y-%m-%d %H:%M:%S}".format  # seconds are enough for a person
+    else:
+        write = _write_value
+    null = "null" if exact else "-"
+    cells = [null if value is None else visible(write(value)) for value in values.to_list()]
+    fit = Fit.WHOLE
+    if dtype in (pl.String, pl.List(pl.String)):
+        fit = _choose_fit(name, cells)
+    heading = visible(printable(heading))
+    width = max(map(_measure, (*heading.split(" "), *cells)))
+    return _Column(heading, cells, fit, dtype.is_numeric(), width)
+
+
+def _choose_fit(name: str, cells: Sequence[str]) -> Fit:
+    if name.endswith("path") or name in _PATHS:
+        return Fit.PATH
+    if any(" " in cell for cell in cells):
+        return Fit.TEXT
+    return Fit.PATH if any("/" in cell for cell in cells) else Fit.WHOLE
+
+
+def _choose_unit(values: pl.Series) -> int:
+    most = max((abs(value) for value in values if value is not None), default=0)
+    unit = 0
+    while most >= _MOST_IN_UNIT and unit < len(_UNITS) - 1:
+        most /= 1000
+        unit += 1
+    return unit
+
+
+def _write_size(n_bytes: int, unit: int) -> str:
+    if unit == 0:
+        return f"{n_bytes:,}"
+    size = n_bytes / 1000**unit
+    return f"{size:,.1f}" if n_bytes == 0 or size >= 0.05 else "<0.1"
+
+
+def _write_value(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(_write_value(item) for item in value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, datetime):
+        zone = "Z" if value.tzinfo else ""
+        return value.replace(tzinfo=None).isoformat(timespec="seconds") + zone
+    if isinstance(value, date):
+        return value.isoformat()
+    return printable(str(value))
+
+
+def _fit(columns: Sequence[_Column], width: int) -> list[_Column]:
+    """Return columns that fit a width together; none where that cannot be."""
+    fitted = list(columns)
+    least = [_find_least(column) for column in columns]
+    excess = sum(column.width for column in fitted) + len(GAP) * (len(fitted) - 1) - width
+    while excess > 0:
+        room = [max(column.width - least[n], 0) for n, column in enumerate(fitted)]
+        # The widest gives first, down to the next in width.
+        widths = [column.width if room[n] else 0 for n, column in enumerate(fitted)]
+        widest = max(widths, default=0)
+        if not widest:
+            return []
+        n = widths.index(widest)
+        lower = max((other for other in widths if other < widest), default=0)
+        step = max(min(excess, room[n], widest - lower), 1)
+        fitted[n] = replace(fitted[n], width=widest - step)
+        excess -= step
+    return fitted
+
+
+def _find_least(column: _Column) -> int:
+    if column.fit is Fit.WHOLE:
+        return column.width
+    words = column.heading.split(" ")
+    if column.fit is Fit.TEXT:
+        words += [word for cell in column.cells for word in cell.split(" ")]
+    # Half a path still tells which one it is.
+    least = max(LEAST_PATH, column.width // 2) if column.fit is Fit.PATH else LEAST_TEXT
+    return max(least, *map(_measure, words))
+
+
+def _list_rows(columns: Sequence[_Column]) -> Iterator[str]:
+    headings = [wrap(column.heading, column.width) for column in columns]
+    yield from _join(headings, columns)
+    yield "─" * (sum(column.width for column in columns) + len(GAP) * (len(columns) - 1))
+    for row in zip(*(column.cells for column in columns), strict=True):
+        cells = []
+        for cell, column in zip(row, columns, strict=True):
+            if column.fit is Fit.PATH:
+                cells.append([shorten_path(cell, column.width)])
+            else:
+                cells.append(wrap(cell, column.width) if column.fit is Fit.TEXT else [cell])
+        yield from _join(cells, columns)
+
+
+def _join(cells: Sequence[list[str]], columns: Sequence[_Column]) -> Iterator[str]:
+    for n in range(max(map(len, cells), default=0)):
+        parts = []
+        for lines, column in zip(cells, columns, strict=True):
+            text = lines[n] if n < len(lines) else ""
+            blank = " " * (column.width - _measure(text))
+            parts.append(blank + text if column.is_right else text + blank)
+        yield GAP.join(parts).rstrip()
+
+
+def _list_records(columns: Sequence[_Column], width: int) -> Iterator[str]:
+    label = max((_measure(column.heading) for column in columns), default=0)
+    for n, row in enumerate(zip(*(column.cells for column in columns), strict=True)):
+        if n:
+            yield ""
+        for cell, column in zip(row, columns, strict=True):
+            room = width - label - len(GAP)
+            lines = wrap(cell, max(room, 1)) if column.fit is Fit.TEXT else [cell]
+            blank = " " * (label - _measure(column.heading))
+            yield f"{column.heading}{blank}{GAP}{lines[0]}".rstrip()
+            yield from (f"{' ' * label}{GAP}{line}" for line in lines[1:])
+
+
+def _shorten_text(text: str, width: int) -> str:
+    """Return a text without what its middle has too much; the end gets more room."""
+    kept = max(width - 1, 2)
+    head = kept // 3
+    first = text[:head]
+    while _measure(first) > head:
+        first = first[:-1]
+    last = text[len(first) :]
+    while last and _measure(last) > kept - head:
+        last = last[1:]
+    return f"{first}…{last}"
+
+
+def _measure(text: str) -> int:
+    """Return the columns of a terminal that a text takes: letters may be as wide as two."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)

@@ -1,0 +1,139 @@
+"""Results of the commands that walk an archive, as a person reads them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from polars_alf.alf.paths import printable
+from polars_alf.cli import output
+from polars_alf.cli.output import Whole
+from polars_alf.display import count, describe_size
+from polars_alf.tables.rows import sum_bytes
+
+if TYPE_CHECKING:  # each is loaded by the command that needs it
+    from polars_alf.index.report import IndexReport
+    from polars_alf.release.manifest import ManifestCheck
+    from polars_alf.verify.api import Verification
+
+_EXAMPLE = ("kind", "path", "message")
+
+
+def print_report(report: IndexReport) -> None:
+    """Print what an index found, and where its tables are."""
+    rate = (report.n_datasets + report.n_other_files) / report.seconds
+    folder = report.sessions_path.parent
+    tables_dir = "" if folder == report.cache_dir else f", tables_dir={str(folder)!r}"
+    client = f"One(cache_dir={str(report.cache_dir)!r}{tables_dir}, mode='local')"
+    output.print_fields(
+        ("Archive", report.root),
+        ("Sessions", f"{report.n_sessions:,}"),
+        ("Datasets", f"{report.n_datasets:,} ({describe_size(report.n_bytes)})"),
+        ("Other files", f"{report.n_other_files:,} (not ALF, or in no session)"),
+        ("Issues", f"{sum(report.issues.values()):,}"),
+        *_list_optional_fields(report),
+        (
+            "Time",
+            f"{report.seconds:.2f} s ({rate:,.0f} files/s, {count(report.n_jobs, 'worker')})",
+        ),
+        ("Tables", report.sessions_path),
+        ("", report.datasets_path),
+        ("Open with", Whole(client)),
+    )
+    if not report.issues:
+        return
+    examples = report.scan_issues().unique("kind", keep="first", maintain_order=True).collect()
+    shown = {kind: (path, text) for kind, path, text in examples.select(*_EXAMPLE).iter_rows()}
+    output.print_issues(report.issues, shown)
+    output.print_visibly(f"\nAll of them: polars-alf issues {shlex.quote(str(folder))}")
+
+
+def _list_optional_fields(report: IndexReport) -> Iterator[tuple[str, str]]:
+    if report.changes is not None:
+        counts = [f"{n:,} {change}" for change, n in report.changes.items() if n]
+        yield "Changes", f"{', '.join(counts) or 'none'} (since the last index)"
+    if report.n_removed_sessions or report.n_removed_datasets:
+        removed = _count_both(report.n_removed_sessions, report.n_removed_datasets)
+        yield "Removed", f"{removed} (that the tables had)"
+    if report.n_known_sessions:
+        known = _count_both(report.n_known_sessions, report.n_known_datasets)
+        yield "Known ids", f"{known} (from the tables given)"
+    if report.n_kept_sessions or report.n_kept_datasets:
+        kept = _count_both(report.n_kept_sessions, report.n_kept_datasets)
+        yield "Kept", f"{kept} (have what people or databases wrote)"
+    if report.n_missing:
+        yield "Missing", f"{count(report.n_missing, 'dataset')} of a database not on this disk"
+    if report.n_resumed:
+        yield "Resumed", f"{report.n_resumed:,} of {count(report.n_shards, 'shard')} done before"
+
+
+def _count_both(n_sessions: int, n_datasets: int) -> str:
+    return f"{count(n_sessions, 'session')}, {count(n_datasets, 'dataset')}"
+
+
+def print_verification(found: Verification, compared: ManifestCheck | None) -> None:
+    """Print how an archive compares with its tables, and these with a manifest."""
+    labels = {"size_changed": "Other size", "digest_changed": "Other digest"}
+    sample = "" if found.n_checked == found.n_datasets else f"{found.n_checked:,} of "
+    datasets = count(found.n_datasets, "dataset")
+    fields: list[tuple[str, str | Path]] = [
+        ("Archive", found.root),
+        ("Checked", f"{sample}{datasets} in {found.seconds:.2f} s"),
+    ]
+    if found.n_digested or found.n_without_hash:
+        fields.append(("Digested", f"{found.n_digested:,}"))
+    if found.n_without_hash:
+        lacking = f"{found.n_without_hash:,} without one in the tables; index --hash-files"
+        fields.append(("No digest", lacking))
+    if compared:
+        problems = compared.problems or ("the tables are as it says",)
+        checksum = Whole(compared.checksum)
+        fields += [("Manifest", checksum), *(("", problem) for problem in problems)]
+    for kind, number in found.counts.items():
+        if kind == "digest_changed" and not found.n_digested:
+            fields.append((labels[kind], "not compared: see --digest"))
+            continue
+        fields.append((labels.get(kind, kind.replace("_", " ").capitalize()), f"{number:,}"))
+    output.print_fields(*fields)
+    columns = ["kind", "path", "table_size", "disk_size", "message"]
+    shown = found.findings.select(columns)
+    output.print_table(shown, "Findings", "none", 2 * output.ROWS_SHOWN)
+
+
+def print_plan(plan: pl.DataFrame, root: Path) -> None:
+    """Print what a plan (REMOVALS) would remove, with the first datasets and folders."""
+    datasets = plan.filter(pl.col("kind") == "dataset")
+    folders = plan.filter(pl.col("kind") != "dataset")
+    reasons = datasets.group_by("reason", maintain_order=True).len()
+    sessions = len(folders.filter(pl.col("kind") == "session"))
+    output.print_fields(
+        ("Archive", root),
+        ("Datasets", f"{len(datasets):,} ({describe_size(sum_bytes(datasets['file_size']))})"),
+        *(("", f"{number:,}: {reason}") for reason, number in reasons.iter_rows()),
+        ("Folders", f"{len(folders):,} ({sessions:,} of sessions)"),
+    )
+    # Whole, as they are to be confirmed.
+    for rows in (datasets, folders):
+        for path in rows["path"].head(output.ROWS_SHOWN):
+            output.print_visibly(f"  {printable(path)}")
+        if len(rows) > output.ROWS_SHOWN:
+            output.print_visibly(f"  … and {len(rows) - output.ROWS_SHOWN:,} more")
+
+
+def print_outcomes(outcomes: pl.DataFrame, log: Path) -> None:
+    """Print how many paths of a plan were removed, and each that was not (OUTCOMES)."""
+    is_done = pl.col("result").is_in(["removed", "moved"])
+    removed = outcomes.filter(is_done)
+    size = describe_size(sum_bytes(removed["file_size"]))
+    output.print_visibly(f"Removed {len(removed):,} of {len(outcomes):,} ({size}).")
+    if n_moved := len(removed.filter(result="moved")):
+        verb = "was" if n_moved == 1 else "were"
+        output.print_visibly(f"Of these, {n_moved:,} {verb} moved to the trash.")
+    left = outcomes.filter(~is_done)
+    for path, result, message in left.select("path", "result", "message").iter_rows():
+        output.print_visibly(f"  {result}: {printable(path)}: {message}")
+    output.print_visibly(f"Log: {log}")
