@@ -17,8 +17,8 @@ Keep archives and tables right
     `restore_removals`; `merge_tables` and `scan_conflicts`; `read_history` and `restore_tables`.
 
 Give ONE what a database would, and make releases
-    `write_insertions` and `scan_insertions`, `with_default_revisions`; `subset_tables`,
-    `publish_tables` and `verify_manifest`.
+    `write_insertions` and `scan_insertions`, `with_default_revisions`; `split_tables`,
+    `subset_tables`, `publish_tables` and `verify_manifest`.
 
 Measure storage
     `bench_storage` and `compare_storage`.

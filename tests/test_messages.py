@@ -81,8 +81,6 @@ def test_addresses_are_no_folders(archive: Path, tmp_path: Path, address: str) -
         ["index", address],
         ["verify", address],
         ["index", archive, "--out", address],
-        ["info", address],
-        ["sql", address, "SELECT 1"],
         ["diff", address, archive],
         ["merge", address, "--out", tmp_path],
     ):

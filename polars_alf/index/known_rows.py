@@ -252,11 +252,11 @@ class KnownRows:
         groups = order.select("id", _GROUP).rename({_GROUP: BUCKET})
         for rank, tables in enumerate(self.tables):
             eids = self._matches.filter(source=rank).select("id", "session", known_eid="eid")
-            eids = eids.unique(["known_eid", "id"]).join(groups, on="id").rename({"id": "eid"})
+            eids = eids.unique(["known_eid", "id"]).join(groups, on="id")
             path = pl.col("rel_path")
             if self.uuid_filenames and not tables.has_named_ids:
                 path = expr_without_uuid(path)
-            eids = eids.drop_nulls("known_eid").sort("known_eid")
+            eids = eids.rename({"id": "eid"}).drop_nulls("known_eid").sort("known_eid")
             datasets = tables.datasets.drop_nulls("rel_path").select(
                 *tables.select_written("datasets", self.columns["datasets"]),
                 path,
@@ -266,11 +266,10 @@ class KnownRows:
                 known="id",
                 source=pl.lit(rank, pl.UInt32),
             )
-            spill = Spill(folder)
+            self._spilled.append(Spill(folder))
             for rows in read_batches(datasets):
                 near = select_range(eids, "known_eid", rows["known_eid"])
-                spill.add(rows.join(near, on="known_eid", maintain_order="left"))
-            self._spilled.append(spill)
+                self._spilled[-1].add(rows.join(near, on="known_eid", maintain_order="left"))
 
     def complete_datasets(self, group: int, datasets: pl.DataFrame) -> pl.DataFrame:
         """Return DATASETS of a group with ids and values that are known, and rows without a file.

@@ -179,7 +179,7 @@ def compare_tables(
         show(2, _N_STEPS, "reading the new datasets")
         new_rows.spill(folder, n_buckets)
         show(3, _N_STEPS, "comparing datasets")
-        are_apart = _are_apart(before, after) and _are_datasets_apart(old_rows, new_rows)
+        are_apart = _are_apart(before, after) and _are_datasets_apart(old_rows, new_rows, folder)
         not_compared = ignored | ({"id"} if are_apart else set())
         datasets = _compare_datasets(old_rows, new_rows, not_compared)
     sessions = _describe("sessions", before, after, pairs, not_compared)
@@ -223,22 +223,28 @@ class _Side:
                 bucket = (renewed.hash() % n_buckets).cast(pl.UInt32).alias(BUCKET)
                 self._spill.add(rows.with_columns(bucket))
 
-    def read(self, bucket: int) -> pl.DataFrame:
-        """Return the rows of a bucket."""
-        return self._spill.read(bucket)
+    def spill_ids(self, folder: Path) -> Spill:
+        """Return the ids in buckets of their own."""
+        spill = Spill(folder)
+        bucket = (pl.col("id").hash() % self.n_buckets).cast(pl.UInt32).alias(BUCKET)
+        with _reading(self._name):
+            for rows in read_batches(self._datasets.select("id")):
+                spill.add(rows.with_columns(bucket))
+        return spill
 
     def complete(self, bucket: int) -> pl.DataFrame:
         """Return the rows of a bucket with ``path`` and new eid, sorted by path and id."""
-        with_paths = join_paths(self.read(bucket).lazy(), self._paths.lazy()).collect()
+        with_paths = join_paths(self._spill.read(bucket).lazy(), self._paths.lazy()).collect()
         return _renew_eids(with_paths, self._new_eids).sort(_PLACE, maintain_order=True)
 
 
-def _are_datasets_apart(old: _Side, new: _Side) -> bool:
-    """Whether both have rows, and no session has an id in both."""
+def _are_datasets_apart(old: _Side, new: _Side, folder: Path) -> bool:
+    """Whether both have rows, and no id in common."""
     if not (old.n_rows and new.n_rows):
         return False
-    pairs = ((old.read(bucket), new.read(bucket)) for bucket in range(old.n_buckets))
-    return not any(len(a) and len(b) and not _are_apart(a, b) for a, b in pairs)
+    ids = [side.spill_ids(folder) for side in (old, new)]
+    pairs = ([some.read(bucket) for some in ids] for bucket in range(old.n_buckets))
+    return all(_are_apart(*pair) for pair in pairs if all(map(len, pair)))
 
 
 def _compare_datasets(old: _Side, new: _Side, ignored: set[str]) -> pl.DataFrame:

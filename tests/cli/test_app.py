@@ -31,7 +31,7 @@ def test_the_list_of_commands_has_whole_sentences() -> None:
     narrow = os.environ | {"COLUMNS": "80"}
     text = subprocess.run(command, capture_output=True, text=True, env=narrow).stdout
     lines = text.partition("Commands:\n")[2].splitlines()
-    assert len(lines) == 19
+    assert len(lines) == 21
     for line in lines:
         assert re.fullmatch(r"  [a-z]+ +[A-Z].*[^.]\.", line), line
 

@@ -98,7 +98,7 @@ def test_every_result_is_there_in_json(command: str) -> None:
 
 
 def test_the_place_of_what_is_written_is_out() -> None:
-    writers = {"index", "merge", "subset", "report", "sql", "bench run", "bench compare"}
+    writers = {"index", "merge", "subset", "split", "report", "sql", "bench run", "bench compare"}
     assert {name for name in COMMANDS if "--out" in list_flags(name)} == writers
     places = {"--out-dir", "--output", "--output-dir", "--to", "--dest"}
     assert not places & {flag for name in COMMANDS for flag in list_flags(name)}
