@@ -6,10 +6,9 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import polars as pl
 from rich.filesize import decimal
@@ -18,12 +17,16 @@ from typer import BadParameter, Exit, Option, Typer, confirm
 import polars_alf
 from polars_alf.alf.paths import printable
 from polars_alf.cli import output
+from polars_alf.cli.fields import list_optional_fields, print_part
 from polars_alf.cli.options import (
     AsJson,
+    Assemble,
+    ChangedFrom,
     IdsFrom,
     JsonLines,
     KeepGenerations,
     MaxRemoved,
+    Part,
     Root,
     Strict,
     TablesDir,
@@ -35,7 +38,7 @@ from polars_alf.errors import OptionError
 from polars_alf.tables.files import removals_path
 from polars_alf.tables.generations import KEEP
 from polars_alf.tables.rows import sum_bytes
-from polars_alf.walk.digests import ALGORITHMS, Algorithm
+from polars_alf.walk.digests import ALGORITHMS
 
 if TYPE_CHECKING:  # each is loaded by the command that needs it
     from polars_alf.index.report import IndexReport
@@ -88,9 +91,12 @@ def index(
         bool,
         Option("--quick", help="Trust the times of folders; files rewritten in place go unseen."),
     ] = False,
+    changed_from: ChangedFrom = None,
     restart: Annotated[
         bool, Option("--restart", help="Begin anew, not where an interrupted run ended.")
     ] = False,
+    shard: Part = None,
+    assemble: Assemble = False,
     insertions: Annotated[
         bool, Option("--insertions", help="Make the table of insertions of probes, too.")
     ] = False,
@@ -124,32 +130,36 @@ def index(
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but with issues under --strict.
     """
-    arguments = walk.list_arguments(root)
+    arguments = walk.list_arguments(root) | {
+        "hash_ids": hash_ids,
+        "hash_files": hash_files,
+        "digest": digest or [],
+        "lab": lab,
+        "namespace": namespace,
+        "ids_from": ids_from or (),
+        "reset": reset,
+        "prune_missing": prune_missing,
+        "quick": quick,
+        "changed_from": changed_from,
+        "restart": restart,
+        "assemble": assemble,
+        "insertions": insertions,
+        "default_revisions": default_revisions,
+        "uuid_filenames": uuid_filenames,
+        "settings_from": settings_from,
+        "max_removed": max_removed,
+        "ignore_inode": ignore_inode,
+        "keep_generations": keep_generations,
+    }
     state = "the tables are whole; the same command goes on from here"
     with output.running(state), walk.show_progress() as progress:
-        report = polars_alf.index_archive(
-            root,
-            out_dir,
-            hash_ids=hash_ids,
-            hash_files=hash_files,
-            digest=cast("list[Algorithm]", digest or []),
-            lab=lab,
-            namespace=namespace,
-            ids_from=ids_from or (),
-            reset=reset,
-            prune_missing=prune_missing,
-            quick=quick,
-            restart=restart,
-            insertions=insertions,
-            default_revisions=default_revisions,
-            uuid_filenames=uuid_filenames,
-            settings_from=settings_from,
-            max_removed=max_removed,
-            ignore_inode=ignore_inode,
-            keep_generations=keep_generations,
-            progress=progress,
-            **arguments,
-        )
+        if shard is not None:
+            part = polars_alf.index_part(root, out_dir, shard=shard, progress=progress, **arguments)
+            print_part(part, as_json=as_json, quiet=walk.quiet)
+            if strict and part.n_incomplete:
+                raise Exit(output.EXIT_INCOMPLETE)
+            return
+        report = polars_alf.index_archive(root, out_dir, progress=progress, **arguments)
     if as_json:
         print(json.dumps(report.to_dict()))
     elif not walk.quiet:
@@ -306,7 +316,7 @@ def _print_report(report: IndexReport) -> None:
         ("Datasets", f"{report.n_datasets:,} ({decimal(report.n_bytes)})"),
         ("Other files", f"{report.n_other_files:,} (not ALF, or in no session)"),
         ("Issues", f"{sum(report.issues.values()):,}"),
-        *_list_optional_fields(report),
+        *list_optional_fields(report),
         ("Time", f"{report.seconds:.2f} s ({rate:,.0f} files/s, {workers})"),
         ("Tables", str(report.sessions_path)),
         ("", str(report.datasets_path)),
@@ -322,25 +332,6 @@ def _print_report(report: IndexReport) -> None:
             f"\n{count:>6,} {kind}, for example {row['path']}\n       {row['message']}"
         )
     output.print_visibly(f"\nAll of them: polars-alf issues {shlex.quote(str(folder))}")
-
-
-def _list_optional_fields(report: IndexReport) -> Iterator[tuple[str, str]]:
-    if report.changes is not None:
-        counts = [f"{n:,} {change}" for change, n in report.changes.items() if n]
-        yield "Changes", f"{', '.join(counts) or 'none'} (since the last index)"
-    if report.n_removed_sessions or report.n_removed_datasets:
-        removed = f"{report.n_removed_sessions:,} sessions, {report.n_removed_datasets:,} datasets"
-        yield "Removed", f"{removed} (that the tables had)"
-    if report.n_known_sessions:
-        known = f"{report.n_known_sessions:,} sessions, {report.n_known_datasets:,} datasets"
-        yield "Known ids", f"{known} (from the tables given)"
-    if report.n_kept_sessions or report.n_kept_datasets:
-        kept = f"{report.n_kept_sessions:,} sessions, {report.n_kept_datasets:,} datasets"
-        yield "Kept", f"{kept} (have what people or databases wrote)"
-    if report.n_missing:
-        yield "Missing", f"{report.n_missing:,} datasets of a database are not on this disk"
-    if report.n_resumed:
-        yield "Resumed", f"{report.n_resumed:,} of {report.n_shards:,} shards were done before"
 
 
 def _print_verification(found: Verification, compared: ManifestCheck | None) -> None:
