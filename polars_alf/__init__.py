@@ -2,7 +2,8 @@
 
 Index an archive
     `index_archive` makes sessions.pqt and datasets.pqt, or refreshes them, and gives an
-    `IndexReport`. `scan_issues` and `scan_changes` have what it found wrong and new.
+    `IndexReport`; `index_part` lists a part of a huge one, as one of a job array. `scan_issues` and
+    `scan_changes` have what an index found wrong and new.
 
 Read tables, as lazy frames of Polars
     `scan_sessions` and `scan_datasets` of one folder or many, `scan_archive` without tables.
@@ -41,7 +42,8 @@ if TYPE_CHECKING:
     from polars_alf.bench.results import StorageReport
     from polars_alf.check.api import ArchiveCheck, check_archive, check_tables
     from polars_alf.check.template import Template
-    from polars_alf.index.api import index_archive
+    from polars_alf.index.api import index_archive, index_part
+    from polars_alf.index.array import PartReport
     from polars_alf.index.report import IndexReport
     from polars_alf.index.session_settings import SettingsMapping
     from polars_alf.insertions.api import Insertions, scan_insertions, write_insertions
@@ -76,6 +78,7 @@ _MODULES = {
     "Insertions": "insertions.api",
     "ManifestCheck": "release.manifest",
     "MergedTables": "merge.api",
+    "PartReport": "index.array",
     "Progress": "parallel.progress",
     "Release": "release.subset",
     "RestoredTables": "tables.undo",
@@ -95,6 +98,7 @@ _MODULES = {
     "compare_tables": "query.diff",
     "full_path": "query.columns",
     "index_archive": "index.api",
+    "index_part": "index.api",
     "join_sessions": "query.columns",
     "merge_tables": "merge.api",
     "plan_removals": "prune.api",
@@ -147,6 +151,7 @@ __all__ = [
     "Insertions",
     "ManifestCheck",
     "MergedTables",
+    "PartReport",
     "Progress",
     "Release",
     "RestoredTables",
@@ -167,6 +172,7 @@ __all__ = [
     "compare_tables",
     "full_path",
     "index_archive",
+    "index_part",
     "join_sessions",
     "merge_tables",
     "plan_removals",

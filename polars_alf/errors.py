@@ -94,6 +94,20 @@ class MassRemovalError(PolarsAlfError, RuntimeError):
         self.examples = examples
 
 
+class MissingPartsError(PolarsAlfError, RuntimeError):
+    """A job array cannot be assembled, as some of its parts have not finished.
+
+    Attributes
+    ----------
+    parts : tuple of int
+        The parts that have not finished, from 1 on; none where no part has begun.
+    """
+
+    def __init__(self, *message: object, parts: tuple[int, ...] = ()) -> None:
+        super().__init__(*message)
+        self.parts = parts
+
+
 class ArchiveBusyError(PolarsAlfError, BlockingIOError):
     """Another run is writing the same tables."""
 

@@ -7,7 +7,7 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import polars as pl
 from typer import BadParameter, Exit, Option, Typer, confirm
@@ -16,10 +16,13 @@ import polars_alf
 from polars_alf.cli import output, walk_results
 from polars_alf.cli.options import (
     AsJson,
+    Assemble,
+    ChangedFrom,
     IdsFrom,
     JsonLines,
     KeepGenerations,
     MaxRemoved,
+    Part,
     Root,
     Strict,
     TablesDir,
@@ -30,7 +33,7 @@ from polars_alf.cli.options import (
 from polars_alf.errors import OptionError
 from polars_alf.tables.files import removals_path
 from polars_alf.tables.generations import KEEP
-from polars_alf.walk.digests import ALGORITHMS, Algorithm
+from polars_alf.walk.digests import ALGORITHMS
 
 app = Typer()
 
@@ -79,9 +82,12 @@ def index(
         bool,
         Option("--quick", help="Trust the times of folders; files rewritten in place go unseen."),
     ] = False,
+    changed_from: ChangedFrom = None,
     restart: Annotated[
         bool, Option("--restart", help="Begin anew, not where an interrupted run ended.")
     ] = False,
+    shard: Part = None,
+    assemble: Assemble = False,
     insertions: Annotated[
         bool, Option("--insertions", help="Make the table of insertions of probes, too.")
     ] = False,
@@ -115,32 +121,39 @@ def index(
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but with issues under --strict.
     """
-    arguments = walk.list_arguments(root)
+    arguments = walk.list_arguments(root) | {
+        "hash_ids": hash_ids,
+        "hash_files": hash_files,
+        "digest": digest or [],
+        "lab": lab,
+        "namespace": namespace,
+        "ids_from": ids_from or (),
+        "reset": reset,
+        "prune_missing": prune_missing,
+        "quick": quick,
+        "changed_from": changed_from,
+        "restart": restart,
+        "assemble": assemble,
+        "insertions": insertions,
+        "default_revisions": default_revisions,
+        "uuid_filenames": uuid_filenames,
+        "settings_from": settings_from,
+        "max_removed": max_removed,
+        "ignore_inode": ignore_inode,
+        "keep_generations": keep_generations,
+    }
     state = "the tables are whole; the same command goes on from here"
     with output.running(state), walk.show_progress() as progress:
-        report = polars_alf.index_archive(
-            root,
-            out,
-            hash_ids=hash_ids,
-            hash_files=hash_files,
-            digest=cast("list[Algorithm]", digest or []),
-            lab=lab,
-            namespace=namespace,
-            ids_from=ids_from or (),
-            reset=reset,
-            prune_missing=prune_missing,
-            quick=quick,
-            restart=restart,
-            insertions=insertions,
-            default_revisions=default_revisions,
-            uuid_filenames=uuid_filenames,
-            settings_from=settings_from,
-            max_removed=max_removed,
-            ignore_inode=ignore_inode,
-            keep_generations=keep_generations,
-            progress=progress,
-            **arguments,
-        )
+        if shard is not None:
+            part = polars_alf.index_part(root, out, shard=shard, progress=progress, **arguments)
+            if as_json:
+                print(json.dumps(part.to_dict()))
+            elif not walk.quiet:
+                walk_results.print_part(part)
+            if strict and part.n_incomplete:
+                raise Exit(output.EXIT_INCOMPLETE)
+            return
+        report = polars_alf.index_archive(root, out, progress=progress, **arguments)
     if as_json:
         print(json.dumps(report.to_dict()))
     elif not walk.quiet:

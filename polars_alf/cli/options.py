@@ -53,6 +53,20 @@ UuidFilenames = Annotated[
     ),
 ]
 
+ChangedFrom = Annotated[
+    str | None,
+    Option(metavar="FILE", help="List the folders of these paths only; - reads stdin."),
+]
+
+Part = Annotated[
+    str | None,
+    Option("--shard", metavar="I/N", help="List part I of N only, as one of a job array."),
+]
+
+Assemble = Annotated[
+    bool, Option("--assemble", help="Make the tables of what all parts have listed.")
+]
+
 Force = Annotated[bool, Option("--force", help="Replace files that are there.")]
 
 KeepGenerations = Annotated[

@@ -124,7 +124,7 @@ def merge(
 
 @app.command()
 def conflicts(folder: Folder, as_json: JsonLines = False) -> None:
-    """List the rows that the last merge into DIR left out, and why.
+    """List the rows that the last merge into DIR left out.
 
     Each comes with the row that was kept, the columns that differ, and whole paths. The rows that
     the merge kept are in the tables.

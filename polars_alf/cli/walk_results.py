@@ -16,6 +16,7 @@ from polars_alf.display import count, describe_size
 from polars_alf.tables.rows import sum_bytes
 
 if TYPE_CHECKING:  # each is loaded by the command that needs it
+    from polars_alf.index.array import PartReport
     from polars_alf.index.report import IndexReport
     from polars_alf.release.manifest import ManifestCheck
     from polars_alf.verify.api import Verification
@@ -56,6 +57,9 @@ def _list_optional_fields(report: IndexReport) -> Iterator[tuple[str, str]]:
     if report.changes is not None:
         counts = [f"{n:,} {change}" for change, n in report.changes.items() if n]
         yield "Changes", f"{', '.join(counts) or 'none'} (since the last index)"
+    if report.n_changed_paths is not None:
+        outside = f", {report.n_paths_outside:,} of them outside" if report.n_paths_outside else ""
+        yield "Paths given", f"{report.n_changed_paths:,}{outside}"
     if report.n_removed_sessions or report.n_removed_datasets:
         removed = _count_both(report.n_removed_sessions, report.n_removed_datasets)
         yield "Removed", f"{removed} (that the tables had)"
@@ -73,6 +77,23 @@ def _list_optional_fields(report: IndexReport) -> Iterator[tuple[str, str]]:
 
 def _count_both(n_sessions: int, n_datasets: int) -> str:
     return f"{count(n_sessions, 'session')}, {count(n_datasets, 'dataset')}"
+
+
+def print_part(report: PartReport) -> None:
+    """Print what a part of a job array did, and how the tables are made."""
+    done = f" ({report.n_resumed:,} done before)" if report.n_resumed else ""
+    incomplete = f"{count(report.n_incomplete, 'shard')} with what could not be read"
+    places = map(shlex.quote, (str(report.tables_dir), str(report.root)))
+    output.print_fields(
+        ("Archive", report.root),
+        ("Part", f"{report.part:,} of {report.n_parts:,}"),
+        ("Planned", f"{report.planned:%Y-%m-%d %H:%M:%S}"),
+        ("Shards", f"{report.n_shards:,}{done}"),
+        *([("Incomplete", incomplete)] if report.n_incomplete else []),
+        ("Time", f"{report.seconds:.2f} s ({count(report.n_jobs, 'worker')})"),
+        ("Next", "when all parts have finished:"),
+        ("", Whole("polars-alf index --assemble --out {} {}".format(*places))),
+    )
 
 
 def print_verification(found: Verification, compared: ManifestCheck | None) -> None:

@@ -1,12 +1,15 @@
-"""Index an archive, with options by name."""
+"""Index an archive, or a part of it, with options by name."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from polars_alf.alf.root import FolderPath
 from polars_alf.alf.spellings import accepting_old_spellings
+from polars_alf.index.array import PartReport, run_part
 from polars_alf.index.options import IndexOptions
 from polars_alf.index.report import IndexReport
 from polars_alf.index.run import run_index
@@ -15,6 +18,11 @@ from polars_alf.parallel.progress import Progress
 from polars_alf.tables.generations import KEEP
 from polars_alf.walk.digests import Algorithm, check_digests
 from polars_alf.walk.options import WalkOptions
+
+_OF_WALK = (
+    *("follow_links", "exclude", "include_snapshots", "threads", "op_timeout"),
+    "executor",
+)
 
 
 @accepting_old_spellings(n_jobs="jobs", out_dir="out")
@@ -37,7 +45,9 @@ def index_archive(
     reset: bool = False,
     prune_missing: bool = False,
     quick: bool = False,
+    changed_from: FolderPath | None = None,
     restart: bool = False,
+    assemble: bool = False,
     max_removed: float | None = None,
     ignore_inode: bool = False,
     keep_generations: int = KEEP,
@@ -107,8 +117,15 @@ def index_archive(
     quick
         Whether to trust the times of directories: one that has not changed since the last index is
         not listed again. A file that was rewritten in place, or a link's target, is not seen then.
+    changed_from
+        A file with the paths that changed since the last index, one a line or each with a NUL after
+        it, or '-' for the standard input: only their directories are listed, and all else is taken
+        as it was. Paths are absolute, or relative to the root. Without an index before, or after
+        one that listed otherwise, all is listed, with a warning.
     restart
         Whether to scan everything, also what an interrupted run with the same options had finished.
+    assemble
+        Whether to make the tables of what the parts of a job array have listed: see `index_part`.
     max_removed
         How many datasets of the tables that are there may be removed: a count (int), or a share
         (float, from 0.0 to 1.0). By default half of them, or 10 if that is more; but neither all,
@@ -167,6 +184,8 @@ def index_archive(
         the tables are as they were.
     ArchiveBusyError
         Another run is writing the same tables.
+    MissingPartsError
+        A part of the job array to assemble has not finished, or none has begun.
     ScanError
         The archive went away or does not answer, none of its sessions could be read, a worker was
         killed, or the cluster failed; the tables are as they were.
@@ -185,31 +204,99 @@ def index_archive(
         A table that was there could not be read, or was not ours, or of another archive; or digests
         were not kept, as files may be others.
     """
-    options = IndexOptions(
-        walk=WalkOptions(
-            follow_links=follow_links,
-            exclude=exclude,  # type: ignore[arg-type]
-            include_snapshots=include_snapshots,
-            threads=threads,
-            op_timeout=op_timeout,
-            n_jobs=jobs,
-            executor=executor,
-        ),
+    options = _gather_options(
         hash_ids=hash_ids,
         uuid_filenames=uuid_filenames,
-        digests=check_digests(digest, hash_files=hash_files),
-        lab="" if lab is None else lab,
-        namespace=namespace,  # type: ignore[arg-type]
-        ids_from=ids_from,  # type: ignore[arg-type]
+        hash_files=hash_files,
+        digest=digest,
+        lab=lab,
+        jobs=jobs,
+        executor=executor,
+        namespace=namespace,
+        follow_links=follow_links,
+        exclude=exclude,
+        include_snapshots=include_snapshots,
+        ids_from=ids_from,
         reset=reset,
         prune_missing=prune_missing,
         quick=quick,
+        changed_from=changed_from,
         restart=restart,
+        assemble=assemble,
         max_removed=max_removed,
         ignore_inode=ignore_inode,
         keep_generations=keep_generations,
         insertions=insertions,
         default_revisions=default_revisions,
-        settings_from=settings_from,  # type: ignore[arg-type]
+        settings_from=settings_from,
+        threads=threads,
+        op_timeout=op_timeout,
     )
     return run_index(root, out, options, progress)
+
+
+@accepting_old_spellings(n_jobs="jobs", out_dir="out")
+def index_part(
+    root: FolderPath,
+    out: FolderPath | None = None,
+    *,
+    shard: str,
+    progress: Callable[[Progress], None] | None = None,
+    **options: Any,
+) -> PartReport:
+    """List one part of an archive, as one of a job array that shares the work.
+
+    The first part to come plans the array. When all parts have finished, `index_archive` with
+    `assemble` and the same options makes the tables, equal to those of an undisturbed index. A part
+    that was cut off, or repeated, goes on with what it has not finished; with `restart` it begins
+    anew. All must see the root and the folder for the tables at the same paths. As long as a part
+    is at work, no other run writes these tables.
+
+    Parameters
+    ----------
+    root, out
+        As for `index_archive`.
+    shard
+        ``I/N``: part I, from 1 on, of N.
+    progress
+        Called a few times a second, from another thread.
+    **options
+        As for `index_archive`; those that decide about rows and directories must be the same for
+        all parts and when they are assembled.
+
+    Returns
+    -------
+    PartReport
+        How many shards the part has.
+
+    Raises
+    ------
+    OptionError
+        The shard is no part of a whole, or an option makes no sense.
+    ArchiveBusyError
+        Another process is at the same part, or another run is writing the same tables.
+    ArchiveNotFoundError, ArchiveNotADirectoryError, ArchivePermissionError, LabConflictError,
+    NamespaceConflictError, IdsConflictError, MassRemovalError, ScanError, OutputError
+        As for `index_archive`; the tables are as they were.
+    """
+    return run_part(root, out, _gather_options(**options), shard, progress)
+
+
+def _gather_options(
+    *,
+    hash_files: bool = False,
+    digest: Algorithm | Sequence[Algorithm] = (),
+    lab: str | None = None,
+    jobs: int | None = None,
+    changed_from: FolderPath | None = None,
+    **others: Any,
+) -> IndexOptions:
+    """Return the options of the parameters of `index_archive`."""
+    walk = {name: others.pop(name) for name in _OF_WALK if name in others}
+    return IndexOptions(
+        walk=WalkOptions(n_jobs=jobs, **walk),
+        digests=check_digests(digest, hash_files=hash_files),
+        lab="" if lab is None else lab,
+        changed_from="" if changed_from is None else os.fspath(changed_from),
+        **others,
+    )

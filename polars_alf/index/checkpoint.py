@@ -12,14 +12,16 @@ import logging
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Self
 
 from polars_alf.errors import PolarsAlfError
 from polars_alf.index.options import Settings
 from polars_alf.index.shard_files import ShardSummary, find_finished
 from polars_alf.tables.files import RUN, STATE_DIR
+from polars_alf.tables.parts import check_parts
 from polars_alf.tables.writer_lock import check_writer_lock
 
 _REFUSED = "refused"
@@ -48,6 +50,22 @@ class Run:
     begun: datetime
     summaries: list[ShardSummary]
     finished: frozenset[str]
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a run without its shards; ValueError, LookupError or TypeError if damaged."""
+        values = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        begun = datetime.fromisoformat(values["begun"])
+        return cls(path, uuid.UUID(values["namespace"]), begun, [], frozenset())
+
+    @staticmethod
+    def has(path: Path, settings: Settings) -> bool:
+        """Whether the run in a folder has these settings."""
+        try:
+            values = json.loads((path / "run.json").read_text(encoding="utf-8"))
+            return bool(values["settings"] == json.loads(json.dumps(settings)))
+        except (OSError, ValueError, LookupError, TypeError):
+            return False
 
     @property
     def generation(self) -> str:
@@ -91,6 +109,7 @@ def open_run(
     state = folder / STATE_DIR
     resumed = None
     for path in [*state.glob("run-*")]:
+        check_parts(path)
         is_refused = (path / _REFUSED).exists() and not accept_refused
         if not (restart or resumed or is_refused):
             resumed = _resume(path, settings, frozenset(dated))
@@ -103,6 +122,15 @@ def open_run(
     values = {"settings": settings, "namespace": str(namespace), "begun": run.begun.isoformat()}
     (run.path / "run.json").write_text(json.dumps(values), encoding="utf-8")
     return run
+
+
+def take_run(path: Path) -> Run:
+    """Take up a run, without its shards.
+
+    Workers of the run that was interrupted may still be at it: under another name, the folder is
+    out of their reach.
+    """
+    return replace(Run.read(path), path=path.rename(_name_run(path.parent)))
 
 
 def mark_refused(run: Run) -> None:
@@ -137,16 +165,10 @@ def discarded_on_error(run: Run) -> Iterator[None]:
 
 def _resume(path: Path, settings: Settings, dated: frozenset[str]) -> Run | None:
     try:
-        if not RUN.fullmatch(path.name):
-            raise ValueError(f"{path.name!r} is no run's folder")
-        values = json.loads((path / "run.json").read_text(encoding="utf-8"))
-        if values["settings"] != json.loads(json.dumps(settings)):
+        if not (RUN.fullmatch(path.name) and Run.has(path, settings)):
             return None
-        namespace = uuid.UUID(values["namespace"])
-        begun = datetime.fromisoformat(values["begun"])
-        # Workers of the run that was interrupted may still be at it: under another name, the folder
-        # is out of their reach.
-        path = path.rename(_name_run(path.parent))
+        run = take_run(path)
+        path = run.path
         shards = find_finished(path / "shards")
     except (OSError, ValueError, LookupError, TypeError) as error:
         _logger.info("the run in %s cannot be taken up: %s", path, error)
@@ -157,10 +179,8 @@ def _resume(path: Path, settings: Settings, dated: frozenset[str]) -> Run | None
     for summary, own in shards:
         if not dated.issuperset(own):
             shutil.rmtree(summary.path, ignore_errors=True)
-    return Run(
-        path=path,
-        namespace=namespace,
-        begun=begun,
+    return replace(
+        run,
         summaries=[summary for summary, _ in kept],
         finished=frozenset(path for _, own in kept for path in own),
     )

@@ -42,8 +42,10 @@ class IndexOptions:
     ----------
     walk
         How to walk it.
-    hash_ids, lab, namespace, reset, prune_missing, quick, restart, max_removed, ignore_inode,
-    keep_generations
+    changed_from
+        Path of a list of the paths that changed, '-' for the standard input, '' for none.
+    hash_ids, lab, namespace, reset, prune_missing, quick, restart, assemble, max_removed,
+    ignore_inode, keep_generations
         As for `polars_alf.index_archive`.
     namespace_spelling
         The text that the namespace was given as, for messages.
@@ -85,7 +87,9 @@ class IndexOptions:
     reset: bool = False
     prune_missing: bool = False
     quick: bool = False
+    changed_from: str = ""
     restart: bool = False
+    assemble: bool = False
     max_removed: float | None = None
     ignore_inode: bool = False
     keep_generations: int = KEEP
@@ -97,11 +101,23 @@ class IndexOptions:
     clock_ns: int = GRAIN_NS
 
     def __post_init__(self) -> None:
-        for name in ("hash_ids", "reset", "prune_missing", "quick", "restart", "ignore_inode"):
+        flags = ("hash_ids", "reset", "prune_missing", "quick", "restart", "ignore_inode")
+        for name in (*flags, "assemble"):
             check_argument(name, getattr(self, name), bool)
         check_argument("uuid_filenames", self.uuid_filenames, bool, is_optional=True)
         if self.uuid_filenames and not self.hash_ids:
             raise OptionError("ids are taken from names or are paths; leave one of both out")
+        self._set("changed_from", os.fspath(self.changed_from))
+        if self.changed_from and self.quick:
+            raise OptionError(
+                "a list of changed paths and --quick (quick=True) are two ways to find what "
+                "changed; give one of them"
+            )
+        if self.assemble and (self.restart or self.changed_from):
+            raise OptionError(
+                "the parts of a job array have listed all there is to assemble; leave out "
+                "--restart (restart) and --changed-from (changed_from), or --assemble (assemble)"
+            )
         self._set("lab", check_lab_name(self.lab))
         if isinstance(self.namespace, str):
             self._set("namespace_spelling", self.namespace_spelling or self.namespace)

@@ -71,6 +71,9 @@ class IndexReport(Shown):
         Number of workers.
     n_removed_sessions, n_removed_datasets
         Rows of the tables that were there and are in neither table now, whoever wrote them.
+    n_changed_paths, n_paths_outside
+        Paths of the list of changed paths (None where none was given), and how many of them lie
+        outside of the archive.
     """
 
     sessions_path: Path
@@ -96,6 +99,8 @@ class IndexReport(Shown):
     n_jobs: int
     n_removed_sessions: int = 0
     n_removed_datasets: int = 0
+    n_changed_paths: int | None = None
+    n_paths_outside: int = 0
 
     def scan_issues(self) -> pl.LazyFrame:
         """Return the issues, those of the whole archive first and then by their paths' shards."""

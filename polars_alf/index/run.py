@@ -15,30 +15,26 @@ from dataclasses import replace
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
-from polars_alf.alf.ids import check_namespace, make_namespace
-from polars_alf.alf.layout import check_lab, count_bases
-from polars_alf.alf.root import FolderPath, check_folder, open_root
+from polars_alf.alf.ids import make_namespace
+from polars_alf.alf.root import FolderPath, open_root
 from polars_alf.arrow import make_table
 from polars_alf.errors import MassRemovalError, NoSessionsWarning, TableWarning
+from polars_alf.index.array import open_array
+from polars_alf.index.basis import Basis, check_found, check_own_lab, open_archive
+from polars_alf.index.changed import ChangedPaths
 from polars_alf.index.changes import CHANGES
 from polars_alf.index.checkpoint import discarded_on_error, mark_refused, open_run, scratch_folder
-from polars_alf.index.earlier import (
-    choose_uuid_filenames,
-    find_namespace,
-    open_known_rows,
-    warn_replaced,
-)
-from polars_alf.index.guard import check_ids, check_removals, check_survey
+from polars_alf.index.earlier import open_known_rows, warn_replaced
+from polars_alf.index.guard import check_removals
 from polars_alf.index.known_rows import KnownRows
-from polars_alf.index.merge import ShardRows, check_sessions, group_sessions, list_subjects
+from polars_alf.index.merge import ShardRows, check_sessions, group_sessions
 from polars_alf.index.options import (
     IndexOptions,
-    is_same_device,
-    lists_the_same,
     makes_the_same,
 )
 from polars_alf.index.report import (
@@ -48,24 +44,21 @@ from polars_alf.index.report import (
     describe_run,
     make_run_record,
     read_report,
-    read_settings,
     repeat_report,
 )
 from polars_alf.index.session_settings import SettingsReader
 from polars_alf.index.shard import index_shards
 from polars_alf.index.shard_files import remove_rows
-from polars_alf.index.snapshot import Snapshot, clear_changes, list_snapshots
+from polars_alf.index.snapshot import Snapshot, clear_changes, list_snapshots, write_survey
 from polars_alf.insertions.api import has_insertions, stage_insertions
 from polars_alf.parallel.progress import Progress
 from polars_alf.query.revisions import DEFAULT_REVISION, with_default_revisions
 from polars_alf.schema import ISSUES, PASSING, SESSIONS, polars_schema
-from polars_alf.tables.contract import Origin, read_namespace
+from polars_alf.tables.contract import Origin
 from polars_alf.tables.files import (
     STATE_DIR,
-    check_replaceable,
     conflicts_path,
     issues_path,
-    own_files,
     reporting_write_errors,
     table_path,
 )
@@ -73,6 +66,7 @@ from polars_alf.tables.history import append_records
 from polars_alf.tables.named_rows import IS_NAMED
 from polars_alf.tables.rows import sum_bytes
 from polars_alf.tables.transaction import Staging, discard_runs, locked_state
+from polars_alf.walk.feed import Feed, read_feed
 from polars_alf.walk.shards import Survey, Walk, open_walk
 
 _NO_CHANGES = polars_schema(CHANGES).to_frame()
@@ -80,62 +74,55 @@ _NO_CHANGES = polars_schema(CHANGES).to_frame()
 
 def run_index(
     root: FolderPath,
-    out_dir: FolderPath | None,
+    out: FolderPath | None,
     options: IndexOptions,
     progress: Callable[[Progress], None] | None = None,
 ) -> IndexReport:
     """Index an archive by options; parameters, errors and warnings of `index_archive`."""
     start = time.perf_counter()
-    opened = open_root(root, options.walk.op_timeout)
-    folder = check_folder(opened.path if out_dir is None else out_dir)
-    check_replaceable(folder)
-    found, _ = read_namespace(folder, opened.path)
-    check_namespace(options.namespace, found, folder, options.namespace_spelling)
-    check_ids(folder, hash_ids=options.hash_ids)
-    options = replace(
-        options,
-        walk=replace(options.walk, own_files=own_files(folder, opened.path)),
-        uuid_filenames=choose_uuid_filenames(folder, options),
-    )
+    opened, folder, options = open_archive(root, out, options)
+    feed = read_feed(options.changed_from, opened, root) if options.changed_from else None
     with open_walk(opened, options.walk, progress) as walk:
-        survey = walk.survey()
-        if options.lab:
-            check_lab(options.lab, count_bases(list_subjects(opened, survey.folders)))
+        # What a feed leaves out, and the shards of an array, the lock must keep in place.
+        survey = None if feed or options.assemble else walk.survey()
+        if survey:
+            check_own_lab(opened, options, survey)
         with reporting_write_errors(folder, "the tables"), locked_state(folder):
-            report = _index(walk, survey, folder, options)
+            report = _index(walk, survey, feed, folder, options)
     if not report.n_datasets:
         missing = "datasets" if report.n_sessions else "sessions"
         warnings.warn(f"No {missing} found in {opened}", NoSessionsWarning, stacklevel=4)
     return replace(report, seconds=time.perf_counter() - start)
 
 
-def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> IndexReport:
+def _index(
+    walk: Walk, survey: Survey | None, feed: Feed | None, folder: Path, options: IndexOptions
+) -> IndexReport:
     """Index what is not finished, and commit the tables. Under the state's lock."""
     root = walk.root
-    namespace, problems = find_namespace(folder, root, options)
-    before = read_settings(folder)
-    snapshot = Snapshot.find(folder)
-    if snapshot and before.get("root") != str(root) and not snapshot.is_of(folder):
-        snapshot = None
-    same_device = is_same_device(before, root)
-    # Where all is there that the tables were made of, nothing goes that a survey can tell of.
-    if not (snapshot and snapshot.is_of(folder) and snapshot.has_folders(survey.folders)):
-        check_survey(
-            folder,
-            root,
-            survey.folders,
-            snapshot.folders["folder"].to_list() if snapshot else [],
-            options.lab,
-            survey.issues,
-            options.max_removed,
-        )
-    columns = options.list_columns(before if snapshot else {})
-    settings = options.describe_rows(
-        root, namespace, snapshot.path.name if snapshot else None, columns
-    )
+    basis = Basis.find(root, folder, options)
+    before, snapshot, settings = basis.before, basis.snapshot, basis.settings
+    array = open_array(folder, basis) if options.assemble else None
+    changed = None
+    if feed:
+        settings = {**settings, "feed": feed.checksum}
+        is_proven = basis.same_device or options.ignore_inode
+        if snapshot and is_proven and basis.lists_the_same:
+            changed = ChangedPaths(feed, snapshot, walk)
+        else:
+            _warn_of_feed()
+    if array:
+        survey = array.survey
+    elif survey is None:
+        survey = changed.survey if changed else walk.survey()
+    check_found(root, folder, options, survey, basis)
     unchanged = None
-    if options.quick and snapshot and same_device and lists_the_same(before, settings):
-        unchanged = _find_unchanged(walk, survey, folder, snapshot)
+    is_quick = options.quick and basis.same_device and basis.lists_the_same
+    if snapshot and not array and (changed or is_quick):
+        if changed:
+            unchanged = changed.find_unchanged(walk, folder)
+        else:
+            unchanged = _find_unchanged(walk, survey, folder, snapshot)
         is_all = unchanged == {*snapshot.folders["shard"]} and snapshot.has_folders(survey.folders)
         wants_more = before.get("wants_defaults") != options.default_revisions
         wants_more |= options.insertions and not has_insertions(folder)
@@ -145,21 +132,26 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
         if is_all and not options.ids_from and is_the_same:
             report = _repeat(folder, snapshot, survey)
             if report:
+                report = replace(report, **_describe_feed(feed))
                 timed = replace(report, seconds=walk.monitor.measure().seconds)
                 append_records(folder, [make_run_record(timed, snapshot.generation)])
                 return report
     known = open_known_rows(folder, options)
-    run = open_run(
-        folder,
-        settings,
-        namespace or make_namespace(),
-        survey.folders,
-        restart=options.restart,
-        accept_refused=options.max_removed is not None,
-    )
-    summaries, n_jobs = index_shards(
-        walk, options, run, survey.folders, snapshot, unchanged, same_device
-    )
+    if array:
+        run, summaries, n_jobs = array.run, array.run.summaries, array.n_parts
+    else:
+        run = open_run(
+            folder,
+            settings,
+            basis.namespace or make_namespace(),
+            survey.folders,
+            restart=options.restart,
+            accept_refused=options.max_removed is not None,
+        )
+        summaries, n_jobs = index_shards(
+            walk, options, run, survey.folders, snapshot, unchanged, changed, basis.same_device
+        )
+    write_survey(run.shards, survey, options.clock_ns)
     gone = snapshot.list_gone(survey.folders, survey.issues) if snapshot else _NO_CHANGES
     survey.folders.clear()  # some hundred bytes for each
     walk.monitor.stage = "write"
@@ -193,7 +185,7 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
     mapping = options.settings_from
     reader = SettingsReader(mapping, root.prefix, []) if mapping else None
     n_sessions, n_datasets, n_bytes = _write_tables(
-        staging, rows, order, known, columns, reader, makes_defaults=makes_defaults
+        staging, rows, order, known, basis.columns, reader, makes_defaults=makes_defaults
     )
     stage_insertions(staging, options.ids_from, wanted=options.insertions)
     if reader:
@@ -209,7 +201,7 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
     except MassRemovalError:
         mark_refused(run)
         raise
-    warn_replaced(problems)
+    warn_replaced(basis.problems)
     report = IndexReport(
         sessions_path=table_path(folder, "sessions"),
         datasets_path=table_path(folder, "datasets"),
@@ -234,6 +226,7 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
         n_jobs=n_jobs,
         n_removed_sessions=removals.n_sessions,
         n_removed_datasets=removals.n_datasets,
+        **_describe_feed(feed),
     )
     kept = {
         **settings,
@@ -258,6 +251,22 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
     remove_rows(folder / STATE_DIR / name)
     _warn_of_moved(sum(summary.n_moved for summary in summaries), options)
     return report
+
+
+def _warn_of_feed() -> None:
+    """Warn that a feed was of no use."""
+    warnings.warn(
+        "the list of changed paths was not used, and all was listed: it tells nothing without an "
+        "earlier index of the same archive with the same options for what to list",
+        TableWarning,
+        stacklevel=5,
+    )
+
+
+def _describe_feed(feed: Feed | None) -> dict[str, Any]:
+    """Return what the report says of a feed."""
+    n_paths, n_outside = (feed.n_paths, feed.n_outside) if feed else (None, 0)
+    return {"n_changed_paths": n_paths, "n_paths_outside": n_outside}
 
 
 def _warn_of_moved(n_moved: int, options: IndexOptions) -> None:

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from polars_alf.alf.paths import expr_join, printable
 from polars_alf.arrow import make_table
+from polars_alf.index.changed import ChangedPaths, ShardChanges
 from polars_alf.index.changes import CHANGES, DIGESTS, compare_entries, list_changes, mark_unknown
 from polars_alf.index.checkpoint import Run
 from polars_alf.index.options import IndexOptions
@@ -55,6 +56,8 @@ class IndexShard:
         Whether directories that have the fingerprints of the snapshot are not listed.
     is_checked
         Whether all of them are known to have these fingerprints.
+    changes
+        What of the shard may have changed, where a feed tells; all else is as it was.
     same_device
         Whether the archive is on the device that it was on when the snapshot was made.
     """
@@ -67,6 +70,7 @@ class IndexShard:
     known_shards: tuple[str, ...] = ()
     is_quick: bool = False
     is_checked: bool = False
+    changes: ShardChanges | None = None
     same_device: bool = True
 
     def __call__(self, walker: Walker, shard: Shard) -> ShardSummary:
@@ -78,7 +82,10 @@ class IndexShard:
             known, listings = read_known(self.snapshot, self.known_shards, shard.folders)
         recalled = None
         if known is not None and listings is not None and self.is_quick:
-            recalled = KnownListings(listings, known, is_checked=self.is_checked)
+            suspects = None
+            if self.changes:
+                suspects = self.changes.find_suspects(listings, walker.root)
+            recalled = KnownListings(listings, known, is_checked=self.is_checked, suspects=suspects)
         batches = list(walker.walk(shard.folders, recalled))
         entries, changes = self._compare(known, walker, Entries.join(batches))
         directories = pl.DataFrame(walker.directories())
@@ -147,6 +154,7 @@ def index_shards(
     folders: Sequence[str],
     snapshot: Snapshot | None = None,
     unchanged: frozenset[str] | None = None,
+    changed: ChangedPaths | None = None,
     same_device: bool = True,
 ) -> tuple[list[ShardSummary], int]:
     """Index the shards of a run that are not finished.
@@ -165,6 +173,8 @@ def index_shards(
         Snapshot of the last index.
     unchanged
         Names of its shards that are as they were; None lists every directory.
+    changed
+        The paths that changed, where a feed tells: all else is as it was.
     same_device
         Whether the archive is on the device that it was on then.
 
@@ -175,11 +185,42 @@ def index_shards(
     n_jobs : int
         How many workers there were.
     """
-    least = options.least_folders
-    if options.digests:
-        is_local = walk.choose_workers(len(folders)).is_local
-        least = min(least, FOLDERS_TO_READ if is_local else 1)
+    least = choose_least(walk, options, len(folders))
     shards = walk.plan_shards(folders, least=least, finished=run.finished)
+    return visit_shards(
+        walk,
+        options,
+        run,
+        shards,
+        snapshot=snapshot,
+        unchanged=unchanged,
+        changed=changed,
+        same_device=same_device,
+        work=run.path,
+    )
+
+
+def choose_least(walk: Walk, options: IndexOptions, n_folders: int) -> int:
+    """Return the least number of dated folders in a shard: fewer where files are read."""
+    if not options.digests:
+        return options.least_folders
+    is_local = walk.choose_workers(n_folders).is_local
+    return min(options.least_folders, FOLDERS_TO_READ if is_local else 1)
+
+
+def visit_shards(
+    walk: Walk,
+    options: IndexOptions,
+    run: Run,
+    shards: Sequence[Shard],
+    *,
+    snapshot: Snapshot | None,
+    unchanged: frozenset[str] | None,
+    changed: ChangedPaths | None = None,
+    same_device: bool,
+    work: Path,
+) -> tuple[list[ShardSummary], int]:
+    """Index shards; parameters and results of `index_shards`. Workers count in `work`."""
     workers = walk.choose_workers(len(shards))
     digest_threads = 1
     if options.digests and (n_wanted := walk.count_workers()) > 1:
@@ -190,6 +231,8 @@ def index_shards(
     tasks = []
     for shard in shards:
         known_shards = known.get(shard.index, ())
+        changes = changed.select(shard) if changed else None
+        is_checked = unchanged is not None and unchanged.issuperset(known_shards)
         visit = IndexShard(
             shards=run.shards,
             options=options,
@@ -198,11 +241,12 @@ def index_shards(
             snapshot=snapshot.path if snapshot else None,
             known_shards=known_shards,
             is_quick=unchanged is not None,
-            is_checked=unchanged is not None and unchanged.issuperset(known_shards),
+            is_checked=is_checked or (changed is not None and changes is None),
+            changes=changes,
             same_device=same_device,
         )
         tasks.append((shard, visit))
-    found = walk.visit(tasks, run.path, workers=workers, n_resumed=len(run.summaries))
+    found = walk.visit(tasks, work, workers=workers, n_resumed=len(run.summaries))
     summaries = [*run.summaries, *found]
     summaries.sort(key=lambda summary: path_key(summary.first_folder))
     return summaries, workers.n_jobs

@@ -10,7 +10,7 @@ import errno
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ import xxhash
 from polars_alf.walk.shards import UNDER_WAY, Shard
 
 _SUMMARY = "summary.json"
+_CHECKSUM_BYTES = xxhash.xxh3_64().digest_size
 _ROWS = ("sessions", "datasets", "changes", "issues")
 
 
@@ -111,19 +112,27 @@ def remove_rows(shards: Path) -> None:
                 (folder / f"{name}.arrow").unlink(missing_ok=True)
 
 
-def find_finished(shards: Path) -> list[tuple[ShardSummary, list[str]]]:
+def find_finished(shards: Path, keep: Collection[str] = ()) -> list[tuple[ShardSummary, list[str]]]:
     """Return summaries and dated folders of the shards that an interrupted run has finished.
 
-    Removes the others: shards that were under way, or could not be read in full.
+    Removes the others: shards that were under way, or could not be read in full, unless their
+    names are among those to `keep`.
     """
     finished = []
     for folder in sorted(shards.iterdir()):
         found = _read_summary(folder)
-        if found and found.summary.is_whole and _has_all(folder, found.checksums):
+        is_wanted = found and (found.summary.is_whole or folder.name in keep)
+        if found and is_wanted and _has_all(folder, found.checksums):
             finished.append((found.summary, found.folders))
         else:
             shutil.rmtree(folder, ignore_errors=True)
     return finished
+
+
+def read_finished(folder: Path) -> ShardSummary | None:
+    """Return the summary of a shard that is there as it was written, else None."""
+    found = _read_summary(folder)
+    return found.summary if found and _has_all(folder, found.checksums) else None
 
 
 def read_folders(shards: Path) -> Iterator[tuple[str, list[str]]]:
@@ -153,6 +162,22 @@ class ShardReader:
         if xxhash.xxh3_64_hexdigest(content) != self._checksums.get(name):
             raise OSError(errno.EIO, "it is not what was written", str(path))
         return content
+
+
+def write_checked(path: Path, content: bytes | memoryview) -> None:
+    """Write a file that begins with the checksum of its content."""
+    with path.open("wb") as file:
+        file.write(xxhash.xxh3_64_digest(content))
+        file.write(content)
+
+
+def read_checked(path: Path) -> bytes:
+    """Return the content of a file of `write_checked`; OSError where it is not what was written."""
+    content = path.read_bytes()
+    checksum, content = content[:_CHECKSUM_BYTES], content[_CHECKSUM_BYTES:]
+    if xxhash.xxh3_64_digest(content) != checksum:
+        raise OSError(errno.EIO, "it is not what was written", str(path))
+    return content
 
 
 def _has_all(folder: Path, checksums: Mapping[str, str]) -> bool:

@@ -27,12 +27,18 @@ from polars_alf.index.changes import (
     list_changes,
     mark_unknown,
 )
-from polars_alf.index.shard_files import ShardReader, ShardWriter, read_folders
+from polars_alf.index.shard_files import (
+    ShardReader,
+    ShardWriter,
+    read_checked,
+    read_folders,
+    write_checked,
+)
 from polars_alf.schema import ENTRIES, LISTINGS, TABLES, polars_schema
 from polars_alf.tables.contract import read_header
 from polars_alf.tables.files import STATE_DIR, changes_path, replace_file, table_path
 from polars_alf.walk.entries import Entries
-from polars_alf.walk.shards import Shard
+from polars_alf.walk.shards import Shard, Survey
 from polars_alf.walk.unchanged import are_unchanged
 from polars_alf.walk.walker import Walker
 
@@ -40,6 +46,7 @@ SNAPSHOT = re.compile("snapshot-[0-9a-f]{32}")
 
 _ENTRIES = "entries.arrow"
 _LISTINGS = "listings.arrow"
+_SURVEY = "survey.arrow"
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd")
 
 _logger = logging.getLogger(__name__)
@@ -99,10 +106,21 @@ class Snapshot:
         """Whether it has these dated folders, and no others."""
         return len(folders) == len(self.folders) and {*folders} == {*self.folders["folder"]}
 
-    def list_checks(self) -> list[tuple[Shard, CheckShard]]:
-        """Return its shards, each with the check whether it is as it was."""
+    def read_survey(self) -> pl.DataFrame | None:
+        """Return LISTINGS of the directories above the dates, None where they are not known."""
+        try:
+            return _decode(read_checked(self.path / _SURVEY))
+        except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as error:
+            _logger.info("%s has no survey: %s", self.path, error)
+            return None
+
+    def list_checks(self, *, is_trusted: bool = False) -> list[tuple[Shard, CheckShard]]:
+        """Return its shards, each with the check whether it is as it was.
+
+        `is_trusted` is whether all that has a fingerprint is known to be so.
+        """
         groups = self.folders.group_by("shard", maintain_order=True).agg("folder")["folder"]
-        visit = CheckShard(self.path)
+        visit = CheckShard(self.path, is_trusted=is_trusted)
         return [(Shard(index, tuple(folders)), visit) for index, folders in enumerate(groups)]
 
     def match_shards(self, shards: Sequence[Shard]) -> dict[int, tuple[str, ...]]:
@@ -145,6 +163,7 @@ class CheckShard:
     """The check of one shard of a snapshot by the fingerprints of its directories."""
 
     snapshot: Path
+    is_trusted: bool = False
 
     def __call__(self, walker: Walker, shard: Shard) -> str | None:
         """Return the name of a shard that is as it was, else None."""
@@ -152,6 +171,8 @@ class CheckShard:
             listings = _read(ShardReader(self.snapshot / shard.name), _LISTINGS)
         except (OSError, pa.ArrowException, pl.exceptions.PolarsError):
             return None
+        if self.is_trusted:
+            return None if listings["mtime_ns"].has_nulls() else shard.name
         return shard.name if are_unchanged(walker.root, walker.options, listings) else None
 
 
@@ -186,10 +207,22 @@ def write_seen(
     for name, doubt in {"is_young": is_young, "is_moved": digests["is_moved"]}.items():
         if doubt.any():
             table = table.append_column(name, to_arrow_array(doubt, pa.bool_()))
-    _write(writer, _ENTRIES, table)
+    writer.write(_ENTRIES, _encode(table))
+    writer.write(_LISTINGS, _encode(_doubt_young(listings, sure_ns)))
+
+
+def write_survey(shards: Path, survey: Survey, clock_ns: int) -> None:
+    """Write the part of a snapshot that lies above the dates, unless that is there already."""
+    if survey.listings is not None:
+        listings = _doubt_young(survey.listings, survey.begun_ns - clock_ns)
+        write_checked(shards / _SURVEY, _encode(listings))
+
+
+def _doubt_young(listings: pa.Table, sure_ns: int) -> pa.Table:
+    """Return LISTINGS without the fingerprints of what changed after a time."""
     is_old = pl.max_horizontal("mtime_ns", "ctime_ns") < sure_ns
     fingerprint = pl.when(is_old).then(pl.col("mtime_ns", "ctime_ns", "inode"))
-    _write(writer, _LISTINGS, pl.DataFrame(listings).with_columns(fingerprint).to_arrow())
+    return pl.DataFrame(listings).with_columns(fingerprint).to_arrow()
 
 
 def read_known(
@@ -264,13 +297,17 @@ def _keep_below(directories: pl.DataFrame, folders: Sequence[str]) -> pl.DataFra
     return found.filter(inside).select(directories.columns)
 
 
-def _write(writer: ShardWriter, name: str, table: pa.Table) -> None:
+def _encode(table: pa.Table) -> memoryview:
     sink = pa.BufferOutputStream()
     # A stream, as dictionaries may differ from batch to batch.
     with pa.ipc.new_stream(sink, table.schema, options=_OPTIONS) as stream:
         stream.write_table(table)
-    writer.write(name, memoryview(sink.getvalue()))
+    return memoryview(sink.getvalue())
 
 
 def _read(reader: ShardReader, name: str) -> pl.DataFrame:
-    return pl.DataFrame(pa.ipc.open_stream(reader.read(name)).read_all())
+    return _decode(reader.read(name))
+
+
+def _decode(content: bytes) -> pl.DataFrame:
+    return pl.DataFrame(pa.ipc.open_stream(content).read_all())

@@ -46,6 +46,7 @@ from polars_alf.tables.generations import (
 from polars_alf.tables.history import Record, read_records
 from polars_alf.tables.journal import Journal, commit, is_under_way, recover
 from polars_alf.tables.one_lock import STALE_SECONDS
+from polars_alf.tables.parts import check_parts
 from polars_alf.tables.writer_lock import hold_writer_lock
 
 # Of columns whose values hardly repeat a dictionary is waste.
@@ -250,6 +251,10 @@ def staged(folder: Path, origin: Origin, *, with_index: bool) -> Iterator[Stagin
 
 
 def discard_runs(folder: Path) -> None:
-    """Remove the folders of interrupted runs. Only under `locked_state`."""
+    """Remove the folders of interrupted runs. Only under `locked_state`.
+
+    Raises ArchiveBusyError where a part of a job array is at work in one.
+    """
     for path in (folder / STATE_DIR).glob("run-*"):
+        check_parts(path)
         shutil.rmtree(path, ignore_errors=True)

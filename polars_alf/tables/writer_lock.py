@@ -100,6 +100,15 @@ class Writer:
         except (ValueError, TypeError):
             return None
 
+    @classmethod
+    def read_newest(cls, state: Path) -> Self | None:
+        """Read the newest lock in a folder, free or not; None where it does not say whose it is."""
+        number, is_free = _find_newest(state)
+        try:
+            return cls.read(state / f"lock-{number}{'.free' if is_free else ''}")
+        except FileNotFoundError:
+            return None
+
     def __str__(self) -> str:
         begun = describe_seconds(max(time.time() - self.begun, 0))
         return f"process {self.pid} on {self.host}, begun {begun} ago"
@@ -184,6 +193,16 @@ def check_writer_lock(folder: Path) -> None:
         f"this run gave no sign of life for a while, as when a machine sleeps, and another one has "
         f"taken over {folder}: the tables are as that one leaves them; run again when it has ended"
     )
+
+
+def find_writer(state: Path) -> Writer | str | None:
+    """Return who holds the newest lock in a folder, a text if that is not known; None if free."""
+    number, is_free = _find_newest(state)
+    if is_free:
+        return None
+    with contextlib.suppress(FileNotFoundError):  # released at this moment
+        return Writer.read(state / f"lock-{number}") or _ANONYMOUS
+    return None
 
 
 def describe_seconds(seconds: float) -> str:

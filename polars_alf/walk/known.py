@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import polars as pl
@@ -21,6 +23,26 @@ class _Known(NamedTuple):
     stop: int
 
 
+@dataclass(frozen=True, slots=True)
+class Suspects:
+    """Directories that may have changed, where all others are known to be as they were.
+
+    Parameters
+    ----------
+    listed
+        Directories to list. Those directly in them are compared by their fingerprints, as another
+        may have taken the name of one.
+    doubted
+        Directories to compare by their fingerprints.
+    linked
+        Directories reached through a link, to list with all that lies below them.
+    """
+
+    listed: frozenset[str] = frozenset()
+    doubted: frozenset[str] = frozenset()
+    linked: frozenset[str] = frozenset()
+
+
 class KnownListings:
     """Listings of an earlier walk, for one that trusts the times of directories.
 
@@ -32,10 +54,23 @@ class KnownListings:
         Their files, in the order of a walk.
     is_checked
         Whether every directory is known to have the fingerprint that it had.
+    suspects
+        The directories that may not, where all others are known to.
+
+    Attributes
+    ----------
+    listed, linked : set of str
+        With `suspects`: directories that were not recalled, and of those the ones that a link led
+        to, with all below them.
     """
 
     def __init__(
-        self, listings: pl.DataFrame, entries: Entries, *, is_checked: bool = False
+        self,
+        listings: pl.DataFrame,
+        entries: Entries,
+        *,
+        is_checked: bool = False,
+        suspects: Suspects | None = None,
     ) -> None:
         files = entries.files
         runs = files["directory"].rle().struct.unnest()
@@ -62,6 +97,9 @@ class KnownListings:
         self._times = array("q", files["mtime_ns"])
         self._inodes = array("Q", files["inode"])
         self._is_checked = is_checked
+        self._suspects = suspects
+        self.listed: set[str] = set()
+        self.linked = {*suspects.linked} if suspects else set()
         self._names: Names | None = None
         self._new_codes: list[int] = []
 
@@ -70,10 +108,11 @@ class KnownListings:
 
         `directory` is relative to the root, `path` as the system has it.
         """
+        if self.linked and directory.rpartition("/")[0] in self.linked:
+            self.linked.add(directory)
         known = self._known.get(directory)
-        if known is None:
-            return False
-        if not self._is_checked and known.fingerprint != fingerprint_directory(path):
+        if known is None or not self._is_unchanged(directory, path, known.fingerprint):
+            self.listed.add(directory)
             return False
         rows = slice(known.start, known.stop)
         codes = self._translate(into.names)
@@ -85,6 +124,21 @@ class KnownListings:
         into.n_others += known.n_others
         into.fingerprint = known.fingerprint
         return True
+
+    def note_links(self, directories: Iterable[str]) -> None:
+        """Note directories that links lead to: what changed there has another path, too."""
+        self.linked.update(directories)
+
+    def _is_unchanged(self, directory: str, path: str, fingerprint: Fingerprint) -> bool:
+        if self._is_checked:
+            return True
+        if self._suspects is not None:
+            if directory in self.linked or directory in self._suspects.listed:
+                return False
+            is_doubted = directory in self._suspects.doubted
+            if not is_doubted and directory.rpartition("/")[0] not in self.listed:
+                return True
+        return fingerprint == fingerprint_directory(path)
 
     def _translate(self, names: Names) -> list[int]:
         """Return the codes that names have in a listing."""

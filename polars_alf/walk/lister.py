@@ -120,6 +120,8 @@ class Lister:
         self.take_odd(columns, columns.odd, session, into)
         if columns.errors[0]:
             self.report_stop(directory, columns.errors[0], into)
+        if into.linked and self.known is not None:
+            self.known.note_links(join(directory, name) for name in into.linked)
         return [columns.names[code] for code in columns.unexamined]
 
     def read(

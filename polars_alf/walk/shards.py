@@ -11,6 +11,7 @@ import contextlib
 import os
 import shutil
 import threading
+import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,6 +37,7 @@ from polars_alf.parallel.executors import (
 )
 from polars_alf.parallel.progress import Counter, CounterFile, Monitor, Progress
 from polars_alf.walk.concurrency import is_slow, visits
+from polars_alf.walk.known import KnownListings
 from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.walker import Walker
 
@@ -105,11 +107,17 @@ class Survey:
         ISSUES found above them.
     n_other_files
         Files above them.
+    listings
+        LISTINGS of the directories above them, None where they are kept already.
+    begun_ns
+        When the survey began, in ns since the epoch.
     """
 
     folders: list[str]
     issues: pa.Table
     n_other_files: int
+    listings: pa.Table | None
+    begun_ns: int
 
 
 def path_key(path: str) -> list[str]:
@@ -195,10 +203,12 @@ class Walk:
         self._place = place
         self._counter = counter
 
-    def survey(self) -> Survey:
-        """Find the dated folders of the archive."""
+    def survey(self, known: KnownListings | None = None) -> Survey:
+        """Find the dated folders of the archive; `known` are listings of an earlier survey."""
         walker = Walker(self.root, self.options, self._counter)
-        return Survey(walker.survey(), walker.issues(), walker.n_other_files)
+        begun_ns = time.time_ns()
+        folders = walker.survey(known)
+        return Survey(folders, walker.issues(), walker.n_other_files, walker.listings(), begun_ns)
 
     def count_workers(self) -> int:
         """Return how many workers the options allow, or there are processors for."""

@@ -88,10 +88,14 @@ class Walker:
         self._walked = Directories()
         self._batch = Batch(self._lister.names)
 
-    def survey(self) -> list[str]:
-        """List everything above the dates; return the dated folders, in no particular order."""
+    def survey(self, known: KnownListings | None = None) -> list[str]:
+        """List everything above the dates; return the dated folders, in no particular order.
+
+        `known` are listings of an earlier survey.
+        """
         if self._layout.is_dated(""):
             return [""]
+        self._lister.known = known
         dated: list[str] = []
         for visited in self._visit([("", None)], self._layout.list_above_dates):
             if visited is None:

@@ -50,6 +50,28 @@ def test_index_tells_a_machine(archive: Path, tmp_path: Path) -> None:
     assert report["namespace"] == str(namespace)
 
 
+def test_a_list_of_changes_is_told_of(archive: Path) -> None:
+    assert run("index", archive, "-q").returncode == 0
+    make_tree(archive, {f"{SESSION_PATH}/alf/new.file.npy": 3})
+    lines = f"{SESSION_PATH}/alf/new.file.npy\n/elsewhere\n"
+    result = run("index", archive, "--changed-from", "-", input=lines)
+    assert "Paths given  2, 1 of them outside\n" in result.stdout
+    assert "Changes      1 added, 12 unchanged" in result.stdout
+
+
+def test_parts_tell_how_to_go_on(archive: Path) -> None:
+    result = run("index", archive, "--shard", "1/2")
+    assert "Part         1 of 2\n" in result.stdout
+    assert f"polars-alf index --assemble --out-dir {archive} {archive}\n" in result.stdout
+    result = run("index", archive, "--assemble")
+    assert result.returncode == 1
+    assert "part 2 has not begun" in result.stderr
+    result = run("index", archive, "--shard", "2/2", "--json")
+    report = json.loads(result.stdout)
+    assert (report["part"], report["n_parts"], report["tables_dir"]) == (2, 2, str(archive))
+    assert "Sessions     4" in run("index", archive, "--assemble").stdout
+
+
 def test_quiet_says_nothing(archive: Path) -> None:
     result = run("index", archive, "--quiet")
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")

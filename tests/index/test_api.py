@@ -126,7 +126,7 @@ def test_storage_that_goes_away_does_not_empty_the_tables(
     before = [path.read_bytes() for path in sorted(out_dir.glob("*.pqt"))]
     survey = walker.Walker.survey
 
-    def lose(walker: walker.Walker) -> list[str]:
+    def lose(walker: walker.Walker, known: object) -> list[str]:
         folders = survey(walker)
         archive.rename(archive.with_name("elsewhere"))
         if how == "empty":

@@ -410,7 +410,7 @@ def test_storage_is_unmounted_during_a_run(
     before = [path.read_bytes() for path in sorted(out_dir.glob("*.pqt"))]
     survey = walker.Walker.survey
 
-    def lose(walker: walker.Walker) -> list[str]:
+    def lose(walker: walker.Walker, known: object) -> list[str]:
         folders = survey(walker)
         _unmount(archive / part)
         return folders

@@ -53,7 +53,7 @@ APART = ("unshare", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 @contextlib.contextmanager
 def holding(
-    archive: Path, *before: str, step: str = "find_namespace"
+    archive: Path, *before: str, step: str = "check_found"
 ) -> Iterator[subprocess.Popen[str]]:
     """Yield a process that holds the lock, its death at the end."""
     command = [*before, sys.executable, "-c", HOLD, str(archive), step]
@@ -223,7 +223,7 @@ def test_a_writer_of_another_machine_that_died_is_followed(
     check_state(archive)
 
 
-@pytest.mark.parametrize("step", ["find_namespace", "check_sessions", "make_run_record"])
+@pytest.mark.parametrize("step", ["check_found", "check_sessions", "make_run_record"])
 def test_a_writer_that_was_taken_for_dead_commits_nothing(
     archive: Path, elsewhere: tuple[str, ...], quick: None, step: str
 ) -> None:

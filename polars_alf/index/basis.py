@@ -1,0 +1,120 @@
+"""What an index builds on: the tables that are there, what the last one saw, and its options."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from uuid import UUID
+
+from polars_alf.alf.ids import check_namespace
+from polars_alf.alf.layout import check_lab, count_bases
+from polars_alf.alf.root import FolderPath, Root, check_folder, open_root
+from polars_alf.index.earlier import choose_uuid_filenames, find_namespace
+from polars_alf.index.guard import check_ids, check_survey
+from polars_alf.index.merge import list_subjects
+from polars_alf.index.options import (
+    IndexOptions,
+    Settings,
+    is_same_device,
+    lists_the_same,
+)
+from polars_alf.index.report import read_settings
+from polars_alf.index.snapshot import Snapshot
+from polars_alf.tables.contract import read_namespace
+from polars_alf.tables.files import check_replaceable, own_files
+from polars_alf.walk.shards import Survey
+
+
+def open_archive(
+    root: FolderPath, out: FolderPath | None, options: IndexOptions
+) -> tuple[Root, Path, IndexOptions]:
+    """Return the archive, the folder of its tables, and options that leave these out."""
+    opened = open_root(root, options.walk.op_timeout)
+    folder = check_folder(opened.path if out is None else out)
+    check_replaceable(folder)
+    found, _ = read_namespace(folder, opened.path)
+    check_namespace(options.namespace, found, folder, options.namespace_spelling)
+    check_ids(folder, hash_ids=options.hash_ids)
+    options = replace(
+        options,
+        walk=replace(options.walk, own_files=own_files(folder, opened.path)),
+        uuid_filenames=choose_uuid_filenames(folder, options),
+    )
+    return opened, folder, options
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What an index builds on.
+
+    Parameters
+    ----------
+    namespace
+        Namespace of the ids, None for a new one.
+    problems
+        What becomes of tables that are there, where that is not as usual.
+    before
+        Settings of the last index.
+    snapshot
+        What the last index saw, None where that is not known.
+    same_device
+        Whether the archive is on the device that it was on then.
+    columns
+        Columns of datasets beside DATASETS.
+    settings
+        All that decides about the rows of a shard but its files.
+    """
+
+    namespace: UUID | None
+    problems: Sequence[str]
+    before: Settings
+    snapshot: Snapshot | None
+    same_device: bool
+    columns: Sequence[str]
+    settings: Settings
+
+    @classmethod
+    def find(cls, root: Root, folder: Path, options: IndexOptions) -> Basis:
+        """Find what an index into a folder builds on. Under the state's lock."""
+        namespace, problems = find_namespace(folder, root, options)
+        before = read_settings(folder)
+        snapshot = Snapshot.find(folder)
+        if snapshot and before.get("root") != str(root) and not snapshot.is_of(folder):
+            snapshot = None
+        columns = options.list_columns(before if snapshot else {})
+        settings = options.describe_rows(
+            root, namespace, snapshot.path.name if snapshot else None, columns
+        )
+        same_device = is_same_device(before, root)
+        return cls(namespace, problems, before, snapshot, same_device, columns, settings)
+
+    @property
+    def lists_the_same(self) -> bool:
+        """Whether the last index listed the same directories in the same way."""
+        return self.snapshot is not None and lists_the_same(self.before, self.settings)
+
+
+def check_found(
+    root: Root, folder: Path, options: IndexOptions, survey: Survey, basis: Basis
+) -> None:
+    """Raise MassRemovalError or LabConflictError before anything is listed in vain."""
+    check_own_lab(root, options, survey)
+    snapshot = basis.snapshot
+    # Where all is there that the tables were made of, nothing goes that a survey can tell of.
+    if not (snapshot and snapshot.is_of(folder) and snapshot.has_folders(survey.folders)):
+        check_survey(
+            folder,
+            root,
+            survey.folders,
+            snapshot.folders["folder"].to_list() if snapshot else [],
+            options.lab,
+            survey.issues,
+            options.max_removed,
+        )
+
+
+def check_own_lab(root: Root, options: IndexOptions, survey: Survey) -> None:
+    """Raise LabConflictError where the lab that was given is not that of the folders."""
+    if options.lab:
+        check_lab(options.lab, count_bases(list_subjects(root, survey.folders)))
