@@ -37,12 +37,16 @@ def index_archive(
     restart: bool = False,
     max_removed: float | None = None,
     ignore_inode: bool = False,
+    etag_md5: bool = False,
     keep_generations: int = KEEP,
     insertions: bool = False,
     default_revisions: bool | None = None,
     settings_from: FolderPath | SettingsMapping | Mapping[str, object] | None = None,
     threads: int | None = None,
     op_timeout: float | None = None,
+    endpoint_url: str | None = None,
+    region: str | None = None,
+    anonymous: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> IndexReport:
     """Index an archive into ``sessions.pqt`` and ``datasets.pqt``.
@@ -54,9 +58,10 @@ def index_archive(
     Parameters
     ----------
     root
-        An archive, a lab, a Subjects folder, a subject, a date or a session.
+        An archive, a lab, a Subjects folder, a subject, a date or a session: a folder, or an
+        address of a bucket such as ``s3://bucket/folder``, ``gs://…`` or ``az://…``.
     out_dir
-        Existing folder for the tables; by default the root.
+        Existing folder for the tables; by default the root, unless that is in a bucket.
     hash_ids
         Whether ids are UUIDs, as ONE needs them; else they are paths.
     hash_files
@@ -110,6 +115,9 @@ def index_archive(
         inode or device: after a copy with times, or on storage that numbers files anew with each
         mount. By default such files are counted in a warning, and read again where digests are
         wanted.
+    etag_md5
+        Whether to take the ETag of an object for its MD5 where it looks like one, as it is one
+        for objects that were written in one part and not encrypted by KMS. Of buckets only.
     keep_generations
         Number of earlier generations of the tables to keep, whoever wrote them, beside the new
         ones: `polars_alf.restore_tables` puts them back.
@@ -131,6 +139,14 @@ def index_archive(
     op_timeout
         Seconds after which a directory that does not answer becomes an issue, ``timed_out``; by
         default the run waits as long as it takes.
+    endpoint_url
+        Address of the service that has the bucket; by default that of the environment, or of the
+        provider.
+    region
+        Region of the bucket; by default that of the environment or a profile.
+    anonymous
+        Whether requests to the service are not signed, as public buckets allow. Else credentials
+        come from the environment and the usual profiles.
     progress
         Called a few times a second, from another thread.
 
@@ -162,7 +178,7 @@ def index_archive(
         The archive went away or does not answer, none of its sessions could be read, a worker was
         killed, or the cluster failed; the tables are as they were.
     MissingExtraError
-        A cluster was given, and Dask is not installed.
+        A cluster was given, and Dask is not installed; or a bucket, and obstore is not.
     OutputError
         The tables cannot be written; those that were there are whole.
     CommitError
@@ -185,6 +201,9 @@ def index_archive(
             op_timeout=op_timeout,
             n_jobs=n_jobs,
             executor=executor,
+            endpoint_url=endpoint_url,
+            region=region,
+            anonymous=anonymous,
         ),
         hash_ids=hash_ids,
         digests=check_digests(digest, hash_files=hash_files),
@@ -197,6 +216,7 @@ def index_archive(
         restart=restart,
         max_removed=max_removed,
         ignore_inode=ignore_inode,
+        etag_md5=etag_md5,
         keep_generations=keep_generations,
         insertions=insertions,
         default_revisions=default_revisions,

@@ -43,7 +43,7 @@ class IndexOptions:
     walk
         How to walk it.
     hash_ids, lab, namespace, reset, prune_missing, quick, restart, max_removed, ignore_inode,
-    keep_generations
+    etag_md5, keep_generations
         As for `polars_alf.index_archive`.
     namespace_spelling
         The text that the namespace was given as, for messages.
@@ -85,6 +85,7 @@ class IndexOptions:
     restart: bool = False
     max_removed: float | None = None
     ignore_inode: bool = False
+    etag_md5: bool = False
     keep_generations: int = KEEP
     insertions: bool = False
     default_revisions: bool | None = None
@@ -94,7 +95,9 @@ class IndexOptions:
     clock_ns: int = GRAIN_NS
 
     def __post_init__(self) -> None:
-        for name in ("hash_ids", "reset", "prune_missing", "quick", "restart", "ignore_inode"):
+        for name in ("hash_ids", "reset", "prune_missing", "quick", "restart"):
+            check_argument(name, getattr(self, name), bool)
+        for name in ("ignore_inode", "etag_md5"):
             check_argument(name, getattr(self, name), bool)
         self._set("lab", check_lab_name(self.lab))
         if isinstance(self.namespace, str):
@@ -155,8 +158,27 @@ class IndexOptions:
             "digests": [*self.digests],
             "columns": [*columns],
             "ignore_inode": self.ignore_inode,
+            "etag_md5": self.etag_md5,
             "snapshot": snapshot,
         }
+
+
+def check_bucket_options(root: Root, options: IndexOptions) -> None:
+    """Raise OptionError for an option that has no meaning in a bucket, or outside of one."""
+    if root.is_bucket and options.quick:
+        raise OptionError(
+            f"{root} is in a bucket, whose folders have no times: all of it is listed each time, "
+            "and what did not change keeps its digests; leave out --quick (quick=True)"
+        )
+    if root.is_bucket and options.settings_from:
+        raise OptionError(
+            f"{root} is in a bucket, from which no settings are read; leave out --settings-from "
+            "(settings_from=…), or index a copy on disk"
+        )
+    if options.etag_md5 and not root.is_bucket:
+        raise OptionError(
+            f"{root} is a folder, whose files have no ETags; leave out --etag-md5 (etag_md5=True)"
+        )
 
 
 def is_same_device(before: Settings, root: Root) -> bool:

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from polars_alf.alf.ids import check_namespace, make_namespace
 from polars_alf.alf.layout import check_lab, count_bases
-from polars_alf.alf.root import FolderPath, check_folder, open_root
+from polars_alf.alf.root import FolderPath, check_folder, choose_tables_dir
 from polars_alf.arrow import make_table
 from polars_alf.errors import MassRemovalError, NoSessionsWarning, TableWarning
 from polars_alf.index.changes import CHANGES
@@ -32,6 +32,7 @@ from polars_alf.index.known_rows import KnownRows
 from polars_alf.index.merge import ShardRows, check_sessions, group_sessions, list_subjects
 from polars_alf.index.options import (
     IndexOptions,
+    check_bucket_options,
     is_same_device,
     lists_the_same,
     makes_the_same,
@@ -68,6 +69,7 @@ from polars_alf.tables.history import append_records
 from polars_alf.tables.rows import sum_bytes
 from polars_alf.tables.transaction import Staging, discard_runs, locked_state
 from polars_alf.walk.shards import Survey, Walk, open_walk
+from polars_alf.walk.sources import open_archive
 
 _NO_CHANGES = polars_schema(CHANGES).to_frame()
 
@@ -80,8 +82,9 @@ def run_index(
 ) -> IndexReport:
     """Index an archive by options; parameters, errors and warnings of `index_archive`."""
     start = time.perf_counter()
-    opened = open_root(root, options.walk.op_timeout)
-    folder = check_folder(opened.path if out_dir is None else out_dir)
+    opened = open_archive(root, options.walk)
+    check_bucket_options(opened, options)
+    folder = check_folder(choose_tables_dir(opened, out_dir, "--out-dir"))
     check_replaceable(folder)
     found, _ = read_namespace(folder, opened.path)
     check_namespace(options.namespace, found, folder, options.namespace_spelling)
@@ -154,7 +157,7 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
     survey.folders.clear()  # some hundred bytes for each
     walk.monitor.stage = "write"
     # If it does not answer now, the shards are worth keeping.
-    open_root(root, options.walk.op_timeout)
+    open_archive(root.path, options.walk)
     with discarded_on_error(run):
         root.check_unchanged()
         rows = ShardRows(

@@ -14,7 +14,7 @@ import polars as pl
 
 from polars_alf.alf.arguments import check_argument
 from polars_alf.alf.paths import expr_join, find_folder_above, list_folders_above
-from polars_alf.alf.root import Root, check_folder, open_root
+from polars_alf.alf.root import FolderRoot, check_folder, open_root
 from polars_alf.errors import ForeignTablesError, KeptWarning
 from polars_alf.parallel.progress import Progress
 from polars_alf.prune.claims import Claims, claim_files, find_claimed, list_owners
@@ -167,7 +167,7 @@ def plan_removals(
 
 
 def _find_strays(
-    root: Root, files: ArchiveFiles, owners: pl.LazyFrame, claims: Claims
+    root: FolderRoot, files: ArchiveFiles, owners: pl.LazyFrame, claims: Claims
 ) -> tuple[list[Removal], pl.DataFrame]:
     """Find the datasets that no row claims and no claimed link leads to, sorted by path.
 
@@ -205,13 +205,13 @@ def _find_strays(
     return found, kept.select("directory")
 
 
-def _find_targets(root: Root, paths: Iterable[str]) -> set[str]:
+def _find_targets(root: FolderRoot, paths: Iterable[str]) -> set[str]:
     """Return the files of the archive that those of some paths that are links lead to."""
     links = [link for path in paths if (link := Path(root.locate(path))).is_symlink()]
     return {path for link in links if (path := root.relate(link.resolve())) is not None}
 
 
-def _find_unknown_sessions(root: Root, owners: pl.LazyFrame, claims: Claims) -> list[str]:
+def _find_unknown_sessions(root: FolderRoot, owners: pl.LazyFrame, claims: Claims) -> list[str]:
     """Return the folders of sessions without a row, but for those that a known one links to."""
     with_row = set(claims.sessions["session"])
     sessions = owners.select("session").unique().collect()["session"]
@@ -220,7 +220,7 @@ def _find_unknown_sessions(root: Root, owners: pl.LazyFrame, claims: Claims) -> 
     return [session for session in unknown if not _identify(root, [session]) <= known]
 
 
-def _identify(root: Root, paths: Iterable[str]) -> set[tuple[int, int]]:
+def _identify(root: FolderRoot, paths: Iterable[str]) -> set[tuple[int, int]]:
     """Return device and inode of files or folders, links followed; nothing for lost ones."""
     found = set()
     for path in paths:
@@ -230,7 +230,7 @@ def _identify(root: Root, paths: Iterable[str]) -> set[tuple[int, int]]:
     return found
 
 
-def _find_doubts(root: Root, files: ArchiveFiles, skipped: Iterable[str]) -> dict[str, str]:
+def _find_doubts(root: FolderRoot, files: ArchiveFiles, skipped: Iterable[str]) -> dict[str, str]:
     """Return folders and files with the reason why nothing in them may go."""
     doubts = dict.fromkeys(skipped, _SKIPPED)
     for link in files.issues.filter(kind=IssueKind.LINKED_DIRECTORY)["path"]:

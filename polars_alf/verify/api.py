@@ -7,13 +7,14 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import polars as pl
 
+from polars_alf.alf.address import make_location
 from polars_alf.alf.arguments import check_argument
 from polars_alf.alf.layout import count_bases
-from polars_alf.alf.root import Root, check_folder, open_root
+from polars_alf.alf.root import Root, check_folder, choose_tables_dir
 from polars_alf.display import Shown
 from polars_alf.errors import ForeignTablesError, OptionError, TableError
 from polars_alf.parallel.progress import Progress
@@ -34,10 +35,11 @@ from polars_alf.verify.compare import (
     list_unreadable,
 )
 from polars_alf.verify.locate import expect_paths, locate_sessions, sample_rows
-from polars_alf.walk.digests import digest_in_parallel
+from polars_alf.walk.digest_shards import digest_in_parallel
 from polars_alf.walk.options import WalkOptions, is_excluded
 from polars_alf.walk.scan import ArchiveFiles, read_archive
 from polars_alf.walk.shards import open_walk
+from polars_alf.walk.sources import open_archive
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -62,7 +64,7 @@ class Verification(Shown):
         Duration of the comparison.
     """
 
-    root: Path
+    root: PurePath
     findings: pl.DataFrame
     n_datasets: int
     n_checked: int
@@ -113,6 +115,9 @@ def verify_archive(
     executor: str | None = None,
     threads: int | None = None,
     op_timeout: float | None = None,
+    endpoint_url: str | None = None,
+    region: str | None = None,
+    anonymous: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> Verification:
     """Compare an archive with its tables. Changes nothing.
@@ -125,7 +130,7 @@ def verify_archive(
     root
         The archive, or a lab, a Subjects folder, a subject, a date or a session of it.
     tables_dir
-        Folder of the tables; by default the root.
+        Folder of the tables; by default the root, unless that is in a bucket.
     digest
         Whether to read files and compare their MD5 with that of the tables.
     sample
@@ -135,7 +140,7 @@ def verify_archive(
         Chooses the sample: the same one for the same tables. Ignored without `sample`.
     follow_links, exclude, include_snapshots
         As given to `index_archive`: files that it left out are neither missing nor new.
-    n_jobs, executor, threads, op_timeout, progress
+    n_jobs, executor, threads, op_timeout, endpoint_url, region, anonymous, progress
         As for `index_archive`. A directory that does not answer in time makes its datasets
         unreadable. A cluster hands listings over in the folder for temporary files, which all its
         machines must share.
@@ -169,11 +174,14 @@ def verify_archive(
         op_timeout=op_timeout,
         n_jobs=n_jobs,
         executor=executor,
+        endpoint_url=endpoint_url,
+        region=region,
+        anonymous=anonymous,
     )
     check_argument("digest", digest, bool)
     _check_sample(sample)
-    opened = open_root(root, op_timeout)
-    folder = opened.path if tables_dir is None else check_folder(tables_dir, to_write=False)
+    opened = open_archive(root, options)
+    folder = check_folder(choose_tables_dir(opened, tables_dir, "--tables-dir"), to_write=False)
     options = replace(options, own_files=own_files(folder, opened.path))
     sessions, datasets, header = _read_tables(opened, folder)
     n_datasets = len(datasets)
@@ -279,7 +287,7 @@ def _read_tables(root: Root, folder: Path) -> tuple[pl.DataFrame, pl.DataFrame, 
     whole = next((origin for origin in origins if root.path.is_relative_to(origin)), None)
     if whole is not None:
         # Only the sessions that would lie below the root.
-        part = root.path.relative_to(whole).as_posix()
+        part = "/".join(root.parts[len(whole.parts) :])
         inside = [
             eid
             for eid, paths in expect_paths(sessions, whole.parts, ()).items()
@@ -312,6 +320,6 @@ def _locate(root: Root, files: ArchiveFiles, sessions: pl.DataFrame, header: Tab
     """Find the sessions of the tables in the archive, and where the others should be."""
     located = locate_sessions(files.directories, root.posix, sessions, header.namespace)
     subjects = {tuple((root.path / session).parts[:-2]) for session in located["session"]}
-    folders = (root.relate(Path(*base.parts)) for base in count_bases(subjects))
+    folders = (root.relate(make_location(base.parts)) for base in count_bases(subjects))
     gone = sessions.join(located, left_on="id", right_on="eid", how="anti")
     return Disk(files, located, expect_paths(gone, root.parts, filter(None, folders)))

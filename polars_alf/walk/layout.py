@@ -107,6 +107,15 @@ class Layout:
                     "rename it",
                 )
 
+    def report_strays(self, directory: str, n_strays: int) -> None:
+        """Report files with names of datasets in a directory that lies in no session."""
+        self.report(
+            directory,
+            IssueKind.OUTSIDE_SESSION,
+            f"{n_strays} files with names of datasets lie in no session; move them into one, "
+            "[lab/Subjects/]subject/yyyy-mm-dd/number, or exclude them",
+        )
+
     def check_lab(self, directory: str) -> None:
         """Report the lab of a folder of subjects if its name is unusual."""
         parts = self._parts(directory)

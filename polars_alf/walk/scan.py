@@ -13,13 +13,12 @@ from polars.io.plugins import register_io_source
 
 from polars_alf.alf import grammar
 from polars_alf.alf.paths import expr_below, expr_full, expr_join
-from polars_alf.alf.root import open_root
 from polars_alf.parallel.progress import Progress
 from polars_alf.schema import DATASETS, DIRECTORIES, ENTRIES, ISSUES, SESSIONS, polars_schema
 from polars_alf.walk.entries import join_batches
 from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.shards import Shard, Survey, Walk, open_walk, path_key
-from polars_alf.walk.walker import Walker
+from polars_alf.walk.sources import AnyWalker, open_archive, open_walker
 
 FILES = pa.schema(
     [
@@ -46,6 +45,9 @@ def scan_archive(
     include_snapshots: bool = False,
     threads: int | None = None,
     op_timeout: float | None = None,
+    endpoint_url: str | None = None,
+    region: str | None = None,
+    anonymous: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> pl.LazyFrame:
     """Walk an archive as a lazy frame: its dataset files, when the frame is collected.
@@ -57,8 +59,9 @@ def scan_archive(
     Parameters
     ----------
     root
-        An archive, a lab, a Subjects folder, a subject, a date or a session.
-    n_jobs, executor, follow_links, exclude, include_snapshots, threads, op_timeout, progress
+        An archive, a lab, a Subjects folder, a subject, a date or a session; also in a bucket.
+    n_jobs, executor, follow_links, exclude, include_snapshots, threads, op_timeout, endpoint_url,
+    region, anonymous, progress
         As for `index_archive`. A cluster hands rows over in the folder for temporary files, which
         all its machines must share.
 
@@ -86,8 +89,11 @@ def scan_archive(
         op_timeout=op_timeout,
         n_jobs=n_jobs,
         executor=executor,
+        endpoint_url=endpoint_url,
+        region=region,
+        anonymous=anonymous,
     )
-    opened = open_root(root, op_timeout)
+    opened = open_archive(root, options)
 
     def read(
         with_columns: list[str] | None,
@@ -121,7 +127,7 @@ class _ReadFiles:
 
     columns: tuple[str, ...]
 
-    def __call__(self, walker: Walker, shard: Shard) -> dict[str, pl.DataFrame]:
+    def __call__(self, walker: AnyWalker, shard: Shard) -> dict[str, pl.DataFrame]:
         entries = join_batches(walker.walk(shard.folders)).lazy()
         directories = pl.LazyFrame(walker.directories())
         path = expr_full(walker.root.posix, "session")
@@ -150,7 +156,7 @@ def _read_until(
     for folder in sorted(folders, key=path_key):
         if n_rows <= 0:
             return
-        walker = Walker(walk.root, walk.options)
+        walker = open_walker(walk.root, walk.options)
         frame = visit(walker, Shard(0, (folder,)))["files"].head(n_rows)
         n_rows -= len(frame)
         yield frame
@@ -213,7 +219,7 @@ def read_archive(walk: Walk, survey: Survey, folders: Sequence[str]) -> ArchiveF
     return ArchiveFiles(**{name: pl.concat(rows) for name, rows in frames.items()})
 
 
-def _read_shard(walker: Walker, shard: Shard) -> dict[str, pl.DataFrame]:
+def _read_shard(walker: AnyWalker, shard: Shard) -> dict[str, pl.DataFrame]:
     return {
         "entries": join_batches(walker.walk(shard.folders)),
         "directories": pl.DataFrame(walker.directories()),

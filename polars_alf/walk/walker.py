@@ -13,7 +13,7 @@ cannot be read becomes a row of ISSUES; what was read of the same directory befo
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter, sub
 
@@ -23,7 +23,7 @@ from polars_alf.alf.paths import join
 from polars_alf.alf.root import Root
 from polars_alf.arrow import make_table
 from polars_alf.parallel.progress import Counter
-from polars_alf.schema import ISSUES, IssueKind
+from polars_alf.schema import ISSUES
 from polars_alf.walk.batches import Batch, Directories, Listing, Names
 from polars_alf.walk.columns import Columns
 from polars_alf.walk.concurrency import (
@@ -33,6 +33,7 @@ from polars_alf.walk.concurrency import (
     find_concurrency,
     visits,
 )
+from polars_alf.walk.digests import Algorithm, Outcome, digest_files
 from polars_alf.walk.known import KnownListings
 from polars_alf.walk.layout import Layout
 from polars_alf.walk.lister import Lister, split_names
@@ -146,6 +147,23 @@ class Walker:
     def listings(self) -> pa.Table:
         """Return LISTINGS of all directories that were walked."""
         return self._walked.listings()
+
+    def digest(
+        self,
+        paths: Sequence[str],
+        algorithms: Sequence[Algorithm],
+        on_files: Callable[[int], None] = lambda _: None,
+        *,
+        threads: int = 1,
+    ) -> list[Outcome]:
+        """Return the digests of files, whose paths are relative to the root, in their order."""
+        return digest_files(
+            [*map(self.root.locate, paths)],
+            algorithms,
+            lambda n_bytes: self.counter.add(n_bytes=n_bytes),
+            on_files,
+            threads=threads,
+        )
 
     @property
     def n_other_files(self) -> int:
@@ -381,12 +399,7 @@ class Walker:
         """Record what few directories have."""
         self._layout.issues += listing.issues
         if listing.n_strays:
-            self._layout.report(
-                directory,
-                IssueKind.OUTSIDE_SESSION,
-                f"{listing.n_strays} files with names of datasets lie in no session; move them "
-                "into one, [lab/Subjects/]subject/yyyy-mm-dd/number, or exclude them",
-            )
+            self._layout.report_strays(directory, listing.n_strays)
 
     def _hand_on_batch(self) -> pa.RecordBatch:
         entries = self._batch.entries()
