@@ -64,7 +64,7 @@ async def list_level(service: Service, folder: str) -> Level:
     """List a folder, whose path is relative to the archive, without what lies in folders in it."""
     import obstore
 
-    path = join(service.address.folder, folder)
+    path = service.locate(folder)
     for n_tries in range(1, TRIES + 1):
         try:
             found = await obstore.list_with_delimiter_async(
@@ -227,12 +227,11 @@ class _Lister:
         """Yield the keys that are left of a run, page by page."""
         import obstore
 
-        root = self._service.address.folder
-        prefix = join(root, run.folders[0] if run.is_whole else run.above)
+        prefix = self._service.locate(run.folders[0] if run.is_whole else run.above)
         while run.names:
             start = run.last
             if not start and not run.is_whole:
-                start = join(root, run.folders[0])
+                start = self._service.locate(run.folders[0])
             pages = obstore.list(
                 self._store,
                 prefix or None,

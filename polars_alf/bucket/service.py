@@ -66,6 +66,10 @@ class Service:
     anonymous: bool = False
     op_timeout: float | None = None
 
+    def locate(self, path: str) -> str:
+        """Return the path in the bucket of one that is relative to the archive."""
+        return "/".join(filter(None, (self.address.folder, path)))
+
     @property
     def number(self) -> int:
         """A number that tells apart the services on which a bucket of this name may be."""

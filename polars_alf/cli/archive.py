@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -18,13 +16,16 @@ from typer import BadParameter, Exit, Option, Typer, confirm
 import polars_alf
 from polars_alf.alf.paths import printable
 from polars_alf.cli import output
+from polars_alf.cli.index_report import print_report
 from polars_alf.cli.options import (
+    ArchiveOptions,
     AsJson,
     IdsFrom,
     JsonLines,
     KeepGenerations,
     MaxRemoved,
     Root,
+    RootOrBucket,
     Strict,
     TablesDir,
     WalkOptions,
@@ -37,7 +38,6 @@ from polars_alf.tables.rows import sum_bytes
 from polars_alf.walk.digests import ALGORITHMS, Algorithm
 
 if TYPE_CHECKING:  # each is loaded by the command that needs it
-    from polars_alf.index.report import IndexReport
     from polars_alf.release.manifest import ManifestCheck
     from polars_alf.verify.api import Verification
 
@@ -47,7 +47,7 @@ app = Typer()
 @app.command()
 @with_walk_options
 def index(
-    root: Root,
+    root: RootOrBucket,
     out_dir: Annotated[
         str | None, Option(metavar="DIR", help="Existing folder for the tables; ROOT by default.")
     ] = None,
@@ -108,11 +108,15 @@ def index(
         bool,
         Option("--ignore-inode", help="Keep digests where only inodes or the device are others."),
     ] = False,
+    etag_md5: Annotated[
+        bool,
+        Option("--etag-md5", help="Take ETags of a bucket that look like an MD5 for the MD5."),
+    ] = False,
     keep_generations: KeepGenerations = KEEP,
     strict: Strict = False,
     as_json: AsJson = False,
     *,
-    walk: WalkOptions,
+    walk: ArchiveOptions,
 ) -> None:
     """Index ROOT into the two tables that ONE opens.
 
@@ -143,6 +147,7 @@ def index(
             settings_from=settings_from,
             max_removed=max_removed,
             ignore_inode=ignore_inode,
+            etag_md5=etag_md5,
             keep_generations=keep_generations,
             progress=progress,
             **arguments,
@@ -150,7 +155,7 @@ def index(
     if as_json:
         print(json.dumps(report.to_dict()))
     elif not walk.quiet:
-        _print_report(report)
+        print_report(report)
     if strict and report.issues:
         raise Exit(output.EXIT_INCOMPLETE)
 
@@ -158,7 +163,7 @@ def index(
 @app.command()
 @with_walk_options
 def verify(
-    root: Root,
+    root: RootOrBucket,
     tables_dir: TablesDir = None,
     digest: Annotated[
         bool, Option("--digest", help="Read files, and compare their MD5 with the tables'.")
@@ -174,7 +179,7 @@ def verify(
     ] = None,
     as_json: AsJson = False,
     *,
-    walk: WalkOptions,
+    walk: ArchiveOptions,
 ) -> None:
     """Compare the files in ROOT with its tables.
 
@@ -287,55 +292,6 @@ def _parse_share(text: str) -> float:
     if not match:
         raise OptionError(f"the sample {text!r} is no share; give one such as 1% or 0.01")
     return float(match[1]) / (100 if match[2] else 1)
-
-
-def _print_report(report: IndexReport) -> None:
-    """Print what an index found, and where its tables are."""
-    rate = (report.n_datasets + report.n_other_files) / report.seconds
-    workers = "1 worker" if report.n_jobs == 1 else f"{report.n_jobs} workers"
-    folder = report.sessions_path.parent
-    tables_dir = "" if folder == report.cache_dir else f", tables_dir={str(folder)!r}"
-    output.print_fields(
-        ("Archive", str(report.root)),
-        ("Sessions", f"{report.n_sessions:,}"),
-        ("Datasets", f"{report.n_datasets:,} ({decimal(report.n_bytes)})"),
-        ("Other files", f"{report.n_other_files:,} (not ALF, or in no session)"),
-        ("Issues", f"{sum(report.issues.values()):,}"),
-        *_list_optional_fields(report),
-        ("Time", f"{report.seconds:.2f} s ({rate:,.0f} files/s, {workers})"),
-        ("Tables", str(report.sessions_path)),
-        ("", str(report.datasets_path)),
-        ("Open with", f"One(cache_dir={str(report.cache_dir)!r}{tables_dir}, mode='local')"),
-    )
-    if not report.issues:
-        return
-    examples = report.scan_issues().unique("kind", keep="first", maintain_order=True).collect()
-    shown = {row["kind"]: row for row in examples.iter_rows(named=True)}
-    for kind, count in report.issues.items():
-        row = shown[kind]
-        output.print_visibly(
-            f"\n{count:>6,} {kind}, for example {row['path']}\n       {row['message']}"
-        )
-    output.print_visibly(f"\nAll of them: polars-alf issues {shlex.quote(str(folder))}")
-
-
-def _list_optional_fields(report: IndexReport) -> Iterator[tuple[str, str]]:
-    if report.changes is not None:
-        counts = [f"{n:,} {change}" for change, n in report.changes.items() if n]
-        yield "Changes", f"{', '.join(counts) or 'none'} (since the last index)"
-    if report.n_removed_sessions or report.n_removed_datasets:
-        removed = f"{report.n_removed_sessions:,} sessions, {report.n_removed_datasets:,} datasets"
-        yield "Removed", f"{removed} (that the tables had)"
-    if report.n_known_sessions:
-        known = f"{report.n_known_sessions:,} sessions, {report.n_known_datasets:,} datasets"
-        yield "Known ids", f"{known} (from the tables given)"
-    if report.n_kept_sessions or report.n_kept_datasets:
-        kept = f"{report.n_kept_sessions:,} sessions, {report.n_kept_datasets:,} datasets"
-        yield "Kept", f"{kept} (have what people or databases wrote)"
-    if report.n_missing:
-        yield "Missing", f"{report.n_missing:,} datasets of a database are not on this disk"
-    if report.n_resumed:
-        yield "Resumed", f"{report.n_resumed:,} of {report.n_shards:,} shards were done before"
 
 
 def _print_verification(found: Verification, compared: ManifestCheck | None) -> None:

@@ -21,6 +21,7 @@ from polars_alf.index.snapshot import Snapshot, read_known, write_seen
 from polars_alf.query.revisions import FOLDER
 from polars_alf.schema import DIGEST_COLUMNS, ISSUES, PASSING, IssueKind, polars_schema
 from polars_alf.tables.rows import assemble_datasets, assemble_sessions
+from polars_alf.walk.digest_shards import digest_paths
 from polars_alf.walk.digests import ALGORITHMS, Algorithm
 from polars_alf.walk.entries import Entries
 from polars_alf.walk.known import KnownListings
@@ -266,7 +267,9 @@ def _digest(
     rows = unread.sort("file_size", descending=True)["row"]
     found_files = entries.decode(entries.files.gather(rows))
     unread = found_files.select(row=rows, path=expr_join("directory", "name"))
-    outcomes = walker.digest(unread["path"].to_list(), algorithms, threads=visit.digest_threads)
+    outcomes = digest_paths(
+        walker, unread["path"].to_list(), algorithms, threads=visit.digest_threads
+    )
     found: list[tuple[object, ...]] = []
     issues: list[tuple[object, ...]] = []
     for (row, path), outcome in zip(unread.iter_rows(), outcomes, strict=True):

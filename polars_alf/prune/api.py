@@ -19,6 +19,7 @@ from polars_alf.errors import ForeignTablesError, KeptWarning
 from polars_alf.parallel.progress import Progress
 from polars_alf.prune.claims import Claims, claim_files, find_claimed, list_owners
 from polars_alf.prune.examine import REMOVALS, Removal, RemovalKind, examine_files, find_emptied
+from polars_alf.prune.guard import refuse_bucket
 from polars_alf.prune.skipped import find_taken_out, list_states, read_skipped
 from polars_alf.prune.tables import read_tables
 from polars_alf.schema import HIDING, IssueKind, polars_schema
@@ -117,6 +118,7 @@ def plan_removals(
     )
     check_argument("remove_empty_sessions", remove_empty_sessions, bool)
     check_argument("force", force, bool)
+    refuse_bucket(root)
     opened = open_root(root, op_timeout)
     folder = opened.path if tables_dir is None else check_folder(tables_dir, to_write=False)
     tables = read_tables(folder, sessions, datasets)

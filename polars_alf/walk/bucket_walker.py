@@ -145,15 +145,10 @@ class BucketWalker:
         self,
         paths: Sequence[str],
         algorithms: Sequence[Algorithm],
-        on_files: Callable[[int], None] = lambda _: None,
-        *,
-        threads: int = 1,
+        on_files: Callable[[int], None],
     ) -> list[Outcome]:
-        """Return the digests of files, whose paths are relative to the root, in their order.
-
-        `threads` is ignored: as many are read at once as is worth it.
-        """
-        names = [join(self._service.address.folder, path) for path in paths]
+        """Return the digests of files, whose paths are relative to the root, in their order."""
+        names = [*map(self._service.locate, paths)]
         requests = digest_objects(
             self._service, names, algorithms, lambda n: self.counter.add(n_bytes=n), on_files
         )

@@ -2,18 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
 from polars_alf.parallel.executors import Workers
+from polars_alf.walk.digests import Algorithm, Outcome, digest_files
 from polars_alf.walk.shards import Shard, Walk
 from polars_alf.walk.sources import AnyWalker
+from polars_alf.walk.walker import Walker
 
 _BYTES_PER_TASK = 1 << 30
 _FILES_PER_TASK = 1024
 _TASKS_AT_ONCE = 16
 """Tasks in one where all processors read for it: lanes are empty at its end only."""
+
+
+def digest_paths(
+    walker: AnyWalker,
+    paths: Sequence[str],
+    algorithms: Sequence[Algorithm],
+    on_files: Callable[[int], None] = lambda _: None,
+    *,
+    threads: int = 1,
+) -> list[Outcome]:
+    """Return the digests of files, whose paths are relative to the root, in their order.
+
+    A bucket is read by as many requests as is worth it, whatever the `threads`.
+    """
+    if not isinstance(walker, Walker):
+        return walker.digest(paths, algorithms, on_files)
+    return digest_files(
+        [*map(walker.root.locate, paths)],
+        algorithms,
+        lambda n_bytes: walker.counter.add(n_bytes=n_bytes),
+        on_files,
+        threads=threads,
+    )
 
 
 def digest_in_parallel(walk: Walk, files: pl.DataFrame) -> pl.DataFrame:
@@ -56,7 +82,8 @@ class _DigestShard:
     threads: int
 
     def __call__(self, walker: AnyWalker, shard: Shard) -> dict[str, pl.DataFrame]:
-        outcomes = walker.digest(
+        outcomes = digest_paths(
+            walker,
             shard.folders,
             ["md5"],
             lambda n_files: walker.counter.add(files=n_files),

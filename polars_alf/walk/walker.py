@@ -13,7 +13,7 @@ cannot be read becomes a row of ISSUES; what was read of the same directory befo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter, sub
 
@@ -33,7 +33,6 @@ from polars_alf.walk.concurrency import (
     find_concurrency,
     visits,
 )
-from polars_alf.walk.digests import Algorithm, Outcome, digest_files
 from polars_alf.walk.known import KnownListings
 from polars_alf.walk.layout import Layout
 from polars_alf.walk.lister import Lister, split_names
@@ -147,23 +146,6 @@ class Walker:
     def listings(self) -> pa.Table:
         """Return LISTINGS of all directories that were walked."""
         return self._walked.listings()
-
-    def digest(
-        self,
-        paths: Sequence[str],
-        algorithms: Sequence[Algorithm],
-        on_files: Callable[[int], None] = lambda _: None,
-        *,
-        threads: int = 1,
-    ) -> list[Outcome]:
-        """Return the digests of files, whose paths are relative to the root, in their order."""
-        return digest_files(
-            [*map(self.root.locate, paths)],
-            algorithms,
-            lambda n_bytes: self.counter.add(n_bytes=n_bytes),
-            on_files,
-            threads=threads,
-        )
 
     @property
     def n_other_files(self) -> int:
