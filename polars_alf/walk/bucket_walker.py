@@ -27,7 +27,7 @@ from polars_alf.bucket.loop import run_requests
 from polars_alf.bucket.raw_keys import KEYS, Level, is_plain
 from polars_alf.native.twin import CONTROL, Odd, has_copies
 from polars_alf.parallel.progress import Counter
-from polars_alf.schema import ENTRIES, ISSUES, IssueKind
+from polars_alf.schema import ENTRIES, ISSUES, IssueKind, polars_schema
 from polars_alf.walk.batches import Directories
 from polars_alf.walk.concurrency import visits
 from polars_alf.walk.digests import Algorithm, Outcome
@@ -40,6 +40,13 @@ from polars_alf.walk.options import WalkOptions
 REQUESTS = 64
 """Requests that are under way at once, in all visits together: enough for services that take a
 tenth of a second for each to keep a processor busy."""
+
+_FILES = pl.Schema(
+    dict.fromkeys(("directory", "name"), pl.String())
+    | {name: polars_schema(ENTRIES)[name] for name in ("file_size", "mtime_ns", "inode")}
+    | {"hash": pl.String()}
+)
+"""Files of ENTRIES with texts, and the MD5 that their ETags may be."""
 
 _Folder = tuple[str, str | None]
 """A folder relative to the root, and the session that it lies in or is."""
@@ -247,6 +254,8 @@ class BucketWalker:
         Of a level, these are names.
         """
         keys = pl.concat([KEYS.to_frame(), *frames])
+        if keys.is_empty():  # as most folders above the dates are
+            return _FILES.to_frame(), []
         if may_repeat:
             keys = keys.unique("path", keep="first", maintain_order=True)
         path, name = pl.col("path"), pl.col("name")
@@ -287,6 +296,11 @@ class BucketWalker:
 
         `judge` is called with each folder, its session, and the names of the folders in it.
         """
+        if keys.is_empty():
+            for (folder, session), below in zip(entered, names, strict=True):
+                self._walked.add(folder, session, None, 0, "/".join(below))
+                judge(folder, session, below)
+            return keys.with_columns(code=pl.lit(None, pl.UInt32))
         folders = pl.Series([folder for folder, _ in entered], dtype=pl.String)
         in_session = pl.Series([session is not None for _, session in entered], dtype=pl.Boolean)
         code = find_codes(keys["directory"], folders)
