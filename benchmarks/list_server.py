@@ -1,4 +1,4 @@
-"""A server that lists keys as S3 does, from memory: no objects, and faults where they are asked for.
+"""A server that lists keys as S3 does: from memory, and with faults where they are asked for.
 
 Its keys are made up: as many as wanted, in the layout of an archive.
 """

@@ -198,23 +198,15 @@ def check_folder(
         ) from error
 
 
-def choose_tables_dir(root: Root, tables_dir: FolderPath | None, option: str) -> FolderPath:
-    """Return the folder of the tables of an archive: the one given, or else the root.
-
-    Raises
-    ------
-    OptionError
-        None was given by the option of this name, and the root is no folder.
-    """
-    if tables_dir is not None:
-        return tables_dir
-    if isinstance(root.path, Path):
-        return root.path
-    name = option.removeprefix("--").replace("-", "_")
-    raise OptionError(
-        f"the archive {root} is in a bucket, and its tables lie in a folder; give that with "
-        f"{option} DIR ({name}=…)"
-    )
+def check_tables_dir(root: FolderPath, tables_dir: FolderPath | None, option: str) -> None:
+    """Raise OptionError where an option of this name has no folder, and the root is none."""
+    address = parse_address(root)
+    if address is not None and tables_dir is None:
+        name = option.removeprefix("--").replace("-", "_")
+        raise OptionError(
+            f"the archive {address} is in a bucket, and its tables lie in a folder; give that with "
+            f"{option} DIR ({name}=…)"
+        )
 
 
 def _check_address(path: FolderPath, what: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from polars_alf._version import __version__
+from polars_alf.alf.address import parse_address
 from polars_alf.alf.arguments import check_argument
 from polars_alf.alf.ids import parse_namespace
 from polars_alf.alf.layout import check_lab_name
@@ -163,21 +164,23 @@ class IndexOptions:
         }
 
 
-def check_bucket_options(root: Root, options: IndexOptions) -> None:
+def check_bucket_options(root: FolderPath, options: IndexOptions) -> None:
     """Raise OptionError for an option that has no meaning in a bucket, or outside of one."""
-    if root.is_bucket and options.quick:
+    address = parse_address(root)
+    if address and options.quick:
         raise OptionError(
-            f"{root} is in a bucket, whose folders have no times: all of it is listed each time, "
-            "and what did not change keeps its digests; leave out --quick (quick=True)"
+            f"{address} is in a bucket, whose folders have no times: all is listed each time, and "
+            "what did not change keeps its digests; leave out --quick (quick=True)"
         )
-    if root.is_bucket and options.settings_from:
+    if address and options.settings_from:
         raise OptionError(
-            f"{root} is in a bucket, from which no settings are read; leave out --settings-from "
+            f"{address} is in a bucket, from which no settings are read; leave out --settings-from "
             "(settings_from=…), or index a copy on disk"
         )
-    if options.etag_md5 and not root.is_bucket:
+    if options.etag_md5 and not address:
         raise OptionError(
-            f"{root} is a folder, whose files have no ETags; leave out --etag-md5 (etag_md5=True)"
+            f"{os.fspath(root)} is a folder, whose files have no ETags; leave out --etag-md5 "
+            "(etag_md5=True)"
         )
 
 

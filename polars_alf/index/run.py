@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from polars_alf.alf.ids import check_namespace, make_namespace
 from polars_alf.alf.layout import check_lab, count_bases
-from polars_alf.alf.root import FolderPath, check_folder, choose_tables_dir
+from polars_alf.alf.root import FolderPath, check_folder, check_tables_dir
 from polars_alf.arrow import make_table
 from polars_alf.errors import MassRemovalError, NoSessionsWarning, TableWarning
 from polars_alf.index.changes import CHANGES
@@ -82,9 +82,10 @@ def run_index(
 ) -> IndexReport:
     """Index an archive by options; parameters, errors and warnings of `index_archive`."""
     start = time.perf_counter()
+    check_tables_dir(root, out_dir, "--out-dir")
+    check_bucket_options(root, options)
     opened = open_archive(root, options.walk)
-    check_bucket_options(opened, options)
-    folder = check_folder(choose_tables_dir(opened, out_dir, "--out-dir"))
+    folder = check_folder(opened.path if out_dir is None else out_dir)
     check_replaceable(folder)
     found, _ = read_namespace(folder, opened.path)
     check_namespace(options.namespace, found, folder, options.namespace_spelling)

@@ -14,7 +14,7 @@ import polars as pl
 from polars_alf.alf.address import make_location
 from polars_alf.alf.arguments import check_argument
 from polars_alf.alf.layout import count_bases
-from polars_alf.alf.root import Root, check_folder, choose_tables_dir
+from polars_alf.alf.root import Root, check_folder, check_tables_dir
 from polars_alf.display import Shown
 from polars_alf.errors import ForeignTablesError, OptionError, TableError
 from polars_alf.parallel.progress import Progress
@@ -180,8 +180,9 @@ def verify_archive(
     )
     check_argument("digest", digest, bool)
     _check_sample(sample)
+    check_tables_dir(root, tables_dir, "--tables-dir")
     opened = open_archive(root, options)
-    folder = check_folder(choose_tables_dir(opened, tables_dir, "--tables-dir"), to_write=False)
+    folder = check_folder(opened.path if tables_dir is None else tables_dir, to_write=False)
     options = replace(options, own_files=own_files(folder, opened.path))
     sessions, datasets, header = _read_tables(opened, folder)
     n_datasets = len(datasets)
