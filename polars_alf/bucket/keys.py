@@ -62,14 +62,13 @@ class _UnorderedError(Exception):
 
 async def list_level(service: Service, folder: str) -> Level:
     """List a folder, whose path is relative to the archive, without what lies in folders in it."""
+    store = open_store(service)
     import obstore
 
     path = service.locate(folder)
     for n_tries in range(1, TRIES + 1):
         try:
-            found = await obstore.list_with_delimiter_async(
-                open_store(service), path or None, return_arrow=True
-            )
+            found = await obstore.list_with_delimiter_async(store, path or None, return_arrow=True)
         except obstore.exceptions.InvalidPathError:
             if service.address.scheme != "s3":
                 raise ScanError(
@@ -90,11 +89,12 @@ async def list_level(service: Service, folder: str) -> Level:
 
 async def has_keys(service: Service) -> bool:
     """Whether there is any key in an archive; raises the errors of `Service.explain`."""
+    store = open_store(service)
     import obstore
 
     folder = service.address.folder
     for n_tries in range(1, TRIES + 1):
-        stream = obstore.list(open_store(service), folder or None, return_arrow=True)
+        stream = obstore.list(store, folder or None, return_arrow=True)
         try:
             async for batch in stream:
                 return bool(batch.num_rows)

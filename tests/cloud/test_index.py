@@ -128,6 +128,7 @@ def test_snapshots_and_exclusions(mirror: Mirror, out_dirs: tuple[Path, Path]) -
         check_same(mirror.address, mirror.endpoint_url, root, out_dirs, max_removed=1.0, **options)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
