@@ -83,6 +83,10 @@ async def list_level(service: Service, folder: str) -> Level:
         else:
             keys = pl.DataFrame(pa.table(found["objects"])).cast(KEYS)
             names = [prefix.rpartition("/")[2] for prefix in found["common_prefixes"]]
+            if "" in names:  # of keys that begin with a slash, in the bucket itself
+                if service.address.scheme == "s3":
+                    return await asyncio.to_thread(read_raw_level, service, path)
+                names.remove("")
             return Level(names, keys.filter(pl.col("path") != path), [])
     raise AssertionError
 
@@ -263,6 +267,10 @@ class _Lister:
                 )
                 yield self._take(run, raw.keys, prefix)
                 if raw.is_last:
+                    return
+                if raw.last <= last:
+                    message = "a key in it is no path, and the service lists none after it"
+                    self.found.unread |= dict.fromkeys(run.folders, message)
                     return
                 last = raw.last
                 if is_plain(last):
