@@ -11,7 +11,18 @@ from house import PACKAGE, count_floors, list_imports, list_modules, room_of
 from trees import make_tree
 
 ROOMS = (
-    *("_version", "errors", "display", "native", "alf", "schema", "arrow", "parallel", "walk"),
+    *(
+        "_version",
+        "errors",
+        "display",
+        "native",
+        "alf",
+        "schema",
+        "arrow",
+        "parallel",
+        "bucket",
+        "walk",
+    ),
     *("tables", "query", "insertions", "index", "prune", "verify", "check", "merge", "release"),
     *("bench", "page", "cache", "one"),
     *("cli", "__main__"),
