@@ -153,9 +153,9 @@ class WalkOptions:
         if self.cluster and self.executor:
             raise OptionError("--executor is for this machine; give either that or --cluster")
         if self.cluster:
-            from polars_alf.parallel.cluster import parse_address
+            from polars_alf.parallel.cluster import parse_address as parse_cluster
 
-            parse_address(self.cluster)
+            parse_cluster(self.cluster)
         jobs, threads = self.jobs, self.threads
         if jobs == AUTO:
             # What was measured here tells nothing of the machines of a cluster, or of a bucket.
