@@ -72,7 +72,11 @@ def time_command(command: Sequence[str]) -> tuple[float, str]:
 
 def measure_peak(command: Sequence[str]) -> int:
     """Run a command; return the peak of its process tree's proportional memory, in bytes."""
-    return _watch(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    peak = _watch(process)
+    if process.returncode:
+        sys.exit(f"error: {' '.join(command)} failed with {process.stderr.read().decode()}")
+    return peak
 
 
 def run_in_turn(

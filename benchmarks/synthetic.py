@@ -70,8 +70,9 @@ class SyntheticWalker:
                 _numbers(directory.astype(np.int32)), _strings([place for place, _ in places])
             ),
             pa.DictionaryArray.from_arrays(_numbers(file), _strings(names)),
-            _numbers(rows.astype(np.uint64)),
-            _numbers(rows.astype(np.int64)),
+            # The same in whatever batch a session is.
+            _numbers(file.astype(np.uint64)),
+            _numbers(file.astype(np.int64)),
             _numbers(rows.astype(np.uint64)),
         ]
         return pa.RecordBatch.from_arrays(columns, schema=ENTRIES)

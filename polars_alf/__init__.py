@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from polars_alf.query.summary import TableSummary, summarize_tables
     from polars_alf.release.bundle import Bundle, publish_tables
     from polars_alf.release.manifest import ManifestCheck, verify_manifest
+    from polars_alf.release.split import SplitTables, split_tables
     from polars_alf.release.subset import Release, subset_tables
     from polars_alf.tables.files import scan_changes, scan_issues
     from polars_alf.tables.undo import RestoredTables, read_history, restore_tables
@@ -78,6 +79,7 @@ _MODULES = {
     "Release": "release.subset",
     "RestoredTables": "tables.undo",
     "SettingsMapping": "index.session_settings",
+    "SplitTables": "release.split",
     "StorageComparison": "bench.comparison",
     "StorageReport": "bench.results",
     "TableDifferences": "query.diff",
@@ -107,6 +109,7 @@ _MODULES = {
     "scan_insertions": "insertions.api",
     "scan_issues": "tables.files",
     "scan_sessions": "query.scan",
+    "split_tables": "release.split",
     "subset_tables": "release.subset",
     "summarize_tables": "query.summary",
     "verify_archive": "verify.api",
@@ -125,6 +128,7 @@ def __getattr__(name: str) -> object:
         return import_module(f"{__name__}.{name}")
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import_module(f"{__name__}.alf.process_limits").check_limits()
     value = globals()[name] = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     return value
 
@@ -145,6 +149,7 @@ __all__ = [
     "Release",
     "RestoredTables",
     "SettingsMapping",
+    "SplitTables",
     "StorageComparison",
     "StorageReport",
     "TableDifferences",
@@ -175,6 +180,7 @@ __all__ = [
     "scan_insertions",
     "scan_issues",
     "scan_sessions",
+    "split_tables",
     "subset_tables",
     "summarize_tables",
     "verify_archive",

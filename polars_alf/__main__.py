@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 from types import FrameType
 
 
@@ -14,7 +15,9 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _end_at_once)
     from polars_alf.alf.encoding import restart_in_utf8
+    from polars_alf.alf.process_limits import check_limits
     from polars_alf.cli.streams import open_closed_streams
+    from polars_alf.errors import LimitError
 
     open_closed_streams()
     # pyarrow loads NumPy, whose threads nothing here needs.
@@ -22,6 +25,11 @@ def main() -> None:
     # Loaded modules stay: looking for garbage among them takes a sixth of the time.
     gc.disable()
     restart_in_utf8()
+    try:
+        check_limits()
+    except LimitError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
     from polars_alf.cli.app import main as run
 
     gc.freeze()

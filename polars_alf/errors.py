@@ -40,6 +40,10 @@ class ForkError(PolarsAlfError, RuntimeError):
     """A process that was forked from one in which Polars had run would wait for ever."""
 
 
+class LimitError(PolarsAlfError, OSError):
+    """A limit of this process on address space, threads or open files is too low."""
+
+
 class QueryError(OptionError):
     """An SQL query is invalid, or reads something else than the tables."""
 

@@ -5,14 +5,16 @@ Examples
 >>> import polars_alf.one
 >>> polars_alf.one.enable()  # once, before or after `import one`
 >>> from one.api import ONE
->>> one = ONE(mode="local")  # loads its tables with polars_alf.cache.load_tables
+>>> one = ONE(mode="local")  # loads its tables with polars_alf.one.load_tables
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
+import os
 import sys
+import uuid
 from collections.abc import Callable
 from inspect import isfunction
 from typing import Any
@@ -110,11 +112,38 @@ def _mend_search() -> None:
     setattr(client, _SEARCH, search)
 
 
+def load_tables(tables_dir: str | os.PathLike[str], glob_pattern: str = "*.pqt") -> Any:
+    """Load tables by `polars_alf.cache.load_tables`, a missing MD5 as None.
+
+    ONE takes the empty text for an MD5, digests each such file that it loads and says that it has
+    another one. It spares both where there is None, and not where there is any other null.
+    """
+    from polars_alf import cache
+
+    caches = cache.load_tables(tables_dir, glob_pattern)
+    datasets = caches["datasets"]
+    if "hash" in datasets:
+        hashes = datasets["hash"].astype(object)
+        datasets["hash"] = hashes.where(hashes.notna() & (hashes != ""), None)
+    return caches
+
+
+def cast_index_object(df: Any, dtype: Callable[[Any], Any] = uuid.UUID) -> Any:
+    """Cast ids by `polars_alf.cache.cast_index_object`; as texts, which ONE saves, no MD5 is ''."""
+    from polars_alf import cache
+
+    cast = cache.cast_index_object(df, dtype)
+    if dtype is str and {"rel_path", "hash"} <= {*cast.columns}:
+        cast = cast.fillna({"hash": ""})
+    return cast
+
+
 def _list_functions() -> dict[str, Callable[..., Any]]:
     from polars_alf import cache  # loads pandas
 
     theirs = sys.modules["one.alf.cache"]  # which has not all of earlier versions
     values = {name: getattr(cache, name) for name in cache.__all__ if hasattr(theirs, name)}
+    values |= {"load_tables": load_tables, "cast_index_object": cast_index_object}
     return {name: value for name, value in values.items() if isfunction(value)}
 
 

@@ -138,6 +138,7 @@ class IssueKind(StrEnum):
     DUPLICATE_SESSION = "duplicate_session"
     OUTSIDE_SESSION = "outside_session"
     SNAPSHOT = "snapshot"
+    DUPLICATE_DATASET = "duplicate_dataset"
 
     UNUSUAL_LAB = "unusual_lab"
     UNPADDED_NUMBER = "unpadded_number"
@@ -146,6 +147,7 @@ class IssueKind(StrEnum):
     MISPLACED_SESSION = "misplaced_session"
     UNREADABLE_CONTENT = "unreadable_content"
     AMBIGUOUS_ID = "ambiguous_id"
+    INVALID_UUID = "invalid_uuid"
 
 
 HIDING = frozenset({IssueKind.UNREADABLE_DIRECTORY, IssueKind.UNREADABLE_FILE, IssueKind.TIMED_OUT})

@@ -77,6 +77,27 @@ def test_memory_is_measured_without_a_walk() -> None:
     assert int(figures[4]) > 50
 
 
+@pytest.mark.slow
+def test_memory_of_commands_is_measured_and_what_they_find_is_right() -> None:
+    script = REPOSITORY / "benchmarks" / "bench_commands.py"
+    command = [sys.executable, str(script), "--datasets", "7200"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows = [line.split("|") for line in result.stdout.splitlines() if "7,200" in line]
+    assert len(rows) == 8
+    assert all(int(row[4]) > 50 for row in rows)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system counts these")
+def test_bytes_of_one_session_are_measured() -> None:
+    script = REPOSITORY / "benchmarks" / "bench_session.py"
+    command = [sys.executable, str(script), "--datasets", "7200"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    figures = [figure.strip() for figure in result.stdout.splitlines()[-1].split("|")]
+    assert figures[1:3] == ["7,200", "1"]
+    assert figures[4] == "72"
+    assert 0 < float(figures[5]) < 20
+
+
 def test_contenders_take_turns_and_failures_stay(tmp_path: Path) -> None:
     contenders = [
         Contender("right", ["echo", "3"], count_lines),

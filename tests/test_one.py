@@ -17,6 +17,7 @@ from pandas.testing import assert_frame_equal
 from trees import make_tree
 
 import polars_alf.cache
+import polars_alf.one
 from polars_alf.one import disable, enable, is_enabled
 
 pytestmark = [
@@ -60,8 +61,8 @@ def test_enable_and_disable():
     enable()
     assert is_enabled()
     for module in (one.alf.cache, one.api):
-        assert module.load_tables is polars_alf.cache.load_tables
-        assert module.cast_index_object is polars_alf.cache.cast_index_object
+        assert module.load_tables is polars_alf.one.load_tables
+        assert module.cast_index_object is polars_alf.one.cast_index_object
     disable()
     disable()
     assert not is_enabled()
@@ -103,7 +104,7 @@ def test_the_client_finds_the_same(tables):
                 client.search(date_range=["2021-02-03", "2021-02-03"], number=2),
                 client.search(datasets="spikes.times.npy", details=True)[1],
                 client.list_datasets(eids[0]),
-                client.list_datasets(eids[0], details=True).to_dict(),
+                client.list_datasets(eids[0], details=True).fillna({"hash": ""}).to_dict(),
                 client.list_datasets(qc="PASS", ignore_qc_not_set=True),
                 client.list_collections(eids[0]),
                 client.eid2path(eids[0]),
@@ -171,3 +172,30 @@ def test_setup_indexes_what_stops_one(archive, monkeypatch):
     monkeypatch.setattr("builtins.input", lambda _: "y")
     again = One.setup(cache_dir=archive)
     assert again.search() == eids
+
+
+def test_files_without_md5_are_loaded_without_a_digest(tables, enabled, caplog, monkeypatch):
+    digested = []
+    monkeypatch.setattr("iblutil.io.hashfile.md5", lambda file: digested.append(file) or "another")
+    client = One(cache_dir=tables, mode="local")
+    eid = client.search(number=1)[0]
+    assert len(client.load_object(eid, "spikes", collection="alf")["times"]) == 6
+    assert not digested
+    assert "md5 mismatch" not in caplog.text
+    # What has an MD5 is compared with it.
+    client._cache["datasets"]["hash"] = "0" * 32
+    client.load_object(eid, "spikes", collection="alf")
+    assert len(digested) == 2
+    assert "md5 mismatch" in caplog.text
+
+
+def test_what_one_saves_of_tables_without_md5_is_read_as_before(tables, enabled, tmp_path):
+    client = One(cache_dir=tables, mode="local")
+    saved = tmp_path / "saved"
+    saved.mkdir()
+    client.save_cache(save_dir=saved, clobber=True)
+    differences = polars_alf.compare_tables(tables, saved).counts
+    assert not any(differences["datasets"].values())
+    assert polars_alf.scan_datasets(saved).collect()["hash"].to_list() == [""] * 4
+    client.load_cache(saved)
+    assert client._cache["datasets"]["hash"].tolist() == [None] * 4

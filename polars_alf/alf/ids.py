@@ -130,6 +130,13 @@ def format_ids(halves: pl.DataFrame) -> pl.Series:
     return _read_uuids("id", native.format_uuids(*buffers))
 
 
+def split_ids(ids: pl.Expr) -> dict[str, pl.Expr]:
+    """Return the halves of UUIDs, ``high`` and ``low``, which sort as their texts do."""
+    digits = ids.str.replace_all("-", "", literal=True)
+    halves = {"high": digits.str.slice(0, 16), "low": digits.str.slice(16, 16)}
+    return {name: half.str.to_integer(base=16, dtype=pl.UInt64) for name, half in halves.items()}
+
+
 def expr_uuid_text(octets: pl.Expr) -> pl.Expr:
     """Return ``str(uuid.UUID(bytes=octets))`` of 16 bytes, a Binary column; null where it is."""
     digits = octets.bin.encode("hex")

@@ -14,6 +14,7 @@ from typing import TypeAlias, TypeVar
 from polars_alf.alf.address import Address, hide_secrets, parse_address
 from polars_alf.alf.encoding import check_encoding
 from polars_alf.alf.forks import check_fork
+from polars_alf.alf.process_limits import check_limits, start_threads
 from polars_alf.errors import (
     ArchiveNotADirectoryError,
     ArchiveNotFoundError,
@@ -161,7 +162,7 @@ def call_within(seconds: float, function: Callable[[], Result]) -> Result:
             outcome.set_exception(error)
 
     # Unlike the threads of a pool, this one keeps no process from ending.
-    threading.Thread(target=call, daemon=True).start()
+    start_threads([threading.Thread(target=call, daemon=True)])
     return outcome.result(seconds)
 
 
@@ -227,6 +228,7 @@ def _resolve(path: FolderPath, what: str) -> Path:
     _check_address(path, what)
     check_encoding()
     check_fork()
+    check_limits()
     try:
         resolved = Path(path).resolve()
     except (OSError, RuntimeError) as error:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from polars_alf.bench.operations import CHUNK, UNLIMITED, Level, share_out
 from polars_alf.bench.plan import ARCHIVE, SCRATCH, TABLES, Plan
 from polars_alf.errors import BenchError
 from polars_alf.parallel.progress import Counter
+from polars_alf.parallel.threads import open_threads
 from polars_alf.walk.entries import join_batches
 from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.walker import Walker
@@ -74,7 +75,7 @@ def _make_folders(folders: Sequence[Path], n_threads: int) -> None:
     by_depth: dict[int, list[Path]] = defaultdict(list)
     for folder in folders:
         by_depth[len(folder.parts)].append(folder)
-    with ThreadPoolExecutor(n_threads) as pool:
+    with open_threads(n_threads, threading.Event()) as pool:
         for _, siblings in sorted(by_depth.items()):
             for _ in pool.map(Path.mkdir, siblings):
                 pass

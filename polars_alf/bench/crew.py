@@ -24,6 +24,7 @@ from typing import Any, Protocol
 import polars as pl
 
 from polars_alf.alf.paths import temporary_folder
+from polars_alf.alf.process_limits import start_threads
 from polars_alf.bench.meters import SLOT_NS, Meter, count_done, count_latencies
 from polars_alf.bench.operations import CALLS, DESCRIPTIONS, STREAMING, Operation, Shares
 from polars_alf.errors import BenchError
@@ -264,8 +265,7 @@ def _run_threads(
         for pair in zip(meters, shares, strict=True)
     ]
     try:
-        for thread in threads:
-            thread.start()
+        start_threads(threads)
         for thread in threads:
             thread.join()
     except BaseException:

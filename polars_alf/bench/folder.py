@@ -11,12 +11,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from pathlib import Path
 
 from polars_alf.alf.paths import BENCH_FOLDER, BENCH_PREFIX, join
 from polars_alf.bench.plan import ARCHIVE, SCRATCH, TABLES, Plan
 from polars_alf.errors import BenchError, StorageFullError
+from polars_alf.parallel.threads import open_threads
 
 _SPARE = 1.05
 
@@ -95,7 +96,7 @@ def _remove(folder: Path, plan: Plan, n_threads: int, warn: Callable[[str], None
     is_gone = False
     while not is_gone:
         try:
-            with ThreadPoolExecutor(n_threads) as pool:
+            with open_threads(n_threads, threading.Event()) as pool:
                 foreign, is_gone = _remove_once(folder, plan, pool)
         except OSError as error:
             if error.errno == errno.EMFILE and n_threads > 1:
@@ -112,7 +113,7 @@ def _remove(folder: Path, plan: Plan, n_threads: int, warn: Callable[[str], None
             raise BenchError(f"{folder} fills while it is removed; remove it yourself")
 
 
-def _remove_once(folder: Path, plan: Plan, pool: ThreadPoolExecutor) -> tuple[list[str], bool]:
+def _remove_once(folder: Path, plan: Plan, pool: Executor) -> tuple[list[str], bool]:
     """Remove all that is planned; return foreign paths, and whether every folder is gone."""
     levels = [[""]]
     foreign: list[str] = []

@@ -19,6 +19,7 @@ from polars_alf.alf.paths import (
     temporary_folder,
 )
 from polars_alf.alf.root import call_within, open_root
+from polars_alf.alf.uuid_names import expr_without_uuid
 from polars_alf.check.database import find_differences, find_unpaired, pair_sessions
 from polars_alf.check.findings import CheckKind, join_findings, make_findings
 from polars_alf.check.names import count_stems, find_misspelt, learn_spelling
@@ -335,6 +336,9 @@ def _read_names(walker: AnyWalker, shard: Shard) -> dict[str, pl.DataFrame]:
     )
     path = expr_join("collection", "name")
     files = entries.join(within, on="directory").select("folder", "file_size", rel_path=path)
+    plain = files.with_columns(rel_path=expr_without_uuid(pl.col("rel_path")))
+    if not plain.equals(files):
+        files = plain.unique(["folder", "rel_path"], keep="first", maintain_order=True)
     listings = pl.DataFrame(walker.listings()).filter(pl.col("n_others") > 0)
     asked = listings.select("directory").join(within, on="directory", how="semi")["directory"]
     named = pl.DataFrame(

@@ -28,6 +28,7 @@ from polars_alf.cli.options import (
     RootOrBucket,
     Strict,
     TablesDir,
+    UuidFilenames,
     WalkOptions,
     with_walk_options,
 )
@@ -57,6 +58,7 @@ def index(
     hash_ids: Annotated[
         bool, Option("--hash-ids/--no-hash-ids", help="Ids are UUIDs, or else paths.")
     ] = True,
+    uuid_filenames: UuidFilenames = None,
     namespace: Annotated[
         str | None,
         Option(
@@ -144,6 +146,7 @@ def index(
             restart=restart,
             insertions=insertions,
             default_revisions=default_revisions,
+            uuid_filenames=uuid_filenames,
             settings_from=settings_from,
             max_removed=max_removed,
             ignore_inode=ignore_inode,
@@ -173,6 +176,7 @@ def verify(
         Option(metavar="SHARE", help="Share of the datasets to check, such as 1% or 0.01."),
     ] = None,
     seed: Annotated[int, Option(metavar="N", help="Number that chooses the sample.")] = 0,
+    uuid_filenames: UuidFilenames = None,
     manifest: Annotated[
         Path | None,
         Option(metavar="FILE", help="Manifest of a release, whose tables are beside it."),
@@ -199,8 +203,9 @@ def verify(
     with output.running("nothing was changed"), walk.show_progress() as progress:
         if manifest:
             compared = polars_alf.verify_manifest(manifest, tables_dir)
+        arguments |= {"digest": digest, "sample": share, "seed": seed, "progress": progress}
         found = polars_alf.verify_archive(
-            root, tables_dir, digest=digest, sample=share, seed=seed, progress=progress, **arguments
+            root, tables_dir, uuid_filenames=uuid_filenames, **arguments
         )
     if compared:
         # A release is a part: the archive goes on.

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 from typer import Argument, BadParameter, Option
 
+from polars_alf.alf.address import parse_address
 from polars_alf.cli.output import Show, open_console, print_message, show_progress
 from polars_alf.errors import OptionError
 from polars_alf.parallel.executors import Executor
@@ -46,6 +47,14 @@ JsonLines = Annotated[bool, Option("--json", help="Print one JSON object a line.
 IdsFrom = Annotated[
     list[str] | None,
     Option(metavar="DIR", help="Tables whose ids win where names match; may be given again."),
+]
+
+UuidFilenames = Annotated[
+    bool | None,
+    Option(
+        "--uuid-filenames/--no-uuid-filenames",
+        help="UUIDs in names, as in a.b.UUID.npy, are ids; by default as in the tables.",
+    ),
 ]
 
 Force = Annotated[bool, Option("--force", help="Replace files that are there.")]

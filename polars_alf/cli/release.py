@@ -1,10 +1,11 @@
-"""Commands about releases: subset, publish."""
+"""Commands about tables of a part: subset, split, publish."""
 
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 from rich.filesize import decimal
 from typer import Option, Typer
@@ -16,7 +17,11 @@ from polars_alf.tables.generations import KEEP
 
 if TYPE_CHECKING:
     from polars_alf.release.bundle import Bundle
+    from polars_alf.release.split import Division, SplitTables
     from polars_alf.release.subset import Release
+
+# Twin of `Division`, whose room only this command needs to load.
+By = StrEnum("By", ["LAB", "SUBJECT", "YEAR"])
 
 app = Typer()
 
@@ -69,6 +74,34 @@ def subset(
 
 
 @app.command()
+def split(
+    folder: Tables,
+    out_dir: Annotated[
+        str, Option(metavar="DIR", help="Existing folder for the folders of the pairs.")
+    ],
+    by: Annotated[By, Option(help="What each pair is of.")] = By.LAB,
+    keep_generations: KeepGenerations = KEEP,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Split the tables in DIR into pairs that ONE opens.
+
+    There is a pair for each lab, subject or year, in a folder of its own. Rows keep their ids. ONE
+    opens a pair as One(cache_dir=ROOT, tables_dir=FOLDER, mode='local').
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage.
+    """
+    with output.running("pairs that were finished are whole"):
+        found = polars_alf.split_tables(
+            folder, out_dir, by=cast("Division", str(by)), keep_generations=keep_generations
+        )
+    if as_json:
+        print(json.dumps(found.to_dict()))
+    elif not quiet:
+        _print_split(found)
+
+
+@app.command()
 def publish(
     folder: Folder,
     url: Annotated[
@@ -104,6 +137,19 @@ def _print_release(release: Release) -> None:
         ("Manifest", str(release.to_dict()["manifest_path"])),
         ("Cite as", release.checksum),
     )
+
+
+def _print_split(found: SplitTables) -> None:
+    parts = found.parts
+    output.print_fields(
+        ("Pairs", f"{len(parts):,}"),
+        ("Sessions", f"{parts['n_sessions'].sum():,}"),
+        ("Datasets", f"{parts['n_datasets'].sum():,} ({decimal(int(parts['n_bytes'].sum()))})"),
+        *([("Left out", f"{found.n_left_out:,} datasets of no session")] * bool(found.n_left_out)),
+        ("Time", f"{found.seconds:.2f} s"),
+        ("Folder", str(found.folder)),
+    )
+    output.print_first(parts.select("folder", "n_sessions", "n_datasets"), "Pairs")
 
 
 def _print_bundle(bundle: Bundle) -> None:

@@ -202,9 +202,10 @@ def info(
     """
     with output.running("nothing was changed"):
         from polars_alf.index.report import read_run
+        from polars_alf.query.buckets import is_address
 
         summary = polars_alf.summarize_tables(folder, n_largest=top)
-        run = read_run(Path(folder))
+        run = None if is_address(folder) else read_run(Path(folder))
     if as_json:
         print(json.dumps(summary.to_dict() | {"run": run}))
     else:
@@ -236,11 +237,12 @@ def sql(
     """
     form = _choose_format(form, file)
     with output.running("nothing was changed"):
-        from polars_alf.query.scan import find_folders
+        from polars_alf.query.scan import find_places
         from polars_alf.query.sql import reporting_query_errors
 
         if file:
-            check_output(file, find_folders(folder), force=force)
+            folders = [place for place in find_places(folder) if isinstance(place, Path)]
+            check_output(file, folders, force=force)
         answer = polars_alf.query_tables(folder, query)
         with reporting_query_errors(query):
             _write_answer(answer, form, file)

@@ -21,6 +21,7 @@ def index_archive(
     out_dir: FolderPath | None = None,
     *,
     hash_ids: bool = True,
+    uuid_filenames: bool | None = None,
     hash_files: bool = False,
     digest: Algorithm | Sequence[Algorithm] = (),
     lab: str | None = None,
@@ -64,6 +65,11 @@ def index_archive(
         Existing folder for the tables; by default the root, unless that is in a bucket.
     hash_ids
         Whether ids are UUIDs, as ONE needs them; else they are paths.
+    uuid_filenames
+        Whether a UUID before the extension, as in ``spikes.times.UUID.npy``, is the dataset's id,
+        and no part of its ``rel_path``. Such an id wins over those of other tables. ONE loads these
+        files with ``one.uuid_filenames = True``. By default as in the last index, and not in a
+        first one.
     hash_files
         Whether to read every dataset for its MD5, the ``hash`` of the table.
     digest
@@ -168,7 +174,8 @@ def index_archive(
     NamespaceConflictError
         The namespace is not that of the tables that are there; nothing was written.
     IdsConflictError
-        Ids of paths would replace the UUIDs of the tables that are there; nothing was written.
+        Ids of paths would replace the UUIDs of the tables that are there, or names would no longer
+        be read for ids that came from them; nothing was written.
     MassRemovalError
         More would be removed from the tables than `max_removed`, as where storage is not mounted;
         the tables are as they were.
@@ -206,6 +213,7 @@ def index_archive(
             anonymous=anonymous,
         ),
         hash_ids=hash_ids,
+        uuid_filenames=uuid_filenames,
         digests=check_digests(digest, hash_files=hash_files),
         lab="" if lab is None else lab,
         namespace=namespace,  # type: ignore[arg-type]

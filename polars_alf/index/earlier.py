@@ -16,13 +16,13 @@ import polars as pl
 
 from polars_alf.alf.ids import check_namespace
 from polars_alf.alf.root import Root
-from polars_alf.errors import TableError, TableWarning
+from polars_alf.errors import IdsConflictError, TableError, TableWarning
 from polars_alf.index.known_rows import KnownRows
 from polars_alf.index.known_tables import open_known_tables
 from polars_alf.index.options import IndexOptions
 from polars_alf.index.report import read_settings
 from polars_alf.schema import TABLES
-from polars_alf.tables.contract import read_headers, read_namespace
+from polars_alf.tables.contract import read_header, read_headers, read_namespace
 from polars_alf.tables.files import table_path
 
 
@@ -42,6 +42,7 @@ def open_known_rows(folder: Path, options: IndexOptions) -> KnownRows | None:
         _find_known_rows,
         given=options.ids_from,
         hash_ids=options.hash_ids,
+        uuid_filenames=bool(options.uuid_filenames),
         took_ids=took_ids,
         prune_missing=options.prune_missing,
     )
@@ -70,6 +71,28 @@ def open_known_rows(folder: Path, options: IndexOptions) -> KnownRows | None:
                 stacklevel=4,
             )
         return found
+
+
+def choose_uuid_filenames(folder: Path, options: IndexOptions) -> bool:
+    """Return whether ids are in names: as asked for, or else as in the tables that are there.
+
+    Raises IdsConflictError where that would change the ids of these.
+    """
+    headers = []
+    for path in (table_path(folder, name) for name in TABLES):
+        with contextlib.suppress(TableError):
+            headers.append(read_header(path))
+    was_so = any(header.uuid_filenames for header in headers)
+    if was_so and options.uuid_filenames is False:
+        raise IdsConflictError(
+            f"the tables in {folder} have ids from the names of files, which others would replace; "
+            "leave out --no-uuid-filenames (uuid_filenames=False), give another folder for the "
+            "tables, or move those away"
+        )
+    if options.uuid_filenames is None and options.hash_ids:
+        # One.save_cache keeps no metadata of ours.
+        return was_so or bool(headers and read_settings(folder).get("uuid_filenames"))
+    return bool(options.uuid_filenames)
 
 
 def find_namespace(
@@ -101,6 +124,7 @@ def _find_known_rows(
     given: Sequence[Path],
     *,
     hash_ids: bool,
+    uuid_filenames: bool,
     took_ids: bool,
     prune_missing: bool,
 ) -> KnownRows | None:
@@ -108,10 +132,13 @@ def _find_known_rows(
 
     `own` is the folder of the tables that are there, None where nothing of them is to be kept;
     `given` are folders of tables whose ids and values win. `hash_ids` is whether the ids of the
-    index are UUIDs, `took_ids` whether ids of the tables that are there came from others, and
-    `prune_missing` whether rows of a database without a file on this disk go. Raises TableError
-    where a table cannot be read, or ids that were given are no UUIDs.
+    index are UUIDs, `uuid_filenames` whether these are in names, `took_ids` whether ids of the
+    tables that are there came from others, and `prune_missing` whether rows of a database without a
+    file on this disk go. Raises TableError where a table cannot be read, or ids that were given are
+    no UUIDs.
     """
     keep = hash_ids and not prune_missing
     tables = open_known_tables(own, given, took_ids=took_ids, keep_missing=keep)
-    return KnownRows(tables, hash_ids=hash_ids) if tables else None
+    if not tables:
+        return None
+    return KnownRows(tables, hash_ids=hash_ids, uuid_filenames=uuid_filenames)

@@ -17,8 +17,10 @@ import pyarrow as pa
 
 from polars_alf.alf import grammar
 from polars_alf.alf.root import Root
+from polars_alf.alf.uuid_names import expr_without_uuid
 from polars_alf.errors import IdsConflictError, MassRemovalError, TableError
 from polars_alf.index.changes import ChangeKind
+from polars_alf.index.options import IndexOptions
 from polars_alf.index.removals import Removals, Rows, count_removals
 from polars_alf.query.scan import scan_datasets, scan_sessions
 from polars_alf.schema import LOST, TABLES
@@ -105,7 +107,7 @@ def check_removals(
     staged: Path,
     issues: pa.Table,
     changes: Mapping[str, int] | None,
-    max_removed: float | None,
+    options: IndexOptions,
 ) -> Removals:
     """Count what goes with the tables in `folder` when those in `staged` replace them.
 
@@ -113,7 +115,7 @@ def check_removals(
     MassRemovalError where it is too much.
     """
     sessions, datasets = (scan_table(table_path(staged, name)) for name in TABLES)
-    old = _read_rows(folder)
+    old = _read_rows(folder, uuid_filenames=bool(options.uuid_filenames))
     if _is_database(folder) and not _is_new_database(folder):
         sessions, datasets = _keep_existing(sessions, datasets)
     new = Rows.read(sessions, datasets)
@@ -122,7 +124,7 @@ def check_removals(
     is_unread = old is None or old.sessions.is_empty() or old.counts.is_empty()
     if is_there and is_unread and changes:
         removals = _count_changes(removals, changes, n_left=len(new.counts))
-    _check(removals, folder, root, issues, max_removed)
+    _check(removals, folder, root, issues, options.max_removed)
     return removals
 
 
@@ -148,13 +150,19 @@ def _is_uuid(text: object) -> bool:
         return False
 
 
-def _read_rows(folder: Path, *names: str) -> Rows | None:
-    """Read the rows of a folder's tables, or of the one that can be read; None without any."""
+def _read_rows(folder: Path, *names: str, uuid_filenames: bool = False) -> Rows | None:
+    """Read the rows of a folder's tables, or of the one that can be read; None without any.
+
+    Paths have no UUIDs in their names if `uuid_filenames`, as those of the rows to compare with.
+    """
     scans = {"sessions": scan_sessions, "datasets": scan_datasets}
     wanted = names or (*scans,)
     for some in (wanted, *((name,) for name in wanted if len(wanted) > 1)):
         try:
             frames = {name: scans[name](folder) for name in some}
+            if uuid_filenames and "datasets" in frames and not _have_named_ids(folder):
+                rel_path = expr_without_uuid(pl.col("rel_path"))
+                frames["datasets"] = frames["datasets"].with_columns(rel_path=rel_path)
             if len(frames) > 1 and _is_database(folder) and not _is_new_database(folder):
                 return Rows.read(*_keep_existing(*frames.values()))
             return Rows.read(**frames)
@@ -180,6 +188,11 @@ def _is_new_database(folder: Path) -> bool:
     """Whether they do, and no index has told yet which of their files are on this disk."""
     headers = _read_headers(folder)
     return _is_database(folder) and any(header.generation is None for header in headers)
+
+
+def _have_named_ids(folder: Path) -> bool:
+    """Whether ids of the tables in a folder are in the names of files."""
+    return any(header.uuid_filenames for header in _read_headers(folder))
 
 
 def _read_headers(folder: Path) -> list[TableHeader]:

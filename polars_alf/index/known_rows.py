@@ -9,7 +9,7 @@ those given come before those that are there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
@@ -18,20 +18,24 @@ import polars as pl
 
 from polars_alf.alf.ids import expr_uuid3
 from polars_alf.alf.paths import join, printable
+from polars_alf.alf.uuid_names import expr_without_uuid
 from polars_alf.errors import TableError
 from polars_alf.index.known_tables import (
     WRITTEN,
     KnownTables,
     count_kept,
     prefer_known,
+    report_renamed,
     return_repeated,
     take_first,
 )
 from polars_alf.index.merge import ShardRows
 from polars_alf.query.columns import expr_session_path
 from polars_alf.query.revisions import DEFAULT_REVISION
+from polars_alf.query.spill import BUCKET, Spill, read_batches, select_range
 from polars_alf.schema import DIGEST_COLUMNS, TABLES, IssueKind, polars_schema
 from polars_alf.tables.foreign import Columns, list_marked, merge_columns, restore_columns
+from polars_alf.tables.named_rows import IS_NAMED
 
 _NAME = ["lab", "subject", "date", "number"]
 _UUID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
@@ -44,13 +48,15 @@ _IDS = pl.Schema({"session": pl.String, "own": pl.String, "id": pl.String})
 class KnownRows:
     """The rows of some tables, for an index to complete its own with.
 
-    `columns` are the columns that are not ours, by table; the counts are those of the rows that
+    Ids in the names of files win over those known, if `uuid_filenames`. `columns` are the columns
+    that are not ours, by table; the counts are those of the rows that
     matched tables that were given (`n_known_…`), of those of which something was kept (`n_kept_…`),
     and of those without a file on this disk (`n_missing`), up to now.
     """
 
     tables: Sequence[KnownTables]
     hash_ids: bool
+    uuid_filenames: bool = False
     columns: dict[str, Columns] = field(init=False)
     n_known_sessions: int = field(init=False, default=0)
     n_known_datasets: int = field(init=False, default=0)
@@ -62,7 +68,7 @@ class KnownRows:
     _matches: pl.DataFrame = field(init=False)
     _values: pl.DataFrame = field(init=False)
     _namespace: UUID = field(init=False)
-    _spilled: list[Path] = field(init=False, default_factory=list)
+    _spilled: list[Spill] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         self.columns = {
@@ -241,44 +247,53 @@ class KnownRows:
         return pl.concat(counts).group_by("id").agg(pl.col("n_known").sum()).collect()
 
     def spill_datasets(self, order: pl.DataFrame, folder: Path) -> None:
-        """Write the known rows of datasets into a new folder, by the ``group`` that needs them."""
-        self._spilled = [folder / str(rank) for rank in range(len(self.tables))]
-        groups = order.select("id", _GROUP)
+        """Write the known rows of datasets into a folder, by the ``group`` that needs them."""
+        folder.mkdir(exist_ok=True)
+        groups = order.select("id", _GROUP).rename({_GROUP: BUCKET})
         for rank, tables in enumerate(self.tables):
             eids = self._matches.filter(source=rank).select("id", "session", known_eid="eid")
-            eids = eids.unique(["known_eid", "id"]).join(groups, on="id")
+            eids = eids.unique(["known_eid", "id"]).join(groups, on="id").rename({"id": "eid"})
+            path = pl.col("rel_path")
+            if self.uuid_filenames and not tables.has_named_ids:
+                path = expr_without_uuid(path)
+            eids = eids.drop_nulls("known_eid").sort("known_eid")
             datasets = tables.datasets.drop_nulls("rel_path").select(
                 *tables.select_written("datasets", self.columns["datasets"]),
-                "rel_path",
+                path,
                 "file_size",
                 "hash",
                 known_eid="eid",
                 known="id",
                 source=pl.lit(rank, pl.UInt32),
             )
-            datasets.join(eids.lazy(), on="known_eid").rename({"id": "eid"}).sink_ipc(
-                pl.PartitionBy(self._spilled[rank], key=_GROUP, include_key=False),
-                mkdir=True,
-                engine="streaming",
-            )
+            spill = Spill(folder)
+            for rows in read_batches(datasets):
+                near = select_range(eids, "known_eid", rows["known_eid"])
+                spill.add(rows.join(near, on="known_eid", maintain_order="left"))
+            self._spilled.append(spill)
 
     def complete_datasets(self, group: int, datasets: pl.DataFrame) -> pl.DataFrame:
         """Return DATASETS of a group with ids and values that are known, and rows without a file.
 
-        In the order of their ids where these are UUIDs, else in the order given.
+        In the order of their ids where these are UUIDs, else in the order given. If
+        `uuid_filenames`, they come with ``is_named``, as of `tables.named_rows`, and go without.
         """
         foreign = self.columns["datasets"]
-        if not (files := [*self._find_files(group)]):
+        is_named = datasets[IS_NAMED] if self.uuid_filenames else pl.lit(value=False)
+        datasets = datasets.drop(IS_NAMED, strict=False)
+        found = [rows for spill in self._spilled if len(rows := spill.read(group))]
+        if not found:
             nothing = zip(list_marked(foreign), foreign.values(), strict=True)
             nulls = datasets.with_columns(pl.lit(None, dtype).alias(c) for c, dtype in nothing)
             return nulls.select(*datasets.columns, *restore_columns(foreign))
-        known = self._read_known(files)
+        known = self._read_known(found)
         key = ["eid", "rel_path"]
         values = take_first(known, key, [*WRITTEN["datasets"], *list_marked(foreign)])
         ids = known.filter("is_usable").unique(key, keep="first", maintain_order=True)
         hashes = known.filter(pl.col("hash") != "").unique(key, keep="first", maintain_order=True)
         joined = (
-            datasets.join(values, on=key, how="left", maintain_order="left", suffix="_")
+            datasets.with_columns(is_named.alias(IS_NAMED))
+            .join(values, on=key, how="left", maintain_order="left", suffix="_")
             .join(ids.select(*key, "known", "is_given"), on=key, how="left", maintain_order="left")
             .join(
                 hashes.select(*key, "file_size", "hash", "is_database"),
@@ -293,9 +308,11 @@ class KnownRows:
         # The MD5 that a database has is what the content should be, as ONE checks on loading.
         is_database = pl.col("is_database").fill_null(value=False)
         is_alike = pl.col("file_size") == pl.col("file_size_known")
+        known_id = pl.coalesce("known", "id") if self.hash_ids else pl.col("id")
+        self.issues += report_renamed(joined)
         completed = joined.with_columns(
             pl.col("id").alias("own"),
-            (pl.coalesce("known", "id") if self.hash_ids else pl.col("id")).alias("id"),
+            pl.when(IS_NAMED).then("id").otherwise(known_id).alias("id"),
             *prefer_known(datasets, "datasets"),
             pl.when((pl.col("hash") == "") & is_database & is_alike)
             .then("hash_known")
@@ -307,9 +324,9 @@ class KnownRows:
         result = pl.concat([result, self._find_missing(known, values, result)])
         return result.sort("eid", "id") if self.hash_ids else result
 
-    def _read_known(self, files: Sequence[Path]) -> pl.DataFrame:
+    def _read_known(self, found: Sequence[pl.DataFrame]) -> pl.DataFrame:
         """Return the known rows of a group, those of the first tables first."""
-        known = pl.concat([pl.read_ipc(file) for file in files], how="diagonal_relaxed")
+        known = pl.concat(found, how="diagonal_relaxed")
         by_path, by_id = ["eid", "rel_path", "source"], ["eid", "known", "source"]
         is_clear = (pl.col("known").n_unique().over(by_path) == 1) & (
             pl.col("rel_path").n_unique().over(by_id) == 1
@@ -366,10 +383,6 @@ class KnownRows:
             .with_columns(restore_columns(self.columns["datasets"]))
             .select(pl.col(column).cast(dtype) for column, dtype in datasets.schema.items())
         )
-
-    def _find_files(self, group: int) -> Iterator[Path]:
-        for folder in self._spilled:
-            yield from sorted((folder / f"{_GROUP}={group}").glob("*"))
 
     # Issues
 

@@ -10,14 +10,16 @@ from pathlib import Path
 import polars as pl
 
 from polars_alf.alf.ids import expr_uuid3
+from polars_alf.alf.paths import printable
 from polars_alf.errors import TableError, TableNotFoundError
 from polars_alf.index.report import read_settings
 from polars_alf.query.revisions import keep_own_choices
 from polars_alf.query.scan import ORIGIN, scan_datasets, scan_sessions
-from polars_alf.schema import DIGEST_COLUMNS, TABLES, polars_schema
+from polars_alf.schema import DIGEST_COLUMNS, TABLES, IssueKind, polars_schema
 from polars_alf.tables.contract import TableHeader, read_headers
 from polars_alf.tables.files import REPAIR_ADVICE
 from polars_alf.tables.foreign import Columns, have_values, list_foreign, mark_columns
+from polars_alf.tables.named_rows import IS_NAMED
 
 WRITTEN = {"sessions": {"task_protocol": "", "projects": ""}, "datasets": {"qc": "NOT_SET"}}
 """Columns of ours that others write, and their value where nobody did."""
@@ -46,6 +48,11 @@ class KnownTables:
     def is_database(self) -> bool:
         """Whether they come from a database: ONE records its name, or address, as an origin."""
         return _are_of_database(self.headers)
+
+    @property
+    def has_named_ids(self) -> bool:
+        """Whether ids are in the names of files, which their paths do not have."""
+        return any(header.uuid_filenames for header in self.headers)
 
     def list_columns(self, name: str) -> Columns:
         """Return the columns of a table that are not ours."""
@@ -209,6 +216,22 @@ def prefer_known(own: pl.DataFrame, table: str) -> list[pl.Expr]:
     return [
         pl.coalesce(pl.col(f"{column}_").cast(own.schema[column]), column).alias(column)
         for column in WRITTEN[table]
+    ]
+
+
+def report_renamed(rows: pl.DataFrame) -> list[tuple[object, ...]]:
+    """Return ISSUES of datasets whose files are named by other ids than the tables given have."""
+    differs = pl.col(IS_NAMED) & pl.col("is_given") & (pl.col("known") != pl.col("id"))
+    found = rows.filter(differs).select("rel_path", "id", "known")
+    return [
+        (
+            printable(path),
+            IssueKind.AMBIGUOUS_ID.value,
+            None,
+            f"its id is {known} in the tables given, and {named} in the name of its file, which "
+            "was taken; rename the file, or give tables of this archive",
+        )
+        for path, named, known in found.iter_rows()
     ]
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from polars_alf.alf import grammar
 from polars_alf.alf.address import make_location, parse_location
-from polars_alf.alf.ids import format_ids
+from polars_alf.alf.ids import format_ids, split_ids
 from polars_alf.alf.layout import Base, check_lab, choose_base, count_bases
 from polars_alf.alf.paths import expr_full, printable
 from polars_alf.alf.root import Root
@@ -25,6 +25,7 @@ from polars_alf.arrow import make_table
 from polars_alf.errors import ScanError
 from polars_alf.index.changes import DIGESTS
 from polars_alf.schema import ISSUES, LOST, SESSIONS, IssueKind, polars_schema
+from polars_alf.tables.named_rows import IS_NAMED
 from polars_alf.tables.rows import (
     ROWS_PER_GROUP,
     SESSION_KEY,
@@ -68,19 +69,27 @@ class ShardRows:
         Folders of the shards; ``shard`` in an order is an index into them.
     by_id
         Whether sessions are in the order of their ids, or else of their paths.
+    with_names
+        Whether datasets have ``is_named``, as of `tables.named_rows`.
     rows_per_group
         About how many rows are in memory at a time.
     """
 
     def __init__(
-        self, shards: Sequence[Path], *, by_id: bool, rows_per_group: int = ROWS_PER_GROUP
+        self,
+        shards: Sequence[Path],
+        *,
+        by_id: bool,
+        with_names: bool = False,
+        rows_per_group: int = ROWS_PER_GROUP,
     ) -> None:
         self._shards = shards
         self._by_id = by_id
         self.rows_per_group = rows_per_group
         self._sessions = [_Mapped(shard / "sessions.arrow") for shard in shards]
         self._datasets = [_Mapped(shard / "datasets.arrow") for shard in shards]
-        self._schema = pl.Schema({**_DATASETS, **(_HALVES if by_id else {})})
+        more = {**(_HALVES if by_id else {}), **({IS_NAMED: pl.Boolean()} if with_names else {})}
+        self._schema = pl.Schema({**_DATASETS, **more})
 
     def read_order(self) -> pl.DataFrame:
         """Return where each session is, in the order of the table.
@@ -101,7 +110,7 @@ class ShardRows:
             "key_hash": pl.concat_str(*SESSION_KEY, separator="/").hash(),
         }
         halves = dict.fromkeys(("high", "low"), pl.lit(0, pl.UInt64))
-        columns |= _expr_halves(pl.col("id")) if self._by_id else halves
+        columns |= split_ids(pl.col("id")) if self._by_id else halves
         for shard, file in enumerate(self._sessions):
             rows = pl.DataFrame(file.rows)
             if not self._by_id:
@@ -268,13 +277,6 @@ def _find_runs(places: pl.DataFrame) -> pl.DataFrame:
         .agg(pl.col("shard", "offset").first(), pl.col("n").sum())
         .drop("run")
     )
-
-
-def _expr_halves(ids: pl.Expr) -> dict[str, pl.Expr]:
-    """Return UUIDs as two numbers each, which sort as their texts do."""
-    digits = ids.str.replace_all("-", "", literal=True)
-    halves = {"high": digits.str.slice(0, 16), "low": digits.str.slice(16, 16)}
-    return {name: half.str.to_integer(base=16, dtype=pl.UInt64) for name, half in halves.items()}
 
 
 def check_sessions(

@@ -32,7 +32,7 @@ _FORMAT = 3
 """Of the files of a shard: a run that was interrupted goes on only with its own."""
 
 _OF_LISTINGS = ("root", "inode", "follow_links", "exclude", "include_snapshots")
-_OF_ROWS = ("version", "lab", "hash_ids", "digests", "columns", "ignore_inode")
+_OF_ROWS = ("version", "lab", "hash_ids", "uuid_filenames", "digests", "columns", "ignore_inode")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +48,8 @@ class IndexOptions:
         As for `polars_alf.index_archive`.
     namespace_spelling
         The text that the namespace was given as, for messages.
+    uuid_filenames
+        Whether ids are in the names of files; None does what the last index did.
     digests
         Digests to compute, each once.
     insertions
@@ -75,6 +77,7 @@ class IndexOptions:
 
     walk: WalkOptions = field(default_factory=WalkOptions)
     hash_ids: bool = True
+    uuid_filenames: bool | None = None
     digests: tuple[Algorithm, ...] = ()
     lab: str = ""
     namespace: uuid.UUID | None = None
@@ -100,6 +103,9 @@ class IndexOptions:
             check_argument(name, getattr(self, name), bool)
         for name in ("ignore_inode", "etag_md5"):
             check_argument(name, getattr(self, name), bool)
+        check_argument("uuid_filenames", self.uuid_filenames, bool, is_optional=True)
+        if self.uuid_filenames and not self.hash_ids:
+            raise OptionError("ids are taken from names or are paths; leave one of both out")
         self._set("lab", check_lab_name(self.lab))
         if isinstance(self.namespace, str):
             self._set("namespace_spelling", self.namespace_spelling or self.namespace)
@@ -156,6 +162,7 @@ class IndexOptions:
             "lab": self.lab,
             "namespace": str(namespace or ""),
             "hash_ids": self.hash_ids,
+            "uuid_filenames": bool(self.uuid_filenames),
             "digests": [*self.digests],
             "columns": [*columns],
             "ignore_inode": self.ignore_inode,

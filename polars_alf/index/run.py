@@ -26,7 +26,12 @@ from polars_alf.arrow import make_table
 from polars_alf.errors import MassRemovalError, NoSessionsWarning, TableWarning
 from polars_alf.index.changes import CHANGES
 from polars_alf.index.checkpoint import discarded_on_error, mark_refused, open_run, scratch_folder
-from polars_alf.index.earlier import find_namespace, open_known_rows, warn_replaced
+from polars_alf.index.earlier import (
+    choose_uuid_filenames,
+    find_namespace,
+    open_known_rows,
+    warn_replaced,
+)
 from polars_alf.index.guard import check_ids, check_removals, check_survey
 from polars_alf.index.known_rows import KnownRows
 from polars_alf.index.merge import ShardRows, check_sessions, group_sessions, list_subjects
@@ -66,6 +71,7 @@ from polars_alf.tables.files import (
     table_path,
 )
 from polars_alf.tables.history import append_records
+from polars_alf.tables.named_rows import IS_NAMED
 from polars_alf.tables.rows import sum_bytes
 from polars_alf.tables.transaction import Staging, discard_runs, locked_state
 from polars_alf.walk.shards import Survey, Walk, open_walk
@@ -90,7 +96,11 @@ def run_index(
     found, _ = read_namespace(folder, opened.path)
     check_namespace(options.namespace, found, folder, options.namespace_spelling)
     check_ids(folder, hash_ids=options.hash_ids)
-    options = replace(options, walk=replace(options.walk, own_files=own_files(folder, opened.path)))
+    options = replace(
+        options,
+        walk=replace(options.walk, own_files=own_files(folder, opened.path)),
+        uuid_filenames=choose_uuid_filenames(folder, options),
+    )
     with open_walk(opened, options.walk, progress) as walk:
         survey = walk.survey()
         if options.lab:
@@ -164,12 +174,17 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
         rows = ShardRows(
             [Path(summary.path) for summary in summaries],
             by_id=options.hash_ids,
+            with_names=bool(options.uuid_filenames),
             rows_per_group=options.rows_per_group,
         )
         order, base, issues = check_sessions(root, options.lab, survey.issues, rows)
     roots = [str(root), *known.databases] if known else [str(root)]
     origin = Origin(
-        roots if len(roots) > 1 else roots[0], run.namespace, run.generation, datetime.now()
+        roots if len(roots) > 1 else roots[0],
+        run.namespace,
+        run.generation,
+        datetime.now(),
+        uuid_filenames=bool(options.uuid_filenames),
     )
     staging = Staging(folder, run.path, origin, with_index=options.hash_ids)
     # What a database has chosen is left as it is, unless somebody asks for more.
@@ -194,7 +209,7 @@ def _index(walk: Walk, survey: Survey, folder: Path, options: IndexOptions) -> I
     n_files = n_datasets - (known.n_missing if known else 0)
     changes = count_changes(summaries, gone, n_files) if snapshot else None
     try:
-        removals = check_removals(folder, root, staging.path, issues, changes, options.max_removed)
+        removals = check_removals(folder, root, staging.path, issues, changes, options)
     except MassRemovalError:
         mark_refused(run)
         raise
@@ -339,7 +354,8 @@ def _write_tables(
 
     def frames() -> Iterator[pl.DataFrame]:
         nonlocal n_bytes
-        for group, frame in rows.merge_datasets(groups, columns, every_group=known is not None):
+        wanted = [*columns, IS_NAMED] if known and known.uuid_filenames else columns
+        for group, frame in rows.merge_datasets(groups, wanted, every_group=known is not None):
             n_bytes += sum_bytes(frame["file_size"])
             if known:
                 frame = known.complete_datasets(group, frame)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import fnmatch
 import json
 import os
+import threading
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +20,7 @@ import polars as pl
 from polars_alf.alf.arguments import check_session_path
 from polars_alf.alf.paths import join, printable
 from polars_alf.errors import OptionError
+from polars_alf.parallel.threads import open_threads
 from polars_alf.schema import IssueKind
 
 _THREADS = 16
@@ -146,7 +147,7 @@ class SettingsReader:
         """
         lacks = [pl.col(name).fill_null("") == "" for name in _READ]
         wanted = sessions.select(pl.any_horizontal(lacks)).to_series()
-        with ThreadPoolExecutor(_THREADS) as pool:
+        with open_threads(_THREADS, threading.Event()) as pool:
             found = [*pool.map(self._read_session, folders.filter(wanted))]
         schema = dict.fromkeys(_READ, pl.String)
         values = pl.DataFrame([pair for pair, _ in found], schema, orient="row")

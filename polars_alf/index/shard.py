@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -20,6 +20,7 @@ from polars_alf.index.shard_files import ShardSummary, ShardWriter
 from polars_alf.index.snapshot import Snapshot, read_known, write_seen
 from polars_alf.query.revisions import FOLDER
 from polars_alf.schema import DIGEST_COLUMNS, ISSUES, PASSING, IssueKind, polars_schema
+from polars_alf.tables.named_rows import NamedDatasets, assemble_named_datasets
 from polars_alf.tables.rows import assemble_datasets, assemble_sessions
 from polars_alf.walk.digest_shards import digest_paths
 from polars_alf.walk.digests import ALGORITHMS, Algorithm
@@ -86,12 +87,21 @@ class IndexShard:
         sessions = assemble_sessions(
             directories.lazy(), walker.root.posix, lab=self.options.lab, namespace=self.namespace
         ).collect()
-        datasets = assemble_datasets(entries, directories, sessions, namespace=self.namespace)
+        issues = walker.issues()
+        if self.options.uuid_filenames and self.namespace:
+            named = assemble_named_datasets(
+                entries, directories, sessions, namespace=self.namespace
+            )
+            datasets = named.rows
+            issues = pa.concat_tables(
+                [issues, make_table([*_describe_names(named, entries)], ISSUES)]
+            )
+        else:
+            datasets = assemble_datasets(entries, directories, sessions, namespace=self.namespace)
         if self.options.etag_md5 and not isinstance(walker, Walker):
             md5 = walker.md5s.gather(datasets["row"])
             hashed = pl.when(pl.col("hash") == "").then(md5).otherwise("hash")
             datasets = datasets.with_columns(hash=hashed)
-        issues = walker.issues()
         columns = _choose_digests(self.options.digests, entries.files)
         if columns:
             datasets, unreadable = _digest(self, walker, datasets, columns, entries)
@@ -209,6 +219,42 @@ def _count_datasets(sessions: pl.DataFrame, datasets: pl.DataFrame) -> pl.DataFr
     ranks = pl.int_range(len(sessions), dtype=pl.UInt32, eager=True)
     ends = datasets["rank"].search_sorted(ranks, side="right").cast(pl.UInt64)
     return sessions.with_columns(n_datasets=ends - ends.shift(1, fill_value=0))
+
+
+def _describe_names(named: NamedDatasets, entries: Entries) -> Iterator[tuple[object, ...]]:
+    """Yield ISSUES of files whose names have UUIDs that do not tell which dataset they are."""
+
+    def list_paths(rows: pl.Series) -> list[str]:
+        found = entries.decode(entries.files[rows.to_list()])
+        return found.select(expr_join("directory", "name")).to_series().to_list()
+
+    skipped = list_paths(named.skipped["row"]), list_paths(named.skipped["kept"])
+    for path, kept in zip(*skipped, strict=True):
+        name = kept.rpartition("/")[2]
+        yield _describe_name(
+            path,
+            IssueKind.DUPLICATE_DATASET,
+            f"without its UUID it has the name of {name}, which was taken; remove one of them, or "
+            "move it to another collection or revision",
+        )
+    for path in list_paths(named.repeated["row"]):
+        yield _describe_name(
+            path,
+            IssueKind.AMBIGUOUS_ID,
+            "its UUID is also that of another file of the session, so it has the id that follows "
+            "from its path, by which ONE does not find it; rename it",
+        )
+    for path in list_paths(named.odd["row"]):
+        yield _describe_name(
+            path,
+            IssueKind.INVALID_UUID,
+            "its name has what is nearly a UUID, but not as ONE takes it: lower-case, with "
+            "hyphens, and of version 3, 4 or 5; it was taken as part of the name",
+        )
+
+
+def _describe_name(path: str, kind: IssueKind, message: str) -> tuple[object, ...]:
+    return printable(path), kind.value, None, printable(message)
 
 
 def _order_digests(files: pl.DataFrame, datasets: pl.DataFrame) -> pl.DataFrame:

@@ -238,6 +238,7 @@ def _merge_into_folder(
         namespace=choose_namespace(sources),
         generation=uuid.uuid4().hex,
         created=datetime.now(),
+        uuid_filenames=any(source.uuid_filenames for source in sources),
     )
     with _reading():
         sessions, buckets, totals = _merge_sessions(sources)

@@ -65,6 +65,8 @@ class Source:
         Roots of their archives, as ONE records them.
     namespace
         Namespace of their ids; None if unknown.
+    uuid_filenames
+        Whether their ids are in the names of files.
     folder, fingerprint
         Their folder and the fingerprint of its files; None for frames.
     """
@@ -76,6 +78,7 @@ class Source:
     created: tuple[datetime, int] | None = None
     origins: tuple[str, ...] = ()
     namespace: uuid.UUID | None = None
+    uuid_filenames: bool = False
     folder: Path | None = None
     fingerprint: str | None = None
 
@@ -172,6 +175,7 @@ def _open_folder(folder: Path) -> Source:
         columns=_list_columns(sessions, datasets),
         created=(made, header.path.stat().st_mtime_ns),
         origins=tuple(dict.fromkeys(o for found in headers.values() for o in found.origins)),
+        uuid_filenames=any(header.uuid_filenames for header in headers.values()),
         namespace=header.namespace,
         folder=folder,
         fingerprint=fingerprint,

@@ -29,6 +29,7 @@ from joblib.parallel import ParallelBackendBase
 
 from polars_alf._version import __version__
 from polars_alf.alf.encoding import decodes_utf8
+from polars_alf.alf.process_limits import start_threads
 from polars_alf.alf.root import call_within
 from polars_alf.errors import MissingExtraError, OptionError, ScanError
 
@@ -315,7 +316,7 @@ def _watched_workers(cluster: Cluster) -> Iterator[None]:
                 cluster.client.close()
                 return
 
-    threading.Thread(target=watch, daemon=True).start()
+    start_threads([threading.Thread(target=watch, daemon=True)])
     try:
         yield
     finally:

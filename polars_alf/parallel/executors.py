@@ -14,15 +14,21 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor, wait
 from concurrent.futures import Executor as Pool
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args
 
-from polars_alf.errors import OptionError, ScanError
+from polars_alf.alf.process_limits import (
+    LEAST_THREADS,
+    count_processors,
+    start_threads,
+    try_threads,
+)
+from polars_alf.errors import LimitError, OptionError, ScanError
 from polars_alf.native import IMPLEMENTATION
 from polars_alf.parallel.threads import open_threads
 
@@ -108,21 +114,6 @@ def count_workers(n_jobs: int | None, backend: Backend | None = None) -> int:
     return count_processors()
 
 
-def count_processors() -> int:
-    """Return how many processors this process may use: by its affinity, and its group's quota.
-
-    loky tells the same, and takes a tenth of a second to load.
-    """
-    try:
-        n_processors = len(os.sched_getaffinity(0))
-    except AttributeError:  # only Linux has it
-        n_processors = os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        n_processors = min(n_processors, -(-int(quota) // int(period)))
-    return max(n_processors, 1)
-
-
 def choose_workers(
     backend: Backend | None, n_jobs: int | None, n_tasks: int, *, few: int = 1
 ) -> Workers:
@@ -139,17 +130,21 @@ def choose_workers(
     if backend == "serial" or n_jobs == 1 or is_few:
         return Workers("serial", 1)
     n_jobs = min(count_workers(n_jobs), max(n_tasks, 1))
-    if fastest == "processes" and backend is None and n_jobs > 1 and find_obstacle():
+    if fastest == "processes" and backend is None and n_jobs > 1 and find_obstacle(n_jobs - 1):
         fastest = "threads"
     return Workers(backend or (fastest if n_jobs > 1 else "serial"), n_jobs)
 
 
-def find_obstacle() -> str | None:
+def find_obstacle(n_processes: int = 1) -> str | None:
     """Return why this process can start no others to share tasks with, None where it can."""
     import multiprocessing
 
     if multiprocessing.current_process().daemon:
         return "this is a daemonic process, as of multiprocessing.Pool or Celery"
+    try:
+        Path.cwd()  # which each process is given
+    except OSError:
+        return "the current folder is not there any more"
     try:
         # As the queues of the processes will need.
         semaphore = importlib.import_module("_multiprocessing").SemLock
@@ -158,6 +153,13 @@ def find_obstacle() -> str | None:
         return "this Python has no semaphores"
     except OSError as error:
         return f"a semaphore cannot be made in /dev/shm: {error.strerror}"
+    n_wanted = LEAST_THREADS * (n_processes + 1)
+    n_threads = try_threads(n_wanted)
+    if n_threads < n_wanted:  # Polars would wait for ever in one of them
+        return (
+            f"with {n_processes} more there are to be {n_wanted} threads, and only {n_threads} can "
+            "be started (see ulimit -u, or pids.max of the cgroup)"
+        )
     return None
 
 
@@ -206,9 +208,9 @@ def _share_tasks(
     done: queue.SimpleQueue[tuple[int, Future[Result]]] = queue.SimpleQueue()
 
     def submit_tasks() -> None:
-        nonlocal n_submitted
+        nonlocal n_others, n_submitted
         with lock:
-            while waiting:
+            while waiting and n_others:
                 # One ahead, so that no worker waits for this one; but none that waits for a worker
                 # at the end, when this one has nothing to do.
                 n_each = 2 if len(waiting) > 2 * n_others + 1 else 1
@@ -218,6 +220,11 @@ def _share_tasks(
                 position, task = waiting.popleft()
                 try:
                     future = pool.submit(function, task)
+                except LimitError:  # then this thread does all
+                    n_submitted -= 1
+                    n_others = 0
+                    waiting.appendleft((position, task))
+                    return
                 except Exception as error:  # in the pool's own thread, nobody would learn of it
                     future = Future()
                     future.set_exception(error)
@@ -260,7 +267,7 @@ def open_processes(n_processes: int, module: str) -> Iterator[Pool]:
     Each loads `module` first, with all that it needs. ScanError where one of them was killed, or
     none can be started.
     """
-    if obstacle := find_obstacle():
+    if obstacle := find_obstacle(n_processes):
         raise ScanError(
             f"no process can be started here: {obstacle}; give the executor 'threads' or 'serial'"
         )
@@ -268,9 +275,22 @@ def open_processes(n_processes: int, module: str) -> Iterator[Pool]:
     # that unpickles it: 0.1 s each.
     from loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 
+    class Processes(ProcessPoolExecutor):  # type: ignore[misc]
+        def submit(self, *arguments: Any, **named: Any) -> Future[Any]:
+            try:
+                future: Future[Any] = super().submit(*arguments, **named)
+            except BrokenExecutor:
+                raise
+            except Exception as error:  # of the system, or of loky that did not expect it
+                raise ScanError(
+                    f"no process can be started here: {error}; raise the limits of open files and "
+                    "processes (ulimit -n, ulimit -u), or give the executor 'threads' or 'serial'"
+                ) from error
+            return future
+
     # There is a worker for each processor already.
     one_thread = ("POLARS_MAX_THREADS", "OPENBLAS_NUM_THREADS")
-    pool = ProcessPoolExecutor(
+    pool = Processes(
         n_processes,
         timeout=20,
         initializer=_begin_worker,
@@ -298,7 +318,7 @@ def _begin_worker(caller: int, module: str) -> None:
         os._exit(1)
 
     if sys.platform != "win32":  # where a process keeps the number of a parent that is gone
-        threading.Thread(target=watch, daemon=True).start()
+        start_threads([threading.Thread(target=watch, daemon=True)])
     # What is loaded stays: to look for garbage in it takes a sixth of the time.
     gc.disable()
     importlib.import_module(module)
@@ -309,7 +329,11 @@ def _begin_worker(caller: int, module: str) -> None:
 def one_ahead(items: Iterator[Item]) -> Iterator[Item]:
     """Yield items while a thread makes the following one; None ends them."""
     with ThreadPoolExecutor(1) as pool:
-        following = pool.submit(next, items, None)
+        try:
+            following = pool.submit(next, items, None)
+        except RuntimeError:  # this process can have no more threads
+            yield from items
+            return
         while (item := wait_for(following)) is not None:
             following = pool.submit(next, items, None)
             yield item

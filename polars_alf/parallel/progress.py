@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from polars_alf.alf.process_limits import start_threads
 from polars_alf.errors import OptionError
 from polars_alf.parallel.threads import StoppedError
 
@@ -150,7 +151,7 @@ class Monitor:
 
     def __enter__(self) -> Self:
         if self._callback:
-            self._thread.start()
+            start_threads([self._thread])
         return self
 
     def __exit__(self, *error: object) -> None:

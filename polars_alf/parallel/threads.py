@@ -10,6 +10,8 @@ from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
+from polars_alf.alf.process_limits import start_threads
+
 _P = ParamSpec("_P")
 
 _Result = TypeVar("_Result")
@@ -26,6 +28,7 @@ class StoppedError(Exception):
 def open_threads(n_threads: int, stop: threading.Event) -> Iterator[Executor]:
     """Yield a pool of threads, which start as they are needed.
 
+    Where no more can be started those that there are do the work; LimitError where there are none.
     At the end `stop` is set, for the functions that run then to raise `StoppedError`. A thread that
     does not is left alone after a second: it is a daemon, and the process can end without it.
     """
@@ -49,12 +52,11 @@ class _Threads(Executor):
     def submit(
         self, function: Callable[_P, _Result], /, *args: _P.args, **kwargs: _P.kwargs
     ) -> Future[_Result]:
-        future: Future[_Result] = Future()
-        self._tasks.put((future, lambda: function(*args, **kwargs)))
         if len(self._threads) < self._n_threads:
             thread = threading.Thread(target=self._serve, name="polars_alf-worker", daemon=True)
-            thread.start()
-            self._threads.append(thread)
+            self._threads += start_threads([thread], least=0 if self._threads else 1)
+        future: Future[_Result] = Future()
+        self._tasks.put((future, lambda: function(*args, **kwargs)))
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:

@@ -6,18 +6,24 @@ import contextlib
 import os
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 
 from polars_alf.alf.arguments import check_argument
-from polars_alf.alf.paths import expr_join, find_folder_above, list_folders_above
+from polars_alf.alf.paths import (
+    expr_join,
+    find_folder_above,
+    list_folders_above,
+    temporary_folder,
+)
 from polars_alf.alf.root import FolderRoot, check_folder, open_root
 from polars_alf.errors import ForeignTablesError, KeptWarning
 from polars_alf.parallel.progress import Progress
-from polars_alf.prune.claims import Claims, claim_files, find_claimed, list_owners
+from polars_alf.prune.buckets import Buckets, fill_buckets
+from polars_alf.prune.claims import SessionClaims, find_claimed
 from polars_alf.prune.examine import REMOVALS, Removal, RemovalKind, examine_files, find_emptied
 from polars_alf.prune.guard import refuse_bucket
 from polars_alf.prune.skipped import find_taken_out, list_states, read_skipped
@@ -25,7 +31,7 @@ from polars_alf.prune.tables import read_tables
 from polars_alf.schema import HIDING, IssueKind, polars_schema
 from polars_alf.tables.files import STATE_DIR, own_files
 from polars_alf.walk.options import WalkOptions, is_excluded
-from polars_alf.walk.scan import ArchiveFiles, read_archive
+from polars_alf.walk.scan import list_archive
 from polars_alf.walk.shards import open_walk, path_key
 
 _PATH = expr_join("directory", "name")
@@ -130,81 +136,128 @@ def plan_removals(
         )
     # What is excluded is walked, too: a link in it may lead to a file that has no row.
     walked = replace(options, exclude=(), own_files=own_files(folder, opened.path))
-    with open_walk(opened, walked, progress) as walk:
+    with temporary_folder() as scratch, open_walk(opened, walked, progress) as walk:
         survey = walk.survey()
-        files = read_archive(walk, survey, survey.folders)
-    owners = list_owners(files.directories.lazy(), opened.posix).collect().lazy()
-    claims = claim_files(owners, tables.sessions.lazy(), tables.datasets.lazy())
-    if not claims.belong and not force:
-        raise ForeignTablesError(
-            f"{tables.place} have no session that is in {opened}; give the tables of this archive, "
-            "or force it"
-        )
-    if not claims.paths.is_empty():
+        with list_archive(walk, survey, survey.folders) as listing:
+            issues = listing.issues
+            buckets, sessions_found = fill_buckets(listing, opened.posix, tables, scratch)
+            claims = buckets.claims
+            if not claims.belong and not force:
+                raise ForeignTablesError(
+                    f"{tables.place} have no session that is in {opened}; give the tables of this "
+                    "archive, or force it"
+                )
+            strays, figures = _find_strays(opened, buckets)
+    if not buckets.paths.is_empty():
         warnings.warn(
             f"{tables.place} have datasets whose sessions are in neither table: files with one of "
-            f"their {len(claims.paths)} paths are kept in every session; index {opened} again",
+            f"their {len(buckets.paths)} paths are kept in every session; index {opened} again",
             KeptWarning,
             stacklevel=2,
         )
     patterns = options.patterns
-    doubts = _find_doubts(opened, files, read_skipped(opened, states))
-    strays, kept = _find_strays(opened, files, owners, claims)
+    doubts = _find_doubts(opened, issues, read_skipped(opened, states))
     paths = [stray.path for stray in strays]
     doubts |= dict.fromkeys(find_taken_out(opened, states, paths), _TAKEN_OUT)
     removals = _drop_doubtful(
         [stray for stray in strays if not is_excluded(patterns, stray.path)], doubts
     )
     if remove_empty_sessions:
-        hidden = files.issues.filter(pl.col("kind").is_in(HIDING))["path"]
+        hidden = issues.filter(pl.col("kind").is_in(HIDING))["path"]
         unread = {folder for path in hidden for folder in list_folders_above(path)}
         unknown = [
             session
-            for session in _find_unknown_sessions(opened, owners, claims)
+            for session in _find_unknown_sessions(opened, sessions_found, claims)
             if find_folder_above(session, doubts.keys()) is None
             and not is_excluded(patterns, f"{session}/")
         ]
         removals += find_emptied(opened, unknown, [removal.path for removal in removals], unread)
-    return _add_figures(removals, tables.stamp, files, kept)
+    return _add_figures(removals, tables.stamp, figures)
 
 
-def _find_strays(
-    root: FolderRoot, files: ArchiveFiles, owners: pl.LazyFrame, claims: Claims
-) -> tuple[list[Removal], pl.DataFrame]:
-    """Find the datasets that no row claims and no claimed link leads to, sorted by path.
+@dataclass(frozen=True, slots=True)
+class _Figures:
+    """How many datasets there are."""
 
-    Returns the ``directory`` of each dataset that is claimed, too.
-    """
-    entries = files.entries.with_row_index("entry").lazy()
-    claimed = find_claimed(entries, owners, claims).collect(engine="streaming").lazy()
-    has_row = pl.col("session").is_in(claims.sessions["session"].implode())
-    reason = (
-        pl.when(has_row)
-        .then(pl.lit("not in the datasets table"))
-        .otherwise(pl.lit("its session is not in the tables"))
-    )
-    strays, kept = pl.collect_all(
-        [
-            entries.join(claimed, on="entry", how="anti")
-            .join(files.directories.lazy(), on="directory")
-            .select("directory", "name", reason=reason),
-            entries.join(claimed, on="entry", how="semi").select("directory", "inode", path=_PATH),
-        ]
-    )
-    removals = {removal.path: removal for removal in examine_files(root, strays)}
-    paths = strays.select(_PATH).to_series()
+    n_archive: int
+    n_kept: pl.DataFrame
+    """``lab``, and ``n``, of the datasets that are claimed."""
+    labs: pl.DataFrame
+    """``directory`` of the others, and its ``lab``."""
+
+
+def _find_strays(root: FolderRoot, buckets: Buckets) -> tuple[list[Removal], _Figures]:
+    """Find the datasets that no row claims and no claimed link leads to, sorted by path."""
+    n_archive, n_kept, labs = 0, [], []
+    paths: set[str] = set()
+    removals: dict[str, Removal] = {}
+    for files, owners, claims in buckets:
+        entries = files.entries.with_row_index("entry").lazy()
+        claimed = find_claimed(entries, owners, claims).collect(engine="streaming").lazy()
+        lab = _list_labs(files.directories)
+        strays, kept, n_here = pl.collect_all(
+            [
+                entries.join(claimed, on="entry", how="anti")
+                .join(files.directories.lazy(), on="directory")
+                .select("directory", "name", "session"),
+                entries.join(claimed, on="entry", how="semi")
+                .join(lab.lazy(), on="directory")
+                .group_by("lab")
+                .agg(n=pl.len()),
+                entries.join(lab.lazy(), on="directory", how="semi").select(pl.len()),
+            ]
+        )
+        strays = strays.with_columns(_expr_reason(buckets.claims)) if len(strays) else strays
+        n_archive += n_here.item()
+        n_kept.append(kept)
+        labs.append(lab.join(strays, on="directory", how="semi"))
+        removals.update((removal.path, removal) for removal in examine_files(root, strays))
+        paths.update(strays.select(_PATH).to_series())
     for target in _find_targets(root, [path for path in paths if path not in removals]):
         removals.pop(target, None)
-    # A link among the claimed files leads to the very file, wherever that lies, and so does a
-    # second name: the tables have this file. Windows gives no inodes in a listing.
-    inodes = [0, *(removal.inode for removal in removals.values())]
-    known = _identify(root, kept.filter(pl.col("inode").is_in(inodes))["path"])
+    known = _identify(root, _find_same_inodes(buckets, removals, paths))
     found = [
         removals[path]
         for path in sorted(removals, key=path_key)
         if not (known and _identify(root, [path]) <= known)
     ]
-    return found, kept.select("directory")
+    return found, _Figures(n_archive, pl.concat(n_kept), pl.concat(labs))
+
+
+def _expr_reason(claims: SessionClaims) -> pl.Expr:
+    has_row = pl.col("session").is_in(claims.sessions["session"].implode())
+    return (
+        pl.when(has_row)
+        .then(pl.lit("not in the datasets table"))
+        .otherwise(pl.lit("its session is not in the tables"))
+        .alias("reason")
+    )
+
+
+def _find_same_inodes(
+    buckets: Buckets, removals: Mapping[str, Removal], strays: Collection[str]
+) -> Iterator[str]:
+    """Yield the claimed files that may be one of the removals under another name.
+
+    A link among the claimed files leads to the very file, wherever that lies, and so does a
+    second name: the tables have this file.
+    """
+    if not removals:
+        return
+    # Windows gives no inodes in a listing.
+    inodes = [0, *(removal.inode for removal in removals.values())]
+    for shards in buckets.groups:
+        entries = buckets.listing.read(shards).entries.filter(pl.col("inode").is_in(inodes))
+        yield from (path for path in entries.select(_PATH).to_series() if path not in strays)
+
+
+def _list_labs(directories: pl.DataFrame) -> pl.DataFrame:
+    """Return ``directory`` and ``lab``, the folder of its lab."""
+    # A session is [lab/][Subjects/]subject/date/number.
+    lab = pl.col("session").str.replace(r"(?:^|/)(?:[^/]+/){0,2}[^/]+$", "")
+    return directories.drop_nulls("session").select(
+        "directory", lab=lab.str.replace(r"(?:^|/)Subjects$", "")
+    )
 
 
 def _find_targets(root: FolderRoot, paths: Iterable[str]) -> set[str]:
@@ -213,10 +266,11 @@ def _find_targets(root: FolderRoot, paths: Iterable[str]) -> set[str]:
     return {path for link in links if (path := root.relate(link.resolve())) is not None}
 
 
-def _find_unknown_sessions(root: FolderRoot, owners: pl.LazyFrame, claims: Claims) -> list[str]:
+def _find_unknown_sessions(
+    root: FolderRoot, sessions: pl.Series, claims: SessionClaims
+) -> list[str]:
     """Return the folders of sessions without a row, but for those that a known one links to."""
     with_row = set(claims.sessions["session"])
-    sessions = owners.select("session").unique().collect()["session"]
     unknown = sorted({*sessions} - with_row, key=path_key)
     known = _identify(root, with_row) if unknown else set()
     return [session for session in unknown if not _identify(root, [session]) <= known]
@@ -232,10 +286,10 @@ def _identify(root: FolderRoot, paths: Iterable[str]) -> set[tuple[int, int]]:
     return found
 
 
-def _find_doubts(root: FolderRoot, files: ArchiveFiles, skipped: Iterable[str]) -> dict[str, str]:
+def _find_doubts(root: FolderRoot, issues: pl.DataFrame, skipped: Iterable[str]) -> dict[str, str]:
     """Return folders and files with the reason why nothing in them may go."""
     doubts = dict.fromkeys(skipped, _SKIPPED)
-    for link in files.issues.filter(kind=IssueKind.LINKED_DIRECTORY)["path"]:
+    for link in issues.filter(kind=IssueKind.LINKED_DIRECTORY)["path"]:
         path = root.relate(Path(root.locate(link)).resolve())
         if path is not None:
             doubts[path] = (
@@ -263,31 +317,21 @@ def _drop_doubtful(removals: Iterable[Removal], doubts: Mapping[str, str]) -> li
     return sure
 
 
-def _add_figures(
-    removals: Iterable[Removal], stamp: str | None, files: ArchiveFiles, kept: pl.DataFrame
-) -> pl.DataFrame:
-    """Make REMOVALS, with how many datasets there are; `kept` has the directory of each claimed."""
+def _add_figures(removals: Iterable[Removal], stamp: str | None, figures: _Figures) -> pl.DataFrame:
+    """Make REMOVALS, with how many datasets there are."""
     schema = polars_schema(REMOVALS)
     directory = pl.col("path").str.replace(r"(?:^|/)[^/]*$", "")
-    # A session is [lab/][Subjects/]subject/date/number.
-    lab = pl.col("session").str.replace(r"(?:^|/)(?:[^/]+/){0,2}[^/]+$", "")
-    labs = files.directories.drop_nulls("session").select(
-        "directory", lab=lab.str.replace(r"(?:^|/)Subjects$", "")
-    )
     rows = {name: schema[name] for name in Removal._fields}
     plan = (
         pl.DataFrame(removals, rows, orient="row")
         .with_columns(directory=pl.when(kind=RemovalKind.DATASET).then(directory))
-        .join(labs, on="directory", how="left", maintain_order="left")
+        .join(figures.labs, on="directory", how="left", maintain_order="left")
     )
-    counted = [kept.join(labs, on="directory"), plan.filter(kind=RemovalKind.DATASET)]
-    counts = (
-        pl.concat([frame.select("lab") for frame in counted]).group_by("lab").agg(n_lab=pl.len())
-    )
-    n_archive = len(files.entries.join(labs, on="directory", how="semi"))
+    planned = plan.filter(kind=RemovalKind.DATASET).group_by("lab").agg(n=pl.len())
+    counts = pl.concat([figures.n_kept, planned]).group_by("lab").agg(n_lab=pl.col("n").sum())
     return (
         plan.join(counts, on="lab", how="left", maintain_order="left")
-        .with_columns(tables=pl.lit(stamp, pl.String), n_archive=pl.lit(n_archive))
+        .with_columns(tables=pl.lit(stamp, pl.String), n_archive=pl.lit(figures.n_archive))
         .select(*schema.names())
         .cast(schema)
     )

@@ -1,6 +1,7 @@
 """Which files of an archive the rows of its tables mean. Pure: frames in, frames out.
 
-A row claims every file that it could mean, so that a file without a claim can go. A session is
+A row claims every file that it could mean, so that a file without a claim can go: also one with a
+UUID in its name, whichever that is. A session is
 recognised by subject, date and number, however the number is spelt, and by its lab as far as the
 folders and the tables both know one. Where there is doubt the claim is wider, never narrower.
 """
@@ -13,6 +14,7 @@ import polars as pl
 
 from polars_alf.alf import grammar
 from polars_alf.alf.paths import expr_below, expr_full, expr_join
+from polars_alf.alf.uuid_names import expr_without_uuid
 
 # Absolute, or with parts that are no names, or as Windows writes it: readers disagree on where
 # such a path leads.
@@ -29,19 +31,29 @@ _KEYS = ("subject", "date", "number")
 
 
 @dataclass(frozen=True, slots=True)
-class Claims:
-    """The claims of all rows of the tables."""
+class SessionClaims:
+    """The sessions that the rows of the tables mean."""
 
     sessions: pl.DataFrame
     """``session``: those that have a row; all where a row does not tell which it means."""
+    owners: pl.DataFrame
+    """``owner`` and ``eid``: the sessions that an id means."""
+    eids: pl.DataFrame
+    """``eid``: ids that mean sessions, in this archive or elsewhere."""
+    belong: bool
+    """Whether the tables and the archive have a session in common, its lab included."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileClaims:
+    """The files that rows of the datasets mean."""
+
     files: pl.DataFrame
     """``owner``, ``key``: files by session and folded rel_path."""
     paths: pl.DataFrame
     """``key``: folded rel_paths of rows whose session is unknown; claimed in every session."""
     names: pl.DataFrame
     """``name``: folded names from rel_paths that are odd; claimed wherever they are."""
-    belong: bool
-    """Whether the tables and the archive have a session in common, its lab included."""
 
 
 def list_owners(directories: pl.LazyFrame, root: str) -> pl.LazyFrame:
@@ -65,45 +77,58 @@ def list_owners(directories: pl.LazyFrame, root: str) -> pl.LazyFrame:
     return directories.join(owners, on="session").filter(is_session | is_inside)
 
 
-def claim_files(owners: pl.LazyFrame, sessions: pl.LazyFrame, datasets: pl.LazyFrame) -> Claims:
-    """Find the claims of the rows of both tables, all columns String, to the owners of files."""
-    ids = _parse_ids(sessions, datasets)
+def claim_sessions(
+    owners: pl.DataFrame, sessions: pl.DataFrame, eids: pl.DataFrame
+) -> SessionClaims:
+    """Find the owners of files that are claimed by rows of sessions, and by ids of datasets.
+
+    The columns of `sessions` are all String.
+    """
+    ids = _parse_ids(sessions.lazy(), eids.lazy()).collect().lazy()
     lab, lab_row = pl.col("lab").fill_null(""), pl.col("lab_row").fill_null("")
     agrees = pl.any_horizontal(
         lab == "", lab_row == "", lab_row == lab, lab_row == lab.str.extract(_LAB_OF_ONE)
     )
-    pairs, eids = pl.collect_all(
-        [
-            owners.select("session", "owner", "lab", *_KEYS)
-            .unique()
-            .join(ids, on=_KEYS, suffix="_row")
-            .with_columns(agrees=agrees)
-            # A lab that nothing agrees with was renamed, is reached by a link, or is unknown here.
-            .filter(pl.col("agrees") | ~pl.col("agrees").any().over("row")),
-            ids.select("eid"),
-        ]
+    pairs = (
+        owners.lazy()
+        .select("session", "owner", "lab", *_KEYS)
+        .unique()
+        .join(ids, on=_KEYS, suffix="_row")
+        .with_columns(agrees=agrees)
+        # A lab that nothing agrees with was renamed, is reached by a link, or is unknown here.
+        .filter(pl.col("agrees") | ~pl.col("agrees").any().over("row"))
+        .collect()
     )
-    nameless = sessions.select(eid="id").join(eids.lazy(), on="eid", how="anti").collect()
-    with_row = pairs.lazy() if nameless.is_empty() else owners
+    known = ids.select("eid").unique().collect()
+    nameless = sessions.select(eid="id").join(known, on="eid", how="anti")
+    with_row = pairs if nameless.is_empty() else owners
+    return SessionClaims(
+        sessions=with_row.select("session").unique(),
+        owners=pairs.select("owner", "eid").unique(),
+        eids=known,
+        belong=bool(pairs["agrees"].any()),
+    )
+
+
+def claim_files(owners: pl.DataFrame, eids: pl.DataFrame, datasets: pl.DataFrame) -> FileClaims:
+    """Find the files that some rows of datasets, whose columns are all String, mean.
+
+    `owners` and `eids` are those of `SessionClaims`; the files have the columns that these may
+    have beside.
+    """
     rows = datasets.select(
         "eid",
         key=_fold(pl.col("rel_path")),
         is_odd=pl.col("rel_path").str.contains(_ODD_PATH),
     )
-    by_eid = pairs.lazy().select("owner", "eid").unique()
-    found, files, paths, names = pl.collect_all(
-        [
-            with_row.select("session").unique(),
-            rows.join(by_eid, on="eid").select("owner", "key").unique(),
-            rows.join(eids.lazy(), on="eid", how="anti").select("key").drop_nulls().unique(),
-            rows.filter("is_odd").select(name=pl.col("key").str.extract(_LAST_NAME)).unique(),
-        ],
-        engine="streaming",
+    return FileClaims(
+        files=rows.join(owners, on="eid").drop("eid", "is_odd").unique(),
+        paths=rows.join(eids, on="eid", how="anti").select("key").drop_nulls().unique(),
+        names=rows.filter("is_odd").select(name=pl.col("key").str.extract(_LAST_NAME)).unique(),
     )
-    return Claims(found, files, paths, names, belong=bool(pairs["agrees"].any()))
 
 
-def find_claimed(entries: pl.LazyFrame, owners: pl.LazyFrame, claims: Claims) -> pl.LazyFrame:
+def find_claimed(entries: pl.LazyFrame, owners: pl.LazyFrame, claims: FileClaims) -> pl.LazyFrame:
     """Find the files that a row claims, and those that lie in no session that rows could name.
 
     Entries are numbered by a column ``entry``; the result has each number once.
@@ -118,6 +143,10 @@ def find_claimed(entries: pl.LazyFrame, owners: pl.LazyFrame, claims: Claims) ->
             name=_fold(pl.col("name")),
         )
     )
+    # Rows of a database, or of an index that took ids from names, mean files with UUIDs in these.
+    path, name = (expr_without_uuid(pl.col(column)) for column in ("key", "name"))
+    named = placed.filter(path != pl.col("key")).with_columns(key=path, name=name)
+    placed = pl.concat([placed, named])
     claimed = [
         entries.join(owners, on="directory", how="anti"),
         placed.join(claims.files.lazy(), on=["owner", "key"], how="semi"),
@@ -127,7 +156,7 @@ def find_claimed(entries: pl.LazyFrame, owners: pl.LazyFrame, claims: Claims) ->
     return pl.concat([frame.select("entry") for frame in claimed]).unique()
 
 
-def _parse_ids(sessions: pl.LazyFrame, datasets: pl.LazyFrame) -> pl.LazyFrame:
+def _parse_ids(sessions: pl.LazyFrame, eids: pl.LazyFrame) -> pl.LazyFrame:
     """Return the sessions that ids mean: by a row of the sessions table, and by the id itself."""
     rows = sessions.select(
         eid="id",
@@ -138,7 +167,7 @@ def _parse_ids(sessions: pl.LazyFrame, datasets: pl.LazyFrame) -> pl.LazyFrame:
         number=pl.col("number").cast(pl.Float64, strict=False).cast(pl.Int64, strict=False),
     )
     ids = (
-        pl.concat([rows.select("eid"), datasets.select("eid")])
+        pl.concat([rows.select("eid"), eids.select("eid")])
         .unique()
         .select("eid", parts=grammar.expr_session_parts(pl.col("eid")))
         .unnest("parts")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
 from polars_alf.errors import OptionError, TableError
+from polars_alf.query.spill import read_batches
 from polars_alf.tables.contract import read_headers
 from polars_alf.tables.files import table_path
 from polars_alf.tables.fingerprint import fingerprint_tables
@@ -25,7 +28,7 @@ class Tables:
     """The columns of both tables that a plan needs, all as String."""
 
     sessions: pl.DataFrame
-    datasets: pl.DataFrame
+    datasets: pl.LazyFrame
     place: str
     """Where the tables are, for messages."""
     stamp: str | None = None
@@ -34,7 +37,17 @@ class Tables:
     @property
     def are_empty(self) -> bool:
         """Whether one of them has no row."""
-        return self.sessions.is_empty() or self.datasets.is_empty()
+        return self.sessions.is_empty() or self.list_eids().is_empty()
+
+    def list_eids(self) -> pl.DataFrame:
+        """Return each ``eid`` of the datasets, once."""
+        with _reading("datasets", self.place):
+            return self.datasets.select("eid").unique().collect(engine="streaming")
+
+    def iter_datasets(self) -> Iterator[pl.DataFrame]:
+        """Yield the rows of the datasets, some at a time."""
+        with _reading("datasets", self.place):
+            yield from read_batches(self.datasets)
 
 
 def read_tables(
@@ -47,33 +60,50 @@ def read_tables(
         raise OptionError("one frame is given without the other; give sessions and datasets")
     if sessions is not None and datasets is not None:
         return Tables(
-            _read_columns(sessions, "sessions", "the frame sessions"),
-            _read_columns(datasets, "datasets", "the frame datasets"),
+            _read_sessions(
+                _scan_columns(sessions, "sessions", "the frame sessions"), "the frame sessions"
+            ),
+            _scan_columns(datasets, "datasets", "the frame datasets"),
             place="the frames that were given",
         )
     wait_for_commit(folder)
     # Before they are read: should they be replaced meanwhile, the plan is out of date.
     stamp = fingerprint_tables(folder)
     read_headers(folder)  # which are of one run
+    place = f"the tables sessions.pqt and datasets.pqt of {folder}"
     return Tables(
-        _read_table(folder, "sessions"),
-        _read_table(folder, "datasets"),
-        place=f"the tables sessions.pqt and datasets.pqt of {folder}",
+        _read_sessions(_scan_table(folder, "sessions"), place),
+        _scan_table(folder, "datasets"),
+        place=place,
         stamp=stamp,
     )
 
 
-def _read_table(folder: Path, name: str) -> pl.DataFrame:
+def _read_sessions(sessions: pl.LazyFrame, place: str) -> pl.DataFrame:
+    with _reading("sessions", place):
+        return sessions.collect()
+
+
+def _scan_table(folder: Path, name: str) -> pl.LazyFrame:
     path = table_path(folder, name)
     if not path.exists():
-        return pl.DataFrame(schema=dict.fromkeys(_COLUMNS[name], pl.String))
-    return _read_columns(scan_table(path), name, str(path))
+        return pl.LazyFrame(schema=dict.fromkeys(_COLUMNS[name], pl.String))
+    return _scan_columns(scan_table(path), name, str(path))
 
 
-def _read_columns(frame: pl.DataFrame | pl.LazyFrame, name: str, place: str) -> pl.DataFrame:
+def _scan_columns(frame: pl.DataFrame | pl.LazyFrame, name: str, place: str) -> pl.LazyFrame:
+    # As text, whatever the types: those of ONE's tables have changed with its versions.
+    columns = frame.lazy().select(pl.col(*_COLUMNS[name]).cast(pl.String))
+    with _reading(name, place):
+        columns.collect_schema()
+    return columns
+
+
+@contextmanager
+def _reading(name: str, place: str) -> Iterator[None]:
+    """Re-raise errors as TableError naming the place of the table."""
     try:
-        # As text, whatever the types: those of ONE's tables have changed with its versions.
-        return frame.lazy().select(pl.col(*_COLUMNS[name]).cast(pl.String)).collect()
+        yield
     except (pl.exceptions.PolarsError, OSError) as error:
         raise TableError(
             f"{place} cannot be read as a table of {', '.join(_COLUMNS[name])}: {error}; index "

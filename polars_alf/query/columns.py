@@ -10,6 +10,7 @@ import polars as pl
 
 from polars_alf.alf import grammar
 from polars_alf.alf.arguments import check_argument
+from polars_alf.alf.uuid_names import expr_with_uuid
 from polars_alf.errors import ColumnsError, OptionError
 from polars_alf.query.scan import ORIGIN
 
@@ -97,7 +98,12 @@ def with_alf_parts(frame: Frame) -> Frame:
     return _like(frame, with_parts)
 
 
-def full_path(root: str | os.PathLike[str] | pl.Expr, *, lab_folders: bool = True) -> pl.Expr:
+def full_path(
+    root: str | os.PathLike[str] | pl.Expr,
+    *,
+    lab_folders: bool = True,
+    uuid_filenames: bool = False,
+) -> pl.Expr:
     """Return the paths of datasets' files, as ONE makes them.
 
     Parameters
@@ -107,6 +113,9 @@ def full_path(root: str | os.PathLike[str] | pl.Expr, *, lab_folders: bool = Tru
         as ``pl.col("origin")`` where the tables of each archive lie in it. "" leaves it out.
     lab_folders
         False where sessions lie in no lab's folder although the tables name a lab.
+    uuid_filenames
+        Whether files have their id before the extension, ``spikes.times.UUID.npy``, as in IBL's
+        buckets. It is taken from ``id``.
 
     Returns
     -------
@@ -116,6 +125,7 @@ def full_path(root: str | os.PathLike[str] | pl.Expr, *, lab_folders: bool = Tru
         the session is not known, and where the path would lead out of its session.
     """
     check_argument("lab_folders", lab_folders, bool)
+    check_argument("uuid_filenames", uuid_filenames, bool)
     if isinstance(root, pl.Expr):
         start = root.str.strip_suffix("/") + "/"
     elif isinstance(root, str | os.PathLike):
@@ -135,6 +145,8 @@ def full_path(root: str | os.PathLike[str] | pl.Expr, *, lab_folders: bool = Tru
         folders if lab_folders else pl.lit(""),
         pl.concat_str(*_list_session_parts(), "rel_path", separator="/"),
     )
+    if uuid_filenames:
+        path = expr_with_uuid(path, pl.col("id").cast(pl.String))
     return pl.when(is_safe).then(path).alias("full_path")
 
 
@@ -155,9 +167,14 @@ def expr_session_path(suffix: str = "") -> pl.Expr:
 
 def join_dataset_paths(datasets: pl.LazyFrame, sessions: pl.LazyFrame) -> pl.LazyFrame:
     """Add ``path``: `expr_session_path`, or else the eid, and ``rel_path``; in the order given."""
-    paths = sessions.select("id", session_path=expr_session_path()).unique("id", keep="first")
+    paths = sessions.select(eid="id", session_path=expr_session_path())
+    return join_paths(datasets, paths.unique("eid", keep="first"))
+
+
+def join_paths(datasets: pl.LazyFrame, paths: pl.LazyFrame) -> pl.LazyFrame:
+    """Add ``path``: the ``session_path`` of each ``eid``, or else the eid, and ``rel_path``."""
     path = pl.concat_str(pl.coalesce("session_path", "eid"), "rel_path", separator="/")
-    joined = datasets.join(paths, left_on="eid", right_on="id", how="left", maintain_order="left")
+    joined = datasets.join(paths, on="eid", how="left", maintain_order="left")
     return joined.with_columns(path=path).drop("session_path")
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
 
 from polars_alf.alf.arguments import check_texts
+from polars_alf.alf.paths import temporary_folder
 from polars_alf.display import Shown
 from polars_alf.errors import OptionError, TableError
-from polars_alf.query.columns import expr_session_path, join_dataset_paths
+from polars_alf.query.columns import expr_session_path, join_paths
 from polars_alf.query.scan import Tables, scan_pair
+from polars_alf.query.spill import BUCKET, Spill, count_buckets, read_batches
 from polars_alf.schema import TABLES, _field, polars_schema
 from polars_alf.tables.foreign import align_columns
 
@@ -45,6 +49,11 @@ _DATASET_KEYS = (
 )
 
 _OLD, _NEW = "row_old", "row_new"
+
+# In which rows that are alike are paired.
+_PLACE = ("path", "id", "eid")
+
+_ORDER = (pl.coalesce("new_path", "old_path"), pl.col("id"))
 
 
 class Change(StrEnum):
@@ -124,45 +133,111 @@ def compare_tables(
         As of `scan_sessions`.
     """
     ignored = {*check_texts("ignore", ignore)}
-    pairs = [_collect(tables, name) for tables, name in ((old, "old"), (new, "new"))]
-    known = {column for pair in pairs for frame in pair for column in frame.columns}
+    tables = [scan_pair(old, "the old frames"), scan_pair(new, "the new frames")]
+    known = {column for pair in tables for frame in pair for column in frame.collect_schema()}
     for column in sorted(ignored - known):
         raise OptionError(
             f"the tables have no column {column!r} to ignore; they have {', '.join(sorted(known))}"
         )
     (old_sessions, new_sessions), (old_datasets, new_datasets) = (
-        _align(name, frames) for name, frames in zip(TABLES, zip(*pairs, strict=True), strict=True)
+        _align(name, frames) for name, frames in zip(TABLES, zip(*tables, strict=True), strict=True)
     )
-    sessions = _match(old_sessions, new_sessions, _SESSION_KEYS)
-    renewed = _renew_eids(old_datasets, old_sessions, new_sessions, sessions)
-    datasets = _match(renewed, new_datasets, _DATASET_KEYS)
+    before, after = _sort(old_sessions, "old"), _sort(new_sessions, "new")
+    pairs = _match(before, after, _SESSION_KEYS)
+    new_eids = _find_new_eids(before, after, pairs)
+    datasets, n_old, n_new = _compare_datasets(
+        _Side("old", old_datasets, _list_paths(before), new_eids),
+        _Side("new", new_datasets, _list_paths(after), new_eids.clear()),
+        ignored,
+    )
     return TableDifferences(
-        differences=pl.concat(
-            [
-                _describe("sessions", old_sessions, new_sessions, sessions, ignored),
-                _describe("datasets", renewed, new_datasets, datasets, ignored),
-            ]
-        ),
-        n_old={"sessions": len(old_sessions), "datasets": len(old_datasets)},
-        n_new={"sessions": len(new_sessions), "datasets": len(new_datasets)},
+        differences=pl.concat([_describe("sessions", before, after, pairs, ignored), datasets]),
+        n_old={"sessions": len(before), "datasets": n_old},
+        n_new={"sessions": len(after), "datasets": n_new},
     )
 
 
-def _collect(tables: Tables, name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return both tables with the ``path`` of every row, sorted by it."""
-    lazy_sessions, lazy_datasets = scan_pair(tables, f"the {name} frames")
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """The datasets of the old or the new tables."""
+
+    name: str
+    datasets: pl.LazyFrame
+    paths: pl.DataFrame
+    """``eid`` and ``session_path``."""
+    new_eids: pl.DataFrame
+    """``eid`` and ``new_eid`` of sessions that have another in the other tables."""
+
+    def count(self) -> int:
+        with _reading(self.name):
+            return int(self.datasets.select(pl.len()).collect().item())
+
+    def spill(self, folder: Path, n_buckets: int) -> Spill:
+        """Return the rows in buckets by the eids that their sessions have in the new tables."""
+        spill = Spill(folder)
+        with _reading(self.name):
+            for rows in read_batches(self.datasets):
+                renewed = _renew_eids(rows, self.new_eids)["eid"]
+                bucket = (renewed.hash() % n_buckets).cast(pl.UInt32).alias(BUCKET)
+                spill.add(rows.with_columns(bucket))
+        return spill
+
+    def complete(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return rows with their ``path`` and new eid, sorted by path and id."""
+        with_paths = join_paths(rows.lazy(), self.paths.lazy()).collect()
+        return _renew_eids(with_paths, self.new_eids).sort(_PLACE, maintain_order=True)
+
+
+def _compare_datasets(old: _Side, new: _Side, ignored: set[str]) -> tuple[pl.DataFrame, int, int]:
+    """Return `DIFFERENCES` of the datasets, and how many there are of old and of new ones."""
+    n_old, n_new = old.count(), new.count()
+    n_buckets = count_buckets(max(n_old, n_new))
+    found, left_old, left_new = [], [], []
+    with temporary_folder() as folder:
+        old_rows, new_rows = old.spill(folder, n_buckets), new.spill(folder, n_buckets)
+        for bucket in range(n_buckets):
+            before = old.complete(old_rows.read(bucket))
+            after = new.complete(new_rows.read(bucket))
+            # What is found again in its session is so within a bucket.
+            pairs = _match(before, after, _DATASET_KEYS[:-1])
+            found.append(_describe("datasets", before, after, pairs, ignored, only_pairs=True))
+            left_old.append(_drop_rows(before, pairs[_OLD]))
+            left_new.append(_drop_rows(after, pairs[_NEW]))
+    before, after = (
+        pl.concat(left).sort(_PLACE, maintain_order=True) for left in (left_old, left_new)
+    )
+    pairs = _match(before, after, _DATASET_KEYS[-1:])
+    found.append(_describe("datasets", before, after, pairs, ignored))
+    return pl.concat(found).sort(_ORDER), n_old, n_new
+
+
+def _drop_rows(frame: pl.DataFrame, rows: pl.Series) -> pl.DataFrame:
+    return frame.filter(~pl.int_range(pl.len(), dtype=pl.UInt32).is_in(rows.implode()))
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Re-raise errors of Polars as TableError."""
     try:
-        sessions, datasets = pl.collect_all([lazy_sessions, lazy_datasets])
+        yield
     except pl.exceptions.PolarsError as error:
         raise TableError(f"the {name} tables cannot be read: {error}") from error
-    sessions = sessions.with_columns(path=expr_session_path()).sort("path", "id")
-    datasets = join_dataset_paths(datasets.lazy(), sessions.lazy()).collect()
-    return sessions, datasets.sort("path", "id")
 
 
-def _align(name: str, frames: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:
+def _sort(sessions: pl.LazyFrame, name: str) -> pl.DataFrame:
+    """Return sessions with their ``path``, sorted by it."""
+    with _reading(name):
+        return sessions.with_columns(path=expr_session_path()).sort("path", "id").collect()
+
+
+def _list_paths(sessions: pl.DataFrame) -> pl.DataFrame:
+    return sessions.select(eid="id", session_path="path").unique("eid", keep="first")
+
+
+def _align(name: str, frames: Sequence[pl.LazyFrame]) -> list[pl.LazyFrame]:
     """Give columns of one name a common type, in which they can be compared."""
-    aligned = align_columns([frame.schema for frame in frames], TABLES[name].names)
+    schemas = [frame.collect_schema() for frame in frames]
+    aligned = align_columns(schemas, TABLES[name].names)
     return [frame.with_columns(columns) for frame, columns in zip(frames, aligned, strict=True)]
 
 
@@ -190,25 +265,37 @@ def _match(old: pl.DataFrame, new: pl.DataFrame, ways: Sequence[list[str]]) -> p
     return pl.concat(pairs)
 
 
-def _renew_eids(
-    datasets: pl.DataFrame, old: pl.DataFrame, new: pl.DataFrame, pairs: pl.DataFrame
-) -> pl.DataFrame:
-    """Give datasets the ids that their sessions have in the new tables."""
+def _find_new_eids(old: pl.DataFrame, new: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
+    """Return ``eid`` and ``new_eid`` of the sessions whose id is another in the new tables."""
     eids = pairs.select(
         eid=old["id"].gather(pairs[_OLD]),
         new_eid=new["id"].gather(pairs[_NEW]),
-    ).unique("eid", keep="first")
+    )
+    return eids.unique("eid", keep="first").filter(pl.col("eid") != pl.col("new_eid"))
+
+
+def _renew_eids(datasets: pl.DataFrame, new_eids: pl.DataFrame) -> pl.DataFrame:
+    """Give datasets the ids that their sessions have in the new tables."""
     return (
-        datasets.join(eids, on="eid", how="left", maintain_order="left")
+        datasets.join(new_eids, on="eid", how="left", maintain_order="left")
         .with_columns(eid=pl.coalesce("new_eid", "eid"))
         .drop("new_eid")
     )
 
 
 def _describe(
-    table: str, old: pl.DataFrame, new: pl.DataFrame, pairs: pl.DataFrame, ignored: set[str]
+    table: str,
+    old: pl.DataFrame,
+    new: pl.DataFrame,
+    pairs: pl.DataFrame,
+    ignored: set[str],
+    *,
+    only_pairs: bool = False,
 ) -> pl.DataFrame:
-    """Return `DIFFERENCES` of a table from the pairs of its rows that were found again."""
+    """Return `DIFFERENCES` of a table from the pairs of its rows that were found again.
+
+    Rows in no pair were added or removed, unless only pairs count.
+    """
     # Another eid is a difference of the session, not of all its datasets.
     compared = (set(old.columns) & set(new.columns)) - {"path", "eid", *ignored}
     differs = {
@@ -219,14 +306,12 @@ def _describe(
     old = old.with_row_index(_OLD)
     new = new.rename(lambda column: f"{column}_new").with_row_index(_NEW)
     both = pairs.join(old, on=_OLD).join(new, on=_NEW)
-    rows = pl.concat(
-        [
-            both.filter(pl.any_horizontal(*differs.values(), pl.lit(value=False))),
-            old.join(pairs, on=_OLD, how="anti"),
-            new.join(pairs, on=_NEW, how="anti"),
-        ],
-        how="diagonal",
-    )
+    changed = both.filter(pl.any_horizontal(*differs.values(), pl.lit(value=False)))
+    others = [
+        frame.head(0) if only_pairs else frame.join(pairs, on=row, how="anti")
+        for frame, row in ((old, _OLD), (new, _NEW))
+    ]
+    rows = pl.concat([changed, *others], how="diagonal")
     is_added, is_removed = pl.col(_OLD).is_null(), pl.col(_NEW).is_null()
     change = (
         pl.when(is_added)
@@ -251,6 +336,4 @@ def _describe(
         old_size=None if is_session else "file_size",
         new_size=None if is_session else "file_size_new",
     )
-    return differences.cast(polars_schema(DIFFERENCES)).sort(
-        pl.coalesce("new_path", "old_path"), "id"
-    )
+    return differences.cast(polars_schema(DIFFERENCES)).sort(_ORDER)

@@ -12,6 +12,13 @@ import polars as pl
 
 from polars_alf.alf.root import check_folder
 from polars_alf.errors import ArchiveNotFoundError, OptionError, TableError, TableNotFoundError
+from polars_alf.query.buckets import (
+    StorageOptions,
+    check_address,
+    check_options,
+    is_address,
+    scan_remote,
+)
 from polars_alf.schema import TABLES
 from polars_alf.tables.consistent_read import read_consistently
 from polars_alf.tables.contract import TableHeader, read_headers
@@ -29,7 +36,9 @@ ORIGIN = "origin"
 """The column with the folder that the tables of a row lie in."""
 
 
-def scan_sessions(tables: Folders) -> pl.LazyFrame:
+def scan_sessions(
+    tables: Folders, *, storage_options: StorageOptions | None = None
+) -> pl.LazyFrame:
     """Scan the sessions of one or many folders of tables.
 
     Parameters
@@ -37,19 +46,24 @@ def scan_sessions(tables: Folders) -> pl.LazyFrame:
     tables
         A folder, a pattern of folders such as ``"/data/*/tables"`` (``**`` stands for any number
         of folders), or several of both. A folder counts once. Folders that match a pattern and
-        have no tables at all are left out.
+        have no tables at all are left out. Or the address of a folder in a bucket, such as
+        ``"s3://bucket/tables"``, or on a web server.
+    storage_options
+        Credentials and more for the addresses, as of `polars.scan_parquet`, such as
+        ``aws_endpoint_url``; by default those of the environment. Ignored for folders.
 
     Returns
     -------
     polars.LazyFrame
         The columns of SESSIONS; then those that only some tables have, null in the others; then
-        ``origin``, the folder of the row's tables: absolute, links resolved. ``id`` is String,
-        whatever the version of ONE that wrote the table. Columns of one name whose types do not go
-        together are text, as in merged tables. Rows are in the order of the folders
-        (those of a pattern by name), and in each in the order of its file. Nothing but the
+        ``origin``, the folder of the row's tables: absolute, links resolved; or their address.
+        ``id`` is String, whatever the version of ONE that wrote the table. Columns of one name
+        whose types do not go together are text, as in merged tables. Rows are in the order of the
+        folders (those of a pattern by name), and in each in the order of its file. Nothing but the
         schema is read before the frame is collected, and only the columns that it needs then and,
-        of tables that we wrote, the row groups. A filter on ``origin`` spares no reading: give
-        the folders instead.
+        of tables that we wrote, the row groups. Of an address, Polars asks for these bytes alone,
+        and their checksums are not compared. A filter on ``origin`` spares no reading: give the
+        folders instead.
 
     Raises
     ------
@@ -68,15 +82,17 @@ def scan_sessions(tables: Folders) -> pl.LazyFrame:
     TornPairError
         The two tables of a folder are of different runs.
     """
-    return _scan(tables, "sessions")
+    return _scan(tables, "sessions", storage_options)
 
 
-def scan_datasets(tables: Folders) -> pl.LazyFrame:
+def scan_datasets(
+    tables: Folders, *, storage_options: StorageOptions | None = None
+) -> pl.LazyFrame:
     """Scan the datasets of one or many folders of tables.
 
     Parameters
     ----------
-    tables
+    tables, storage_options
         As for `scan_sessions`.
 
     Returns
@@ -91,10 +107,12 @@ def scan_datasets(tables: Folders) -> pl.LazyFrame:
     OptionError, ArchiveNotFoundError, ArchiveNotADirectoryError, TableError
         As of `scan_sessions`.
     """
-    return _scan(tables, "datasets")
+    return _scan(tables, "datasets", storage_options)
 
 
-def scan_pair(tables: Tables, name: str = "the frames") -> tuple[pl.LazyFrame, pl.LazyFrame]:
+def scan_pair(
+    tables: Tables, name: str = "the frames", storage_options: StorageOptions | None = None
+) -> tuple[pl.LazyFrame, pl.LazyFrame]:
     """Scan both tables without ``origin``, of folders as for `scan_sessions` or a pair of frames.
 
     `name` is what frames are called in messages. Raises the errors of `scan_sessions`.
@@ -105,7 +123,11 @@ def scan_pair(tables: Tables, name: str = "the frames") -> tuple[pl.LazyFrame, p
     if isinstance(tables, pl.DataFrame | pl.LazyFrame):
         raise OptionError("one frame was given; give a pair of them, (sessions, datasets)")
     folders = cast("Folders", tables)
-    return scan_sessions(folders).drop(ORIGIN), scan_datasets(folders).drop(ORIGIN)
+    scans = (
+        scan(folders, storage_options=storage_options) for scan in (scan_sessions, scan_datasets)
+    )
+    sessions, datasets = (frame.drop(ORIGIN) for frame in scans)
+    return sessions, datasets
 
 
 def is_pair(tables: object) -> TypeGuard[Pair]:
@@ -119,6 +141,15 @@ def is_pair(tables: object) -> TypeGuard[Pair]:
 
 def find_folders(tables: Folders) -> list[Path]:
     """Return the folders of tables that `tables` names, as `scan_sessions` takes it, each once."""
+    folders = [*filter(lambda place: isinstance(place, Path), places := find_places(tables))]
+    if len(folders) < len(places):
+        address = next(place for place in places if isinstance(place, str))
+        raise OptionError(f"{address} is no folder, as is needed here; copy its tables into one")
+    return cast("list[Path]", folders)
+
+
+def find_places(tables: Folders) -> list[Path | str]:
+    """Return the folders that `tables` names, and the addresses as texts, each once."""
     given = [tables] if isinstance(tables, str | os.PathLike) else tables
     items = list(given) if isinstance(given, Iterable) else [given]
     for item in items:
@@ -126,14 +157,17 @@ def find_folders(tables: Folders) -> list[Path]:
             raise OptionError(
                 f"{item!r} is no folder of tables; give a path, a pattern, or several of them"
             )
-    folders = list(dict.fromkeys(folder for item in items for folder in _list_folders(item)))
-    if not folders:
+    places = list(dict.fromkeys(place for item in items for place in _list_places(item)))
+    if not places:
         raise OptionError("no folder of tables was given; give one at least")
-    return folders
+    return places
 
 
-def _list_folders(item: str | os.PathLike[str]) -> Iterator[Path]:
+def _list_places(item: str | os.PathLike[str]) -> Iterator[Path | str]:
     text = os.fspath(item)
+    if is_address(text):
+        yield check_address(text)
+        return
     if not glob.has_magic(text) or Path(text).exists():
         yield check_folder(item, to_write=False)
         return
@@ -159,8 +193,14 @@ def choose_header(folder: Path, headers: Mapping[str, TableHeader], name: str) -
     return headers[name]
 
 
-def _scan(tables: Folders, name: str) -> pl.LazyFrame:
-    frames = {folder: _scan_table(folder, name) for folder in find_folders(tables)}
+def _scan(tables: Folders, name: str, options: StorageOptions | None) -> pl.LazyFrame:
+    check_options(options)
+    frames = {
+        place: _scan_table(place, name)
+        if isinstance(place, Path)
+        else scan_remote(place, name, options)
+        for place in find_places(tables)
+    }
     schemas = [frame.collect_schema() for frame in frames.values()]
     aligned = align_columns(schemas, [*TABLES[name].names, ORIGIN])
     # Relaxed, as columns beside ONE's may be numbers of different widths.

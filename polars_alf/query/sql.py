@@ -10,7 +10,8 @@ import polars as pl
 
 from polars_alf.alf.arguments import check_argument
 from polars_alf.errors import QueryError, TableError
-from polars_alf.query.scan import ORIGIN, Folders, find_folders, scan_datasets, scan_sessions
+from polars_alf.query.buckets import StorageOptions
+from polars_alf.query.scan import ORIGIN, Folders, find_places, scan_datasets, scan_sessions
 
 # Functions of Polars' SQL that read files, in whatever quotes, and wherever they stand: a text
 # that looks like one is refused too, as only Polars' own parser could tell it from a call.
@@ -21,7 +22,9 @@ _COMMENT = re.compile(r"\s+|--[^\n]*(?:\n|$)|/\*.*?\*/|\(", re.DOTALL)
 _STATEMENT = re.compile(r"(?:select|with)\b|show\s+tables\b", re.IGNORECASE)
 
 
-def query_tables(tables: Folders, query: str) -> pl.LazyFrame:
+def query_tables(
+    tables: Folders, query: str, *, storage_options: StorageOptions | None = None
+) -> pl.LazyFrame:
     """Query the tables in SQL.
 
     Parameters
@@ -31,6 +34,8 @@ def query_tables(tables: Folders, query: str) -> pl.LazyFrame:
     query
         One statement, SELECT, WITH or SHOW TABLES, in the SQL of Polars, about ``sessions`` and
         ``datasets``: the columns of SESSIONS and DATASETS, and, of several folders, ``origin``.
+    storage_options
+        As for `scan_sessions`.
 
     Returns
     -------
@@ -45,8 +50,11 @@ def query_tables(tables: Folders, query: str) -> pl.LazyFrame:
         As of `scan_sessions`.
     """
     _check_query(check_argument("query", query, str))
-    frames = {"sessions": scan_sessions(tables), "datasets": scan_datasets(tables)}
-    if len(find_folders(tables)) == 1:
+    frames = {
+        "sessions": scan_sessions(tables, storage_options=storage_options),
+        "datasets": scan_datasets(tables, storage_options=storage_options),
+    }
+    if len(find_places(tables)) == 1:
         frames = {name: frame.drop(ORIGIN) for name, frame in frames.items()}
     with reporting_query_errors(query):
         answer = pl.SQLContext(frames, register_globals=False).execute(query, eager=False)

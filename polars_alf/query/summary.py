@@ -10,6 +10,7 @@ from polars_alf.alf import grammar
 from polars_alf.alf.arguments import check_argument
 from polars_alf.display import Shown, describe_size
 from polars_alf.errors import OptionError, TableError
+from polars_alf.query.buckets import StorageOptions
 from polars_alf.query.columns import join_dataset_paths, with_alf_parts
 from polars_alf.query.duplicates import find_duplicates
 from polars_alf.query.scan import Tables, scan_pair
@@ -92,7 +93,11 @@ class TableSummary(Shown):
 
 
 def summarize_tables(
-    tables: Tables, *, n_largest: int = 10, n_duplicates: int | None = None
+    tables: Tables,
+    *,
+    n_largest: int = 10,
+    n_duplicates: int | None = None,
+    storage_options: StorageOptions | None = None,
 ) -> TableSummary:
     """Count the sessions and datasets of tables, and their sizes.
 
@@ -104,6 +109,8 @@ def summarize_tables(
         How many of the largest datasets to list.
     n_duplicates
         How many contents that several datasets have to list; all by default.
+    storage_options
+        As for `scan_sessions`.
 
     Returns
     -------
@@ -122,7 +129,7 @@ def summarize_tables(
     for name, number in (("n_largest", n_largest), ("n_duplicates", n_duplicates)):
         if number is not None and number < 0:
             raise OptionError(f"{name} is {number}; give how many datasets to list")
-    sessions, datasets = scan_pair(tables)
+    sessions, datasets = scan_pair(tables, storage_options=storage_options)
     totals = datasets.select(
         n_datasets=pl.len(),
         n_bytes=_SIZE.sum(),

@@ -284,22 +284,26 @@ def _write_part(
     keep_generations: int,
 ) -> None:
     start = time.perf_counter()
-    origin = _make_origin(folders, tag)
+    origin = make_origin(folders, tag)
     n_bytes = 0
     foreign = {
-        "sessions": _list_columns("sessions", part.lazy()),
-        "datasets": _list_columns("datasets", datasets) | {DEFAULT_REVISION: pl.Boolean()},
+        "sessions": list_columns("sessions", part.lazy()),
+        "datasets": list_columns("datasets", datasets) | {DEFAULT_REVISION: pl.Boolean()},
     }
     ids = part.select(grammar.expr_is_uuid(pl.col("id")).all()).item()
     with staged(folder, origin, with_index=bool(ids)) as staging:
-        rows = _shape("sessions", part.lazy(), foreign["sessions"]).collect()
+        rows = shape_columns("sessions", part.lazy(), foreign["sessions"]).collect()
         staging.write_table("sessions", [rows], len(rows), foreign["sessions"])
 
         def frames() -> Iterator[pl.DataFrame]:
             nonlocal n_bytes
             for group in groups:
                 found = with_default_revisions(chosen.pick_datasets(group, datasets))
-                frame = _shape("datasets", found, foreign["datasets"]).sort("eid", "id").collect()
+                frame = (
+                    shape_columns("datasets", found, foreign["datasets"])
+                    .sort("eid", "id")
+                    .collect()
+                )
                 n_bytes += sum_bytes(frame["file_size"])
                 yield frame
 
@@ -319,7 +323,8 @@ def _write_part(
         staging.commit(keep=keep_generations, record=record)
 
 
-def _make_origin(folders: Sequence[Path], tag: str | None) -> Origin:
+def make_origin(folders: Sequence[Path], tag: str | None) -> Origin:
+    """Return the origin of tables that are parts of those in some folders."""
     headers = [header for folder in folders for header in read_headers(folder).values()]
     origins = list(dict.fromkeys(origin for header in headers for origin in header.origins))
     namespaces = [header.namespace for header in headers if header.namespace]
@@ -329,14 +334,16 @@ def _make_origin(folders: Sequence[Path], tag: str | None) -> Origin:
         generation=uuid.uuid4().hex,
         created=datetime.now(),
         tags=(tag,) if tag else (),
+        uuid_filenames=any(header.uuid_filenames for header in headers),
     )
 
 
-def _list_columns(table: str, frame: pl.LazyFrame) -> Columns:
+def list_columns(table: str, frame: pl.LazyFrame) -> Columns:
+    """Return the columns of a table that are not ours."""
     return merge_columns([list_foreign(frame.collect_schema(), TABLES[table].names)])
 
 
-def _shape(table: str, frame: pl.LazyFrame, foreign: Columns) -> pl.LazyFrame:
+def shape_columns(table: str, frame: pl.LazyFrame, foreign: Columns) -> pl.LazyFrame:
     """Return the columns of a table and those beside them, in the types that are stored."""
     schema = polars_schema(TABLES[table])
     marked = mark_columns(frame.collect_schema(), foreign)

@@ -39,6 +39,8 @@ class Origin:
     """Local time, without a zone, as ONE writes it."""
     tags: tuple[str, ...] = ()
     """Names of the release that the tables are, as ONE knows them."""
+    uuid_filenames: bool = False
+    """Whether ids are in the names of files, which ``rel_path`` does not have."""
 
 
 def table_schema(
@@ -74,7 +76,11 @@ def table_schema(
         "origin": origin.root,
         **({"database_tags": [*origin.tags]} if origin.tags else {}),
     }
-    ours = {"generation": origin.generation, "namespace": str(origin.namespace)}
+    ours: dict[str, Any] = {
+        "generation": origin.generation,
+        "namespace": str(origin.namespace),
+        **({"uuid_filenames": True} if origin.uuid_filenames else {}),
+    }
     return pa.schema(
         fields,
         {
@@ -167,6 +173,8 @@ class TableHeader:
     """Roots of archives, or names of databases, that the table comes from."""
     namespace: uuid.UUID | None
     generation: str | None
+    uuid_filenames: bool = False
+    """Whether ids are in the names of files, which ``rel_path`` does not have."""
 
     @property
     def created(self) -> datetime | None:
@@ -219,6 +227,7 @@ def parse_header(path: Path, schema: pa.Schema) -> TableHeader:
         origins=_list_strings(one.get("origin")),
         namespace=namespace,
         generation=ours.get("generation"),
+        uuid_filenames=ours.get("uuid_filenames") is True,
     )
 
 

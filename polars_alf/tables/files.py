@@ -18,7 +18,14 @@ import polars as pl
 import pyarrow as pa
 from polars.io.plugins import register_io_source
 
-from polars_alf.errors import ArchiveNotFoundError, OutputError, PolarsAlfError, TableError
+from polars_alf.alf.process_limits import explain_limit
+from polars_alf.errors import (
+    ArchiveNotFoundError,
+    LimitError,
+    OutputError,
+    PolarsAlfError,
+    TableError,
+)
 from polars_alf.schema import SCHEMAS
 
 STATE_DIR = ".polars_alf"
@@ -168,6 +175,9 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+_AS_THEY_WERE = "tables that were there are as they were"
+
+
 @contextlib.contextmanager
 def reporting_write_errors(
     folder: Path, what: str, *, advice: str = "make room there"
@@ -178,10 +188,15 @@ def reporting_write_errors(
     except PolarsAlfError:
         raise
     except OSError as error:
+        said = error.strerror or error
+        if cure := explain_limit(error):
+            raise LimitError(
+                error.errno, f"{said}, while {what} were made in {folder}; {cure}; {_AS_THEY_WERE}"
+            ) from error
         raise OutputError(
             error.errno,
-            f"{what} cannot be written into {folder}: {error.strerror or error}; {advice}, or give "
-            "another folder; tables that were there are as they were",
+            f"{what} cannot be written into {folder}: {said}; {advice}, or give another folder; "
+            f"{_AS_THEY_WERE}",
         ) from error
 
 

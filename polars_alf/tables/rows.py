@@ -68,6 +68,29 @@ def assemble_datasets(
     digests. The rows are in the order of the sessions, and within each in that of ONE
     (`assemble_sessions`).
     """
+    files, rel_paths = place_files(
+        entries, directories, sessions, entries.names, entries.files["name"]
+    )
+    if namespace is None:
+        files = files.with_columns(rel_path=rel_paths.gather(files["path"]))
+        return files.drop("path").sort("rank", _expr_path_key(pl.col("rel_path")))
+    ids = make_ids(namespace, files["rank"], sessions["name"], files["path"], rel_paths)
+    rows = files.with_columns(ids).sort("rank", "high", "low")
+    return rows.drop("path").with_columns(rel_path=rel_paths.gather(rows["path"]))
+
+
+def place_files(
+    entries: Entries,
+    directories: pl.DataFrame,
+    sessions: pl.DataFrame,
+    names: pl.Series,
+    codes: pl.Series,
+) -> tuple[pl.DataFrame, pl.Series]:
+    """Place ENTRIES in their sessions, by the names that each file's code stands for.
+
+    Returns ``row``, ``rank``, ``file_size`` and digests as `assemble_datasets` does, in the order
+    of the entries, with ``path``, the code of the rel_path; and the distinct rel_paths.
+    """
     # Texts are made once for each folder, and for each distinct rel_path; files have their codes.
     within = pl.col("directory").str.slice(pl.col("session").str.len_chars())
     prefix = within.str.strip_prefix("/")
@@ -84,33 +107,25 @@ def assemble_datasets(
         .select("rank", prefix=pl.when(prefix == "").then(prefix).otherwise(prefix + "/"))
         .collect()
     )
-    prefixes, prefix_codes = _encode(folders["prefix"])
-    n_names = len(entries.names)
-    codes = entries.files["directory"]
-    pair = prefix_codes.cast(pl.UInt64).gather(codes) * n_names + entries.files["name"]
+    prefixes, prefix_codes = encode(folders["prefix"])
+    n_names = len(names)
+    folder_codes = entries.files["directory"]
+    pair = prefix_codes.cast(pl.UInt64).gather(folder_codes) * n_names + codes
     files = entries.files.select(
-        "file_size",
-        *DIGEST_COLUMNS.values(),
         row=pl.int_range(pl.len(), dtype=pl.UInt32),
-        rank=folders["rank"].gather(codes),
+        rank=folders["rank"].gather(folder_codes),
+        file_size="file_size",
+        **{name: pl.col(name) for name in DIGEST_COLUMNS.values()},
         pair=pair,
     )
     if folders["rank"].has_nulls():
         files = files.drop_nulls("rank")
-    pairs, path_codes = _encode(files["pair"])
-    rel_paths = prefixes.gather(pairs // n_names) + entries.names.gather(pairs % n_names)
-    columns = ["row", "rank", "file_size", *DIGEST_COLUMNS.values()]
-    if namespace is None:
-        files = files.with_columns(rel_path=rel_paths.gather(path_codes)).select(
-            *columns, "rel_path"
-        )
-        return files.sort("rank", _expr_path_key(pl.col("rel_path")))
-    ids = make_ids(namespace, files["rank"], sessions["name"], path_codes, rel_paths)
-    rows = files.select(*columns, *ids, path=path_codes).sort("rank", "high", "low")
-    return rows.drop("path").with_columns(rel_path=rel_paths.gather(rows["path"]))
+    pairs, path_codes = encode(files["pair"])
+    rel_paths = prefixes.gather(pairs // n_names) + names.gather(pairs % n_names)
+    return files.drop("pair").with_columns(path=path_codes), rel_paths
 
 
-def _encode(values: pl.Series) -> tuple[pl.Series, pl.Series]:
+def encode(values: pl.Series) -> tuple[pl.Series, pl.Series]:
     """Return distinct values, and the code of each value."""
     distinct = values.unique(maintain_order=True)
     return distinct, find_codes(values, distinct)

@@ -22,7 +22,7 @@ import polars as pl
 import pyarrow as pa
 
 from polars_alf.arrow import to_arrow
-from polars_alf.errors import ArchiveBusyError, ArchivePermissionError, TableError
+from polars_alf.errors import ArchiveBusyError, ArchivePermissionError, LimitError, TableError
 from polars_alf.parallel.executors import one_ahead
 from polars_alf.tables.checksums import checksummed_writer
 from polars_alf.tables.contract import Origin, table_schema
@@ -69,7 +69,7 @@ def locked_state(folder: Path, *, patience: float = STALE_SECONDS + 5) -> Iterat
             state.mkdir(exist_ok=True)
             _check_link(state)
             stack.enter_context(hold_writer_lock(folder, state, patience))
-        except ArchiveBusyError:
+        except (ArchiveBusyError, LimitError):
             raise
         except OSError as error:
             raise ArchivePermissionError(

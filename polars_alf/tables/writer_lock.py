@@ -30,6 +30,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from polars_alf.alf.process_limits import start_threads
 from polars_alf.errors import ArchiveBusyError, PolarsAlfError, TakeoverWarning
 
 BEAT_SECONDS = 10.0
@@ -151,7 +152,7 @@ def hold_writer_lock(folder: Path, state: Path, patience: float) -> Iterator[Non
     lock = _acquire(folder, state, patience)
     try:
         _held[folder] = lock
-        threading.Thread(target=lock.beat, daemon=True).start()
+        start_threads([threading.Thread(target=lock.beat, daemon=True)])
         yield
     except Exception:
         # What this run was at may have been moved by one that took it for dead.

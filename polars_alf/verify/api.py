@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
@@ -14,31 +15,31 @@ import polars as pl
 from polars_alf.alf.address import make_location
 from polars_alf.alf.arguments import check_argument
 from polars_alf.alf.layout import count_bases
+from polars_alf.alf.paths import temporary_folder
 from polars_alf.alf.root import Root, check_folder, check_tables_dir
 from polars_alf.display import Shown
 from polars_alf.errors import ForeignTablesError, OptionError, TableError
 from polars_alf.parallel.progress import Progress
-from polars_alf.query.columns import expr_is_unsafe
 from polars_alf.query.scan import choose_header, scan_pair
+from polars_alf.query.spill import read_batches
 from polars_alf.tables.contract import TableHeader, read_headers
 from polars_alf.tables.files import own_files
+from polars_alf.verify.buckets import Buckets, fill_buckets, sample_rows
 from polars_alf.verify.compare import (
-    Disk,
     FindingKind,
+    expr_has_digest,
     find_changed,
     find_missing,
     find_new,
     find_rotten,
-    find_unsafe,
-    has_digests,
     join_findings,
     list_unreadable,
 )
-from polars_alf.verify.locate import expect_paths, locate_sessions, sample_rows
+from polars_alf.verify.locate import expect_paths, locate_sessions
 from polars_alf.walk.digest_shards import digest_in_parallel
 from polars_alf.walk.options import WalkOptions, is_excluded
-from polars_alf.walk.scan import ArchiveFiles, read_archive
-from polars_alf.walk.shards import open_walk
+from polars_alf.walk.scan import list_archive
+from polars_alf.walk.shards import Walk, open_walk
 from polars_alf.walk.sources import open_archive
 
 
@@ -108,6 +109,7 @@ def verify_archive(
     digest: bool = False,
     sample: float | None = None,
     seed: int = 0,
+    uuid_filenames: bool | None = None,
     follow_links: bool = False,
     exclude: str | Sequence[str] = (),
     include_snapshots: bool = False,
@@ -138,6 +140,9 @@ def verify_archive(
         dates are walked, and nothing new is looked for. None checks all.
     seed
         Chooses the sample: the same one for the same tables. Ignored without `sample`.
+    uuid_filenames
+        Whether UUIDs in the names of files are ids, as for `index_archive`; by default if they are
+        so in the tables.
     follow_links, exclude, include_snapshots
         As given to `index_archive`: files that it left out are neither missing nor new.
     n_jobs, executor, threads, op_timeout, endpoint_url, region, anonymous, progress
@@ -179,77 +184,92 @@ def verify_archive(
         anonymous=anonymous,
     )
     check_argument("digest", digest, bool)
+    check_argument("uuid_filenames", uuid_filenames, bool, is_optional=True)
     _check_sample(sample)
     check_tables_dir(root, tables_dir, "--tables-dir")
     opened = open_archive(root, options)
     folder = check_folder(opened.path if tables_dir is None else tables_dir, to_write=False)
     options = replace(options, own_files=own_files(folder, opened.path))
-    sessions, datasets, header = _read_tables(opened, folder)
-    n_datasets = len(datasets)
-    if digest and n_datasets and not has_digests(datasets):
+    tables = _read_tables(opened, folder)
+    n_datasets, has_digests = tables.count()
+    if digest and n_datasets and not has_digests:
         raise OptionError(
             f"none of the {n_datasets:,} datasets in the tables in {folder} has an MD5 to compare; "
             "index with --hash-files (hash_files=True) first, or verify without --digest"
         )
-    if sample is not None:
-        datasets = sample_rows(datasets, sample, seed)
-    is_unsafe = datasets.select(expr_is_unsafe(pl.col("rel_path"))).to_series()
-    unsafe, wanted = datasets.filter(is_unsafe), datasets.filter(~is_unsafe)
-    with open_walk(opened, options, progress) as walk:
+    n_checked = n_datasets
+    with temporary_folder() as scratch, open_walk(opened, options, progress) as walk:
+        if sample is not None:
+            tables = tables.sample(sample, seed, scratch)
+            n_checked, _ = tables.count()
         survey = walk.survey()
         dated = survey.folders
         if sample is not None:
-            dated = _choose_folders(opened, dated, sessions, wanted)
-        disk = _locate(opened, read_archive(walk, survey, dated), sessions, header)
-        patterns = options.patterns
-        missing = find_missing(
-            disk,
-            sessions if sample is None else sessions.clear(),
-            wanted,
-            lambda path: is_excluded(patterns, path),
-        )
-        _check_located(opened, folder, options.exclude, disk, sessions, missing)
-        sizes, to_read, n_without_hash = find_changed(disk, wanted)
-        found = [find_unsafe(unsafe), missing, sizes, list_unreadable(disk, missing)]
-        if sample is None:
-            found.append(find_new(disk, wanted))
-        n_digested = 0
-        if digest:
-            files = to_read.select("path", file_size="disk_size").unique(
-                "path", maintain_order=True
+            dated = _choose_folders(opened, dated, tables)
+        with list_archive(walk, survey, dated) as listing:
+            patterns = options.patterns
+            in_names = tables.header.uuid_filenames if uuid_filenames is None else uuid_filenames
+            buckets = fill_buckets(
+                listing,
+                *_locate(opened, listing.sessions, tables),
+                tables.sessions if sample is None else tables.sessions.clear(),
+                tables.iter_datasets(),
+                lambda path: is_excluded(patterns, path),
+                scratch,
+                uuid_filenames=in_names,
             )
-            digests = digest_in_parallel(walk, files)
-            found.append(find_rotten(to_read, digests))
-            n_digested = digests["disk_hash"].count()
+            _check_located(opened, folder, options.exclude, buckets, tables.sessions)
+            findings, n_digested, n_without_hash = _compare(
+                buckets, walk, digest=digest, find_all=sample is None
+            )
     return Verification(
         root=opened.path,
-        findings=join_findings(found),
+        findings=findings,
         n_datasets=n_datasets,
-        n_checked=len(datasets),
+        n_checked=n_checked,
         n_digested=n_digested,
-        n_without_hash=n_without_hash if digest else 0,
+        n_without_hash=n_without_hash,
         seconds=time.perf_counter() - start,
     )
 
 
+def _compare(
+    buckets: Buckets, walk: Walk, *, digest: bool, find_all: bool
+) -> tuple[pl.DataFrame, int, int]:
+    """Return FINDINGS, and how many datasets were digested, and how many could not be compared."""
+    missing, sizes, new, rotten = [buckets.missing], [], [], []
+    n_digested = n_without_hash = 0
+    for disk, datasets in buckets:
+        missing.append(find_missing(disk, datasets, buckets.is_excluded))
+        changed, to_read, n_others = find_changed(disk, datasets)
+        sizes.append(changed)
+        if find_all:
+            new.append(find_new(disk, datasets))
+        if digest:
+            files = to_read.select("path", file_size="disk_size")
+            digests = digest_in_parallel(walk, files.unique("path", maintain_order=True))
+            rotten.append(find_rotten(to_read, digests))
+            n_digested += digests["disk_hash"].count()
+            n_without_hash += n_others
+    unreadable = list_unreadable(buckets.listing.issues, pl.concat(missing))
+    found = [buckets.unsafe, *missing, *sizes, unreadable, *new, *rotten]
+    return join_findings(found), n_digested, n_without_hash
+
+
 def _check_located(
-    root: Root,
-    folder: Path,
-    exclude: Sequence[str],
-    disk: Disk,
-    sessions: pl.DataFrame,
-    missing: pl.DataFrame,
+    root: Root, folder: Path, exclude: Sequence[str], buckets: Buckets, sessions: pl.DataFrame
 ) -> None:
     """Raise an error where no session of the tables was compared with one of the archive."""
-    if sessions.is_empty() or disk.located["eid"].count():
+    if sessions.is_empty() or buckets.located["eid"].count():
         return
-    if missing.is_empty() and exclude:
+    if buckets.missing.is_empty() and exclude:
         raise OptionError(
             f"no session of the tables in {folder} was compared: "
             f"what is excluded, {', '.join(map(repr, exclude))}, has all of them; exclude less"
         )
     origins = {origin for header in read_headers(folder).values() for origin in header.roots}
-    if len(disk.located) and origins and all(root.relate(origin) is None for origin in origins):
+    is_foreign = all(root.relate(origin) is None for origin in origins)
+    if len(buckets.located) and origins and is_foreign:
         raise ForeignTablesError(
             f"the tables in {folder} are of {', '.join(map(str, sorted(origins)))}, and {root} has "
             "no session of theirs; give the tables of that, or index it"
@@ -262,20 +282,53 @@ def _check_sample(sample: float | None) -> None:
         raise OptionError(f"a sample of {sample} is no share; give more than 0, and 1 at most")
 
 
-def _read_tables(root: Root, folder: Path) -> tuple[pl.DataFrame, pl.DataFrame, TableHeader]:
-    """Return the rows that should be below the root, and the header of the datasets."""
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    """The rows that should be below the root, and the header of the datasets."""
+
+    folder: Path
+    sessions: pl.DataFrame
+    datasets: pl.LazyFrame
+    header: TableHeader
+
+    def count(self) -> tuple[int, bool]:
+        """Return the number of datasets, and whether any has an MD5."""
+        figures = self.datasets.select(n=pl.len(), has_digest=expr_has_digest().any())
+        with _reading(self.folder):
+            n_datasets, has_digest = figures.collect(engine="streaming").row(0)
+        return n_datasets, bool(has_digest)
+
+    def sample(self, share: float, seed: int, folder: Path) -> _Tables:
+        """Return the tables with a share of their datasets."""
+        with _reading(self.folder):
+            return replace(self, datasets=sample_rows(self.datasets, share, seed, folder).lazy())
+
+    def iter_datasets(self) -> Iterator[pl.DataFrame]:
+        with _reading(self.folder):
+            yield from read_batches(self.datasets)
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """Re-raise errors of Polars as TableError."""
+    try:
+        yield
+    except pl.exceptions.PolarsError as error:
+        raise TableError(f"the tables in {folder} cannot be read: {error}") from error
+
+
+def _read_tables(root: Root, folder: Path) -> _Tables:
     lazy_sessions, lazy_datasets = scan_pair(folder)
     headers = read_headers(folder)
     header = choose_header(folder, headers, "datasets")
-    columns = ["eid", "id", "rel_path", "file_size", "hash", "exists"]
-    try:
-        sessions, datasets = pl.collect_all([lazy_sessions, lazy_datasets.select(columns)])
-    except pl.exceptions.PolarsError as error:
-        raise TableError(f"the tables in {folder} cannot be read: {error}") from error
-    if any(header.databases for header in headers.values()):
-        # A database may have sessions of which nothing is on this disk.
-        here = datasets.filter(pl.col("exists").ne_missing(other=False))["eid"]
-        sessions = sessions.filter(pl.col("id").is_in(here.implode()))
+    datasets = lazy_datasets.select("eid", "id", "rel_path", "file_size", "hash", "exists")
+    with _reading(folder):
+        sessions = lazy_sessions.collect()
+        if any(header.databases for header in headers.values()):
+            # A database may have sessions of which nothing is on this disk.
+            here = datasets.filter(pl.col("exists").ne_missing(other=False)).select("eid")
+            eids = here.unique().collect(engine="streaming")["eid"]
+            sessions = sessions.filter(pl.col("id").is_in(eids.implode()))
     origins = [origin for header in headers.values() for origin in header.roots]
     foreign = [origin for origin in origins if root.relate(origin) is None]
     if len(foreign) < len(origins):
@@ -284,7 +337,7 @@ def _read_tables(root: Root, folder: Path) -> tuple[pl.DataFrame, pl.DataFrame, 
                 f"the tables in {folder} are of {foreign[0]} too, so that it is not known what "
                 f"should be in {root}; give tables of that alone"
             )
-        return sessions, datasets, header
+        return _Tables(folder, sessions, datasets, header)
     whole = next((origin for origin in origins if root.path.is_relative_to(origin)), None)
     if whole is not None:
         # Only the sessions that would lie below the root.
@@ -296,15 +349,14 @@ def _read_tables(root: Root, folder: Path) -> tuple[pl.DataFrame, pl.DataFrame, 
         ]
         sessions = sessions.filter(pl.col("id").is_in(inside))
         datasets = datasets.filter(pl.col("eid").is_in(inside))
-    return sessions, datasets, header
+    return _Tables(folder, sessions, datasets, header)
 
 
-def _choose_folders(
-    root: Root, dated: Sequence[str], sessions: pl.DataFrame, datasets: pl.DataFrame
-) -> list[str]:
+def _choose_folders(root: Root, dated: Sequence[str], tables: _Tables) -> list[str]:
     """Return the dated folders that the datasets could lie in."""
+    eids = tables.datasets.select("eid").unique().collect()["eid"]
     wanted = set(
-        sessions.filter(pl.col("id").is_in(datasets["eid"].implode()))
+        tables.sessions.filter(pl.col("id").is_in(eids.implode()))
         .select("subject", pl.col("date").cast(pl.String))
         .rows()
     )
@@ -317,10 +369,13 @@ def _choose_folders(
     return chosen
 
 
-def _locate(root: Root, files: ArchiveFiles, sessions: pl.DataFrame, header: TableHeader) -> Disk:
+def _locate(
+    root: Root, directories: pl.DataFrame, tables: _Tables
+) -> tuple[pl.DataFrame, dict[str, list[str]]]:
     """Find the sessions of the tables in the archive, and where the others should be."""
-    located = locate_sessions(files.directories, root.posix, sessions, header.namespace)
+    sessions = tables.sessions
+    located = locate_sessions(directories, root.posix, sessions, tables.header.namespace)
     subjects = {tuple((root.path / session).parts[:-2]) for session in located["session"]}
     folders = (root.relate(make_location(base.parts)) for base in count_bases(subjects))
     gone = sessions.join(located, left_on="id", right_on="eid", how="anti")
-    return Disk(files, located, expect_paths(gone, root.parts, filter(None, folders)))
+    return located, expect_paths(gone, root.parts, filter(None, folders))

@@ -10,6 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from polars_alf.alf.paths import expr_below, expr_join, find_folder_above, join
+from polars_alf.alf.uuid_names import expr_uuid, expr_with_uuid, expr_without_uuid
 from polars_alf.schema import HIDING, IssueKind, _field, polars_schema
 from polars_alf.walk.scan import ArchiveFiles
 
@@ -58,6 +59,13 @@ class Disk:
     """Sessions of the archive in the tables, as `locate_sessions` returns them."""
     expected: Mapping[str, list[str]]
     """Folders that the other sessions of the tables could be in, by the id of the session."""
+    named: pl.DataFrame | None = None
+    """Rows of the datasets table, if their ids may be in the names of files."""
+
+    @property
+    def found(self) -> pl.DataFrame:
+        """``eid`` and ``session`` of the sessions of the tables."""
+        return self.located.filter(~pl.col("is_copy")).drop_nulls("eid").select("eid", "session")
 
     def files(self) -> pl.LazyFrame:
         """Return ``eid`` (null where no table has the session), ``rel_path``, ``path``, size."""
@@ -68,11 +76,27 @@ class Disk:
             .select("directory", "eid", collection=expr_below("directory", "session"))
         )
         path, rel_path = expr_join("directory", "name"), expr_join("collection", "name")
-        return (
+        files = (
             self.listed.entries.lazy()
             .join(folders, on="directory")
             .select("eid", rel_path=rel_path, path=path, disk_size="file_size")
         )
+        return files if self.named is None else _match_named(files, self.named)
+
+
+def _match_named(files: pl.LazyFrame, rows: pl.DataFrame) -> pl.LazyFrame:
+    """Give files that are named by the id of their row the path of it.
+
+    Those that differ in the UUID alone from such a file are left out, as an index skips them.
+    """
+    path, key = pl.col("rel_path"), ["eid", "plain"]
+    ids = rows.lazy().select("eid", "id", plain="rel_path", is_row=pl.lit(value=True))
+    split = files.with_columns(plain=expr_without_uuid(path), id=expr_uuid(path)).join(
+        ids.unique(), on=[*key, "id"], how="left"
+    )
+    found = split.filter("is_row").with_columns(rel_path="plain")
+    others = split.filter(pl.col("is_row").is_null()).join(found, on=key, how="anti")
+    return pl.concat([found, others]).drop("plain", "id", "is_row")
 
 
 def find_unsafe(datasets: pl.DataFrame) -> pl.DataFrame:
@@ -88,37 +112,48 @@ def find_unsafe(datasets: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def find_missing(
-    disk: Disk,
-    sessions: pl.DataFrame,
-    datasets: pl.DataFrame,
-    is_excluded: Callable[[str], bool],
+def find_missing_sessions(
+    disk: Disk, sessions: pl.DataFrame, is_excluded: Callable[[str], bool]
 ) -> pl.DataFrame:
-    """Find sessions and datasets that the walk did not find: missing, or not to be seen."""
-    found = disk.located.filter(~pl.col("is_copy")).drop_nulls("eid").select("eid", "session")
-    absent_sessions = (
-        sessions.select(eid="id")
-        .join(found, on="eid", how="anti")
-        .with_columns(rel_path=pl.lit(""), table=pl.lit("sessions"))
+    """Find sessions that the walk did not find: missing, or not to be seen."""
+    absent = sessions.select(eid="id").join(disk.found, on="eid", how="anti")
+    rows = absent.with_columns(id=pl.lit(None, pl.String), rel_path=pl.lit(""))
+    size = pl.lit(None, pl.UInt64)
+    return _describe_missing(
+        disk, rows.with_columns(table_size=size, table=pl.lit("sessions")), is_excluded
     )
-    absent_datasets = (
+
+
+def find_missing(
+    disk: Disk, datasets: pl.DataFrame, is_excluded: Callable[[str], bool]
+) -> pl.DataFrame:
+    """Find datasets that the walk did not find: missing, or not to be seen."""
+    absent = (
         datasets.lazy()
         .filter(pl.col("exists").ne_missing(other=False))
         .join(disk.files().drop_nulls("eid"), on=["eid", "rel_path"], how="anti")
         .select("eid", "id", "rel_path", table_size="file_size", table=pl.lit("datasets"))
         .collect()
     )
-    absent = (
-        pl.concat([absent_sessions, absent_datasets], how="diagonal")
-        .join(found, on="eid", how="left")
-        .with_columns(folder=pl.col("rel_path").str.extract(r"^(.*)/[^/]*$").fill_null(""))
+    return _describe_missing(disk, absent, is_excluded)
+
+
+def _describe_missing(
+    disk: Disk, rows: pl.DataFrame, is_excluded: Callable[[str], bool]
+) -> pl.DataFrame:
+    absent = rows.join(disk.found, on="eid", how="left").with_columns(
+        folder=pl.col("rel_path").str.extract(r"^(.*)/[^/]*$").fill_null("")
     )
     keys = ["eid", "session", "folder"]
     hidden = _find_hidden(disk, absent.select(keys).unique())
     issues = disk.listed.issues.select("path", issue="kind", note="message")
+    path = expr_join("place", "rel_path")
+    if disk.named is not None:
+        named = expr_with_uuid(path, pl.col("id"))
+        path = pl.when(named.is_in(issues["path"].implode())).then(named).otherwise(path)
     findings = (
         absent.join(hidden, on=keys, nulls_equal=True)
-        .with_columns(path=expr_join("place", "rel_path"))
+        .with_columns(path=path)
         .join(issues.unique("path", keep="first", maintain_order=True), on="path", how="left")
     )
     is_hidden = pl.col("hidden").is_not_null() | pl.col("issue").is_in(_HIDING)
@@ -153,9 +188,9 @@ def _find_hidden(disk: Disk, folders: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows, dict.fromkeys(names, pl.String), orient="row")
 
 
-def has_digests(datasets: pl.DataFrame) -> bool:
-    """Whether any dataset has an MD5 in the table."""
-    return bool(datasets["hash"].str.to_lowercase().str.contains(_MD5).any())
+def expr_has_digest() -> pl.Expr:
+    """Whether a dataset has an MD5 in the table."""
+    return pl.col("hash").str.to_lowercase().str.contains(_MD5).alias("has_digest")
 
 
 def find_changed(disk: Disk, datasets: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, int]:
@@ -217,10 +252,10 @@ def find_new(disk: Disk, datasets: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def list_unreadable(disk: Disk, missing: pl.DataFrame) -> pl.DataFrame:
-    """List what the walk could not read, but for datasets that are in `missing` by themselves."""
+def list_unreadable(issues: pl.DataFrame, missing: pl.DataFrame) -> pl.DataFrame:
+    """List ISSUES of what cannot be read, but for datasets that are in `missing` by themselves."""
     return (
-        disk.listed.issues.filter(pl.col("kind").is_in(HIDING))
+        issues.filter(pl.col("kind").is_in(HIDING))
         .join(missing.filter(pl.col("table") == "datasets"), on="path", how="anti")
         .select("path", "message", kind=pl.lit(FindingKind.UNREADABLE.value))
     )

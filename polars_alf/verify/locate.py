@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Iterator, Sequence
-from math import ceil
 from uuid import UUID
 
 import polars as pl
@@ -64,6 +62,8 @@ def locate_sessions(
 
 
 def _drop_copies(located: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    if not located["eid"].is_duplicated().any():  # ranking all would take much memory
+        return located, located.clear()
     kept, dropped = pl.collect_all(drop_duplicate_sessions(located.lazy(), ["eid"]))
     return kept, dropped.drop("kept")
 
@@ -75,6 +75,8 @@ def _find_twins(
 
     ONE cannot tell them apart: ``1`` beside ``001``, say.
     """
+    if rest.is_empty():
+        return located.clear()
     rows = sessions.select(pl.col("lab").fill_null(""), *_KEYS, eid="id").unique("eid")
     known = located.join(rows, on="eid")
     # The lab that an index was given for sessions in no lab's folder.
@@ -120,10 +122,3 @@ def _guess_paths(
                     yield "/".join(tail[depth:])
             for base in bases:
                 yield join(base, "/".join(tail))
-
-
-def sample_rows(datasets: pl.DataFrame, share: float, seed: int) -> pl.DataFrame:
-    """Take a share of datasets at random, one at least; the same for the same seed and rows."""
-    ordered = datasets.sort("eid", "id", "rel_path")
-    chosen = random.Random(seed).sample(range(len(ordered)), ceil(len(ordered) * share))
-    return ordered[sorted(chosen)]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import operator
 import threading
 from array import array
 from collections.abc import Iterable, Sequence
-from itertools import accumulate, compress, repeat
+from itertools import accumulate, compress, islice, repeat
+from typing import cast
 
 import pyarrow as pa
 
 from polars_alf.alf import grammar
+from polars_alf.alf.grammar import UUID_LENGTH
 from polars_alf.alf.paths import printable
 from polars_alf.native.twin import UNKNOWN_TIME
 from polars_alf.schema import DIRECTORIES, ENTRIES, LISTINGS, IssueKind
@@ -19,6 +22,9 @@ from polars_alf.walk.fingerprint import Fingerprint
 NOT_A_DATASET = -1
 
 _MOST_NAMES = 65_536
+
+_MANY_NAMES = 512
+"""New names from which a call of Polars takes less time than a loop in Python."""
 
 Issue = tuple[str, str, int | None, str]
 """A row of `polars_alf.schema.ISSUES`."""
@@ -44,6 +50,7 @@ class Names:
         self.datasets: list[str] = []
         self.codes: dict[str, int] = {}
         self._most = most
+        self._plain: dict[str, bool] = {}
         self._lock = threading.Lock()
 
     def classify(self, name: str) -> int:
@@ -56,6 +63,49 @@ class Names:
         if len(self.codes) < self._most:
             self.codes[name] = NOT_A_DATASET
         return NOT_A_DATASET
+
+    def classify_all(self, names: Sequence[str]) -> list[int]:
+        """Return the code of each of some distinct names, as `classify` does."""
+        codes = [*map(self.codes.get, names)]
+        if None not in codes:
+            return cast("list[int]", codes)
+        new = [name for name, code in zip(names, codes, strict=True) if code is None]
+        is_dataset = self._are_datasets(new)
+        with self._lock:
+            datasets = [*compress(new, is_dataset)]
+            if not self.codes.keys().isdisjoint(datasets):
+                datasets = [name for name in datasets if name not in self.codes]
+            first = len(self.datasets)
+            self.codes.update(zip(datasets, range(first, first + len(datasets)), strict=True))
+            self.datasets += datasets
+            if len(datasets) < len(new):
+                others = compress(new, map(operator.not_, is_dataset))
+                room = max(self._most - len(self.codes), 0)
+                self.codes.update(dict.fromkeys(islice(others, room), NOT_A_DATASET))
+        return [*map(self.codes.get, names, repeat(NOT_A_DATASET))]
+
+    def _are_datasets(self, names: Sequence[str]) -> list[bool]:
+        # Names with UUIDs never repeat, but what is before and after these does: the pattern of the
+        # whole name would take longer than the walk.
+        if len(names) >= _MANY_NAMES and "".join(names).isascii():
+            return grammar.are_dataset_names(names)
+        found = []
+        plain_names, is_extra = self._plain, grammar.match_extra
+        for name in names:
+            end = name.rfind(".")
+            start = end - UUID_LENGTH
+            if start > 0 and name[start - 1] == ".":
+                plain = name[: start - 1] + name[end:]
+                is_dataset = plain_names.get(plain)
+                if is_dataset is None:
+                    is_dataset = grammar.is_dataset_name(plain)
+                    if len(plain_names) < self._most:
+                        plain_names[plain] = is_dataset
+                if is_dataset and is_extra(name, start, end):
+                    found.append(True)
+                    continue
+            found.append(grammar.is_dataset_name(name))
+        return found
 
     def encode(self, name: str) -> int:
         """Return the code of a name that is known to be a dataset's."""
@@ -251,10 +301,11 @@ def _pack(bits: Iterable[bool]) -> bytes:
 
 
 def _strings(texts: Sequence[str]) -> pa.Array:
-    encoded = [text.encode() for text in texts]
-    offsets = array("i", accumulate(map(len, encoded), initial=0))
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))]
-    return pa.Array.from_buffers(pa.string(), len(encoded), buffers)
+    joined = "".join(texts)
+    lengths = map(len, texts if joined.isascii() else [text.encode() for text in texts])
+    offsets = array("i", accumulate(lengths, initial=0))
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(joined.encode())]
+    return pa.Array.from_buffers(pa.string(), len(texts), buffers)
 
 
 def _column(values: array[int], dtype: pa.DataType, is_known: pa.Buffer | None = None) -> pa.Array:

@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from polars_alf.alf.process_limits import count_processors, count_spare_threads, count_stacks
 from polars_alf.native import IMPLEMENTATION
-from polars_alf.parallel.executors import count_processors
 
 try:
     import resource
@@ -213,4 +213,5 @@ def _most_threads() -> int:
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         if limit != resource.RLIM_INFINITY:
             most = min(most, limit // 2 // DESCRIPTORS_PER_THREAD)
+    most = min(most, count_stacks() or most, count_spare_threads() or most)
     return max(most // max(visits.number, 1), 1)

@@ -9,7 +9,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Literal, TypeAlias, get_args
 
@@ -19,6 +18,7 @@ from polars_alf import native
 from polars_alf.alf.arguments import check_argument, check_texts
 from polars_alf.errors import OptionError
 from polars_alf.parallel.executors import wait_for
+from polars_alf.parallel.threads import open_threads
 
 Algorithm = Literal["md5", "xxh3_128"]
 
@@ -115,14 +115,10 @@ def digest_files(
     if threads == 1:
         digest()
         return outcomes
-    pool = ThreadPoolExecutor(threads)
-    try:
+    # After an interrupt, files that are being read end with their next piece.
+    with open_threads(threads, is_stopped) as pool:
         for future in [pool.submit(digest_in_thread) for _ in range(threads)]:
             wait_for(future)
-    finally:
-        # After an interrupt, files that are being read end with their next piece.
-        is_stopped.set()
-        pool.shutdown(cancel_futures=True)
     if errors:
         raise errors[0]
     return outcomes

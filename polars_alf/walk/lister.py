@@ -203,7 +203,7 @@ class Lister:
 
     def _add_files(self, columns: Columns, session: str | None, into: Listing) -> None:
         """Add the files of one directory."""
-        codes = [*map(into.names.classify, columns.names)]
+        codes = into.names.classify_all(columns.names)
         if session is None:
             n_strays = sum(codes[code] >= 0 for code in columns.codes)
             into.n_strays += n_strays

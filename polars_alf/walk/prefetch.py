@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
+from polars_alf.alf.process_limits import start_threads
 from polars_alf.errors import ScanError
 from polars_alf.walk.batches import Listing
 from polars_alf.walk.columns import Columns, Examined
@@ -267,9 +268,7 @@ class Prefetch:
         with self._lock:
             self._n_wanted = n_wanted
             new = [_Helper(self._serve) for _ in range(n_wanted - len(self._helpers))]
-            self._helpers += new
-        for helper in new:
-            helper.start()
+            self._helpers += start_threads(new, least=0 if self._helpers else 1)
 
     def _give_up(self, helper: _Helper) -> None:
         directory = helper.directory

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
@@ -12,12 +14,12 @@ import pyarrow as pa
 from polars.io.plugins import register_io_source
 
 from polars_alf.alf import grammar
-from polars_alf.alf.paths import expr_below, expr_full, expr_join
+from polars_alf.alf.paths import expr_below, expr_full, expr_join, temporary_folder
 from polars_alf.parallel.progress import Progress
 from polars_alf.schema import DATASETS, DIRECTORIES, ENTRIES, ISSUES, SESSIONS, polars_schema
-from polars_alf.walk.entries import join_batches
+from polars_alf.walk.entries import Entries, join_batches
 from polars_alf.walk.options import WalkOptions
-from polars_alf.walk.shards import Shard, Survey, Walk, open_walk, path_key
+from polars_alf.walk.shards import Shard, Survey, Walk, WriteFrames, open_walk, path_key
 from polars_alf.walk.sources import AnyWalker, open_archive, open_walker
 
 FILES = pa.schema(
@@ -198,30 +200,97 @@ def _split_conjuncts(predicate: pl.Expr | None) -> Iterator[pl.Expr]:
 
 
 class ArchiveFiles(NamedTuple):
-    """The files of an archive: ENTRIES and DIRECTORIES, names as strings, and ISSUES."""
+    """Files of an archive: ENTRIES without times and DIRECTORIES, names as strings, and ISSUES."""
 
     entries: pl.DataFrame
     directories: pl.DataFrame
     issues: pl.DataFrame
 
 
-_TABLES = {"entries": ENTRIES, "directories": DIRECTORIES, "issues": ISSUES}
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The files of an archive on disk, in the order of their paths."""
+
+    issues: pl.DataFrame
+    """ISSUES of all shards."""
+    sessions: pl.DataFrame
+    """DIRECTORIES of the sessions themselves, with ``shard``."""
+    shards: list[Path]
+    n_files: list[int]
+    """Number of files of each shard."""
+
+    def group_shards(self, n_groups: int) -> list[range]:
+        """Return runs of neighbouring shards, about so many, with about as many files."""
+        enough = sum(self.n_files) / n_groups
+        groups, start, n = [], 0, 0
+        for shard, more in enumerate(self.n_files):
+            n += more
+            if n >= enough:
+                groups.append(range(start, shard + 1))
+                start, n = shard + 1, 0
+        rest = range(start, len(self.shards))
+        return [*groups, rest] if rest or not groups else groups
+
+    def read(self, shards: Iterable[int]) -> ArchiveFiles:
+        """Return what some shards hold, with the issues of all."""
+        shards = [*shards]
+        entries = [polars_schema(ENTRIES).to_frame().drop("mtime_ns")]
+        for shard in shards:
+            files, places, names = (
+                pl.read_ipc(self.shards[shard] / f"{name}.arrow")
+                for name in ("files", "places", "names")
+            )
+            entries.append(Entries(files, places["directory"], names["name"]).decode())
+        return ArchiveFiles(pl.concat(entries), self.read_directories(shards), self.issues)
+
+    def read_directories(self, shards: Iterable[int]) -> pl.DataFrame:
+        """Return DIRECTORIES of some shards."""
+        found = (pl.read_ipc(self.shards[shard] / "directories.arrow") for shard in shards)
+        return pl.concat([polars_schema(DIRECTORIES).to_frame(), *found])
+
+    def place_sessions(self, groups: Sequence[range], name: str) -> pl.DataFrame:
+        """Return ``session`` and the number of its group of shards, in a column of this name."""
+        shards = pl.DataFrame(
+            [(shard, number) for number, shards in enumerate(groups) for shard in shards],
+            {"shard": pl.UInt32, name: pl.UInt32},
+            orient="row",
+        )
+        return self.sessions.select("session", "shard").join(shards, on="shard").drop("shard")
 
 
-def read_archive(walk: Walk, survey: Survey, folders: Sequence[str]) -> ArchiveFiles:
-    """Walk some dated folders, and return what they hold, in the order of their paths."""
-    frames = {name: [polars_schema(schema).to_frame()] for name, schema in _TABLES.items()}
-    frames["issues"].append(pl.DataFrame(survey.issues))
-    tasks = [(shard, _read_shard) for shard in walk.plan_shards(folders)]
-    for found in walk.visit_frames(tasks):
-        for name, rows in frames.items():
-            rows.append(found[name])
-    return ArchiveFiles(**{name: pl.concat(rows) for name, rows in frames.items()})
+@contextmanager
+def list_archive(walk: Walk, survey: Survey, folders: Sequence[str]) -> Iterator[Listing]:
+    """Walk some dated folders, and yield what they hold: some 10 bytes a file, in a new folder.
+
+    The folder is in the system's for temporary files, which all machines of a cluster must share.
+    """
+    issues = [polars_schema(ISSUES).to_frame(), pl.DataFrame(survey.issues)]
+    is_session = pl.col("directory") == pl.col("session")
+    number = pl.lit(0, pl.UInt32).alias("shard")
+    sessions = [polars_schema(DIRECTORIES).to_frame().with_columns(number)]
+    shards: list[Path] = []
+    n_files: list[int] = []
+    with temporary_folder() as folder:
+        tasks = [
+            (shard, WriteFrames(_list_shard, folder, "lz4")) for shard in walk.plan_shards(folders)
+        ]
+        for name in walk.visit(tasks, folder, ordered=True):
+            path = folder / name
+            issues.append(pl.read_ipc(path / "issues.arrow"))
+            directories = pl.read_ipc(path / "directories.arrow")
+            number = pl.lit(len(shards), pl.UInt32).alias("shard")
+            sessions.append(directories.filter(is_session).with_columns(number))
+            n_files.append(pl.scan_ipc(path / "files.arrow").select(pl.len()).collect().item())
+            shards.append(path)
+        yield Listing(pl.concat(issues), pl.concat(sessions, rechunk=True), shards, n_files)
 
 
-def _read_shard(walker: AnyWalker, shard: Shard) -> dict[str, pl.DataFrame]:
+def _list_shard(walker: AnyWalker, shard: Shard) -> dict[str, pl.DataFrame]:
+    entries = Entries.join([*walker.walk(shard.folders)])
     return {
-        "entries": join_batches(walker.walk(shard.folders)),
+        "files": entries.files.drop("mtime_ns"),
+        "places": entries.directories.to_frame("directory"),
+        "names": entries.names.to_frame("name"),
         "directories": pl.DataFrame(walker.directories()),
         "issues": pl.DataFrame(walker.issues()),
     }

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import polars as pl
 import pyarrow as pa
@@ -310,7 +310,7 @@ class Walk:
         share, see `tempfile.gettempdir`.
         """
         with temporary_folder() as folder:
-            leave = [(shard, _WriteFrames(visit, folder)) for shard, visit in tasks]
+            leave = [(shard, WriteFrames(visit, folder)) for shard, visit in tasks]
             for name in self.visit(leave, folder, workers=workers, ordered=True):
                 paths = sorted((folder / name).iterdir())
                 yield {path.stem: pl.scan_ipc(path, glob=False).collect() for path in paths}
@@ -340,17 +340,23 @@ def shard_folder(above: Path, name: str) -> Iterator[Path]:
 
 
 @dataclass(frozen=True, slots=True)
-class _WriteFrames:
+class WriteFrames:
     """Write what a visit makes of a shard into the shard's folder: no frame goes through a pipe."""
 
     visit: Visit[Mapping[str, pl.DataFrame]]
     folder: Path
+    compression: Literal["uncompressed", "lz4"] = "uncompressed"
 
     def __call__(self, walker: AnyWalker, shard: Shard) -> str:
+        """Return the name of the shard's folder."""
         frames = self.visit(walker, shard)
         with shard_folder(self.folder, shard.name) as folder:
             for name, frame in frames.items():
-                frame.write_ipc(folder / f"{name}.arrow", compat_level=pl.CompatLevel.newest())
+                frame.write_ipc(
+                    folder / f"{name}.arrow",
+                    compression=self.compression,
+                    compat_level=pl.CompatLevel.newest(),
+                )
         return shard.name
 
 

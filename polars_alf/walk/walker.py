@@ -241,7 +241,7 @@ class Walker:
     ) -> None:
         """Take directories in the sessions given; `begun` are the sessions that begin with them."""
         batch = self._batch
-        codes = [*map(batch.names.classify, columns.names)]
+        codes = batch.names.classify_all(columns.names)
         if codes and min(codes) < 0:
             columns.drop_files([code < 0 for code in codes])
         lengths = [*map(sub, columns.ends, (0, *columns.ends))]

@@ -18,7 +18,7 @@ from polars_alf.schema import IssueKind
 COMMANDS = (
     *("bench", "changes", "completion", "diff", "history", "index", "info", "issues", "manual"),
     *("merge", "prune", "report", "restore", "sql", "verify"),
-    *("check", "insertions", "publish", "subset"),
+    *("check", "insertions", "publish", "split", "subset"),
 )
 
 LINES = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import select
 import signal
 import subprocess
@@ -19,6 +18,8 @@ from command_line import run_on_terminal
 from trees import SESSION, make_tree
 
 from polars_alf import index_archive
+
+resource = pytest.importorskip("resource")
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="streams as on POSIX")
 

@@ -129,7 +129,7 @@ def test_commands_have_their_options() -> None:
 
 def test_options_in_texts_are_of_some_command() -> None:
     commands = ("index", "issues", "changes", "prune", "merge", "diff", "verify", "info", "sql")
-    more = ("bench", "history", "restore", "check", "subset", "publish", "insertions")
+    more = ("bench", "history", "restore", "check", "split", "subset", "publish", "insertions")
     more += ("report", "completion")
     known = set.union(*(list_options(command) for command in (*commands, *more)))
     known |= list_options("bench", "compare")

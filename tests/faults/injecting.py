@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import shutil
 import subprocess
 import sys
@@ -153,6 +152,8 @@ def run_worker(
     is_rehearsed
         Whether all is loaded before.
     """
+    import resource  # which not every system has
+
     with start_worker(arguments, is_rehearsed=is_rehearsed) as worker:
         n_used = 1 + max(int(n) for n in os.listdir(f"/proc/{worker.pid}/fd")) if more else 0
         for limit, value in (limits or {}).items():

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from amount import IS_FULL
-from scenes import SCENES, make_scene
+from scenes import SCENES, Scene, index_scene
 
 pytestmark = [
     pytest.mark.slow,
@@ -25,21 +25,27 @@ SECONDS = 10
 """Far above the second that an interrupt takes: other tests run beside this one."""
 
 
-@pytest.mark.parametrize("name", SCENES)
+ALL = {
+    **SCENES,
+    "processes": lambda base: index_scene(base, "--executor", "processes", "--jobs", "3"),
+}
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_an_interrupt_at_any_moment_is_one_line(tmp_path: Path, name: str) -> None:
     start = time.monotonic()
-    made = make_scene(name, tmp_path / "undisturbed")
+    made = make(name, tmp_path / "undisturbed")
     subprocess.run(command_of(made.arguments), check=True, capture_output=True)
     duration = time.monotonic() - start
     n_interrupted = 0
     odd = []
     for n in range(N_INTERRUPTS):
-        made = make_scene(name, tmp_path / str(n))
+        made = make(name, tmp_path / str(n))
         when = (n + 0.5) / N_INTERRUPTS
         code, said = interrupt(command_of(made.arguments), duration * when)
         if when < 1 / 8 and code not in (0, 130):
             # Python was still being loaded, or looked for what it is to run: nothing of ours ran.
-            assert "in main" not in said
+            assert "polars_alf/__main__.py" not in said
             continue
         n_interrupted += code == 130
         last = said.splitlines()[-1:]
@@ -50,6 +56,11 @@ def test_an_interrupt_at_any_moment_is_one_line(tmp_path: Path, name: str) -> No
     # Where Python runs a finalizer, or a library a callback, it is theirs what becomes of one.
     assert len(odd) <= max(1, N_INTERRUPTS // 100), odd
     assert n_interrupted > N_INTERRUPTS // 4
+
+
+def make(name: str, base: Path) -> Scene:
+    base.mkdir()
+    return ALL[name](base)
 
 
 def command_of(arguments: list[str] | tuple[str, ...]) -> list[str]:

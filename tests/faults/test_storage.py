@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -22,6 +21,8 @@ import polars_alf
 from polars_alf import schema
 from polars_alf.errors import BenchError, KeptWarning
 from polars_alf.tables import files
+
+resource = pytest.importorskip("resource")
 
 pytestmark = [
     pytest.mark.slow,

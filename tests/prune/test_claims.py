@@ -18,6 +18,7 @@ from polars_alf.errors import (
     KeptWarning,
 )
 from polars_alf.prune import claims
+from polars_alf.schema import TABLES
 
 
 def test_rows_that_name_no_session_keep_all_folders(archive: Path) -> None:
@@ -177,8 +178,8 @@ def test_files_in_no_session_that_rows_could_name_are_kept() -> None:
         session="directory"
     )
     owners = claims.list_owners(directories, "/archive")
-    tables = tables_of("a", "")
-    claimed = claims.claim_files(owners, tables["sessions"].lazy().cast(pl.String),
-                                  tables["datasets"].lazy())  # fmt: skip
+    sessions, datasets = (tables_of("a", "")[name].cast(pl.String) for name in TABLES)
+    meant = claims.claim_sessions(owners.collect(), sessions, datasets.select("eid"))
+    claimed = claims.claim_files(meant.owners, meant.eids, datasets)
     entries = pl.LazyFrame({"entry": [7], "directory": ["S!/2020-01-01/001"], "name": ["a.b.c"]})
     assert claims.find_claimed(entries, owners, claimed).collect()["entry"].to_list() == [7]

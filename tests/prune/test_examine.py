@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 
@@ -17,9 +18,8 @@ from polars_alf.errors import (
     ForeignTablesError,
     KeptWarning,
 )
-from polars_alf.prune import api
 from polars_alf.tables import files
-from polars_alf.walk.scan import ArchiveFiles
+from polars_alf.walk.scan import ArchiveFiles, Listing
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
 
@@ -149,13 +149,13 @@ def test_second_names_of_an_indexed_file_are_kept(
     os.link(session / "alf/spikes.times.npy", session / "second.times.npy")
     (session / "stray.times.npy").touch()
     if not listed:  # as on Windows
-        original = api.read_archive
+        original = Listing.read
 
-        def without_inodes(*arguments: object) -> ArchiveFiles:
-            files = original(*arguments)  # type: ignore[arg-type]
+        def without_inodes(listing: Listing, shards: Iterable[int]) -> ArchiveFiles:
+            files = original(listing, shards)
             return files._replace(entries=files.entries.with_columns(inode=pl.lit(0, pl.UInt64)))
 
-        monkeypatch.setattr(api, "read_archive", without_inodes)
+        monkeypatch.setattr(Listing, "read", without_inodes)
     assert list_names(plan_removals(archive)) == [f"{KS001}/stray.times.npy"]
 
 

@@ -31,7 +31,7 @@ DATASET = {"eid": "a", "id": "b", "rel_path": "a.b.npy"}
 
 @pytest.fixture
 def tables(archive: Path) -> Path:
-    index_archive(archive)
+    index_archive(archive, default_revisions=False)
     return archive
 
 
@@ -69,7 +69,7 @@ def test_every_writer_gives_the_same(
     if writer == "make_parquet_db":
         one_cache.make_parquet_db(archive, out_dir=folder, hash_ids=hash_ids)
     else:
-        index_archive(archive, folder, hash_ids=hash_ids)
+        index_archive(archive, folder, hash_ids=hash_ids, default_revisions=False)
     if writer == "save_cache":
         one = One(cache_dir=archive, tables_dir=folder, mode="local")
         saved = tmp_path / "saved"

@@ -1,0 +1,120 @@
+"""Rows on disk by the bucket that they belong to, so that memory stays bounded.
+
+Rows come in any order. They wait in memory until there are enough for a file, in which each
+bucket's rows lie together. What fits into memory never touches the disk.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from array import array
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+BUCKET = "bucket"
+"""Column with the number of a row's bucket."""
+
+ROWS_PER_BUCKET = 1 << 18
+"""About how many rows are in memory at a time: in a bucket, and waiting for their file."""
+
+_PLACES_PER_FILE = 1 << 32
+
+_OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
+
+# Arrow's files have one list of categories for all batches, and these may differ; and it has no
+# such large numbers.
+_AS_TEXT = (pl.Categorical, pl.Enum, pl.Int128, pl.UInt128)
+
+
+class Spill:
+    """The rows of some frames by their bucket.
+
+    Parameters
+    ----------
+    folder
+        Existing folder, in which a new one takes the files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = Path(tempfile.mkdtemp(dir=folder))
+        self._waiting: list[pl.DataFrame] = []
+        self._n_waiting = 0
+        self._files: list[Path] = []
+        # A file and a batch of it in one number: there are as many as files times buckets.
+        self._places: defaultdict[int, array[int]] = defaultdict(lambda: array("Q"))
+        self._schema: pl.Schema | None = None
+
+    def add(self, rows: pl.DataFrame) -> None:
+        """Add rows with ``bucket``, all of one schema; those without one are left out."""
+        self._schema = rows.drop(BUCKET).schema
+        rows = rows.drop_nulls(BUCKET)
+        self._waiting.append(rows)
+        self._n_waiting += len(rows)
+        if self._n_waiting >= ROWS_PER_BUCKET:
+            self._write()
+
+    def read(self, bucket: int) -> pl.DataFrame:
+        """Return the rows of a bucket, in the order in which they were added."""
+        parts = [] if self._schema is None else [self._schema.to_frame()]
+        for place in self._places.get(bucket, ()):
+            file, batch = divmod(place, _PLACES_PER_FILE)
+            with pa.OSFile(str(self._files[file])) as source:
+                found = pa.ipc.open_file(source).get_batch(batch)
+                parts.append(pl.DataFrame(found).cast(self._schema))  # type: ignore[arg-type]
+        waiting = (rows.filter(pl.col(BUCKET) == bucket) for rows in self._waiting)
+        return pl.concat([*parts, *(rows.drop(BUCKET) for rows in waiting)])
+
+    def _write(self) -> None:
+        rows = pl.concat(self._waiting)
+        self._waiting, self._n_waiting = [], 0
+        names = [name for name, dtype in rows.schema.items() if isinstance(dtype, _AS_TEXT)]
+        parts = rows.with_columns(pl.col(names).cast(pl.String)).partition_by(
+            BUCKET, as_dict=True, include_key=False, maintain_order=True
+        )
+        path = self._folder / f"{len(self._files)}.arrow"
+        writer = None
+        try:
+            for number, ((bucket,), part) in enumerate(parts.items()):
+                (batch,) = part.rechunk().to_arrow().to_batches()
+                writer = writer or pa.ipc.new_file(str(path), batch.schema, options=_OPTIONS)
+                writer.write_batch(batch)
+                self._places[int(bucket)].append(len(self._files) * _PLACES_PER_FILE + number)
+        finally:
+            if writer is not None:
+                writer.close()
+        self._files.append(path)
+
+
+def count_buckets(n_rows: int) -> int:
+    """Return how many buckets rows need, one at least."""
+    return max(1, -(-n_rows // ROWS_PER_BUCKET))
+
+
+def read_batches(frame: pl.LazyFrame) -> Iterator[pl.DataFrame]:
+    """Yield no rows with the columns of a lazy frame, then its rows in their order, some at a time.
+
+    Errors are those of Polars.
+    """
+    yield frame.collect_schema().to_frame()
+    yield from frame.collect_batches(
+        chunk_size=ROWS_PER_BUCKET, maintain_order=True, engine="streaming"
+    )
+
+
+def select_range(ordered: pl.DataFrame, column: str, values: pl.Series) -> pl.DataFrame:
+    """Return the rows of a frame that are between the first and the last of some values.
+
+    The frame is sorted by the column, without nulls. A join with rows of a sorted table, some at a
+    time, has a few rows to look at then instead of all.
+    """
+    if ordered.is_empty() or values.null_count() == len(values):
+        return ordered.clear()
+    lowest: Any = values.min()
+    highest: Any = values.max()
+    start = ordered[column].search_sorted(lowest, "left")
+    return ordered.slice(start, ordered[column].search_sorted(highest, "right") - start)
