@@ -11,9 +11,9 @@ from house import PACKAGE, count_floors, list_imports, list_modules, room_of
 from trees import make_tree
 
 ROOMS = (
-    *("_version", "errors", "display", "native", "alf", "schema", "arrow", "parallel", "walk"),
-    *("tables", "query", "insertions", "index", "prune", "verify", "check", "merge", "release"),
-    *("bench", "page", "cache", "one"),
+    *("_version", "errors", "display", "native", "alf", "schema", "arrow", "parallel", "bucket"),
+    *("walk", "tables", "query", "insertions", "index", "prune", "verify", "check", "merge"),
+    *("release", "bench", "page", "cache", "one"),
     *("cli", "__main__"),
 )
 """From the first to the last: a room imports only rooms before it."""

@@ -75,17 +75,38 @@ def test_names_are_no_mistyped_uuids(archive: Path, name: str) -> None:
     index_archive(archive, namespace=name)
 
 
-@pytest.mark.parametrize("address", ["s3://bucket/lab", "gs://bucket", "https://host/lab"])
-def test_addresses_are_no_folders(archive: Path, tmp_path: Path, address: str) -> None:
-    for arguments in (
-        ["index", address],
-        ["verify", address],
-        ["index", archive, "--out", address],
-        ["diff", address, archive],
-        ["merge", address, "--out", tmp_path],
-    ):
+def test_a_bucket_has_no_tables_in_it(tmp_path: Path) -> None:
+    for command, option in (("index", "--out"), ("verify", "--tables-dir")):
+        message = say(command, "s3://bucket/lab")
+        assert message.startswith("the archive s3://bucket/lab is in a bucket, and its tables lie")
+        assert f"give that with {option} DIR" in message
+    message = say("prune", "s3://bucket/lab", "--tables-dir", tmp_path)
+    assert message.startswith("s3://bucket/lab is in a bucket, from which nothing is removed; ")
+
+
+@pytest.mark.parametrize(
+    ("address", "cure"),
+    [
+        ("ftp://host/lab", "mount it"),
+        ("https://user:secret@host/lab?key=secret", "give s3://BUCKET with --endpoint-url"),
+        ("s3://", "give s3://BUCKET/FOLDER"),
+        ("s3://bucket/a//b", "give a folder of plain names"),
+        ("s3://bucket/../b", "give a folder of plain names"),
+        ("s3://key:secret@bucket", "keys in the environment or a profile"),
+    ],
+)
+def test_addresses_of_no_bucket(tmp_path: Path, address: str, cure: str) -> None:
+    for command in NAMES:
+        message = say(command, address)
+        assert cure in message
+        assert "secret" not in message
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/lab", "gs://bucket"])
+def test_addresses_are_no_folders(archive: Path, address: str) -> None:
+    for arguments in (["check", address], ["index", archive, "--out", address]):
         message = say(*arguments)
-        assert f"{address!r}, an address, and only folders can be read; mount it" in message
+        assert f"{address!r}, the address of a bucket, and only a folder will do here" in message
 
 
 def test_the_address_of_a_file_has_its_folder_in_it(archive: Path) -> None:

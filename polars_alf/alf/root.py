@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TypeAlias, TypeVar
 
+from polars_alf.alf.address import Address, hide_secrets, parse_address
 from polars_alf.alf.encoding import check_encoding
 from polars_alf.alf.forks import check_fork
 from polars_alf.alf.process_limits import check_limits, start_threads
@@ -27,18 +27,16 @@ FolderPath: TypeAlias = "str | os.PathLike[str]"
 
 Result = TypeVar("Result")
 
-_ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+)://")
-
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """The folder that a walk begins at: an archive, or a part of one.
+    """What a walk begins at: an archive, or a part of one, in a folder or a bucket.
 
-    `path` is absolute, with links resolved; `device` and `inode` identify the folder that was there
-    when the run began.
+    `path` is absolute, with links resolved, or an `Address`; `device` and `inode` identify what was
+    there when the run began: the folder, or the service of the bucket.
     """
 
-    path: Path
+    path: PurePath
     device: int
     inode: int
 
@@ -68,12 +66,26 @@ class Root:
         """Return the system's path of a path relative to the root; "" is the root."""
         return self.prefix + path if path else str(self.path)
 
-    def relate(self, path: Path) -> str | None:
+    @property
+    def is_bucket(self) -> bool:
+        """Whether it lies in a bucket."""
+        return isinstance(self.path, Address)
+
+    def relate(self, path: PurePath) -> str | None:
         """Return a path relative to the root, "" for the root itself, None for one outside."""
         if not path.is_relative_to(self.path):
             return None
-        relative = path.relative_to(self.path).as_posix()
-        return "" if relative == "." else relative
+        return "/".join(path.parts[len(self.path.parts) :])
+
+    def check_unchanged(self) -> None:
+        """Raise ScanError where another folder is there than when the run began."""
+
+
+@dataclass(frozen=True, slots=True)
+class FolderRoot(Root):
+    """A root in a file system."""
+
+    path: Path
 
     def check_unchanged(self) -> None:
         """Raise ScanError where the folder was unmounted, or replaced, since the run began."""
@@ -85,7 +97,7 @@ class Root:
             )
 
 
-def open_root(path: FolderPath, op_timeout: float | None = None) -> Root:
+def open_root(path: FolderPath, op_timeout: float | None = None) -> FolderRoot:
     """Return the root at a path: an archive, a lab, a Subjects folder, a subject, date or session.
 
     Parameters
@@ -115,7 +127,7 @@ def open_root(path: FolderPath, op_timeout: float | None = None) -> Root:
         ) from None
 
 
-def _open_root(given: FolderPath) -> Root:
+def _open_root(given: FolderPath) -> FolderRoot:
     path = _resolve(given, "the archive")
     try:
         with os.scandir(path) as entries:
@@ -136,7 +148,7 @@ def _open_root(given: FolderPath) -> Root:
             f"the archive {path} cannot be listed: {error.strerror}; check its permissions and "
             "its mount",
         ) from error
-    return Root(path, status.st_dev, status.st_ino)
+    return FolderRoot(path, status.st_dev, status.st_ino)
 
 
 def call_within(seconds: float, function: Callable[[], Result]) -> Result:
@@ -187,16 +199,25 @@ def check_folder(
         ) from error
 
 
+def check_tables_dir(root: FolderPath, tables_dir: FolderPath | None, option: str) -> None:
+    """Raise OptionError where an option of this name has no folder, and the root is none."""
+    address = parse_address(root)
+    if address is not None and tables_dir is None:
+        name = option.removeprefix("--").replace("-", "_")
+        raise OptionError(
+            f"the archive {address} is in a bucket, and its tables lie in a folder; give that with "
+            f"{option} DIR ({name}=…)"
+        )
+
+
 def _check_address(path: FolderPath, what: str) -> None:
     """Raise OptionError for the address of a bucket or a server."""
-    text = os.fspath(path)
-    match = _ADDRESS.match(text)
-    if match is None or Path(text).exists():
-        return
-    cure = "mount it, for example with rclone, and give the folder"
-    if match["scheme"].lower() == "file":
-        cure = f"give {text[match.end() :] or '/'}"
-    raise OptionError(f"{what} is {text!r}, an address, and only folders can be read; {cure}")
+    address = parse_address(path, what)
+    if address is not None:
+        raise OptionError(
+            f"{what} is {hide_secrets(os.fspath(path))!r}, the address of a bucket, and only a "
+            "folder will do here; mount it, for example with rclone, and give the folder"
+        )
 
 
 def _resolve(path: FolderPath, what: str) -> Path:

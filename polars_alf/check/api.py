@@ -45,7 +45,7 @@ from polars_alf.tables.rows import assemble_sessions, drop_duplicate_sessions
 from polars_alf.walk.entries import join_batches
 from polars_alf.walk.options import WalkOptions, is_excluded
 from polars_alf.walk.shards import Shard, open_walk
-from polars_alf.walk.walker import Walker
+from polars_alf.walk.sources import AnyWalker
 
 TemplateLike: TypeAlias = "Template | str | os.PathLike[str] | Sequence[str]"
 
@@ -331,7 +331,7 @@ def _leaving_out_tables(options: WalkOptions, root: Path) -> WalkOptions:
 _DIRECTORIES = {"directory": pl.String, "session": pl.String}
 
 
-def _read_names(walker: Walker, shard: Shard) -> dict[str, pl.DataFrame]:
+def _read_names(walker: AnyWalker, shard: Shard) -> dict[str, pl.DataFrame]:
     """Return the files of a shard in its sessions, and the names of those that are not ALF."""
     entries = join_batches(walker.walk(shard.folders))
     directories = pl.DataFrame(walker.directories())
@@ -362,7 +362,7 @@ def _read_names(walker: Walker, shard: Shard) -> dict[str, pl.DataFrame]:
     }
 
 
-def _list_names(walker: Walker, directories: pl.Series) -> Iterator[tuple[str, str]]:
+def _list_names(walker: AnyWalker, directories: pl.Series) -> Iterator[tuple[str, str]]:
     """Yield the files of directories that have others than datasets, which a walk only counts."""
     timeout, patterns = walker.options.op_timeout, walker.options.patterns
     for directory in directories:

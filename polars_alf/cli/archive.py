@@ -15,6 +15,7 @@ from typer import BadParameter, Exit, Option, Typer, confirm
 import polars_alf
 from polars_alf.cli import output, walk_results
 from polars_alf.cli.options import (
+    ArchiveOptions,
     AsJson,
     Assemble,
     ChangedFrom,
@@ -24,6 +25,7 @@ from polars_alf.cli.options import (
     MaxRemoved,
     Part,
     Root,
+    RootOrBucket,
     Strict,
     TablesDir,
     UuidFilenames,
@@ -107,11 +109,15 @@ def index(
         bool,
         Option("--ignore-inode", help="Keep digests where only inodes or the device are others."),
     ] = False,
+    etag_md5: Annotated[
+        bool,
+        Option("--etag-md5", help="Take ETags of a bucket that look like an MD5 for the MD5."),
+    ] = False,
     keep_generations: KeepGenerations = KEEP,
     strict: Strict = False,
     as_json: AsJson = False,
     *,
-    walk: WalkOptions,
+    walk: ArchiveOptions,
 ) -> None:
     """Index ROOT into the two tables that ONE opens.
 
@@ -140,6 +146,7 @@ def index(
         "settings_from": settings_from,
         "max_removed": max_removed,
         "ignore_inode": ignore_inode,
+        "etag_md5": etag_md5,
         "keep_generations": keep_generations,
     }
     state = "the tables are whole; the same command goes on from here"
@@ -165,7 +172,7 @@ def index(
 @app.command()
 @with_walk_options
 def verify(
-    root: Root,
+    root: RootOrBucket,
     tables_dir: TablesDir = None,
     digest: Annotated[
         bool, Option("--digest", help="Read files, and compare their MD5 with the tables'.")
@@ -182,7 +189,7 @@ def verify(
     ] = None,
     as_json: AsJson = False,
     *,
-    walk: WalkOptions,
+    walk: ArchiveOptions,
 ) -> None:
     """Compare the files in ROOT with its tables.
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from typer import Argument, BadParameter, Option
 
+from polars_alf.alf.address import parse_address
 from polars_alf.cli.output import print_message
 from polars_alf.cli.progress import ProgressKind, Show, open_console, show_progress
 from polars_alf.errors import OptionError
@@ -22,6 +23,11 @@ AUTO = "auto"
 
 Root = Annotated[
     str, Argument(metavar="ROOT", help="Archive, lab, Subjects folder, subject, date or session.")
+]
+
+RootOrBucket = Annotated[
+    str,
+    Argument(metavar="ROOT", help="Archive, lab, Subjects folder, subject, … or s3://BUCKET/…"),
 ]
 
 Folder = Annotated[Path, Argument(metavar="DIR", help="Folder of the tables.")]
@@ -168,13 +174,14 @@ class WalkOptions:
         if self.cluster and self.executor:
             raise OptionError("--executor is for this machine; give either that or --cluster")
         if self.cluster:
-            from polars_alf.parallel.cluster import parse_address
+            from polars_alf.parallel.cluster import parse_address as parse_cluster
 
-            parse_address(self.cluster)
+            parse_cluster(self.cluster)
         jobs, threads = self.jobs, self.threads
         if jobs == AUTO:
-            # What was measured here tells nothing of the machines of a cluster.
-            best = (None, None) if self.cluster else self._find_best(root)
+            # What was measured here tells nothing of the machines of a cluster, or of a bucket.
+            is_here = not self.cluster and parse_address(root) is None
+            best = self._find_best(root) if is_here else (None, None)
             jobs, threads = best[0], threads or best[1]
         arguments = {
             "exclude": self.exclude or None,
@@ -214,13 +221,41 @@ class WalkOptions:
         return show_progress(open_console(), as_json=as_json)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ArchiveOptions(WalkOptions):
+    """Options of commands that walk a folder or a bucket."""
+
+    endpoint_url: Annotated[
+        str | None,
+        Option(metavar="URL", help="Service that has the bucket; the provider's by default."),
+    ] = None
+    region: Annotated[
+        str | None,
+        Option(metavar="NAME", help="Region of the bucket; that of a profile by default."),
+    ] = None
+    anonymous: Annotated[
+        bool, Option("--anonymous", help="Sign no requests, as the bucket is public.")
+    ] = False
+
+    def list_arguments(self, root: str) -> dict[str, Any]:
+        """Return what was given, as keyword arguments of the functions that walk `root`."""
+        arguments = {
+            "endpoint_url": self.endpoint_url,
+            "region": self.region,
+            "anonymous": self.anonymous or None,
+        }
+        given = {name: value for name, value in arguments.items() if value is not None}
+        return WalkOptions.list_arguments(self, root) | given
+
+
 def with_walk_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Replace the parameter `walk` of a command by an option for each field of `WalkOptions`."""
-    options = inspect.signature(WalkOptions, eval_str=True).parameters
+    """Replace the parameter `walk` of a command by an option for each field of its class."""
+    kind = inspect.signature(command, eval_str=True).parameters["walk"].annotation
+    options = inspect.signature(kind, eval_str=True).parameters
 
     @functools.wraps(command)
     def run(**values: Any) -> None:
-        walk = WalkOptions(**{name: values.pop(name) for name in options})
+        walk = kind(**{name: values.pop(name) for name in options})
         command(walk=walk, **values)
 
     parameters = [

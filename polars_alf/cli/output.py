@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import PurePath
 from typing import IO
 
 import polars as pl
@@ -94,14 +94,14 @@ def measure_terminal() -> int:
     return shutil.get_terminal_size().columns
 
 
-def print_fields(*fields: tuple[str, str | Path]) -> None:
+def print_fields(*fields: tuple[str, str | PurePath]) -> None:
     """Print labels and values, one pair a line; on a terminal, sentences go on below themselves.
 
     What is a path or `Whole` stays in its line, to be copied.
     """
     labels = max(_LABEL_WIDTH, *(len(label) for label, _ in fields))
     for label, value in fields:
-        if is_terminal() and not isinstance(value, Path | Whole):
+        if is_terminal() and not isinstance(value, PurePath | Whole):
             lines = layout.wrap(str(value), max(measure_terminal() - labels - 1, 1))
         else:
             lines = [str(value)]

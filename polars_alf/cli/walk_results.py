@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -28,8 +28,10 @@ def print_report(report: IndexReport) -> None:
     """Print what an index found, and where its tables are."""
     rate = (report.n_datasets + report.n_other_files) / report.seconds
     folder = report.sessions_path.parent
-    tables_dir = "" if folder == report.cache_dir else f", tables_dir={str(folder)!r}"
-    client = f"One(cache_dir={str(report.cache_dir)!r}{tables_dir}, mode='local')"
+    cache_dir = f"cache_dir={str(report.cache_dir)!r}, tables_dir={str(folder)!r}"
+    if folder == report.cache_dir or not isinstance(report.cache_dir, Path):
+        cache_dir = f"cache_dir={str(folder)!r}"  # ONE searches there, whatever has the files
+    client = f"One({cache_dir}, mode='local')"
     output.print_fields(
         ("Archive", report.root),
         ("Sessions", f"{report.n_sessions:,}"),
@@ -101,7 +103,7 @@ def print_verification(found: Verification, compared: ManifestCheck | None) -> N
     labels = {"size_changed": "Other size", "digest_changed": "Other digest"}
     sample = "" if found.n_checked == found.n_datasets else f"{found.n_checked:,} of "
     datasets = count(found.n_datasets, "dataset")
-    fields: list[tuple[str, str | Path]] = [
+    fields: list[tuple[str, str | PurePath]] = [
         ("Archive", found.root),
         ("Checked", f"{sample}{datasets} in {found.seconds:.2f} s"),
     ]

@@ -21,7 +21,7 @@ from polars_alf.walk.options import WalkOptions
 
 _OF_WALK = (
     *("follow_links", "exclude", "include_snapshots", "threads", "op_timeout"),
-    "executor",
+    *("executor", "endpoint_url", "region", "anonymous"),
 )
 
 
@@ -50,12 +50,16 @@ def index_archive(
     assemble: bool = False,
     max_removed: float | None = None,
     ignore_inode: bool = False,
+    etag_md5: bool = False,
     keep_generations: int = KEEP,
     insertions: bool = False,
     default_revisions: bool | None = None,
     settings_from: FolderPath | SettingsMapping | Mapping[str, object] | None = None,
     threads: int | None = None,
     op_timeout: float | None = None,
+    endpoint_url: str | None = None,
+    region: str | None = None,
+    anonymous: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> IndexReport:
     """Index an archive into ``sessions.pqt`` and ``datasets.pqt``.
@@ -67,9 +71,10 @@ def index_archive(
     Parameters
     ----------
     root
-        An archive, a lab, a Subjects folder, a subject, a date or a session.
+        An archive, a lab, a Subjects folder, a subject, a date or a session: a folder, or an
+        address of a bucket such as ``s3://bucket/folder``, ``gs://…`` or ``az://…``.
     out
-        Existing folder for the tables; by default the root.
+        Existing folder for the tables; by default the root, unless that is in a bucket.
     hash_ids
         Whether ids are UUIDs, as ONE needs them; else they are paths.
     uuid_filenames
@@ -135,6 +140,9 @@ def index_archive(
         inode or device: after a copy with times, or on storage that numbers files anew with each
         mount. By default such files are counted in a warning, and read again where digests are
         wanted.
+    etag_md5
+        Whether to take the ETag of an object for its MD5 where it looks like one, as it is one
+        for objects that were written in one part and not encrypted by KMS. Of buckets only.
     keep_generations
         Number of earlier generations of the tables to keep, whoever wrote them, beside the new
         ones: `polars_alf.restore_tables` puts them back.
@@ -156,6 +164,14 @@ def index_archive(
     op_timeout
         Seconds after which a directory that does not answer becomes an issue, ``timed_out``; by
         default the run waits as long as it takes.
+    endpoint_url
+        Address of the service that has the bucket; by default that of the environment, or of the
+        provider.
+    region
+        Region of the bucket; by default that of the environment or a profile.
+    anonymous
+        Whether requests to the service are not signed, as public buckets allow. Else credentials
+        come from the environment and the usual profiles.
     progress
         Called a few times a second, from another thread.
 
@@ -190,7 +206,7 @@ def index_archive(
         The archive went away or does not answer, none of its sessions could be read, a worker was
         killed, or the cluster failed; the tables are as they were.
     MissingExtraError
-        A cluster was given, and Dask is not installed.
+        A cluster was given, and Dask is not installed; or a bucket, and obstore is not.
     OutputError
         The tables cannot be written; those that were there are whole.
     CommitError
@@ -212,6 +228,9 @@ def index_archive(
         lab=lab,
         jobs=jobs,
         executor=executor,
+        endpoint_url=endpoint_url,
+        region=region,
+        anonymous=anonymous,
         namespace=namespace,
         follow_links=follow_links,
         exclude=exclude,
@@ -225,6 +244,7 @@ def index_archive(
         assemble=assemble,
         max_removed=max_removed,
         ignore_inode=ignore_inode,
+        etag_md5=etag_md5,
         keep_generations=keep_generations,
         insertions=insertions,
         default_revisions=default_revisions,

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import polars as pl
 
@@ -23,7 +23,7 @@ from polars_alf.alf.root import FolderPath
 from polars_alf.arrow import make_table
 from polars_alf.display import Shown
 from polars_alf.errors import ArchiveBusyError, MissingPartsError, OptionError
-from polars_alf.index.basis import Basis, check_found, open_archive
+from polars_alf.index.basis import Basis, check_found, open_folders
 from polars_alf.index.checkpoint import Run, open_run, take_run
 from polars_alf.index.options import IndexOptions
 from polars_alf.index.shard import choose_least, visit_shards
@@ -94,7 +94,7 @@ class PartReport(Shown):
     planned: datetime
     seconds: float
     n_jobs: int
-    root: Path
+    root: PurePath
     tables_dir: Path
 
     def _list_figures(self) -> dict[str, object]:
@@ -166,7 +166,7 @@ def run_part(
             "a part of a job array lists all of its shards; leave out --changed-from "
             "(changed_from) and --assemble (assemble)"
         )
-    opened, folder, options = open_archive(root, out, options)
+    opened, folder, options = open_folders(root, out, options)
     with (
         open_walk(opened, options.walk, progress) as walk,
         reporting_write_errors(folder, f"part {part}"),

@@ -9,13 +9,14 @@ from uuid import UUID
 
 from polars_alf.alf.ids import check_namespace
 from polars_alf.alf.layout import check_lab, count_bases
-from polars_alf.alf.root import FolderPath, Root, check_folder, open_root
+from polars_alf.alf.root import FolderPath, Root, check_folder, check_tables_dir
 from polars_alf.index.earlier import choose_uuid_filenames, find_namespace
 from polars_alf.index.guard import check_ids, check_survey
 from polars_alf.index.merge import list_subjects
 from polars_alf.index.options import (
     IndexOptions,
     Settings,
+    check_bucket_options,
     is_same_device,
     lists_the_same,
 )
@@ -24,13 +25,16 @@ from polars_alf.index.snapshot import Snapshot
 from polars_alf.tables.contract import read_namespace
 from polars_alf.tables.files import check_replaceable, own_files
 from polars_alf.walk.shards import Survey
+from polars_alf.walk.sources import open_archive
 
 
-def open_archive(
+def open_folders(
     root: FolderPath, out: FolderPath | None, options: IndexOptions
 ) -> tuple[Root, Path, IndexOptions]:
     """Return the archive, the folder of its tables, and options that leave these out."""
-    opened = open_root(root, options.walk.op_timeout)
+    check_tables_dir(root, out, "--out")
+    check_bucket_options(root, options)
+    opened = open_archive(root, options.walk)
     folder = check_folder(opened.path if out is None else out)
     check_replaceable(folder)
     found, _ = read_namespace(folder, opened.path)

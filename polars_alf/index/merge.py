@@ -10,12 +10,13 @@ import mmap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import polars as pl
 import pyarrow as pa
 
 from polars_alf.alf import grammar
+from polars_alf.alf.address import make_location, parse_location
 from polars_alf.alf.ids import format_ids, split_ids
 from polars_alf.alf.layout import Base, check_lab, choose_base, count_bases
 from polars_alf.alf.paths import expr_full, printable
@@ -280,14 +281,14 @@ def _find_runs(places: pl.DataFrame) -> pl.DataFrame:
 
 def check_sessions(
     root: Root, lab: str, survey_issues: pa.Table, rows: ShardRows
-) -> tuple[pl.DataFrame, Path, pa.Table]:
+) -> tuple[pl.DataFrame, PurePath, pa.Table]:
     """Deduplicate the sessions of all shards, and check that they can be right.
 
     Returns
     -------
     order : polars.DataFrame
         Order of the sessions, without duplicates.
-    base : pathlib.Path
+    base : pathlib.PurePath
         The folder that ONE starts from.
     issues : pyarrow.Table
         ISSUES of the survey, of all shards, and of the sessions.
@@ -295,7 +296,7 @@ def check_sessions(
     order, dropped, duplicates = _drop_duplicates(rows)
     bases = _find_bases(root, rows.list_folders(dropped))
     check_lab(lab, bases)
-    base = Path(*choose_base(root.parts, bases))
+    base = make_location(choose_base(root.parts, bases))
     misplaced = _find_misplaced(bases, root, base, lab)
     found = (_drop_renamings(table, duplicates) for table in rows.read("issues"))
     issues = pa.concat_tables([survey_issues, misplaced, *found, duplicates])
@@ -317,7 +318,7 @@ def _find_bases(root: Root, folders: Iterable[pl.Series]) -> Counter[Base]:
     subject = expr_full(root.posix, "session").str.replace(r"/[^/]*/[^/]*$", "")
     found = (sessions.to_frame("session").select(subject.unique()) for sessions in folders)
     subjects = {path for frame in found for path in frame.to_series()}
-    return count_bases(Path(subject).parts for subject in subjects)
+    return count_bases(parse_location(subject).parts for subject in subjects)
 
 
 def _check_found(root: Root, order: pl.DataFrame, issues: pa.Table) -> None:
@@ -376,11 +377,11 @@ def _drop_renamings(issues: pa.Table, duplicates: pa.Table) -> pa.Table:
     return frame.filter(~is_renaming).to_arrow().cast(ISSUES)
 
 
-def _find_misplaced(bases: Iterable[Base], root: Root, base: Path, lab: str) -> pa.Table:
+def _find_misplaced(bases: Iterable[Base], root: Root, base: PurePath, lab: str) -> pa.Table:
     """Return an issue for each folder whose sessions ONE would look for elsewhere."""
     issues = []
     for other in sorted(bases, key=lambda other: other.parts):
-        folder = Path(*other.parts)
+        folder = make_location(other.parts)
         if folder != base:
             message = f"ONE opens the sessions in {folder} only with that as its cache_dir; index "
             message += "it by itself, or move its subjects to the others"

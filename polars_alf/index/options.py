@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from polars_alf._version import __version__
+from polars_alf.alf.address import parse_address
 from polars_alf.alf.arguments import check_argument
 from polars_alf.alf.ids import parse_namespace
 from polars_alf.alf.layout import check_lab_name
@@ -45,7 +46,7 @@ class IndexOptions:
     changed_from
         Path of a list of the paths that changed, '-' for the standard input, '' for none.
     hash_ids, lab, namespace, reset, prune_missing, quick, restart, assemble, max_removed,
-    ignore_inode, keep_generations
+    ignore_inode, etag_md5, keep_generations
         As for `polars_alf.index_archive`.
     namespace_spelling
         The text that the namespace was given as, for messages.
@@ -92,6 +93,7 @@ class IndexOptions:
     assemble: bool = False
     max_removed: float | None = None
     ignore_inode: bool = False
+    etag_md5: bool = False
     keep_generations: int = KEEP
     insertions: bool = False
     default_revisions: bool | None = None
@@ -102,7 +104,7 @@ class IndexOptions:
 
     def __post_init__(self) -> None:
         flags = ("hash_ids", "reset", "prune_missing", "quick", "restart", "ignore_inode")
-        for name in (*flags, "assemble"):
+        for name in (*flags, "assemble", "etag_md5"):
             check_argument(name, getattr(self, name), bool)
         check_argument("uuid_filenames", self.uuid_filenames, bool, is_optional=True)
         if self.uuid_filenames and not self.hash_ids:
@@ -178,8 +180,34 @@ class IndexOptions:
             "digests": [*self.digests],
             "columns": [*columns],
             "ignore_inode": self.ignore_inode,
+            "etag_md5": self.etag_md5,
             "snapshot": snapshot,
         }
+
+
+def check_bucket_options(root: FolderPath, options: IndexOptions) -> None:
+    """Raise OptionError for an option that has no meaning in a bucket, or outside of one."""
+    address = parse_address(root)
+    if address and options.quick:
+        raise OptionError(
+            f"{address} is in a bucket, whose folders have no times: all is listed each time, and "
+            "what did not change keeps its digests; leave out --quick (quick=True)"
+        )
+    if address and options.changed_from:
+        raise OptionError(
+            f"{address} is in a bucket, of which all is listed each time; leave out --changed-from "
+            "(changed_from=…)"
+        )
+    if address and options.settings_from:
+        raise OptionError(
+            f"{address} is in a bucket, from which no settings are read; leave out --settings-from "
+            "(settings_from=…), or index a copy on disk"
+        )
+    if options.etag_md5 and not address:
+        raise OptionError(
+            f"{os.fspath(root)} is a folder, whose files have no ETags; leave out --etag-md5 "
+            "(etag_md5=True)"
+        )
 
 
 def is_same_device(before: Settings, root: Root) -> bool:

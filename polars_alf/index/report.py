@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
 from polars_alf._version import __version__
+from polars_alf.alf.address import parse_location
 from polars_alf.display import Shown, describe_size
 from polars_alf.errors import TableError
 from polars_alf.index.changes import ChangeKind
@@ -29,7 +30,9 @@ _EXAMPLES = 3
 
 _SLOWEST = 10
 
-_PATHS = ("sessions_path", "datasets_path", "issues_path", "root", "cache_dir")
+_PATHS = ("sessions_path", "datasets_path", "issues_path")
+
+_LOCATIONS = ("root", "cache_dir")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -64,7 +67,7 @@ class IndexReport(Shown):
     namespace
         What UUIDs were made in.
     root
-        The archive, links resolved.
+        The archive, links resolved; the address of a bucket.
     cache_dir
         What to give to ONE as ``cache_dir``: the folder that its paths start from.
     n_jobs
@@ -94,8 +97,8 @@ class IndexReport(Shown):
     n_resumed: int
     seconds: float
     namespace: uuid.UUID
-    root: Path
-    cache_dir: Path
+    root: PurePath
+    cache_dir: PurePath
     n_jobs: int
     n_removed_sessions: int = 0
     n_removed_datasets: int = 0
@@ -125,7 +128,7 @@ class IndexReport(Shown):
         """Return the report in values that JSON has."""
         values = asdict(self)
         return {
-            name: str(value) if isinstance(value, Path | uuid.UUID) else value
+            name: str(value) if isinstance(value, PurePath | uuid.UUID) else value
             for name, value in values.items()
         }
 
@@ -244,6 +247,7 @@ def read_report(folder: Path) -> IndexReport | None:
         return IndexReport(
             **values
             | {name: Path(values[name]) for name in _PATHS}
+            | {name: parse_location(values[name]) for name in _LOCATIONS}
             | {"namespace": uuid.UUID(values["namespace"])}
         )
     except (TypeError, ValueError, LookupError):

@@ -21,11 +21,11 @@ import polars as pl
 import pyarrow as pa
 
 from polars_alf.alf.ids import make_namespace
-from polars_alf.alf.root import FolderPath, open_root
+from polars_alf.alf.root import FolderPath
 from polars_alf.arrow import make_table
 from polars_alf.errors import MassRemovalError, NoSessionsWarning, TableWarning
 from polars_alf.index.array import open_array
-from polars_alf.index.basis import Basis, check_found, check_own_lab, open_archive
+from polars_alf.index.basis import Basis, check_found, check_own_lab, open_folders
 from polars_alf.index.changed import ChangedPaths
 from polars_alf.index.changes import CHANGES
 from polars_alf.index.checkpoint import discarded_on_error, mark_refused, open_run, scratch_folder
@@ -68,6 +68,7 @@ from polars_alf.tables.rows import sum_bytes
 from polars_alf.tables.transaction import Staging, discard_runs, locked_state
 from polars_alf.walk.feed import Feed, read_feed
 from polars_alf.walk.shards import Survey, Walk, open_walk
+from polars_alf.walk.sources import open_archive
 
 _NO_CHANGES = polars_schema(CHANGES).to_frame()
 
@@ -80,7 +81,7 @@ def run_index(
 ) -> IndexReport:
     """Index an archive by options; parameters, errors and warnings of `index_archive`."""
     start = time.perf_counter()
-    opened, folder, options = open_archive(root, out, options)
+    opened, folder, options = open_folders(root, out, options)
     feed = read_feed(options.changed_from, opened, root) if options.changed_from else None
     with open_walk(opened, options.walk, progress) as walk:
         # What a feed leaves out, and the shards of an array, the lock must keep in place.
@@ -156,7 +157,7 @@ def _index(
     survey.folders.clear()  # some hundred bytes for each
     walk.monitor.stage = "write"
     # If it does not answer now, the shards are worth keeping.
-    open_root(root, options.walk.op_timeout)
+    open_archive(root.path, options.walk)
     with discarded_on_error(run):
         root.check_unchanged()
         rows = ShardRows(

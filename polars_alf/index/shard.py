@@ -23,10 +23,12 @@ from polars_alf.query.revisions import FOLDER
 from polars_alf.schema import DIGEST_COLUMNS, ISSUES, PASSING, IssueKind, polars_schema
 from polars_alf.tables.named_rows import NamedDatasets, assemble_named_datasets
 from polars_alf.tables.rows import assemble_datasets, assemble_sessions
-from polars_alf.walk.digests import ALGORITHMS, Algorithm, digest_files
+from polars_alf.walk.digest_shards import digest_paths
+from polars_alf.walk.digests import ALGORITHMS, Algorithm
 from polars_alf.walk.entries import Entries
 from polars_alf.walk.known import KnownListings
 from polars_alf.walk.shards import Shard, Walk, path_key, shard_folder
+from polars_alf.walk.sources import AnyWalker
 from polars_alf.walk.walker import Walker
 
 FOLDERS_TO_READ = 16
@@ -73,7 +75,7 @@ class IndexShard:
     changes: ShardChanges | None = None
     same_device: bool = True
 
-    def __call__(self, walker: Walker, shard: Shard) -> ShardSummary:
+    def __call__(self, walker: AnyWalker, shard: Shard) -> ShardSummary:
         """Walk the shard, and return the summary of its folder."""
         start = time.perf_counter()
         begun_ns = time.time_ns()
@@ -103,6 +105,10 @@ class IndexShard:
             )
         else:
             datasets = assemble_datasets(entries, directories, sessions, namespace=self.namespace)
+        if self.options.etag_md5 and not isinstance(walker, Walker):
+            md5 = walker.md5s.gather(datasets["row"])
+            hashed = pl.when(pl.col("hash") == "").then(md5).otherwise("hash")
+            datasets = datasets.with_columns(hash=hashed)
         columns = _choose_digests(self.options.digests, entries.files)
         if columns:
             datasets, unreadable = _digest(self, walker, datasets, columns, entries)
@@ -133,7 +139,7 @@ class IndexShard:
         return summary
 
     def _compare(
-        self, known: Entries | None, walker: Walker, entries: Entries
+        self, known: Entries | None, walker: AnyWalker, entries: Entries
     ) -> tuple[Entries, pl.DataFrame]:
         """Return what `compare_entries` makes of entries, and CHANGES since the last index."""
         if known is None:
@@ -334,7 +340,7 @@ def _choose_digests(wanted: Sequence[Algorithm], files: pl.DataFrame) -> list[Al
 
 def _digest(
     visit: IndexShard,
-    walker: Walker,
+    walker: AnyWalker,
     datasets: pl.DataFrame,
     algorithms: Sequence[Algorithm],
     entries: Entries,
@@ -351,11 +357,8 @@ def _digest(
     rows = unread.sort("file_size", descending=True)["row"]
     found_files = entries.decode(entries.files.gather(rows))
     unread = found_files.select(row=rows, path=expr_join("directory", "name"))
-    outcomes = digest_files(
-        [walker.root.locate(path) for path in unread["path"]],
-        algorithms,
-        lambda n_bytes: walker.counter.add(n_bytes=n_bytes),
-        threads=visit.digest_threads,
+    outcomes = digest_paths(
+        walker, unread["path"].to_list(), algorithms, threads=visit.digest_threads
     )
     found: list[tuple[object, ...]] = []
     issues: list[tuple[object, ...]] = []

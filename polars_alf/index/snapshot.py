@@ -39,8 +39,8 @@ from polars_alf.tables.contract import read_header
 from polars_alf.tables.files import STATE_DIR, changes_path, replace_file, table_path
 from polars_alf.walk.entries import Entries
 from polars_alf.walk.shards import Shard, Survey
+from polars_alf.walk.sources import AnyWalker
 from polars_alf.walk.unchanged import are_unchanged
-from polars_alf.walk.walker import Walker
 
 SNAPSHOT = re.compile("snapshot-[0-9a-f]{32}")
 
@@ -165,7 +165,7 @@ class CheckShard:
     snapshot: Path
     is_trusted: bool = False
 
-    def __call__(self, walker: Walker, shard: Shard) -> str | None:
+    def __call__(self, walker: AnyWalker, shard: Shard) -> str | None:
         """Return the name of a shard that is as it was, else None."""
         try:
             listings = _read(ShardReader(self.snapshot / shard.name), _LISTINGS)

@@ -19,7 +19,7 @@ from polars_alf.alf.paths import (
     list_folders_above,
     temporary_folder,
 )
-from polars_alf.alf.root import Root, check_folder, open_root
+from polars_alf.alf.root import FolderRoot, check_folder, open_root
 from polars_alf.alf.spellings import accepting_old_spellings
 from polars_alf.display import count
 from polars_alf.errors import ForeignTablesError, KeptWarning
@@ -27,6 +27,7 @@ from polars_alf.parallel.progress import Progress
 from polars_alf.prune.buckets import Buckets, fill_buckets
 from polars_alf.prune.claims import SessionClaims, find_claimed
 from polars_alf.prune.examine import REMOVALS, Removal, RemovalKind, examine_files, find_emptied
+from polars_alf.prune.guard import refuse_bucket
 from polars_alf.prune.skipped import find_taken_out, list_states, read_skipped
 from polars_alf.prune.tables import read_tables
 from polars_alf.schema import HIDING, IssueKind, polars_schema
@@ -126,6 +127,7 @@ def plan_removals(
     )
     check_argument("remove_empty_sessions", remove_empty_sessions, bool)
     check_argument("force", force, bool)
+    refuse_bucket(root)
     opened = open_root(root, op_timeout)
     folder = opened.path if tables_dir is None else check_folder(tables_dir, to_write=False)
     tables = read_tables(folder, sessions, datasets)
@@ -188,7 +190,7 @@ class _Figures:
     """``directory`` of the others, and its ``lab``."""
 
 
-def _find_strays(root: Root, buckets: Buckets) -> tuple[list[Removal], _Figures]:
+def _find_strays(root: FolderRoot, buckets: Buckets) -> tuple[list[Removal], _Figures]:
     """Find the datasets that no row claims and no claimed link leads to, sorted by path."""
     n_archive, n_kept, labs = 0, [], []
     paths: set[str] = set()
@@ -262,13 +264,15 @@ def _list_labs(directories: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _find_targets(root: Root, paths: Iterable[str]) -> set[str]:
+def _find_targets(root: FolderRoot, paths: Iterable[str]) -> set[str]:
     """Return the files of the archive that those of some paths that are links lead to."""
     links = [link for path in paths if (link := Path(root.locate(path))).is_symlink()]
     return {path for link in links if (path := root.relate(link.resolve())) is not None}
 
 
-def _find_unknown_sessions(root: Root, sessions: pl.Series, claims: SessionClaims) -> list[str]:
+def _find_unknown_sessions(
+    root: FolderRoot, sessions: pl.Series, claims: SessionClaims
+) -> list[str]:
     """Return the folders of sessions without a row, but for those that a known one links to."""
     with_row = set(claims.sessions["session"])
     unknown = sorted({*sessions} - with_row, key=path_key)
@@ -276,7 +280,7 @@ def _find_unknown_sessions(root: Root, sessions: pl.Series, claims: SessionClaim
     return [session for session in unknown if not _identify(root, [session]) <= known]
 
 
-def _identify(root: Root, paths: Iterable[str]) -> set[tuple[int, int]]:
+def _identify(root: FolderRoot, paths: Iterable[str]) -> set[tuple[int, int]]:
     """Return device and inode of files or folders, links followed; nothing for lost ones."""
     found = set()
     for path in paths:
@@ -286,7 +290,7 @@ def _identify(root: Root, paths: Iterable[str]) -> set[tuple[int, int]]:
     return found
 
 
-def _find_doubts(root: Root, issues: pl.DataFrame, skipped: Iterable[str]) -> dict[str, str]:
+def _find_doubts(root: FolderRoot, issues: pl.DataFrame, skipped: Iterable[str]) -> dict[str, str]:
     """Return folders and files with the reason why nothing in them may go."""
     doubts = dict.fromkeys(skipped, _SKIPPED)
     for link in issues.filter(kind=IssueKind.LINKED_DIRECTORY)["path"]:

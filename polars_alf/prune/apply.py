@@ -17,7 +17,7 @@ from polars_alf.alf.root import check_folder, open_root
 from polars_alf.errors import OptionError, StalePlanError
 from polars_alf.prune.examine import OUTCOMES, REMOVALS, RemovalKind, RemovalResult
 from polars_alf.prune.folders import LINK_ERRORS, Folder, open_folder, split_path
-from polars_alf.prune.guard import check_plan
+from polars_alf.prune.guard import check_plan, refuse_bucket
 from polars_alf.prune.log import BEFORE, RemovalLog, Row
 from polars_alf.prune.trash import check_devices, open_trash
 from polars_alf.schema import polars_schema
@@ -89,6 +89,7 @@ def apply_removals(
     OSError
         The log cannot be written. Nothing was removed that the log does not name.
     """
+    refuse_bucket(root)
     path = open_root(root).path
     folder = check_folder(path if tables_dir is None else tables_dir)
     if not isinstance(plan, pl.DataFrame):

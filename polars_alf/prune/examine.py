@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 
 from polars_alf.alf.paths import join
-from polars_alf.alf.root import Root
+from polars_alf.alf.root import FolderRoot
 from polars_alf.prune.folders import open_folder
 from polars_alf.schema import _field
 from polars_alf.walk.fingerprint import fingerprint_file
@@ -76,7 +76,7 @@ class Removal(NamedTuple):
     inode: int
 
 
-def examine_files(root: Root, files: pl.DataFrame) -> Iterator[Removal]:
+def examine_files(root: FolderRoot, files: pl.DataFrame) -> Iterator[Removal]:
     """Describe files as they are now, each with a ``directory``, ``name`` and ``reason`` to go.
 
     A link, and a file that is reached through one, is left out.
@@ -98,7 +98,7 @@ def examine_files(root: Root, files: pl.DataFrame) -> Iterator[Removal]:
 
 
 def find_emptied(
-    root: Root, sessions: Iterable[str], planned: Iterable[str], unread: Collection[str]
+    root: FolderRoot, sessions: Iterable[str], planned: Iterable[str], unread: Collection[str]
 ) -> Iterator[Removal]:
     """Find the folders that are empty once the planned files are gone, inner ones first.
 
@@ -131,7 +131,7 @@ def _plan_folder(path: str, reason: str, inode: int) -> Removal:
     return Removal(path, RemovalKind.FOLDER, None, reason, None, inode)
 
 
-def _list_emptied(root: Root, session: str, going: set[str]) -> list[tuple[str, int]]:
+def _list_emptied(root: FolderRoot, session: str, going: set[str]) -> list[tuple[str, int]]:
     """List a folder and those in it, inner ones first; none if anything in them is to stay."""
     emptied: list[tuple[str, int]] = []
     # Not by recursion: folders may be thousands deep.
@@ -153,7 +153,7 @@ def _list_emptied(root: Root, session: str, going: set[str]) -> list[tuple[str, 
     return emptied[::-1]
 
 
-def _find_inode_if_emptied(root: Root, directory: str, going: set[str]) -> int | None:
+def _find_inode_if_emptied(root: FolderRoot, directory: str, going: set[str]) -> int | None:
     # Only its own entries: a session deeper in it may be empty, and yet in the tables.
     try:
         with open_folder(root.path, directory) as folder:

@@ -8,13 +8,25 @@ from pathlib import Path
 
 import polars as pl
 
-from polars_alf.errors import MassRemovalError
+from polars_alf.alf.address import parse_address
+from polars_alf.alf.root import FolderPath
+from polars_alf.errors import MassRemovalError, OptionError
 from polars_alf.prune.examine import RemovalKind
 from polars_alf.tables.files import read_report_values
 from polars_alf.tables.limits import exceeds_limit
 
 _LABS_NAMED = 3
 _EXAMPLES = 3
+
+
+def refuse_bucket(root: FolderPath) -> None:
+    """Raise OptionError where an archive is in a bucket."""
+    address = parse_address(root)
+    if address is not None:
+        raise OptionError(
+            f"{address} is in a bucket, from which nothing is removed; verify lists what its "
+            "tables lack, and the tools of its service remove objects"
+        )
 
 
 def check_plan(

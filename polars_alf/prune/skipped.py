@@ -14,7 +14,7 @@ from pathlib import Path
 
 import polars as pl
 
-from polars_alf.alf.root import Root
+from polars_alf.alf.root import FolderRoot
 from polars_alf.errors import TableError
 from polars_alf.schema import LOST, IssueKind
 from polars_alf.tables.contract import read_headers
@@ -43,7 +43,7 @@ class State:
     """Folders that its paths may be relative to."""
 
 
-def list_states(root: Root, folder: Path) -> list[State]:
+def list_states(root: FolderRoot, folder: Path) -> list[State]:
     """List the states in the folder of the tables, in a root, and in the folders that hold it.
 
     Raises TableError where the system refuses to say whether there is one.
@@ -57,7 +57,7 @@ def list_states(root: Root, folder: Path) -> list[State]:
     ]
 
 
-def read_skipped(root: Root, states: Iterable[State]) -> set[str]:
+def read_skipped(root: FolderRoot, states: Iterable[State]) -> set[str]:
     """Return what indexes could not take, relative to the root; "" is all of it."""
     skipped = set()
     for state in states:
@@ -72,7 +72,7 @@ def read_skipped(root: Root, states: Iterable[State]) -> set[str]:
     return skipped
 
 
-def find_taken_out(root: Root, states: Iterable[State], paths: Iterable[str]) -> set[str]:
+def find_taken_out(root: FolderRoot, states: Iterable[State], paths: Iterable[str]) -> set[str]:
     """Return those of some files that the last index found gone, and that are back by now."""
     wanted = list(paths)
     found: set[str] = set()
@@ -89,7 +89,7 @@ def find_taken_out(root: Root, states: Iterable[State], paths: Iterable[str]) ->
     return found
 
 
-def _spell_from(root: Root, origin: Path, paths: Iterable[str]) -> Iterator[tuple[str, str]]:
+def _spell_from(root: FolderRoot, origin: Path, paths: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Yield paths relative to an origin, each with the same path relative to the root."""
     if root.path.is_relative_to(origin):
         folder = root.path.relative_to(origin).as_posix()

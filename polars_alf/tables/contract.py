@@ -9,12 +9,13 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path, PureWindowsPath
+from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
+from polars_alf.alf.address import is_address, parse_location
 from polars_alf.alf.grammar import QC_NAMES
 from polars_alf.errors import TableError, TableNotFoundError, TornPairError
 from polars_alf.schema import INDEX, SCHEMAS, TABLES
@@ -96,7 +97,7 @@ def _arrow_type(dtype: pl.DataType) -> pa.DataType:
     return pl.Series(dtype=dtype).to_arrow().type
 
 
-def read_namespace(folder: Path, root: Path) -> tuple[uuid.UUID | None, dict[str, bool]]:
+def read_namespace(folder: Path, root: PurePath) -> tuple[uuid.UUID | None, dict[str, bool]]:
     """Return the namespace of the tables of a folder, and the problems of the tables.
 
     The namespace is None where there are no tables, or none of ours. A problem is a table that is
@@ -188,15 +189,17 @@ class TableHeader:
     @property
     def databases(self) -> list[str]:
         """Names, or addresses, of the databases that the table comes from."""
-        return [origin for origin in self.origins if not _is_path(origin)]
+        return [origin for origin in self.origins if not _is_root(origin)]
 
     @property
-    def roots(self) -> list[Path]:
-        """Roots of the archives that the table comes from."""
-        return [Path(origin) for origin in self.origins if _is_path(origin)]
+    def roots(self) -> list[PurePath]:
+        """Roots of the archives that the table comes from: folders, and addresses of buckets."""
+        return [parse_location(origin) for origin in self.origins if _is_root(origin)]
 
 
-def _is_path(origin: str) -> bool:
+def _is_root(origin: str) -> bool:
+    if is_address(origin):
+        return True
     return Path(origin).is_absolute() or PureWindowsPath(origin).is_absolute()
 
 

@@ -11,7 +11,7 @@ import os
 import re
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
 import polars as pl
@@ -98,9 +98,9 @@ def namespace_path(folder: Path) -> Path:
     return folder / STATE_DIR / "namespace"
 
 
-def own_files(folder: Path, root: Path) -> dict[str, frozenset[str]]:
+def own_files(folder: Path, root: PurePath) -> dict[str, frozenset[str]]:
     """Return the names of tables and state by their directory in an archive, if they lie in it."""
-    if not folder.is_relative_to(root):
+    if not isinstance(root, Path) or not folder.is_relative_to(root):
         return {}
     directory = folder.relative_to(root).as_posix()
     names = {STATE_DIR, *(table_path(folder, name).name for name in SCHEMAS)}

@@ -8,14 +8,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import polars as pl
 
+from polars_alf.alf.address import make_location
 from polars_alf.alf.arguments import check_argument
 from polars_alf.alf.layout import count_bases
 from polars_alf.alf.paths import temporary_folder
-from polars_alf.alf.root import Root, check_folder, open_root
+from polars_alf.alf.root import Root, check_folder, check_tables_dir
 from polars_alf.alf.spellings import accepting_old_spellings
 from polars_alf.display import Shown
 from polars_alf.errors import ForeignTablesError, OptionError, TableError
@@ -36,10 +37,11 @@ from polars_alf.verify.compare import (
     list_unreadable,
 )
 from polars_alf.verify.locate import expect_paths, locate_sessions
-from polars_alf.walk.digests import digest_in_parallel
+from polars_alf.walk.digest_shards import digest_in_parallel
 from polars_alf.walk.options import WalkOptions, is_excluded
 from polars_alf.walk.scan import list_archive
 from polars_alf.walk.shards import Walk, open_walk
+from polars_alf.walk.sources import open_archive
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -64,7 +66,7 @@ class Verification(Shown):
         Duration of the comparison.
     """
 
-    root: Path
+    root: PurePath
     findings: pl.DataFrame
     n_datasets: int
     n_checked: int
@@ -117,6 +119,9 @@ def verify_archive(
     executor: str | None = None,
     threads: int | None = None,
     op_timeout: float | None = None,
+    endpoint_url: str | None = None,
+    region: str | None = None,
+    anonymous: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> Verification:
     """Compare an archive with its tables. Changes nothing.
@@ -129,7 +134,7 @@ def verify_archive(
     root
         The archive, or a lab, a Subjects folder, a subject, a date or a session of it.
     tables_dir
-        Folder of the tables; by default the root.
+        Folder of the tables; by default the root, unless that is in a bucket.
     digest
         Whether to read files and compare their MD5 with that of the tables.
     sample
@@ -142,7 +147,7 @@ def verify_archive(
         so in the tables.
     follow_links, exclude, include_snapshots
         As given to `index_archive`: files that it left out are neither missing nor new.
-    jobs, executor, threads, op_timeout, progress
+    jobs, executor, threads, op_timeout, endpoint_url, region, anonymous, progress
         As for `index_archive`. A directory that does not answer in time makes its datasets
         unreadable. A cluster hands listings over in the folder for temporary files, which all its
         machines must share.
@@ -176,12 +181,16 @@ def verify_archive(
         op_timeout=op_timeout,
         n_jobs=jobs,
         executor=executor,
+        endpoint_url=endpoint_url,
+        region=region,
+        anonymous=anonymous,
     )
     check_argument("digest", digest, bool)
     check_argument("uuid_filenames", uuid_filenames, bool, is_optional=True)
     _check_sample(sample)
-    opened = open_root(root, op_timeout)
-    folder = opened.path if tables_dir is None else check_folder(tables_dir, to_write=False)
+    check_tables_dir(root, tables_dir, "--tables-dir")
+    opened = open_archive(root, options)
+    folder = check_folder(opened.path if tables_dir is None else tables_dir, to_write=False)
     options = replace(options, own_files=own_files(folder, opened.path))
     tables = _read_tables(opened, folder)
     n_datasets, has_digests = tables.count()
@@ -335,7 +344,7 @@ def _read_tables(root: Root, folder: Path) -> _Tables:
     whole = next((origin for origin in origins if root.path.is_relative_to(origin)), None)
     if whole is not None:
         # Only the sessions that would lie below the root.
-        part = root.path.relative_to(whole).as_posix()
+        part = "/".join(root.parts[len(whole.parts) :])
         inside = [
             eid
             for eid, paths in expect_paths(sessions, whole.parts, ()).items()
@@ -370,6 +379,6 @@ def _locate(
     sessions = tables.sessions
     located = locate_sessions(directories, root.posix, sessions, tables.header.namespace)
     subjects = {tuple((root.path / session).parts[:-2]) for session in located["session"]}
-    folders = (root.relate(Path(*base.parts)) for base in count_bases(subjects))
+    folders = (root.relate(make_location(base.parts)) for base in count_bases(subjects))
     gone = sessions.join(located, left_on="id", right_on="eid", how="anti")
     return located, expect_paths(gone, root.parts, filter(None, folders))

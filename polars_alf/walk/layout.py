@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from polars_alf.alf import grammar
 from polars_alf.alf.paths import join, printable
 from polars_alf.alf.root import Root
+from polars_alf.display import count
 from polars_alf.errors import ScanError
 from polars_alf.schema import IssueKind
 from polars_alf.walk.batches import Issue
@@ -106,6 +107,15 @@ class Layout:
                     f"subject {parts[-3]!r} may have letters, digits, '_', '-' and '.' only; "
                     "rename it",
                 )
+
+    def report_strays(self, directory: str, n_strays: int) -> None:
+        """Report files with names of datasets in a directory that lies in no session."""
+        self.report(
+            directory,
+            IssueKind.OUTSIDE_SESSION,
+            f"{count(n_strays, 'file')} named as a dataset, but in no session; move such a file "
+            "into one, [lab/Subjects/]subject/yyyy-mm-dd/number, or exclude it",
+        )
 
     def check_lab(self, directory: str) -> None:
         """Report the lab of a folder of subjects if its name is unusual."""

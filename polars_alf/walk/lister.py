@@ -28,7 +28,7 @@ EVERY = 1 << 62
 
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
 
-_LEFT_OUT = {
+LEFT_OUT = {
     Odd.COPIES: (
         "a folder of snapshots, or of what was deleted or copied in part, was not entered; "
         "--include-snapshots (include_snapshots=True) indexes it"
@@ -38,6 +38,7 @@ _LEFT_OUT = {
         "neither a file nor a directory, but a FIFO, socket or device; move it away"
     ),
 }
+"""Messages about what is left out, by its kind."""
 
 
 class Lister:
@@ -268,11 +269,11 @@ class Lister:
         """Report an entry that is neither a file nor a directory, or cannot be examined."""
         path = join(directory, name)
         if kind == Odd.INVALID_NAME:
-            into.report(path, IssueKind.INVALID_NAME, _LEFT_OUT[Odd.INVALID_NAME])
+            into.report(path, IssueKind.INVALID_NAME, LEFT_OUT[Odd.INVALID_NAME])
         elif kind == Odd.COPIES:
-            into.report(path, IssueKind.SNAPSHOT, _LEFT_OUT[Odd.COPIES])
+            into.report(path, IssueKind.SNAPSHOT, LEFT_OUT[Odd.COPIES])
         elif kind == Odd.SPECIAL_FILE:
-            into.report(path, IssueKind.SPECIAL_FILE, _LEFT_OUT[Odd.SPECIAL_FILE])
+            into.report(path, IssueKind.SPECIAL_FILE, LEFT_OUT[Odd.SPECIAL_FILE])
         elif kind == Odd.UNREAD_LINK and number in (*_GONE, errno.ELOOP):
             message = "the link leads nowhere; mend or remove it"
             into.report(path, IssueKind.BROKEN_LINK, message, number)

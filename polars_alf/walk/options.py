@@ -10,8 +10,10 @@ from typing import Self
 
 import pathspec
 
+from polars_alf.alf.address import Address
 from polars_alf.alf.arguments import check_argument, check_texts
 from polars_alf.alf.paths import list_folders_above
+from polars_alf.bucket.service import Service, check_endpoint
 from polars_alf.errors import OptionError
 from polars_alf.native.twin import has_copies
 from polars_alf.parallel.executors import check_backend, check_jobs
@@ -38,6 +40,8 @@ class WalkOptions:
         Number of workers; None or -1 is one for each processor, or each thread of a cluster.
     executor
         ``serial``, ``threads``, ``processes``, the address of a cluster, or None for the fastest.
+    endpoint_url, region, anonymous
+        How a bucket is reached: see `polars_alf.bucket.service.Service`.
     own_files
         Names to pass over without a word, by the directory that they lie in: the tables
         themselves, and the folder of our state.
@@ -55,16 +59,21 @@ class WalkOptions:
     op_timeout: float | None = None
     n_jobs: int | None = None
     executor: str | None = None
+    endpoint_url: str | None = None
+    region: str | None = None
+    anonymous: bool = False
     own_files: Mapping[str, Collection[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("follow_links", "include_snapshots"):
+        for name in ("follow_links", "include_snapshots", "anonymous"):
             check_argument(name, getattr(self, name), bool)
         for name, spelling in (("threads", "threads"), ("n_jobs", "jobs")):
             number = check_argument(spelling, getattr(self, name), int, is_optional=True)
             object.__setattr__(self, name, number)
         check_argument("op_timeout", self.op_timeout, float, is_optional=True)
-        check_argument("executor", self.executor, str, is_optional=True)
+        for name in ("executor", "endpoint_url", "region"):
+            check_argument(name, getattr(self, name), str, is_optional=True)
+        object.__setattr__(self, "endpoint_url", check_endpoint(self.endpoint_url))
         object.__setattr__(self, "exclude", _parse_exclude(self.exclude))
         own_files = {directory: tuple(names) for directory, names in self.own_files.items()}
         object.__setattr__(self, "own_files", own_files)
@@ -92,6 +101,10 @@ class WalkOptions:
     def from_dict(cls, values: Mapping[str, object]) -> Self:
         """Return the options that `to_dict` gave."""
         return cls(**values)  # type: ignore[arg-type]
+
+    def find_service(self, address: Address) -> Service:
+        """Return how the bucket of an archive is reached."""
+        return Service(address, self.endpoint_url, self.region, self.anonymous, self.op_timeout)
 
     @property
     def patterns(self) -> pathspec.GitIgnoreSpec | None:

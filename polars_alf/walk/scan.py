@@ -15,14 +15,13 @@ from polars.io.plugins import register_io_source
 
 from polars_alf.alf import grammar
 from polars_alf.alf.paths import expr_below, expr_full, expr_join, temporary_folder
-from polars_alf.alf.root import open_root
 from polars_alf.alf.spellings import accepting_old_spellings
 from polars_alf.parallel.progress import Progress
 from polars_alf.schema import DATASETS, DIRECTORIES, ENTRIES, ISSUES, SESSIONS, polars_schema
 from polars_alf.walk.entries import Entries, join_batches
 from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.shards import Shard, Survey, Walk, WriteFrames, open_walk, path_key
-from polars_alf.walk.walker import Walker
+from polars_alf.walk.sources import AnyWalker, open_archive, open_walker
 
 FILES = pa.schema(
     [
@@ -50,6 +49,9 @@ def scan_archive(
     include_snapshots: bool = False,
     threads: int | None = None,
     op_timeout: float | None = None,
+    endpoint_url: str | None = None,
+    region: str | None = None,
+    anonymous: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> pl.LazyFrame:
     """Walk an archive as a lazy frame: its dataset files, when the frame is collected.
@@ -61,8 +63,9 @@ def scan_archive(
     Parameters
     ----------
     root
-        An archive, a lab, a Subjects folder, a subject, a date or a session.
-    jobs, executor, follow_links, exclude, include_snapshots, threads, op_timeout, progress
+        An archive, a lab, a Subjects folder, a subject, a date or a session; also in a bucket.
+    jobs, executor, follow_links, exclude, include_snapshots, threads, op_timeout, endpoint_url,
+    region, anonymous, progress
         As for `index_archive`. A cluster hands rows over in the folder for temporary files, which
         all its machines must share.
 
@@ -90,8 +93,11 @@ def scan_archive(
         op_timeout=op_timeout,
         n_jobs=jobs,
         executor=executor,
+        endpoint_url=endpoint_url,
+        region=region,
+        anonymous=anonymous,
     )
-    opened = open_root(root, op_timeout)
+    opened = open_archive(root, options)
 
     def read(
         with_columns: list[str] | None,
@@ -125,7 +131,7 @@ class _ReadFiles:
 
     columns: tuple[str, ...]
 
-    def __call__(self, walker: Walker, shard: Shard) -> dict[str, pl.DataFrame]:
+    def __call__(self, walker: AnyWalker, shard: Shard) -> dict[str, pl.DataFrame]:
         entries = join_batches(walker.walk(shard.folders)).lazy()
         directories = pl.LazyFrame(walker.directories())
         path = expr_full(walker.root.posix, "session")
@@ -154,7 +160,7 @@ def _read_until(
     for folder in sorted(folders, key=path_key):
         if n_rows <= 0:
             return
-        walker = Walker(walk.root, walk.options)
+        walker = open_walker(walk.root, walk.options)
         frame = visit(walker, Shard(0, (folder,)))["files"].head(n_rows)
         n_rows -= len(frame)
         yield frame
@@ -281,7 +287,7 @@ def list_archive(walk: Walk, survey: Survey, folders: Sequence[str]) -> Iterator
         yield Listing(pl.concat(issues), pl.concat(sessions, rechunk=True), shards, n_files)
 
 
-def _list_shard(walker: Walker, shard: Shard) -> dict[str, pl.DataFrame]:
+def _list_shard(walker: AnyWalker, shard: Shard) -> dict[str, pl.DataFrame]:
     entries = Entries.join([*walker.walk(shard.folders)])
     return {
         "files": entries.files.drop("mtime_ns"),

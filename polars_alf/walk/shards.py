@@ -39,7 +39,7 @@ from polars_alf.parallel.progress import Counter, CounterFile, Monitor, Progress
 from polars_alf.walk.concurrency import is_slow, visits
 from polars_alf.walk.known import KnownListings
 from polars_alf.walk.options import WalkOptions
-from polars_alf.walk.walker import Walker
+from polars_alf.walk.sources import AnyWalker, open_walker
 
 SHARDS_WANTED = 16
 """Shards of a run, about: enough for few workers to end at the same time."""
@@ -58,6 +58,9 @@ FEW_SHARDS = 8
 
 SLOW_WORKERS = 16
 """Workers that are threads where storage is slow: each waits for the last call of its shard."""
+
+BUCKET_WORKERS = 4
+"""Workers of a bucket, at least, each with the keys of its shard in memory."""
 
 UNDER_WAY = ".tmp"
 """Ending of the folder of a shard that is being written."""
@@ -90,7 +93,7 @@ class Shard:
 class Visit(Protocol[_Result_co]):
     """Work on one shard by one worker. An instance can be pickled; its results are small."""
 
-    def __call__(self, walker: Walker, shard: Shard) -> _Result_co:
+    def __call__(self, walker: AnyWalker, shard: Shard) -> _Result_co:
         """Visit a shard with a walker of its own."""
 
 
@@ -205,7 +208,7 @@ class Walk:
 
     def survey(self, known: KnownListings | None = None) -> Survey:
         """Find the dated folders of the archive; `known` are listings of an earlier survey."""
-        walker = Walker(self.root, self.options, self._counter)
+        walker = open_walker(self.root, self.options, self._counter)
         begun_ns = time.time_ns()
         folders = walker.survey(known)
         return Survey(folders, walker.issues(), walker.n_other_files, walker.listings(), begun_ns)
@@ -225,6 +228,9 @@ class Walk:
             return Workers("serial", 1)
         workers = choose_workers(self._place, self.options.n_jobs, n_tasks, few=FEW_SHARDS)
         is_free = self._place is None and self.options.n_jobs is None
+        if is_free and n_tasks > 1 and self.root.is_bucket:
+            # Requests go on beside each other in one process: workers are for what is listed.
+            return Workers("threads", min(max(BUCKET_WORKERS, workers.n_jobs), n_tasks))
         if is_free and n_tasks > 1 and is_native and is_slow(str(self.root)):
             n_jobs = min(max(SLOW_WORKERS, workers.n_jobs), n_tasks)
             return Workers("threads", n_jobs)
@@ -351,7 +357,7 @@ class WriteFrames:
     folder: Path
     compression: Literal["uncompressed", "lz4"] = "uncompressed"
 
-    def __call__(self, walker: Walker, shard: Shard) -> str:
+    def __call__(self, walker: AnyWalker, shard: Shard) -> str:
         """Return the name of the shard's folder."""
         frames = self.visit(walker, shard)
         with shard_folder(self.folder, shard.name) as folder:
@@ -384,6 +390,8 @@ class _Task(Generic[_Result]):
         """Return a path that the task needs and this machine lacks, None where all is there."""
         if not os.access(self.folder, os.W_OK | os.X_OK):
             return str(self.folder)
+        if self.root.is_bucket:
+            return None
         # Files come and go, but hardly all of a shard at once. An archive that is not mounted
         # here would otherwise look like one that was emptied.
         if not any(Path(self.root.locate(path)).exists() for path in self.shard.folders):
@@ -397,6 +405,6 @@ def _visit_shard(task: _Task[Any]) -> tuple[Any, tuple[int, int, int] | None]:
     if task.counters is not None:
         counter = CounterFile(Path(task.counters)).slot(task.shard.index, task.stop)
     with visits.under_way():
-        walker = Walker(task.root, task.options, counter, n_threads=task.n_threads)
+        walker = open_walker(task.root, task.options, counter, n_threads=task.n_threads)
         result = task.visit(walker, task.shard)
     return result, counter.total() if task.counters is None else None

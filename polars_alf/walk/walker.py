@@ -22,9 +22,8 @@ import pyarrow as pa
 from polars_alf.alf.paths import join
 from polars_alf.alf.root import Root
 from polars_alf.arrow import make_table
-from polars_alf.display import count
 from polars_alf.parallel.progress import Counter
-from polars_alf.schema import ISSUES, IssueKind
+from polars_alf.schema import ISSUES
 from polars_alf.walk.batches import Batch, Directories, Listing, Names
 from polars_alf.walk.columns import Columns
 from polars_alf.walk.concurrency import (
@@ -386,12 +385,7 @@ class Walker:
         """Record what few directories have."""
         self._layout.issues += listing.issues
         if listing.n_strays:
-            self._layout.report(
-                directory,
-                IssueKind.OUTSIDE_SESSION,
-                f"{count(listing.n_strays, 'file')} named as a dataset, but in no session; move "
-                "such a file into one, [lab/Subjects/]subject/yyyy-mm-dd/number, or exclude it",
-            )
+            self._layout.report_strays(directory, listing.n_strays)
 
     def _hand_on_batch(self) -> pa.RecordBatch:
         entries = self._batch.entries()

@@ -62,7 +62,7 @@ def test_a_list_of_changes_is_told_of(archive: Path) -> None:
 def test_parts_tell_how_to_go_on(archive: Path) -> None:
     result = run("index", archive, "--shard", "1/2")
     assert "Part         1 of 2\n" in result.stdout
-    assert f"polars-alf index --assemble --out-dir {archive} {archive}\n" in result.stdout
+    assert f"polars-alf index --assemble --out {archive} {archive}\n" in result.stdout
     result = run("index", archive, "--assemble")
     assert result.returncode == 1
     assert "part 2 has not begun" in result.stderr

@@ -13,7 +13,7 @@ from polars_alf.cli.options import WalkOptions
 from polars_alf.cli.spellings import OLD_SPELLINGS
 
 FUNCTIONS = {
-    "index": ["index_archive"],
+    "index": ["index_archive", "index_part"],
     "verify": ["verify_archive", "verify_manifest"],
     "prune": ["plan_removals", "apply_removals"],
     "check": ["check_archive", "check_tables"],

@@ -168,7 +168,7 @@ def test_a_count_or_a_share_on_the_command_line(
     shutil.rmtree(archive / "wittenlab")
     result = run("index", archive, "--max-removed", value)
     assert result.returncode == (0 if is_allowed else 1), result.stderr
-    assert ("Removed      1 sessions, 3 datasets" in result.stdout) == is_allowed
+    assert ("Removed      1 session, 3 datasets" in result.stdout) == is_allowed
 
 
 @pytest.mark.parametrize("value", ["-1", "101%", "1.5", "half", "", "nan"])

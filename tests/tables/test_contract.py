@@ -19,7 +19,7 @@ QC = ["NOT_SET", "PASS", "WARNING", "FAIL", "CRITICAL"]
 
 @pytest.mark.parametrize("hash_ids", [True, False])
 def test_columns_and_types_are_those_of_one(archive: Path, hash_ids: bool) -> None:
-    index_archive(archive, hash_ids=hash_ids)
+    index_archive(archive, hash_ids=hash_ids, default_revisions=False)
     sessions = pq.read_schema(archive / "sessions.pqt")
     datasets = pq.read_schema(archive / "datasets.pqt")
     expected = {
@@ -51,7 +51,7 @@ def test_columns_and_types_are_those_of_one(archive: Path, hash_ids: bool) -> No
 @pytest.mark.parametrize("hash_ids", [True, False])
 def test_metadata_is_that_of_one(archive: Path, hash_ids: bool) -> None:
     before = datetime.now().replace(second=0, microsecond=0)
-    report = index_archive(archive, hash_ids=hash_ids)
+    report = index_archive(archive, hash_ids=hash_ids, default_revisions=False)
     for name in ("sessions", "datasets"):
         metadata = pq.read_metadata(archive / f"{name}.pqt").metadata
         one = json.loads(metadata[b"one_metadata"])

@@ -1,0 +1,1 @@
+"""Buckets: the services that have them, what keys they list, and what objects hold."""
