@@ -37,6 +37,9 @@ _logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
+_RESULT_SECONDS = 5.0
+"""Time after which to see whether a client still waits for a result, which is small."""
+
 _HOST_AND_PORT = re.compile(r"[^/\s]+:[0-9]+")
 
 _ADDRESS = re.compile(
@@ -225,7 +228,7 @@ class _DaskBackend(ParallelBackendBase):  # type: ignore[misc]
     def retrieve_result_callback(self, out: Any) -> object:
         name = self._names.pop(out)
         try:
-            result, failure = pickle.loads(out.result())
+            result, failure = pickle.loads(self._wait(out))
             if failure is not None:
                 raise failure
         except Exception as error:
@@ -234,6 +237,20 @@ class _DaskBackend(ParallelBackendBase):  # type: ignore[misc]
                 raise
             raise explained from error
         return result
+
+    def _wait(self, future: Any) -> bytes:
+        """Return the result of a task that is done.
+
+        Not without a limit: what a client asks for as it is closed never comes, and Dask's one
+        thread for all that is done would wait for it, in each later run of this process as well.
+        """
+        while True:
+            try:
+                return bytes(future.result(timeout=_RESULT_SECONDS))
+            except TimeoutError:
+                has_failed = getattr(future, "status", "error") == "error"
+                if has_failed or self._cluster.client.status in ("closing", "closed"):
+                    raise
 
 
 def _make_runner() -> Callable[[bytes], bytes]:
