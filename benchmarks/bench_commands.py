@@ -25,9 +25,9 @@ WALK = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import polars as pl, polars_alf
-from polars_alf.walk import shards
+from polars_alf.walk import sources
 from synthetic import SyntheticWalker
-shards.Walker = SyntheticWalker
+sources.Walker = SyntheticWalker
 root, tables, more, out, n = *sys.argv[1:5], int(sys.argv[5])
 """
 

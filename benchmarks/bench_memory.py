@@ -20,9 +20,9 @@ INDEX = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from polars_alf import index_archive
-from polars_alf.walk import shards
+from polars_alf.walk import sources
 from synthetic import SyntheticWalker
-shards.Walker = SyntheticWalker
+sources.Walker = SyntheticWalker
 report = index_archive(sys.argv[1], sys.argv[2])
 print(report.n_datasets)
 """

@@ -41,7 +41,7 @@ class SyntheticWalker:
         self.n_other_files = 0
         self._directories: list[tuple[str, str]] = []
 
-    def survey(self) -> list[str]:
+    def survey(self, known: object = None) -> list[str]:
         """Return one unit a session: a subject has a hundred, a day each."""
         first = date(2000, 1, 1)
         days = [first + timedelta(days=n) for n in range(DAYS)]

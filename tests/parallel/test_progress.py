@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from polars_alf.cli import output
+from polars_alf.cli import progress
 from polars_alf.parallel.progress import Counter, CounterFile, Monitor, Progress
 
 
@@ -59,7 +59,7 @@ def _progress(stage: str, seconds: float, n_bytes: int = 0) -> Progress:
 
 def test_a_log_gets_a_line_now_and_then() -> None:
     stream = io.StringIO()
-    with output.show_progress(Console(file=stream, width=40)) as show:
+    with progress.show_progress(Console(file=stream, width=40)) as show:
         for tenth in range(250):
             show(_progress("scan", tenth / 10))
         show(_progress("write", 25.0))
@@ -73,7 +73,7 @@ def test_a_log_gets_a_line_now_and_then() -> None:
 def test_a_terminal_gets_a_bar_with_bytes() -> None:
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=160)
-    with output.show_progress(console) as show:
+    with progress.show_progress(console) as show:
         show(_progress("scan", 2.0, n_bytes=5_000_000))
         time.sleep(0.3)
     assert "1,000 files, 10 sessions, 500 files/s, 5.0 MB, 2.5 MB/s" in stream.getvalue()
