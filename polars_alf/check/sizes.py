@@ -2,10 +2,10 @@
 
 The attributes of an ALF object have the same number of rows, and a ``.npy`` file is a header and
 rows of equal size. The number of rows therefore divides the sizes of the rows of all its
-attributes. Two files cannot fit together where one is empty and the other is not, or where even
-the narrower of the two would have absurdly wide rows. Nothing is opened, so that files may fit here
-and yet differ in rows. What is reported is certain where one program wrote the object, with headers
-of one size.
+attributes. Two files cannot fit together where one is empty, or too short for a header, and the
+other is not, or where even the narrower of the two would have absurdly wide rows. Nothing is
+opened, so that files may fit here and yet differ in rows. What is reported is certain where one
+program wrote the object, with headers of one size.
 """
 
 from __future__ import annotations
@@ -76,7 +76,11 @@ def find_misfits(files: pl.DataFrame) -> pl.DataFrame:
             *("eid", "session", "rel_path", "file_size"),
             likely="rel_path_other",
             other_size="file_size_other",
-            message=pl.when((pl.col("file_size") <= max(_HEADERS)) & ~other_is_empty)
+            message=pl.when(
+                (pl.col("file_size") < min(_HEADERS)) & (pl.col("file_size_other") >= min(_HEADERS))
+            )
+            .then(pl.lit("it is shorter than the header of such a file"))
+            .when((pl.col("file_size") <= max(_HEADERS)) & ~other_is_empty)
             .then(pl.lit("it has no rows, and others of its object have"))
             .when(other_is_empty)
             .then(pl.lit("it has rows, and others of its object have none"))
@@ -107,8 +111,11 @@ def _compare(left: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
     other_is_empty = pl.col("file_size_other").is_in(_HEADERS) & (
         pl.col("file_size") > _PLAINLY_MORE
     )
+    is_short, other_is_short = (
+        pl.col(size) < min(_HEADERS) for size in ("file_size", "file_size_other")
+    )
     return pairs.with_columns(agreed["fits"]).with_columns(
-        pl.col("fits") & ~is_empty & ~other_is_empty
+        pl.col("fits") & ~is_empty & ~other_is_empty & (is_short == other_is_short)
     )
 
 

@@ -97,7 +97,7 @@ def verify_manifest(
     Parameters
     ----------
     path
-        The manifest of a release.
+        The manifest of a release, or the folder that it is in.
     tables_dir
         Folder of the tables; by default that of the manifest.
 
@@ -115,6 +115,8 @@ def verify_manifest(
         It is no manifest, or a table cannot be read.
     """
     file = Path(path)
+    if file.is_dir():
+        file /= MANIFEST
     manifest = read_manifest(file)
     folder = file.parent if tables_dir is None else Path(tables_dir)
     problems: list[str] = []

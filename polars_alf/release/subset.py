@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +18,7 @@ from polars_alf.alf import grammar
 from polars_alf.alf.ids import make_namespace
 from polars_alf.alf.root import check_folder
 from polars_alf.alf.spellings import accepting_old_spellings
-from polars_alf.errors import OptionError, OverwriteError, TableError
+from polars_alf.errors import NoSessionsWarning, OptionError, OverwriteError, TableError
 from polars_alf.insertions.api import stage_insertions
 from polars_alf.query.columns import expr_session_path
 from polars_alf.query.revisions import DEFAULT_REVISION, with_default_revisions
@@ -138,7 +139,10 @@ def subset_tables(
     start = time.perf_counter()
     check_keep(keep_generations)
     if where is None and eids is None and dataset_ids is None and like is None:
-        raise OptionError("nothing tells which part; give a condition, ids, or tables to be like")
+        raise OptionError(
+            "nothing tells which part; give --where, --eids or --like (where=…, eids=…, "
+            "dataset_ids=…, like=…)"
+        )
     folders = find_folders(tables)
     folder = check_folder(out)
     _check_out(folder, folders)
@@ -154,6 +158,13 @@ def subset_tables(
         groups = [*_group_sessions(part, datasets)]
     except pl.exceptions.PolarsError as error:
         raise TableError(f"the tables cannot be read: {error}") from error
+    if part.is_empty():
+        warnings.warn(
+            f"No session is in the part, so that the tables in {folder} are empty; see what was "
+            "given to choose it",
+            NoSessionsWarning,
+            stacklevel=3,
+        )
     selection = {
         "where": where,
         "n_eids": None if chosen.eids is None else len(chosen.eids),

@@ -272,6 +272,12 @@ def _check_located(
         )
     origins = {origin for header in read_headers(folder).values() for origin in header.roots}
     is_foreign = all(root.relate(origin) is None for origin in origins)
+    if folder == root.path and origins and is_foreign and buckets.located.is_empty():
+        (first, *_) = sorted(map(str, origins))
+        raise ForeignTablesError(
+            f"{root} has tables, and no session of the archive that they are of, {first}; give "
+            f"that, and the folder of its tables: {first} --tables-dir {folder} (tables_dir=…)"
+        )
     if len(buckets.located) and origins and is_foreign:
         raise ForeignTablesError(
             f"the tables in {folder} are of {', '.join(map(str, sorted(origins)))}, and {root} has "

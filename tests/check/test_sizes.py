@@ -82,3 +82,9 @@ def test_a_finding_has_both_sizes() -> None:
     assert {row["file_size"], row["other_size"]} == {8128, 7992}
     assert row["session"] == "lab/KS001/2024-05-06/001"
     assert pl.DataFrame([row])["eid"].to_list() == ["s"]
+
+
+@pytest.mark.parametrize("size", [0, 1, 79])
+def test_a_file_that_is_too_short_for_its_header_is_found(size: int) -> None:
+    sizes = {"alf/a.b.npy": size, "alf/a.c.npy": 8_128, "alf/a.d.npy": 8_128}
+    assert find(sizes) == {("alf/a.b.npy", "alf/a.c.npy")}

@@ -20,6 +20,7 @@ from trees import make_tree
 import polars_alf
 from polars_alf.errors import (
     ArchiveNotFoundError,
+    NoSessionsWarning,
     OptionError,
     OverwriteError,
     QueryError,
@@ -165,7 +166,8 @@ def test_each_dataset_has_one_default(rows: set[tuple[str, str]]) -> None:
 
 
 def test_an_empty_part_is_a_part(tables: Path, out_dir: Path) -> None:
-    release = polars_alf.subset_tables(tables, out_dir, where="false")
+    with pytest.warns(NoSessionsWarning, match="No session is in the part"):
+        release = polars_alf.subset_tables(tables, out_dir, where="false")
     assert (release.manifest["n_sessions"], release.manifest["n_datasets"]) == (0, 0)
     assert [len(frame) for frame in read(out_dir)] == [0, 0]
 

@@ -86,3 +86,11 @@ def test_what_cannot_be_verified_is_said(archive: Path, tables: Path, tmp_path: 
         polars_alf.merge_tables([tables, other], merged)
     with pytest.raises(ForeignTablesError, match="other"):
         verify_archive(archive, merged)
+
+
+def test_a_folder_of_tables_is_no_archive(archive: Path, out_dir: Path) -> None:
+    polars_alf.index_archive(archive, out_dir)
+    with pytest.raises(ForeignTablesError) as raised:
+        verify_archive(out_dir)
+    root, _, folder, _ = str(raised.value).rpartition("tables: ")[2].split(" ")
+    assert verify_archive(root, folder).findings.is_empty()
