@@ -123,7 +123,7 @@ def restore_tables(folder: FolderPath, generation: str | None = None) -> Restore
     """
     start = time.perf_counter()
     check_argument("generation", generation, str, is_optional=True)
-    path = check_folder(folder)
+    path = check_folder(check_folder(folder, to_write=False))
     check_replaceable(path)
     cut_off = read_journal(path)
     with reporting_write_errors(path, "the restored tables"), locked_state(path):
@@ -189,7 +189,7 @@ def _choose(folder: Path, wanted: str | None, names: Sequence[str]) -> str:
     if not names:
         raise TableNotFoundError(
             f"{folder} has no earlier generation of its tables; an index or a merge keeps that "
-            "which it replaces, unless keep_generations is 0"
+            "which it replaces, unless --keep-generations (keep_generations) is 0"
         )
     if wanted is None:
         return names[0]
