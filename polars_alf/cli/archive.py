@@ -204,7 +204,7 @@ def verify(
     share = None if sample is None else _parse_share(sample)
     arguments = walk.list_arguments(root)
     if manifest and tables_dir is None:
-        tables_dir = str(manifest.parent)
+        tables_dir = str(manifest if manifest.is_dir() else manifest.parent)
     compared = None
     with output.running("nothing was changed"), walk.show_progress() as progress:
         if manifest:

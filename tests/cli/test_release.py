@@ -57,6 +57,7 @@ def test_files_are_verified_with_a_manifest(release: Path, archive: Path, tmp_pa
     assert (whole.returncode, whole.stderr) == (0, "")
     assert "the tables are as it says" in whole.stdout
     assert "Digested     9" in whole.stdout
+    assert run("verify", archive, "--manifest", release).returncode == 0, "its folder will do"
     (archive / KS001 / "new.data.npy").write_bytes(b"new")
     assert run(*arguments).returncode == 0, "the archive goes on"
     (archive / KS001 / "alf/spikes.times.npy").write_bytes(b"other")
