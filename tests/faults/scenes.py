@@ -363,7 +363,9 @@ def check_log(tables: Path, gone: set[str]) -> None:
 
 
 BENCH_FOLDER = "polars_alf_bench_"
-REPORT = {"result.json", "measurements.parquet", "latencies.parquet", "report.html"}
+REPORT = {"result.json", "report.html"} | {
+    f"{name}.parquet" for name in ("measurements", "latencies", "rates")
+}
 
 
 def bench_scene(base: Path) -> Scene:
