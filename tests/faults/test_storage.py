@@ -191,7 +191,7 @@ def test_what_was_scanned_before_the_disk_was_full_is_not_scanned_again(tmp_path
 
 
 @needs_root
-@pytest.mark.parametrize("n_pages", range(10, 60, 3 if IS_FULL else 10))
+@pytest.mark.parametrize("n_pages", range(20, 70, 3 if IS_FULL else 10))
 def test_a_disk_that_fills_up_during_a_merge(tmp_path: Path, n_pages: int) -> None:
     (tmp_path / "tables").mkdir()
     with mounted(tmp_path / "tables", 200 * 4096) as grow:
