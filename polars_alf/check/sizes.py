@@ -63,10 +63,11 @@ def find_misfits(files: pl.DataFrame) -> pl.DataFrame:
     odd = _compare(parts, first).filter(~pl.col("fits"))["group"].unique()
     some = parts.filter(pl.col("group").is_in(odd.implode()))
     pairs = _compare(some, some).filter(pl.col("rel_path") != pl.col("rel_path_other"))
-    votes = pairs.group_by("group", "rel_path").agg(n_fits=pl.col("fits").sum())
-    best = votes.sort("group", -pl.col("n_fits").cast(pl.Int64), "rel_path").unique(
-        "group", keep="first", maintain_order=True
+    votes = pairs.group_by("group", "rel_path").agg(
+        n_fits=pl.col("fits").sum(), is_short=(pl.col("file_size") < min(_HEADERS)).first()
     )
+    order = ("group", "is_short", -pl.col("n_fits").cast(pl.Int64), "rel_path")
+    best = votes.sort(*order).unique("group", keep="first", maintain_order=True)
     chosen = best.select("group", rel_path_other="rel_path")
     misfits = pairs.join(chosen, on=["group", "rel_path_other"]).filter(~pl.col("fits"))
     other_is_empty = pl.col("file_size_other") <= max(_HEADERS)

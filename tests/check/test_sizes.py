@@ -88,3 +88,4 @@ def test_a_finding_has_both_sizes() -> None:
 def test_a_file_that_is_too_short_for_its_header_is_found(size: int) -> None:
     sizes = {"alf/a.b.npy": size, "alf/a.c.npy": 8_128, "alf/a.d.npy": 8_128}
     assert find(sizes) == {("alf/a.b.npy", "alf/a.c.npy")}
+    assert find({"alf/a.b.npy": size, "alf/a.c.npy": 8_128}) == {("alf/a.b.npy", "alf/a.c.npy")}
