@@ -39,12 +39,35 @@ def with_default_revisions(datasets: Frame, *, keep: bool = True) -> Frame:
         in the folder ``#revision#/`` are one dataset. Its default is the revision that comes last
         in the order of characters, and comes after none.
     """
+    if isinstance(datasets, pl.DataFrame):
+        return _add_to_frame(datasets, keep=keep)
+    return datasets.with_columns(_expr_default(datasets.collect_schema(), keep=keep))
+
+
+def _expr_default(schema: Mapping[str, pl.DataType], *, keep: bool) -> pl.Expr:
     group = [pl.col("eid"), _PLAIN]
     n_revisions = pl.len().over(group)
     default = (n_revisions == 1) | (_REVISION.rank("ordinal").over(group) == n_revisions)
-    if keep and has_choices(datasets.collect_schema()):
+    if keep and has_choices(schema):
         default = pl.when(_CHOICE.sum().over(group) == 1).then(_CHOICE).otherwise(default)
-    return datasets.with_columns(default.alias(DEFAULT_REVISION))
+    return default.alias(DEFAULT_REVISION)
+
+
+def _add_to_frame(datasets: pl.DataFrame, *, keep: bool) -> pl.DataFrame:
+    """Do the same, where only the few rows that have revisions beside them are compared."""
+    row = pl.int_range(pl.len(), dtype=pl.UInt32).alias("row")
+    keys = datasets.select("eid", "rel_path", row)
+    is_revised = pl.col("rel_path").str.contains("#", literal=True)
+    revised = keys.filter(is_revised)
+    plain = revised.select("eid", rel_path=_PLAIN).unique()
+    others = keys.filter(~is_revised).join(
+        plain, on=["eid", "rel_path"], how="semi", nulls_equal=True
+    )
+    rows = pl.concat([revised["row"], others["row"]]).sort()
+    some = datasets[rows]
+    chosen = some.select(_expr_default(datasets.schema, keep=keep)).to_series()
+    default = pl.repeat(value=True, n=len(datasets), dtype=pl.Boolean, eager=True)
+    return datasets.with_columns(default.scatter(rows, chosen).alias(DEFAULT_REVISION))
 
 
 def has_choices(schema: Mapping[str, pl.DataType]) -> bool:
