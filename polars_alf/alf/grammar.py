@@ -88,7 +88,7 @@ _SESSION = _Pattern(
 UUID_LENGTH = 36
 
 UUID_PATTERN = "[0-9a-f]{8}-[0-9a-f]{4}-[345][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
-"""What `is_uuid` accepts, to be a part of other patterns."""
+"""Pattern of a UUID as `is_uuid` takes it, for other patterns to contain."""
 
 _UUID = _Pattern(UUID_PATTERN)
 

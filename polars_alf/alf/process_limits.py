@@ -76,9 +76,9 @@ def count_stacks() -> int | None:
 
 
 def fit_libraries() -> None:
-    """Tell libraries that are loaded from now on to start few threads where there is little room.
+    """Set the environment so that libraries start few threads where there is little room.
 
-    Also the processes that this one starts read the environment.
+    It is for libraries that are loaded later, and for processes that are started.
     """
     space, n_threads, n_processors = _read_limit("RLIMIT_AS"), _find_most_threads(), _count_all()
     if space is not None:

@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """What a walk begins at: an archive, or a part of one, in a folder or a bucket.
+    """The folder, or the place in a bucket, that a walk begins at.
 
     `path` is absolute, with links resolved, or an `Address`; `device` and `inode` identify what was
     there when the run began: the folder, or the service of the bucket.

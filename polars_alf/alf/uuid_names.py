@@ -7,13 +7,9 @@ part.
 
 from __future__ import annotations
 
-import re
-
 import polars as pl
 
 from polars_alf.alf.grammar import UUID_LENGTH, UUID_PATTERN, expr_is_uuid
-
-_PART = re.compile(rf"\.{UUID_PATTERN}(?=\.[^./]+$)")
 
 _TEXT = rf"\.({UUID_PATTERN})(\.[^./]+)$"
 
@@ -21,13 +17,8 @@ _TEXT = rf"\.({UUID_PATTERN})(\.[^./]+)$"
 _ALMOST = r"(?i)^(?:[0-9a-f]{6,10}(?:-[0-9a-f]{3,5}){3}-[0-9a-f]{10,14}|[0-9a-f]{32})$"
 
 
-def remove_uuid(path: str) -> str:
-    """Return a file's name, or a path that ends in it, without the UUID."""
-    return _PART.sub("", path)
-
-
 def expr_without_uuid(path: pl.Expr) -> pl.Expr:
-    """`remove_uuid` of a String column."""
+    """Return names of files, or paths that end in them, without the UUID."""
     return path.str.replace(_TEXT, "$2")
 
 

@@ -60,7 +60,7 @@ CONCLUSIONS = pl.Schema(
         "concurrency": pl.Int64,  # of the best rate
     }
 )
-"""What matters of each system."""
+"""The schema of the figures by which systems are compared."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

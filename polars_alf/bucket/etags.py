@@ -1,4 +1,4 @@
-"""What the ETags of objects tell: whether one is as it was, and perhaps its MD5."""
+"""ETags of objects, as numbers that change with them and as MD5s."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ KEYS = pl.Schema(
 
 @dataclass(slots=True)
 class Level:
-    """What lies directly in a folder.
+    """The content of one folder, without what lies deeper.
 
     Parameters
     ----------

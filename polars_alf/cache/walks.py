@@ -1,4 +1,4 @@
-"""What lies in a folder, without tables: frames of its rows, sessions, and files of a session."""
+"""Walks without tables: the rows of a folder as frames, its sessions, the files of one."""
 
 from __future__ import annotations
 

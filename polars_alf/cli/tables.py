@@ -213,10 +213,10 @@ def info(
     """
     with output.running("nothing was changed"), show_steps(progress, quiet=False) as show:
         from polars_alf.index.report import read_run
-        from polars_alf.query.buckets import is_address
+        from polars_alf.query.buckets import is_remote
 
         summary = polars_alf.summarize_tables(folder, n_largest=top, progress=show)
-        run = None if is_address(folder) else read_run(Path(folder))
+        run = None if is_remote(folder) else read_run(Path(folder))
     if as_json:
         print(json.dumps(summary.to_dict() | {"run": run}))
     else:

@@ -170,11 +170,6 @@ class ShardRows:
             yield folders
             file.release()
 
-    def merge_sessions(self, order: pl.DataFrame) -> Iterator[pl.DataFrame]:
-        """Yield SESSIONS, `ROWS_PER_GROUP` rows at a time."""
-        for part in order.iter_slices(self.rows_per_group):
-            yield self.pick_sessions(part).select(SESSIONS.names)
-
     def merge_datasets(
         self, order: pl.DataFrame, more: Sequence[str] = (), *, every_group: bool = False
     ) -> Iterator[tuple[int, pl.DataFrame]]:

@@ -23,8 +23,8 @@ _ADDRESS = re.compile(r"(?:s3a?|gs|az|azure|abfss?|adl|https?)://[^/]+")
 _MISSING = re.compile(r"not found|NoSuchKey|NotFound|404", re.IGNORECASE)
 
 
-def is_address(text: str) -> bool:
-    """Whether a text is the address of a bucket or of a web server."""
+def is_remote(text: str) -> bool:
+    """Whether tables lie at the address of a bucket or of a web server, not in a folder."""
     return _ADDRESS.match(text) is not None
 
 

@@ -16,7 +16,7 @@ from polars_alf.query.buckets import (
     StorageOptions,
     check_address,
     check_options,
-    is_address,
+    is_remote,
     scan_remote,
 )
 from polars_alf.schema import TABLES
@@ -165,7 +165,7 @@ def find_places(tables: Folders) -> list[Path | str]:
 
 def _list_places(item: str | os.PathLike[str]) -> Iterator[Path | str]:
     text = os.fspath(item)
-    if is_address(text):
+    if is_remote(text):
         yield check_address(text)
         return
     if not glob.has_magic(text) or Path(text).exists():
