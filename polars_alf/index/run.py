@@ -48,7 +48,7 @@ from polars_alf.index.report import (
 )
 from polars_alf.index.session_settings import SettingsReader
 from polars_alf.index.shard import index_shards
-from polars_alf.index.shard_files import remove_rows
+from polars_alf.index.shard_files import ShardSummary, remove_rows
 from polars_alf.index.snapshot import Snapshot, clear_changes, list_snapshots, write_survey
 from polars_alf.insertions.api import has_insertions, stage_insertions
 from polars_alf.parallel.progress import Progress
@@ -176,13 +176,7 @@ def _index(
         uuid_filenames=bool(options.uuid_filenames),
     )
     staging = Staging(folder, run.path, origin, with_index=options.hash_ids)
-    # What a database has chosen is left as it is, unless somebody asks for more.
-    keeps_choices = known is not None and known.keeps_choices
-    makes_defaults = bool(options.default_revisions)
-    makes_defaults |= known is not None and known.has_choices and not keeps_choices
-    if options.default_revisions is None:
-        has_revisions = any(summary.has_revisions for summary in summaries)
-        makes_defaults |= has_revisions and not keeps_choices
+    makes_defaults = _decide_defaults(options, known, summaries)
     mapping = options.settings_from
     reader = SettingsReader(mapping, root.prefix, []) if mapping else None
     n_sessions, n_datasets, n_bytes = _write_tables(
@@ -234,7 +228,7 @@ def _index(
         "device": root.device,
         "ids_from": known.names if known else [],
         "wants_defaults": options.default_revisions,
-        "keeps_choices": keeps_choices,
+        "keeps_choices": known is not None and known.keeps_choices,
         "settings_from": mapping and mapping.to_dict(),
     }
     staging.write_report(
@@ -268,6 +262,20 @@ def _describe_feed(feed: Feed | None) -> dict[str, Any]:
     """Return what the report says of a feed."""
     n_paths, n_outside = (feed.n_paths, feed.n_outside) if feed else (None, 0)
     return {"n_changed_paths": n_paths, "n_paths_outside": n_outside}
+
+
+def _decide_defaults(
+    options: IndexOptions, known: KnownRows | None, summaries: Sequence[ShardSummary]
+) -> bool:
+    """Decide whether default revisions are computed where nobody chose one."""
+    if options.default_revisions:
+        return True
+    if known and known.keeps_choices:
+        return False  # what a database has chosen is left as it is
+    if known and known.has_choices:
+        return True
+    has_revisions = any(summary.has_revisions for summary in summaries)
+    return options.default_revisions is None and has_revisions
 
 
 def _warn_of_moved(n_moved: int, options: IndexOptions) -> None:
