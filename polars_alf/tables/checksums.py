@@ -1,14 +1,16 @@
 """Checksums of a table in its own file, which show damage before anything is made of its rows.
 
 The file is Parquet like any other. One more text in the metadata of its footer, which other
-readers pass over and other writers drop, has a checksum of the footer, and one of each column of
-each row group, as a query need not read them all. They show damage, not forgery.
+readers pass over and other writers drop or copy, has a checksum of the footer, and one of each
+column of each row group, as a query need not read them all. They show damage, not forgery.
 """
 
 from __future__ import annotations
 
+import binascii
 import os
-from collections.abc import Callable, Iterable, Iterator
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,8 @@ from polars_alf.tables.fingerprint import Fingerprint, fingerprint_file
 
 KEY = b"polars_alf_seal"
 """The key, in the metadata of the footer, of the footer's checksum and then the columns'."""
+
+_ENCODED_KEY = b64encode(KEY)
 
 _DIGITS = 16
 _BLANK = b"0" * _DIGITS
@@ -100,6 +104,8 @@ def read_checksums(file: BinaryIO, path: Path, metadata: pq.FileMetaData) -> Che
     sums = [text[at : at + _DIGITS] for at in range(0, len(text), _DIGITS)]
     position = _find_text(footer, text)
     if position < 0 or sums[0] != _compute_checksum(_put(footer, position, _BLANK)):
+        if _is_copied(metadata.metadata):
+            return None
         raise TableError(f"{path} is damaged: its footer is not what was written; {REPAIR_ADVICE}")
     # Not before: Arrow ends the process where a damaged footer is asked for its columns.
     chunks = zip(_list_chunks(metadata), sums[1:], strict=True)
@@ -108,6 +114,17 @@ def read_checksums(file: BinaryIO, path: Path, metadata: pq.FileMetaData) -> Che
         n_columns=metadata.num_columns,
         fingerprint=fingerprint_file(file.fileno()),
     )
+
+
+def _is_copied(metadata: Mapping[bytes, bytes]) -> bool:
+    """Whether another program copied our key, as Arrow does with all metadata that it has read.
+
+    It notes them in its own schema too, where ours are not; a writer may leave that schema out.
+    """
+    try:
+        return KEY in b64decode(metadata.get(b"ARROW:schema", _ENCODED_KEY))
+    except binascii.Error:
+        return False
 
 
 _checked: set[tuple[object, ...]] = set()

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from io import SEEK_END, BufferedReader
 from itertools import accumulate, groupby
 from pathlib import Path
-from typing import BinaryIO
 
 import polars as pl
 import pyarrow as pa
@@ -29,6 +29,12 @@ MOST_FOOTER_BYTES = 1 << 24
 
 _ROWS_PER_BATCH = 65_536
 
+_OPTIONS = {"page_checksum_verification": True, "pre_buffer": False}
+
+# A thread of Arrow's that lets go of an object of Python's while the interpreter ends takes the
+# process along (apache/arrow#34314): none of them is given a file or a buffer of Python's.
+_WITHOUT_THREADS = {"use_threads": False}
+
 # Readers have been seen to raise all kinds of errors from damaged files.
 _ANY_ERROR = (Exception, pl.exceptions.PanicException)
 
@@ -38,7 +44,7 @@ class TableFile:
     """A Parquet file that stays open, so that it is read to its end even if it is replaced."""
 
     path: Path
-    file: BinaryIO
+    file: BufferedReader
     parquet: pq.ParquetFile
     checksums: Checksums | None
     """None where another program wrote the file."""
@@ -71,7 +77,10 @@ class TableFile:
         """Read the whole table, its columns as of `simplify_columns`."""
         self.check(self.groups, self.parquet.schema_arrow.names)
         with _reporting_damage(self.path):
-            table = self.parquet.read().replace_schema_metadata(self.schema.metadata)
+            parquet = pq.ParquetFile(
+                _read_file(self.file), metadata=self.parquet.metadata, **_OPTIONS
+            )
+            table = parquet.read().replace_schema_metadata(self.schema.metadata)
             if self.checksums is None:
                 table.validate(full=True)
                 table = simplify_columns(table)
@@ -93,17 +102,25 @@ def open_table(path: Path) -> Iterator[TableFile]:
             raise TableError(f"{path} is no readable table: {error}; {REPAIR_ADVICE}") from error
         with _reporting_damage(path, "is no readable table"):
             _check_footer_size(file)
-            parquet = pq.ParquetFile(file, page_checksum_verification=True)
+            parquet = pq.ParquetFile(file, **_OPTIONS)
             table = TableFile(path, file, parquet, read_checksums(file, path, parquet.metadata))
         yield table
 
 
-def _check_footer_size(file: BinaryIO) -> None:
+def _check_footer_size(file: BufferedReader) -> None:
     # Arrow makes several copies of a footer, and ends the process where memory is too short.
     size = read_footer_size(file)
     if size > MOST_FOOTER_BYTES:
         raise ValueError(f"its footer has {size:,} bytes, and no table's has {MOST_FOOTER_BYTES:,}")
     file.seek(0)
+
+
+def _read_file(file: BufferedReader) -> pa.Buffer:
+    """Read a whole file into memory of Arrow's, which its threads may share."""
+    content = pa.allocate_buffer(file.seek(0, SEEK_END))
+    file.seek(0)
+    n_read = file.readinto(content)
+    return content.slice(0, n_read)
 
 
 @contextmanager
@@ -198,7 +215,9 @@ def _read_foreign(
     table: TableFile, columns: Sequence[str], n_rows: int | None
 ) -> Iterator[pl.DataFrame]:
     with _reporting_damage(table.path):
-        for batch in table.parquet.iter_batches(_ROWS_PER_BATCH, columns=[*columns]):
+        for batch in table.parquet.iter_batches(
+            _ROWS_PER_BATCH, columns=[*columns], **_WITHOUT_THREADS
+        ):
             # Texts that are not UTF-8, and codes of no category, would do harm later on.
             batch.validate(full=True)
             frame = make_frame(simplify_columns(batch))

@@ -38,9 +38,12 @@ def read_bytes(folder: Path) -> tuple[Iterable[object], Iterable[object]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    # What is there at one instant is a whole file.
+    # What is there at one instant is a whole file. Arrow's threads and buffers of Python's can end
+    # a process as it exits (apache/arrow#34314).
     tables = {
-        name: pq.read_table(pa.py_buffer((folder / f"{name}.pqt").read_bytes()))
+        name: pq.ParquetFile(
+            pa.py_buffer((folder / f"{name}.pqt").read_bytes()), pre_buffer=False
+        ).read(use_threads=False)
         for name in ("sessions", "datasets")
     }
     assert tables["datasets"].num_rows % 3 == 0

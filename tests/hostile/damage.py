@@ -131,7 +131,7 @@ def damage_tables(
 
 def plant_bomb(content: bytes, key: str, bomb: bytes) -> bytes:
     """Return a table, written anew, with other metadata."""
-    table = pq.read_table(pa.BufferReader(content))
+    table = pq.ParquetFile(pa.BufferReader(content), pre_buffer=False).read(use_threads=False)
     sink = pa.BufferOutputStream()
     metadata = {**(table.schema.metadata or {}), key.encode(): bomb}
     pq.write_table(table.replace_schema_metadata(metadata), sink)

@@ -109,7 +109,9 @@ def list_damages(job: str, tables: dict[str, bytes]) -> Iterator[tuple[str, dict
 def write_anew(content: bytes) -> bytes:
     """Return a table as another program would have written it."""
     sink = pa.BufferOutputStream()
-    pq.write_table(pq.read_table(pa.BufferReader(content)), sink)
+    pq.write_table(
+        pq.ParquetFile(pa.BufferReader(content), pre_buffer=False).read(use_threads=False), sink
+    )
     return bytes(sink.getvalue())
 
 

@@ -49,12 +49,15 @@ def test_only_what_is_read_is_checked(path: Path) -> None:
 
 
 def test_other_programs_read_it_and_drop_it(path: Path) -> None:
-    ours = pl.read_parquet(path)
+    ours, content = pl.read_parquet(path), path.read_bytes()
     assert_frame_equal(scan_table(path).collect(), ours)
     for write in (
         lambda: pq.write_table(pq.read_table(path), path),
+        lambda: pq.write_table(pq.ParquetFile(path).read(), path),
+        lambda: pq.write_table(pq.ParquetFile(path).read(), path, store_schema=False),
         lambda: pl.read_parquet(path).write_parquet(path),
     ):
+        path.write_bytes(content)
         write()
         with open_table(path) as table:
             assert table.checksums is None

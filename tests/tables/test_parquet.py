@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -19,6 +22,9 @@ from polars_alf.alf.grammar import QC_DTYPE
 from polars_alf.errors import TableError
 from polars_alf.tables.checksums import checksummed_writer
 from polars_alf.tables.parquet import open_table, scan_table
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 
 def test_a_table_that_is_replaced_meanwhile(path: Path) -> None:
@@ -42,6 +48,30 @@ def test_a_limit_takes_the_first_rows(path: Path, limit: int) -> None:
         assert scan_table(path).select(pl.len()).collect().item() == 12
         pq.write_table(pq.read_table(path), path, row_group_size=5)
         whole = scan_table(path).collect()
+
+
+def test_no_thread_of_arrows_holds_a_file_of_pythons(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that lets go of it while the interpreter ends would take the process along."""
+    foreign = pl.read_parquet(path)
+    pl.concat([foreign] * 500).write_parquet(path, row_group_size=1000)
+    openers, readers = set(), set()
+
+    class Recorder(io.FileIO):
+        def __init__(self, path: Path, mode: str) -> None:
+            openers.add(threading.get_ident())
+            super().__init__(path, mode)
+
+        def readinto(self, buffer: WriteableBuffer) -> int | None:
+            readers.add(threading.get_ident())
+            return super().readinto(buffer)
+
+    monkeypatch.setattr(Path, "open", lambda path, mode: io.BufferedReader(Recorder(path, mode)))
+    with open_table(path) as table:
+        assert table.read().num_rows == 6000
+    assert scan_table(path).collect().height == 6000
+    assert readers == openers
 
 
 @pytest.fixture
