@@ -181,3 +181,28 @@ def test_a_reader_of_stdout_that_ends(tmp_path: Path, system: str) -> None:
         assert running.stderr is not None
         assert running.stderr.read() == b""
     assert running.returncode == 141
+
+
+@pytest.mark.parametrize(
+    ("system", "code", "message"),
+    [("windows", 141, ""), ("macos", 1, "error: the result cannot be written to stdout")],
+)
+def test_windows_names_a_broken_pipe_otherwise(
+    tmp_path: Path, system: str, code: int, message: str
+) -> None:
+    root = make_tree(tmp_path / "archive", ARCHIVE)
+    index_archive(root)
+    try:
+        # Without room of a whole block, what is written to it is an invalid argument.
+        stdout = os.open(tmp_path / "stdout", os.O_CREAT | os.O_WRONLY | os.O_DIRECT)
+    except OSError:
+        pytest.skip("this file system has no direct writes")
+    command = [sys.executable, str(TESTS / "other_system.py"), system, "-m", "polars_alf", "info"]
+    try:
+        ended = subprocess.run(
+            [*command, str(root)], stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=120
+        )
+    finally:
+        os.close(stdout)
+    assert (ended.returncode, message in ended.stderr) == (code, True)
+    assert ended.stderr.count("\n") == bool(message)

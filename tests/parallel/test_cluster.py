@@ -138,6 +138,16 @@ def test_a_scan_is_that_of_a_serial_run(workers: TestCluster, archive: Path) -> 
     assert_frame_equal(files, serial.collect())
 
 
+def test_scans_that_are_left_disturb_no_later_run(
+    workers: TestCluster, archive: Path, tmp_path: Path
+) -> None:
+    for _ in range(3):
+        assert len(scan_archive(archive, executor=workers.address).head(1).collect()) == 1
+    with indexing(archive, workers.address) as run:
+        assert run.result(PATIENCE).n_datasets == 960
+    check_tables(archive, tmp_path)
+
+
 def test_findings_are_those_of_a_serial_run(workers: TestCluster, archive: Path) -> None:
     index_archive(archive, hash_files=True, executor="serial")
     session = archive / "lab/Subjects/S07/2021-02-05/001"
