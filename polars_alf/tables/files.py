@@ -16,7 +16,6 @@ from typing import Any, BinaryIO
 
 import polars as pl
 import pyarrow as pa
-from polars.io.plugins import register_io_source
 
 from polars_alf.alf.process_limits import explain_limit
 from polars_alf.errors import (
@@ -26,6 +25,7 @@ from polars_alf.errors import (
     PolarsAlfError,
     TableError,
 )
+from polars_alf.parallel.lazy_frames import make_lazy_frame
 from polars_alf.schema import SCHEMAS
 
 STATE_DIR = ".polars_alf"
@@ -276,7 +276,7 @@ def _scan_state(path: Path, what: str) -> pl.LazyFrame:
             found = frame if predicate is None else frame.filter(predicate)
             yield found if columns is None else found.select(columns)
 
-    return register_io_source(read, schema=schema, is_pure=True)
+    return make_lazy_frame(read, schema, is_pure=True)
 
 
 def _read_batches(path: Path) -> Iterator[pl.DataFrame]:

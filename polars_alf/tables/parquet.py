@@ -17,9 +17,9 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from polars.io.plugins import register_io_source
 
 from polars_alf.errors import TableError, TableNotFoundError
+from polars_alf.parallel.lazy_frames import make_lazy_frame
 from polars_alf.tables.arrow_types import make_frame, simplify_columns
 from polars_alf.tables.checksums import Checksums, check_columns, read_checksums, read_footer_size
 from polars_alf.tables.files import REPAIR_ADVICE
@@ -165,7 +165,7 @@ def scan_table(path: Path) -> pl.LazyFrame:
                 found = frame if predicate is None or table.checksums else frame.filter(predicate)
                 yield found if columns is None else found.select(columns)
 
-    return register_io_source(read, schema=schema, is_pure=True)
+    return make_lazy_frame(read, schema, is_pure=True)
 
 
 def _find_schema(table: TableFile) -> pl.Schema:

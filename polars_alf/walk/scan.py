@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import polars as pl
 import pyarrow as pa
-from polars.io.plugins import register_io_source
 
 from polars_alf.alf import grammar
 from polars_alf.alf.paths import expr_below, expr_full, expr_join, temporary_folder
 from polars_alf.alf.spellings import accepting_old_spellings
+from polars_alf.parallel.lazy_frames import make_lazy_frame
 from polars_alf.parallel.progress import Progress
 from polars_alf.schema import DATASETS, DIRECTORIES, ENTRIES, ISSUES, SESSIONS, polars_schema
 from polars_alf.walk.entries import Entries, join_batches
@@ -122,7 +122,7 @@ def scan_archive(
                 found = frame if predicate is None else frame.filter(predicate)
                 yield found if with_columns is None else found.select(with_columns)
 
-    return register_io_source(read, schema=_SCHEMA)
+    return make_lazy_frame(read, _SCHEMA, is_pure=False)
 
 
 @dataclass(frozen=True, slots=True)
