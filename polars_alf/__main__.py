@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-import gc
 import os
-import signal
-import sys
-from types import FrameType
+
+INTERRUPTED = b"interrupted; nothing was begun\n"
+
+try:
+    import gc
+    import signal
+    import sys
+    from types import FrameType
+except KeyboardInterrupt:
+    os.write(2, INTERRUPTED)
+    os._exit(130)
 
 
 def main() -> None:
@@ -39,7 +46,7 @@ def main() -> None:
 
 def _end_at_once(number: int, frame: FrameType | None) -> None:
     """End while modules are loaded: an exception there would come out as anything."""
-    os.write(2, b"interrupted; nothing was begun\n")
+    os.write(2, INTERRUPTED)
     os._exit(130)
 
 

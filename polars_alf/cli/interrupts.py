@@ -15,6 +15,8 @@ _PATIENCE_SECONDS = 0.5
 
 _LATER_SECONDS = 0.01
 
+_AGAIN_SECONDS = 0.2
+
 
 class _Interrupts:
     state = "nothing was begun"
@@ -64,15 +66,31 @@ def ending_on_interrupt(tell: Callable[[str], None]) -> Iterator[None]:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt, but rather not where Polars has called Python: it panics at it."""
+    """Raise KeyboardInterrupt, but rather not where Polars has called Python: it panics at it.
+
+    Where a finalizer or a callback of a library swallows it, it is raised again.
+    """
     now = time.monotonic()
     _interrupts.first = _interrupts.first or now
     is_early = now - _interrupts.first < _PATIENCE_SECONDS
-    if is_early and hasattr(signal, "setitimer") and _is_in_polars(frame):
+    if hasattr(signal, "setitimer"):
+        is_again = number == signal.SIGALRM
         signal.signal(signal.SIGALRM, _interrupt)
-        signal.setitimer(signal.ITIMER_REAL, _LATER_SECONDS)
-        return
+        if is_early and _is_in_polars(frame):
+            signal.setitimer(signal.ITIMER_REAL, _LATER_SECONDS)
+            return
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
+        if is_again and _is_being_heeded():
+            return
     raise KeyboardInterrupt
+
+
+def _is_being_heeded() -> bool:
+    """Whether what runs cleans up after an interrupt."""
+    error = sys.exception()
+    while error and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 def _is_in_polars(frame: FrameType | None) -> bool:

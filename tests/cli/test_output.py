@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import signal
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -124,3 +125,37 @@ def test_warnings_and_interrupts_are_messages(capsys: pytest.CaptureFixture[str]
     assert ended.value.code == EXIT_INTERRUPTED
     said = capsys.readouterr()
     assert (said.out, said.err) == ("", "warning: it is small\ninterrupted; all is whole\n")
+
+
+INTERRUPT = """
+import os, signal, time
+from polars_alf.cli.interrupts import ending_on_interrupt
+
+class Swallows:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+
+def swallow():
+    Swallows()
+    time.sleep(60)
+
+def clean_up():
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+    finally:
+        time.sleep(0.7)
+        print("cleaned up", flush=True)
+
+with ending_on_interrupt(print):
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no timers there")
+@pytest.mark.parametrize(("what", "lines"), [("swallow", []), ("clean_up", ["cleaned up"])])
+def test_an_interrupt_is_repeated_until_it_is_heeded(what: str, lines: list[str]) -> None:
+    code = f"{INTERRUPT}    {what}()"
+    ended = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert ended.returncode == EXIT_INTERRUPTED
+    assert ended.stdout.splitlines() == [*lines, "interrupted; nothing was begun"]
