@@ -32,6 +32,10 @@ class OptionError(PolarsAlfError, ValueError):
     """An option has an invalid value."""
 
 
+class InventoryError(PolarsAlfError, ValueError):
+    """An inventory cannot be read, or is not one of the archive."""
+
+
 class EncodingError(PolarsAlfError, UnicodeError):
     """The names of files are not decoded as UTF-8, as tables have them, by this process."""
 

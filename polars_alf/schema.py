@@ -139,6 +139,7 @@ class IssueKind(StrEnum):
     OUTSIDE_SESSION = "outside_session"
     SNAPSHOT = "snapshot"
     DUPLICATE_DATASET = "duplicate_dataset"
+    MALFORMED_RECORD = "malformed_record"
 
     UNUSUAL_LAB = "unusual_lab"
     UNPADDED_NUMBER = "unpadded_number"

@@ -46,6 +46,7 @@ def index_archive(
     prune_missing: bool = False,
     quick: bool = False,
     changed_from: FolderPath | None = None,
+    inventory: FolderPath | None = None,
     restart: bool = False,
     assemble: bool = False,
     max_removed: float | None = None,
@@ -127,6 +128,11 @@ def index_archive(
         it, or '-' for the standard input: only their directories are listed, and all else is taken
         as it was. Paths are absolute, or relative to the root. Without an index before, or after
         one that listed otherwise, all is listed, with a warning.
+    inventory
+        A file that lists the whole archive, of which the tables are made without a walk: what
+        ``find -printf`` or ``rclone lsjson -R`` printed, a file of ``dwalk --output``, or the
+        manifest.json of S3 Inventory; or '-' for the standard input. The archive need not be on
+        this machine, unless files are to be read for a digest or for settings.
     restart
         Whether to scan everything, also what an interrupted run with the same options had finished.
     assemble
@@ -192,6 +198,8 @@ def index_archive(
         Tables to take ids from cannot be read, or have none; nothing was written.
     NamespaceConflictError
         The namespace is not that of the tables that are there; nothing was written.
+    InventoryError
+        The inventory cannot be read, is empty, or is not one of the archive; nothing was written.
     IdsConflictError
         Ids of paths would replace the UUIDs of the tables that are there, or names would no longer
         be read for ids that came from them; nothing was written.
@@ -240,6 +248,7 @@ def index_archive(
         prune_missing=prune_missing,
         quick=quick,
         changed_from=changed_from,
+        inventory=inventory,
         restart=restart,
         assemble=assemble,
         max_removed=max_removed,
@@ -309,6 +318,7 @@ def _gather_options(
     lab: str | None = None,
     jobs: int | None = None,
     changed_from: FolderPath | None = None,
+    inventory: FolderPath | None = None,
     **others: Any,
 ) -> IndexOptions:
     """Return the options of the parameters of `index_archive`."""
@@ -318,5 +328,6 @@ def _gather_options(
         digests=check_digests(digest, hash_files=hash_files),
         lab="" if lab is None else lab,
         changed_from="" if changed_from is None else os.fspath(changed_from),
+        inventory="" if inventory is None else os.fspath(inventory),
         **others,
     )

@@ -161,10 +161,10 @@ def run_part(
     """Write the shards of one part; parameters, errors and warnings of `index_part`."""
     start = time.perf_counter()
     part, n_parts = parse_part(shard)
-    if options.changed_from or options.assemble:
+    if options.changed_from or options.assemble or options.inventory:
         raise OptionError(
             "a part of a job array lists all of its shards; leave out --changed-from "
-            "(changed_from) and --assemble (assemble)"
+            "(changed_from), --assemble (assemble) and --inventory (inventory)"
         )
     opened, folder, options = open_folders(root, out, options)
     with (

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import UUID
 
 from polars_alf.alf.ids import check_namespace
 from polars_alf.alf.layout import check_lab, count_bases
+from polars_alf.alf.paths import temporary_folder
 from polars_alf.alf.root import FolderPath, Root, check_folder, check_tables_dir
 from polars_alf.index.earlier import choose_uuid_filenames, find_namespace
 from polars_alf.index.guard import check_ids, check_survey
@@ -24,8 +26,9 @@ from polars_alf.index.report import read_settings
 from polars_alf.index.snapshot import Snapshot
 from polars_alf.tables.contract import read_namespace
 from polars_alf.tables.files import check_replaceable, own_files
+from polars_alf.walk.inventory import Inventory, store_inventory
 from polars_alf.walk.shards import Survey
-from polars_alf.walk.sources import open_archive
+from polars_alf.walk.sources import open_archive, open_unseen
 
 
 def open_folders(
@@ -34,7 +37,11 @@ def open_folders(
     """Return the archive, the folder of its tables, and options that leave these out."""
     check_tables_dir(root, out, "--out")
     check_bucket_options(root, options)
-    opened = open_archive(root, options.walk)
+    if options.inventory:
+        must_read = bool(options.digests or options.settings_from)
+        opened = open_unseen(root, options.walk, must_read=must_read)
+    else:
+        opened = open_archive(root, options.walk)
     folder = check_folder(opened.path if out is None else out)
     check_replaceable(folder)
     found, _ = read_namespace(folder, opened.path)
@@ -46,6 +53,23 @@ def open_folders(
         uuid_filenames=choose_uuid_filenames(folder, options),
     )
     return opened, folder, options
+
+
+@contextmanager
+def storing_inventory(
+    options: IndexOptions, root: Root, spelling: FolderPath
+) -> Iterator[tuple[IndexOptions, Inventory | None]]:
+    """Yield options that walk the rows of an inventory, and that, or the options as they are.
+
+    The rows are in the system's folder for temporary files, which all machines of a cluster must
+    share. `spelling` is the archive's path as the caller gave it.
+    """
+    if not options.inventory:
+        yield options, None
+        return
+    with temporary_folder() as folder:
+        inventory = store_inventory(options.inventory, root, spelling, folder)
+        yield replace(options, walk=replace(options.walk, inventory=str(folder))), inventory
 
 
 @dataclass(frozen=True, slots=True)

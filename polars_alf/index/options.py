@@ -45,6 +45,8 @@ class IndexOptions:
         How to walk it.
     changed_from
         Path of a list of the paths that changed, '-' for the standard input, '' for none.
+    inventory
+        Path of a listing of the whole archive, '-' for the standard input, '' to walk it.
     hash_ids, lab, namespace, reset, prune_missing, quick, restart, assemble, max_removed,
     ignore_inode, etag_md5, keep_generations
         As for `polars_alf.index_archive`.
@@ -89,6 +91,7 @@ class IndexOptions:
     prune_missing: bool = False
     quick: bool = False
     changed_from: str = ""
+    inventory: str = ""
     restart: bool = False
     assemble: bool = False
     max_removed: float | None = None
@@ -114,6 +117,13 @@ class IndexOptions:
             raise OptionError(
                 "a list of changed paths and --quick (quick=True) are two ways to find what "
                 "changed; give one of them"
+            )
+        self._set("inventory", os.fspath(self.inventory))
+        if self.inventory and (self.quick or self.changed_from or self.assemble):
+            raise OptionError(
+                "an inventory says what all of the archive has; leave out --quick (quick=True), "
+                "--changed-from (changed_from) and --assemble (assemble), or --inventory "
+                "(inventory)"
             )
         if self.assemble and (self.restart or self.changed_from):
             raise OptionError(

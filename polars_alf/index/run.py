@@ -25,7 +25,13 @@ from polars_alf.alf.root import FolderPath
 from polars_alf.arrow import make_table
 from polars_alf.errors import MassRemovalError, NoSessionsWarning, TableWarning
 from polars_alf.index.array import open_array
-from polars_alf.index.basis import Basis, check_found, check_own_lab, open_folders
+from polars_alf.index.basis import (
+    Basis,
+    check_found,
+    check_own_lab,
+    open_folders,
+    storing_inventory,
+)
 from polars_alf.index.changed import ChangedPaths
 from polars_alf.index.changes import CHANGES
 from polars_alf.index.checkpoint import discarded_on_error, mark_refused, open_run, scratch_folder
@@ -67,6 +73,7 @@ from polars_alf.tables.named_rows import IS_NAMED
 from polars_alf.tables.rows import sum_bytes
 from polars_alf.tables.transaction import Staging, discard_runs, locked_state
 from polars_alf.walk.feed import Feed, read_feed
+from polars_alf.walk.inventory import Inventory
 from polars_alf.walk.shards import Survey, Walk, open_walk
 from polars_alf.walk.sources import open_archive
 
@@ -83,13 +90,16 @@ def run_index(
     start = time.perf_counter()
     opened, folder, options = open_folders(root, out, options)
     feed = read_feed(options.changed_from, opened, root) if options.changed_from else None
-    with open_walk(opened, options.walk, progress) as walk:
+    with (
+        storing_inventory(options, opened, root) as (options, inventory),
+        open_walk(opened, options.walk, progress) as walk,
+    ):
         # What a feed leaves out, and the shards of an array, the lock must keep in place.
         survey = None if feed or options.assemble else walk.survey()
         if survey:
             check_own_lab(opened, options, survey)
         with reporting_write_errors(folder, "the tables"), locked_state(folder):
-            report = _index(walk, survey, feed, folder, options)
+            report = _index(walk, survey, feed, inventory, folder, options)
     if not report.n_datasets:
         missing = "datasets" if report.n_sessions else "sessions"
         warnings.warn(f"No {missing} found in {opened}", NoSessionsWarning, stacklevel=4)
@@ -97,7 +107,12 @@ def run_index(
 
 
 def _index(
-    walk: Walk, survey: Survey | None, feed: Feed | None, folder: Path, options: IndexOptions
+    walk: Walk,
+    survey: Survey | None,
+    feed: Feed | None,
+    inventory: Inventory | None,
+    folder: Path,
+    options: IndexOptions,
 ) -> IndexReport:
     """Index what is not finished, and commit the tables. Under the state's lock."""
     root = walk.root
@@ -105,6 +120,8 @@ def _index(
     before, snapshot, settings = basis.before, basis.snapshot, basis.settings
     array = open_array(folder, basis) if options.assemble else None
     changed = None
+    if inventory:
+        settings = {**settings, "inventory": inventory.checksum}
     if feed:
         settings = {**settings, "feed": feed.checksum}
         is_proven = basis.same_device or options.ignore_inode
@@ -157,7 +174,8 @@ def _index(
     survey.folders.clear()  # some hundred bytes for each
     walk.monitor.stage = "write"
     # If it does not answer now, the shards are worth keeping.
-    open_archive(root.path, options.walk)
+    if not inventory:
+        open_archive(root.path, options.walk)
     with discarded_on_error(run):
         root.check_unchanged()
         rows = ShardRows(

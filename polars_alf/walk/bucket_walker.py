@@ -22,7 +22,7 @@ from polars_alf.alf.root import Root
 from polars_alf.arrow import make_table, to_arrow_array
 from polars_alf.bucket.content import digest_objects
 from polars_alf.bucket.etags import expr_md5, expr_number
-from polars_alf.bucket.keys import list_below, list_level
+from polars_alf.bucket.keys import Listed, list_below, list_level
 from polars_alf.bucket.loop import run_requests
 from polars_alf.bucket.raw_keys import KEYS, Level, is_plain
 from polars_alf.native.twin import CONTROL, Odd, has_copies
@@ -102,7 +102,7 @@ class BucketWalker:
 
         async def read(folder: str) -> Level:
             async with free:
-                return await list_level(self._service, folder)
+                return await self._list_level(folder)
 
         # Level by level: so the issues come in the same order every time.
         folders = [""]
@@ -121,6 +121,13 @@ class BucketWalker:
             folders = below
         return dated
 
+    async def _list_level(self, folder: str) -> Level:
+        return await list_level(self._service, folder)
+
+    def _list_below(self, folders: Sequence[str]) -> Listed:
+        requests = list_below(self._service, folders, self._n_requests)
+        return run_requests(requests, self.counter.add)
+
     def walk(
         self, folders: Sequence[str], known: KnownListings | None = None
     ) -> Iterator[pa.RecordBatch]:
@@ -138,8 +145,7 @@ class BucketWalker:
         pyarrow.RecordBatch
             ENTRIES, all in one batch; none where there are none.
         """
-        requests = list_below(self._service, folders, self._n_requests)
-        listed = run_requests(requests, self.counter.add)
+        listed = self._list_below(folders)
         self._report_odd(listed.odd)
         for folder, message in sorted(listed.unread.items()):
             self._layout.report(folder, IssueKind.UNREADABLE_DIRECTORY, message)

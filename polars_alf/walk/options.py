@@ -42,6 +42,9 @@ class WalkOptions:
         ``serial``, ``threads``, ``processes``, the address of a cluster, or None for the fastest.
     endpoint_url, region, anonymous
         How a bucket is reached: see `polars_alf.bucket.service.Service`.
+    inventory
+        Folder of the store that has the rows of an inventory, of which the archive is taken to be
+        made; '' where its storage is asked.
     own_files
         Names to pass over without a word, by the directory that they lie in: the tables
         themselves, and the folder of our state.
@@ -62,6 +65,7 @@ class WalkOptions:
     endpoint_url: str | None = None
     region: str | None = None
     anonymous: bool = False
+    inventory: str = ""
     own_files: Mapping[str, Collection[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

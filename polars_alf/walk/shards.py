@@ -390,6 +390,8 @@ class _Task(Generic[_Result]):
         """Return a path that the task needs and this machine lacks, None where all is there."""
         if not os.access(self.folder, os.W_OK | os.X_OK):
             return str(self.folder)
+        if self.options.inventory:
+            return None if Path(self.options.inventory).is_dir() else self.options.inventory
         if self.root.is_bucket:
             return None
         # Files come and go, but hardly all of a shard at once. An archive that is not mounted

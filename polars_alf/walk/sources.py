@@ -1,15 +1,17 @@
-"""The sources of a walk: folders of a file system, and buckets."""
+"""The sources of a walk: folders of a file system, buckets, and inventories of either."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from polars_alf.alf.address import Address, parse_address
 from polars_alf.alf.encoding import check_encoding
 from polars_alf.alf.forks import check_fork
 from polars_alf.alf.root import FolderPath, Root, open_root
-from polars_alf.errors import ArchiveNotFoundError, OptionError
+from polars_alf.errors import ArchiveNotFoundError, ArchivePermissionError, OptionError
 from polars_alf.parallel.progress import Counter
 from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.walker import Walker
@@ -66,12 +68,70 @@ def _open_bucket(address: Address, options: WalkOptions) -> Root:
     return Root(address, service.number, service.number)
 
 
+def open_unseen(path: FolderPath, options: WalkOptions, *, must_read: bool) -> Root:
+    """Return the root of an archive that has an inventory, and need not be on this machine.
+
+    Parameters
+    ----------
+    path
+        Its path, or the address of a bucket.
+    options
+        How to walk it.
+    must_read
+        Whether files are to be read.
+
+    Raises
+    ------
+    OptionError
+        An option has no meaning there, or files are to be read and are not here.
+    ArchiveNotFoundError, ArchiveNotADirectoryError, ArchivePermissionError, ScanError
+        As `open_archive`, where files are to be read.
+    """
+    if options.follow_links:
+        raise OptionError(
+            "an inventory says nothing of what lies behind a link; leave out --follow-links "
+            "(follow_links=True), and make the inventory so that it follows them, as find -L does"
+        )
+    if must_read:
+        try:
+            return open_archive(path, options)
+        except (ArchiveNotFoundError, ArchivePermissionError) as error:
+            raise OptionError(
+                f"files are to be read, and an inventory has none: {error}; or leave out what "
+                "reads them, --hash-files (hash_files), --digest (digest) and --settings-from "
+                "(settings_from)"
+            ) from error
+    address = parse_address(path)
+    if address is not None:
+        check_encoding()
+        check_fork()
+        number = options.find_service(address).number
+        return Root(address, number, number)
+    try:
+        return open_archive(path, options)
+    except (ArchiveNotFoundError, ArchivePermissionError):
+        return Root(Path(path).absolute(), 0, 0)
+
+
 def open_walker(
     root: Root, options: WalkOptions, counter: Counter | None = None, *, n_threads: int = 1
 ) -> AnyWalker:
     """Return a walker of an archive; `n_threads` is as for `Walker`."""
+    if options.inventory:
+        return _open_inventory_walker(root, options, counter)
     if not root.is_bucket:
         return Walker(root, options, counter, n_threads=n_threads)
     from polars_alf.walk.bucket_walker import BucketWalker
 
     return BucketWalker(root, options, counter)
+
+
+def _open_inventory_walker(root: Root, options: WalkOptions, counter: Counter | None) -> AnyWalker:
+    if root.is_bucket:
+        from polars_alf.walk.inventory_keys import InventoryBucketWalker
+
+        return InventoryBucketWalker(root, options, counter)
+    from polars_alf.walk.inventory_lister import InventoryWalker
+
+    # No storage keeps threads waiting, and none hangs.
+    return InventoryWalker(root, replace(options, threads=1, op_timeout=None), counter)

@@ -83,9 +83,12 @@ class Walker:
         self._rows_per_batch = rows_per_batch
         self._n_threads = n_threads
         self._layout = Layout(root)
-        self._lister = Lister(root, options, self._layout.is_session)
+        self._lister = self._open_lister()
         self._walked = Directories()
         self._batch = Batch(self._lister.names)
+
+    def _open_lister(self) -> Lister:
+        return Lister(self.root, self.options, self._layout.is_session)
 
     def survey(self, known: KnownListings | None = None) -> list[str]:
         """List everything above the dates; return the dated folders, in no particular order.
