@@ -20,6 +20,7 @@ from polars_alf.cli.options import (
     Assemble,
     ChangedFrom,
     IdsFrom,
+    Inventory,
     JsonLines,
     KeepGenerations,
     MaxRemoved,
@@ -85,6 +86,7 @@ def index(
         Option("--quick", help="Trust the times of folders; files rewritten in place go unseen."),
     ] = False,
     changed_from: ChangedFrom = None,
+    inventory: Inventory = None,
     restart: Annotated[
         bool, Option("--restart", help="Begin anew, not where an interrupted run ended.")
     ] = False,
@@ -138,6 +140,7 @@ def index(
         "prune_missing": prune_missing,
         "quick": quick,
         "changed_from": changed_from,
+        "inventory": inventory,
         "restart": restart,
         "assemble": assemble,
         "insertions": insertions,

@@ -64,6 +64,11 @@ ChangedFrom = Annotated[
     Option(metavar="FILE", help="List the folders of these paths only; - reads stdin."),
 ]
 
+Inventory = Annotated[
+    str | None,
+    Option(metavar="FILE", help="Make tables of a list of all of ROOT, unseen; - reads stdin."),
+]
+
 Part = Annotated[
     str | None,
     Option("--shard", metavar="I/N", help="List part I of N only, as one of a job array."),

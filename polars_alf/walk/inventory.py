@@ -72,7 +72,7 @@ def store_inventory(file: str, root: Root, spelling: FolderPath, folder: Path) -
     malformed: list[str] = []
     n_malformed = 0
     checksum = xxhash.xxh3_128()
-    relation, parts, name = None, iter(()), file
+    relation = None
     for relation, part in _read(file, root, spelling, checksum):
         writer.add(relation.relate(part))
         n_malformed += len(part.malformed)
@@ -171,8 +171,8 @@ def report_malformed(store: Store, layout: Layout) -> None:
         layout.report(
             "",
             IssueKind.MALFORMED_RECORD,
-            f"{n_malformed - len(malformed):,} more records in the inventory {about['name']} cannot "
-            f"be read; {cure}",
+            f"{n_malformed - len(malformed):,} more records in the inventory {about['name']} "
+            f"cannot be read; {cure}",
         )
 
 
@@ -198,7 +198,7 @@ def _explain_nothing(
 
 
 class _DatedFolders:
-    """Find the outermost dated folder that holds a directory, of many that lie beside each other."""
+    """Find the outermost dated folder that holds a directory, or is it."""
 
     def __init__(self, layout: Layout) -> None:
         self._is_dated = layout.is_dated

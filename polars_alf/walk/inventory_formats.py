@@ -44,11 +44,19 @@ _OTHER_TYPES = "pscbD"
 _FIND_KINDS: dict[str, int] = {
     **{first + second: int(kind) for first, kind in _TYPES.items() for second in "fd"},
     **{"l" + second: int(kind) for second, kind in _LINKED.items()},
-    **{first + second: int(Kind.SPECIAL_FILE) for first in _OTHER_TYPES + "l" for second in _OTHER_TYPES},
+    **{
+        first + second: int(Kind.SPECIAL_FILE)
+        for first in _OTHER_TYPES + "l"
+        for second in _OTHER_TYPES
+    },
 }
 """Kinds by the two letters of `%y%Y`: the type of an entry, and of what a link leads to."""
 
-_MODE_KINDS = {0o100000: int(Kind.FILE), 0o040000: int(Kind.FOLDER), 0o120000: int(Kind.LINKED_FILE)}
+_MODE_KINDS = {
+    0o100000: int(Kind.FILE),
+    0o040000: int(Kind.FOLDER),
+    0o120000: int(Kind.LINKED_FILE),
+}
 """Kinds by the bits of a mode that tell the type, as POSIX has them."""
 
 _REPLACED = re.compile("[\u2400-\u241f\u2421\ufffd\u201b]")
@@ -100,6 +108,13 @@ class Source:
             n += len(part)
         return b"".join(parts)
 
+    def explain_end(self) -> InventoryError:
+        """Return the error for a listing that was cut off, and lacks the files after that."""
+        return InventoryError(
+            f"the inventory {self.name} ends in the middle of its records; look whether the "
+            "program that wrote it ended without an error, and write or copy it again"
+        )
+
     def read_records(self, separator: bytes) -> Iterator[bytes]:
         """Yield some whole records at a time, each with its separator, which the last may lack."""
         rest = b""
@@ -124,9 +139,7 @@ def open_source(path: str, checksum: xxhash.xxh3_128) -> Iterator[Source]:
     with ExitStack() as stack:
         try:
             number = sys.stdin.fileno() if path == STDIN else path
-            file: IO[bytes] = stack.enter_context(
-                open(number, "rb", closefd=path != STDIN)  # noqa: PTH123  a path, or a descriptor
-            )
+            file: IO[bytes] = stack.enter_context(open(number, "rb", closefd=path != STDIN))
             if file.peek(2)[:2] == _GZIP:  # type: ignore[attr-defined]
                 file = stack.enter_context(gzip.open(file))  # type: ignore[assignment]
             source = Source(name, file, checksum)
@@ -178,6 +191,8 @@ def read_find(source: Source) -> Iterator[Records]:
     """Read what `find` printed in FIND_FORMAT."""
     separator = b"\0" if b"\0" in source.head else b"\n"
     for block in source.read_records(separator):
+        if not block.endswith(separator):
+            raise source.explain_end()
         lines, others = _decode(block, separator)
         undecoded = [line.split(" ", 4)[4] for line in others if line.count(" ") >= 4]
         record = pl.Series("record", lines, pl.String)
@@ -200,17 +215,19 @@ def read_find(source: Source) -> Iterator[Records]:
 def read_rclone(source: Source) -> Iterator[Records]:
     """Read the JSON that `rclone lsjson -R` printed, an object a line."""
     schema = {"Path": pl.String, "Size": pl.Int64, "ModTime": pl.String, "IsDir": pl.Boolean}
+    last = ""
     for block in source.read_records(b"\n"):
-        lines, _ = _decode(block, b"\n")
-        lines = [line for line in (raw.strip().rstrip(",") for raw in lines) if line not in "[]"]
+        found, _ = _decode(block, b"\n")
+        last = found[-1].strip() if found else last
+        lines = [line for line in (raw.strip().rstrip(",") for raw in found) if line not in "[]"]
+        if not lines:
+            continue
         malformed: list[str] = []
         try:
-            frame = pl.read_ndjson("\n".join(lines).encode(), schema=schema) if lines else None
+            frame = pl.read_ndjson("\n".join(lines).encode(), schema=schema)
         except pl.exceptions.PolarsError:
-            found, malformed = _parse_objects(lines)
-            frame = pl.DataFrame(found, schema, orient="row")
-        if frame is None:
-            continue
+            objects, malformed = _parse_objects(lines)
+            frame = pl.DataFrame(objects, schema, orient="row")
         if len(frame) and frame["Path"].null_count() == len(frame):
             raise InventoryError(
                 f"the inventory {source.name} has objects without Path, {lines[0][:80]!r} for one; "
@@ -231,10 +248,12 @@ def read_rclone(source: Source) -> Iterator[Records]:
         records = pl.Series("record", lines if not malformed else [""] * len(frame), pl.String)
         parts = _split_malformed(frame, records, [])
         yield _find_replaced(Records(parts.frame, [], [*parts.malformed, *malformed]))
+    if not last.endswith("]"):
+        raise source.explain_end()
 
 
 def read_dwalk(source: Source) -> Iterator[Records]:
-    """Read the file that `dwalk --output` wrote: records of one length, numbers in network order."""
+    """Read what `dwalk --output` wrote: records of one length, numbers in network order."""
     header = [int.from_bytes(source.read(8)) for _ in range(7)]
     _, n_users, user_size, n_groups, group_size, n_files, path_size = header
     numbers = {"mode": 0, "mtime_s": 5, "mtime_ns": 6, "file_size": 9}
@@ -246,10 +265,7 @@ def read_dwalk(source: Source) -> Iterator[Records]:
         n = min(n_left, max(_BYTES_AT_ONCE // size, 1))
         block = source.read(n * size)
         if len(block) < n * size:
-            raise InventoryError(
-                f"the inventory {source.name} ends after {n_files - n_left + len(block) // size:,} "
-                f"of {n_files:,} records; copy it again, or write it again"
-            )
+            raise source.explain_end()
         n_left -= n
         found = [block[start : start + size] for start in range(0, len(block), size)]
         names = [record[:path_size].partition(b"\0")[0] for record in found]
@@ -284,9 +300,7 @@ def _is_text(text: str) -> bool:
     return True
 
 
-def _split_malformed(
-    frame: pl.DataFrame, records: pl.Series, undecoded: Sequence[str]
-) -> Records:
+def _split_malformed(frame: pl.DataFrame, records: pl.Series, undecoded: Sequence[str]) -> Records:
     """Return the rows that are whole, and the text of the records of the others."""
     needed = ("path", "kind", "file_size", "mtime_ns")
     is_whole = frame.select(pl.all_horizontal(pl.col(needed).is_not_null())).to_series()
@@ -319,7 +333,8 @@ def _find_replaced(records: Records) -> Records:
     if not is_replaced.any():
         return records
     undecoded = [
-        _REPLACED.sub(_restore_character, path) for path in records.frame.filter(is_replaced)["path"]
+        _REPLACED.sub(_restore_character, path)
+        for path in records.frame.filter(is_replaced)["path"]
     ]
     return Records(records.frame.filter(~is_replaced), undecoded, records.malformed)
 

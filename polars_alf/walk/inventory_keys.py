@@ -1,4 +1,4 @@
-"""Walk a bucket by its inventory: keys as `polars_alf.bucket.keys` lists them, without a request."""
+"""Walk a bucket by its inventory: its keys as a service would list them, without a request."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ class InventoryBucketWalker(BucketWalker):
         rows = self._above.get(folder, ROWS.to_frame())
         starts = [f"{name.partition('/')[0]}/" for name in _select_odd(rows)["name"] if "/" in name]
         whole = [name for name in _select_odd(rows)["name"] if "/" not in name]
-        odd = [self._service.locate(join(folder, name)) for name in (*dict.fromkeys(starts), *whole)]
+        odd = [
+            self._service.locate(join(folder, name)) for name in (*dict.fromkeys(starts), *whole)
+        ]
         return Level(self._subdirectories.get(folder, []), self._make_keys(rows), odd)
 
     def _list_below(self, folders: Sequence[str]) -> Listed:
@@ -64,7 +66,9 @@ class InventoryBucketWalker(BucketWalker):
             rows.filter(pl.col("kind") != int(Kind.INVALID_NAME))
             .select(
                 path=pl.lit(above) + expr_join("directory", "name"),
-                last_modified=pl.from_epoch(pl.col("mtime_ns") // 1000, "us").dt.replace_time_zone("UTC"),
+                last_modified=pl.from_epoch(pl.col("mtime_ns") // 1000, "us").dt.replace_time_zone(
+                    "UTC"
+                ),
                 size="file_size",
                 e_tag="e_tag",
                 version="version",

@@ -177,7 +177,9 @@ class Folders:
         return [0, *accumulate(counts)]
 
     @staticmethod
-    def _gather(rows: pl.DataFrame, starts: Sequence[int], positions: Sequence[int]) -> pl.DataFrame:
+    def _gather(
+        rows: pl.DataFrame, starts: Sequence[int], positions: Sequence[int]
+    ) -> pl.DataFrame:
         """Return the rows of some folders, one after the other."""
         parts = [rows.clear()]
         begin = end = 0

@@ -1,4 +1,4 @@
-"""The reports of S3 Inventory: a manifest.json with files in CSV or Parquet, or such a file alone."""
+"""The reports of S3 Inventory: a manifest.json with files in CSV or Parquet, or one in Parquet."""
 
 from __future__ import annotations
 

@@ -30,7 +30,9 @@ _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
 _KEY = "key"
 """The dated folder of a row, with a NUL for each slash: so texts have the order of paths."""
 
-_PLACES = pl.Schema({"file": pl.UInt32(), "batch": pl.UInt32(), "first": pl.String(), "last": pl.String()})
+_PLACES = pl.Schema(
+    {"file": pl.UInt32(), "batch": pl.UInt32(), "first": pl.String(), "last": pl.String()}
+)
 
 _ABOVE, _INDEX, _FOLDERS, _ABOUT = "above.arrow", "index.arrow", "folders.arrow", "about.json"
 
@@ -159,8 +161,9 @@ class Store:
         wanted = keys.sort()
         low, high = wanted[0], wanted[-1]
         parts = [ROWS.to_frame().with_columns(pl.lit(None, pl.String).alias(_KEY))]
-        for part in _read_places(self._folder, self._places, low, high, is_closed=True):
-            parts.append(part.filter(pl.col(_KEY).is_in(wanted.implode())))
+        is_wanted = pl.col(_KEY).is_in(wanted.implode())
+        found = _read_places(self._folder, self._places, low, high, is_closed=True)
+        parts += (part.filter(is_wanted) for part in found)
         return pl.concat(parts).drop(_KEY)
 
 
