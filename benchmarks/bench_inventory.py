@@ -31,9 +31,8 @@ def main() -> None:
     parser.add_argument("--files", type=int, nargs="+", default=[7_200_000])
     parser.add_argument("--shuffled", action="store_true", help="sessions in no order")
     options = parser.parse_args()
-    print(
-        f"{describe_machine()}; load {os.getloadavg()[0]:.1f}; {FILES_PER_SESSION} files a session\n"
-    )
+    load = os.getloadavg()[0]
+    print(f"{describe_machine()}; load {load:.1f}; {FILES_PER_SESSION} files a session\n")
     print("| files | list (MB) | order | index (s) | files/s | memory (MB) |")
     print("|---:|---:|---|---:|---:|---:|")
     for wanted in options.files:

@@ -98,6 +98,16 @@ def test_bytes_of_one_session_are_measured() -> None:
     assert 0 < float(figures[5]) < 20
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is counted as Linux does")
+def test_an_index_of_an_inventory_is_measured() -> None:
+    script = REPOSITORY / "benchmarks" / "bench_inventory.py"
+    command = [sys.executable, str(script), "--files", "7200", "--shuffled"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    figures = [figure.strip() for figure in result.stdout.splitlines()[-1].split("|")]
+    assert (figures[1], figures[3]) == ("7,200", "none")
+    assert int(figures[6]) > 50
+
+
 def test_contenders_take_turns_and_failures_stay(tmp_path: Path) -> None:
     contenders = [
         Contender("right", ["echo", "3"], count_lines),
