@@ -1,7 +1,7 @@
 """Rows a second of an index of an inventory: a list as `find -printf` prints it, of made-up files.
 
 The list is made in the order of a walk, or shuffled. The index runs in a process of its own, of
-which the largest resident memory is told.
+which the largest resident memory is told, and the time of its processors, also when these are busy.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ FILES_PER_SESSION = 72
 INDEX = """
 import resource, sys, polars_alf
 report = polars_alf.index_archive("/data/archive", sys.argv[2], inventory=sys.argv[1])
-print(report.n_datasets, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+used = resource.getrusage(resource.RUSAGE_SELF)
+print(report.n_datasets, used.ru_maxrss, used.ru_utime + used.ru_stime)
 """
 
 
@@ -33,8 +34,8 @@ def main() -> None:
     options = parser.parse_args()
     load = os.getloadavg()[0]
     print(f"{describe_machine()}; load {load:.1f}; {FILES_PER_SESSION} files a session\n")
-    print("| files | list (MB) | order | index (s) | files/s | memory (MB) |")
-    print("|---:|---:|---|---:|---:|---:|")
+    print("| files | list (MB) | order | index (s) | of processors (s) | files/s | memory (MB) |")
+    print("|---:|---:|---|---:|---:|---:|---:|")
     for wanted in options.files:
         with tempfile.TemporaryDirectory() as scratch:
             inventory = Path(scratch, "inventory")
@@ -45,11 +46,11 @@ def main() -> None:
             command = [sys.executable, "-c", INDEX, str(inventory), str(tables)]
             result = subprocess.run(command, capture_output=True, text=True, check=True)
             seconds = time.perf_counter() - start
-            n_datasets, memory = map(int, result.stdout.split())
+            n_datasets, memory, used = map(float, result.stdout.split())
             order = "none" if options.shuffled else "of a walk"
             print(
-                f"| {n_datasets:,} | {inventory.stat().st_size / 1e6:,.0f} | {order} "
-                f"| {seconds:.1f} | {n_datasets / seconds:,.0f} | {memory / 1e3:,.0f} |",
+                f"| {n_datasets:,.0f} | {inventory.stat().st_size / 1e6:,.0f} | {order} "
+                f"| {seconds:.1f} | {used:.1f} | {n_datasets / seconds:,.0f} | {memory / 1e3:,.0f} |",
                 flush=True,
             )
 

@@ -105,7 +105,7 @@ def test_an_index_of_an_inventory_is_measured() -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     figures = [figure.strip() for figure in result.stdout.splitlines()[-1].split("|")]
     assert (figures[1], figures[3]) == ("7,200", "none")
-    assert int(figures[6]) > 50
+    assert int(figures[7]) > 50
 
 
 def test_contenders_take_turns_and_failures_stay(tmp_path: Path) -> None:

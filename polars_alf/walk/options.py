@@ -98,6 +98,7 @@ class WalkOptions:
         """Return the options in values that JSON has."""
         return asdict(self) | {
             "exclude": [*self.exclude],
+            "inventory": "",  # the store is gone with its run
             "own_files": {directory: [*names] for directory, names in self.own_files.items()},
         }
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from command_line import run
+from inventories import list_by_find
 from trees import SESSION, make_tree
 
 SESSION_PATH = "cortexlab/Subjects/KS001/2020-01-01/001"
@@ -57,6 +58,16 @@ def test_a_list_of_changes_is_told_of(archive: Path) -> None:
     result = run("index", archive, "--changed-from", "-", input=lines)
     assert "Paths given  2, 1 of them outside\n" in result.stdout
     assert "Changes      1 added, 12 unchanged" in result.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="GNU find")
+def test_an_inventory_comes_from_a_pipe_or_a_file(archive: Path, tmp_path: Path) -> None:
+    content = list_by_find(archive).decode()
+    result = run("index", archive, "--inventory", "-", input=content)
+    assert "Sessions     4" in result.stdout
+    result = run("index", archive, "--inventory", tmp_path)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert f"the inventory {tmp_path} cannot be read: Is a directory; give a file" in result.stderr
 
 
 def test_parts_tell_how_to_go_on(archive: Path) -> None:

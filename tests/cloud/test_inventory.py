@@ -25,7 +25,7 @@ from polars_alf import IndexReport, errors, index_archive
 
 ARCHIVE: Tree = {
     **TWO_LABS,
-    "cortexlab/Subjects/KS001/2020-01-01/001/raw data/#1 %20+é~☃.x.npy": "x",
+    "cortexlab/Subjects/KS001/2020-01-01/001/raw #1 %20+é~☃/a.b.npy": "x",
     "cortexlab/Subjects/KS003/2020-13-01/001/a.b.npy": 1,
     "cortexlab/Subjects/KS003/weights.a.csv": 1,
     ".snapshot/S1/2020-01-01/001/a.b.npy": 1,
