@@ -48,9 +48,11 @@ def main() -> None:
             seconds = time.perf_counter() - start
             n_datasets, memory, used = map(float, result.stdout.split())
             order = "none" if options.shuffled else "of a walk"
+            megabytes = inventory.stat().st_size / 1e6
+            rate = n_datasets / seconds
             print(
-                f"| {n_datasets:,.0f} | {inventory.stat().st_size / 1e6:,.0f} | {order} "
-                f"| {seconds:.1f} | {used:.1f} | {n_datasets / seconds:,.0f} | {memory / 1e3:,.0f} |",
+                f"| {n_datasets:,.0f} | {megabytes:,.0f} | {order} | {seconds:.1f} | {used:.1f} "
+                f"| {rate:,.0f} | {memory / 1e3:,.0f} |",
                 flush=True,
             )
 

@@ -47,7 +47,7 @@ class Folders:
         is_folder = pl.col("kind") == int(Kind.FOLDER)
         told = rows.filter(is_folder).select(expr_join("directory", "name")).to_series()
         self.subdirectories = find_subdirectories([*told, *rows["directory"].unique(), *more])
-        #: Folders in the order of their paths, so that those below each come right after it.
+        # In the order of their paths, so that those below a folder come right after it.
         self.paths: list[str] = []
         self.ends: list[int] = []
         self._order()
@@ -78,27 +78,24 @@ class Folders:
         """Return the columns of directories, as `native.list_directories` does."""
         positions: list[int] = []
         origins = array("i")
-        errors: list[int] = []
+        absent: list[tuple[int, str]] = []
         for origin, directory in enumerate(directories):
             start = self.positions.get(directory)
-            found = [] if start is None else [start]
-            if start is not None and recurse:
-                found = self._list_below(start, pass_copies=pass_copies)
+            if start is None:
+                absent.append((origin, directory))
+                continue
+            found = self._list_below(start, pass_copies=pass_copies) if recurse else [start]
             positions += found
             origins.extend([origin] * len(found))
-        paths = [self.paths[position] for position in positions]
-        errors = [0] * len(paths)
-        for origin, directory in enumerate(directories):
-            if directory not in self.positions:
-                paths.append(directory)
-                origins.append(origin)
-                errors.append(errno.ENOENT)
-        files = self._gather(self._files, self._file_starts, positions)
+        origins.extend([origin for origin, _ in absent])
+        paths = [*map(self.paths.__getitem__, positions), *(path for _, path in absent)]
+        errors = [0] * len(positions) + [errno.ENOENT] * len(absent)
         lengths = [self._file_starts[i + 1] - self._file_starts[i] for i in positions]
-        lengths += [0] * (len(paths) - len(positions))
+        lengths += [0] * len(absent)
+        files = self._gather(self._files, self._file_starts, positions)
         distinct = files["name"].unique(maintain_order=True)
-        names = {name: code for code, name in enumerate(distinct)}
         codes = find_codes(files["name"], distinct).cast(pl.Int32)
+        names = {name: code for code, name in enumerate(distinct)}
         n_others = array("Q", [0] * len(paths))
         subdirectories = [""] * len(paths)
         odd = array("i"), array("i"), array("i"), array("i")
@@ -109,13 +106,13 @@ class Folders:
                 entries += ((name, int(Odd.COPIES), 0) for name in below if has_copies(name))
                 below = [name for name in below if not has_copies(name)]
             subdirectories[row] = "/".join(below)
+            n_others[row] = self._n_others.get(position, 0)
             others = slice(self._other_starts[position], self._other_starts[position + 1])
             if tell_others:
                 told = self._others["name"][others]
                 entries += ((name, int(Odd.OTHER_FILE), 0) for name in told)
             else:
-                n_others[row] = others.stop - others.start
-            n_others[row] += self._n_others.get(position, 0)
+                n_others[row] += others.stop - others.start
             for name, kind, number in entries:
                 values = row, names.setdefault(name, len(names)), kind, number
                 for column, value in zip(odd, values, strict=True):
