@@ -60,10 +60,15 @@ class InventoryBucketWalker(BucketWalker):
         )
 
     def _make_keys(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Return the objects among rows as KEYS; a folder's row is one, too: its marker."""
+        """Return the objects among rows as KEYS; a folder's row is one, too: its marker.
+
+        With a full stop in its name it would be taken for a file.
+        """
+        is_folder = pl.col("kind") == int(Kind.FOLDER)
+        is_key = ~is_folder | ~pl.col("name").str.contains(".", literal=True)
         above = f"{self._service.address.folder}/" if self._service.address.folder else ""
         return (
-            rows.filter(pl.col("kind") != int(Kind.INVALID_NAME))
+            rows.filter(is_key & (pl.col("kind") != int(Kind.INVALID_NAME)))
             .select(
                 path=pl.lit(above) + expr_join("directory", "name"),
                 last_modified=pl.from_epoch(pl.col("mtime_ns") // 1000, "us").dt.replace_time_zone(

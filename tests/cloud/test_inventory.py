@@ -175,7 +175,7 @@ def test_an_inventory_of_something_else(bucket: Bucket, tmp_path: Path) -> None:
             index_archive(root, out, inventory=inventory)
 
     refuse("s3://other/data", f"of the bucket {bucket.name}, and the archive is s3://other/data")
-    refuse(f"{bucket.address}/nothing", "none of the 17 paths .* 'data/")
+    refuse(f"{bucket.address}/nothing", "none of the 16 paths .* 'data/")
     refuse(tmp_path / "archive", "one of a bucket, and the archive .* is a folder; give s3://")
     lines = tmp_path / "lines"
     lines.write_text("ff 1 1.5 7 /data/a.b.npy\n")
