@@ -72,7 +72,7 @@ def store_inventory(file: str, root: Root, spelling: FolderPath, folder: Path) -
     malformed: list[str] = []
     n_malformed = 0
     checksum = xxhash.xxh3_128()
-    relation = None
+    relation: Relation | None = None
     for relation, part in _read(file, root, spelling, checksum):
         writer.add(relation.relate(part))
         n_malformed += len(part.malformed)

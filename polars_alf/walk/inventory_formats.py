@@ -305,7 +305,7 @@ def _split_malformed(frame: pl.DataFrame, records: pl.Series, undecoded: Sequenc
     needed = ("path", "kind", "file_size", "mtime_ns")
     is_whole = frame.select(pl.all_horizontal(pl.col(needed).is_not_null())).to_series()
     columns = pl.Schema({name: RECORDS[name] for name in frame.columns if name in RECORDS})
-    whole = frame.filter(is_whole).select(columns.names()).cast(columns)  # type: ignore[arg-type]
+    whole = frame.filter(is_whole).select(columns.names()).cast(columns)
     return Records(
         pl.concat([RECORDS.to_frame(), whole], how="diagonal"),
         undecoded,

@@ -78,7 +78,7 @@ class InventoryBucketWalker(BucketWalker):
                 e_tag="e_tag",
                 version="version",
             )
-            .cast(KEYS)  # type: ignore[arg-type]
+            .cast(KEYS)
         )
 
 

@@ -219,7 +219,7 @@ def _make_records(
     is_whole = made.select(pl.col("path").is_not_null() & pl.col("file_size").is_not_null())
     is_whole = is_whole.to_series()
     malformed = frame.filter(~is_whole).select(pl.struct(pl.all()).struct.json_encode()).to_series()
-    return Records(made.filter(is_whole).cast(RECORDS), [], malformed.to_list())  # type: ignore[arg-type]
+    return Records(made.filter(is_whole).cast(RECORDS), [], malformed.to_list())
 
 
 def _expr_time(frame: pl.DataFrame) -> pl.Expr:

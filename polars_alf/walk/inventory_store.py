@@ -176,7 +176,7 @@ def _read_places(
     if high is not None:
         wanted = wanted.filter((first <= high) if is_closed else (first < high))
     for (number,), batches in wanted.group_by("file", maintain_order=True):
-        with pa.OSFile(str(folder / _name_run(int(number)))) as source:  # type: ignore[arg-type]
+        with pa.OSFile(str(folder / _name_run(int(number)))) as source:
             reader = pa.ipc.open_file(source)
             for batch in batches["batch"]:
                 yield pl.DataFrame(reader.get_batch(batch))
