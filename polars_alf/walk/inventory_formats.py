@@ -81,7 +81,9 @@ class Source:
         What it begins with.
     """
 
-    def __init__(self, name: str, file: IO[bytes], checksum: xxhash.xxh3_128) -> None:
+    def __init__(
+        self, name: str, file: IO[bytes] | gzip.GzipFile, checksum: xxhash.xxh3_128
+    ) -> None:
         self.name = name
         self._file = file
         self._checksum = checksum
@@ -139,9 +141,10 @@ def open_source(path: str, checksum: xxhash.xxh3_128) -> Iterator[Source]:
     with ExitStack() as stack:
         try:
             number = sys.stdin.fileno() if path == STDIN else path
-            file: IO[bytes] = stack.enter_context(open(number, "rb", closefd=path != STDIN))
-            if file.peek(2)[:2] == _GZIP:  # type: ignore[attr-defined]
-                file = stack.enter_context(gzip.open(file))  # type: ignore[assignment]
+            opened = stack.enter_context(open(number, "rb", closefd=path != STDIN))
+            file: IO[bytes] | gzip.GzipFile = opened
+            if opened.peek(2)[:2] == _GZIP:
+                file = stack.enter_context(gzip.open(opened))
             source = Source(name, file, checksum)
         except (OSError, EOFError) as error:
             raise InventoryError(

@@ -216,8 +216,8 @@ def _make_records(
         e_tag=pl.col("e_tag") if "e_tag" in columns else pl.lit(None, pl.String),
         version=pl.lit(None, pl.String),
     )
-    is_whole = made.select(pl.col("path").is_not_null() & pl.col("file_size").is_not_null())
-    is_whole = is_whole.to_series()
+    has_all = pl.col("path").is_not_null() & pl.col("file_size").is_not_null()
+    is_whole = made.select(has_all).to_series()
     malformed = frame.filter(~is_whole).select(pl.struct(pl.all()).struct.json_encode()).to_series()
     return Records(made.filter(is_whole).cast(RECORDS), [], malformed.to_list())
 
