@@ -93,9 +93,9 @@ class Folders:
         lengths = [self._file_starts[i + 1] - self._file_starts[i] for i in positions]
         lengths += [0] * len(absent)
         files = self._gather(self._files, self._file_starts, positions)
-        distinct = files["name"].unique(maintain_order=True)
-        codes = find_codes(files["name"], distinct).cast(pl.Int32)
-        names = {name: code for code, name in enumerate(distinct)}
+        names: dict[str, int] = {}
+        # Calls of Polars would take longer for the few thousand files that are read at a time.
+        codes = array("i", [names.setdefault(name, len(names)) for name in files["name"]])
         n_others = array("Q", [0] * len(paths))
         subdirectories = [""] * len(paths)
         odd = array("i"), array("i"), array("i"), array("i")
@@ -130,7 +130,7 @@ class Folders:
                 array("Q", accumulate(lengths)).tobytes(),
                 join_texts(subdirectories),
                 join_texts([*names]),
-                bytes(view_numbers(codes)),
+                codes.tobytes(),
                 bytes(view_numbers(files["file_size"])),
                 bytes(view_numbers(files["mtime_ns"])),
                 bytes(view_numbers(files["inode"])),
@@ -178,16 +178,17 @@ class Folders:
         rows: pl.DataFrame, starts: Sequence[int], positions: Sequence[int]
     ) -> pl.DataFrame:
         """Return the rows of some folders, one after the other."""
-        parts = [rows.clear()]
+        parts = []
         begin = end = 0
         for position in positions:
             start, stop = starts[position], starts[position + 1]
             if start != end:
-                parts.append(rows[begin:end])
+                if end > begin:
+                    parts.append(rows[begin:end])
                 begin = start
             end = stop
         parts.append(rows[begin:end])
-        return pl.concat(parts)
+        return pl.concat(parts) if len(parts) > 1 else parts[0]
 
 
 def find_subdirectories(directories: Iterable[str]) -> defaultdict[str, list[str]]:
