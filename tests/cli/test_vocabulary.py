@@ -140,7 +140,9 @@ def test_old_spellings_go_on_working_with_a_note(
     target = place / "answer.csv" if command == "sql" else place
     result = run(command, *arguments, f"{old}={target}")
     assert result.returncode == 0, result.stderr
-    assert result.stderr == f"note: {old} is spelt {new} now; the old spelling goes on working\n"
+    note = f"note: {old} is spelt {new} now; the old spelling goes on working"
+    # On a busy machine there are lines of progress, too.
+    assert note in result.stderr.splitlines()
     assert any(place.iterdir())
     again = run(command, *arguments, old, target, *(["--force"] if command == "sql" else ["-q"]))
     assert again.returncode == 0
