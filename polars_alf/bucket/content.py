@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import xxhash
 
 from polars_alf import native
 from polars_alf.bucket.keys import TRIES, pause
 from polars_alf.bucket.service import Failure, Service, classify_failure, open_store
+
+if TYPE_CHECKING:
+    from obstore import GetOptions, GetResult
 
 BYTES_PER_REQUEST = 8 << 20
 """Bytes of a range. With `RANGES` of them in memory, requests are long and memory is bounded."""
@@ -22,11 +26,20 @@ RANGES = 16
 _RANGES_AHEAD = 4
 """Ranges of one object among them."""
 
+_REPLACED = "it was replaced while it was read"
+
 _LASTING = ("ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch", "TokenRefreshRequired")
+
+
+_Result = TypeVar("_Result")
 
 
 class _RangesError(Exception):
     """A service answers requests for ranges with something else."""
+
+
+class _ShortError(Exception):
+    """An answer has fewer bytes than its object, or its range, though it says that it is whole."""
 
 
 async def digest_objects(
@@ -98,7 +111,8 @@ class _Reader:
         try:
             return await self._digest(algorithms, self._read_ranges())
         except _RangesError:
-            return await self._digest(algorithms, self._read_whole())
+            # Digests cannot go back: where there are no ranges, what is cut short is begun again.
+            return await self._try(lambda: self._digest(algorithms, self._read_whole()))
 
     async def _digest(
         self, algorithms: Sequence[str], pieces: AsyncIterator[memoryview]
@@ -117,7 +131,7 @@ class _Reader:
             n_bytes += len(piece)
             self._on_bytes(len(piece))
         if n_bytes != self._size:
-            raise OSError(errno.EIO, f"{n_bytes:,} of {self._size:,} bytes were sent", self._path)
+            raise _ShortError
         finish = {"md5": native.finish_md5(md5).hex, "xxh3_128": xxh3.hexdigest}
         return [finish[algorithm]() for algorithm in algorithms]
 
@@ -136,59 +150,79 @@ class _Reader:
                 task.cancel()
 
     async def _read_range(self, start: int) -> memoryview:
-        import obstore
+        async def read() -> memoryview:
+            options: GetOptions = {"range": (start, start + BYTES_PER_REQUEST)}
+            if self._tag is not None:
+                options["if_match"] = self._tag
+            async with self._slots:
+                try:
+                    found = await self._ask(options)
+                except Exception as error:
+                    if _is_about_ranges(error):
+                        raise _RangesError from None
+                    raise
+                if not start:
+                    self._size, self._tag = found.meta["size"], found.meta["e_tag"]
+                elif found.meta["e_tag"] != self._tag:  # some services do not heed if_match
+                    raise self._make_error(errno.ESTALE, _REPLACED)
+                piece = memoryview(await found.bytes_async())
+            if len(piece) != min(BYTES_PER_REQUEST, self._size - start):
+                raise _ShortError
+            return piece
 
-        options: dict[str, object] = {"range": (start, start + BYTES_PER_REQUEST)}
-        if self._tag is not None:
-            options["if_match"] = self._tag
-        for n_tries in range(1, TRIES + 1):
-            try:
-                async with self._slots:
-                    found = await obstore.get_async(
-                        self._store,
-                        self._path,
-                        options=options,  # type: ignore[arg-type]
-                    )
-                    piece = memoryview(await found.bytes_async())
-                    if not start:
-                        self._size, self._tag = found.meta["size"], found.meta["e_tag"]
-                    return piece
-            except Exception as error:
-                text = str(error)
-                # A range of an empty object is refused; some servers send all of any.
-                if "status: 416" in text or "artial" in text or "range" in text.lower():
-                    raise _RangesError from None
-                await self._check(error, n_tries)
-        raise AssertionError
+        return await self._try(read)
 
     async def _read_whole(self) -> AsyncIterator[memoryview]:
         import obstore
 
         async with self._slots:
-            for n_tries in range(1, TRIES + 1):
-                is_begun = False
-                try:
-                    found = await obstore.get_async(self._store, self._path)
-                    self._size = found.meta["size"]
-                    async for piece in found.stream(min_chunk_size=1 << 20):
-                        is_begun = True
-                        yield memoryview(piece)
-                    return
-                except Exception as error:
-                    # Digests cannot go back, and there are no ranges to go on with.
-                    await self._check(error, TRIES if is_begun else n_tries)
+            # Its size by itself: an answer that is cut short may tell of no more than it has.
+            self._size = (await obstore.head_async(self._store, self._path))["size"]
+            found = await self._ask({})
+            async for piece in found.stream(min_chunk_size=1 << 20):
+                yield memoryview(piece)
+
+    async def _ask(self, options: GetOptions) -> GetResult:
+        import obstore
+
+        return await obstore.get_async(self._store, self._path, options=options)
+
+    async def _try(self, request: Callable[[], Awaitable[_Result]]) -> _Result:
+        """Return what a request gives, which is made again where its answer is cut short."""
+        for n_tries in range(1, TRIES + 1):
+            try:
+                return await request()
+            except _RangesError:
+                raise
+            except Exception as error:
+                await self._check(error, n_tries)
+        raise AssertionError
 
     async def _check(self, error: Exception, n_tries: int) -> None:
         """Wait before the next try, or raise OSError of the object, or the error of the service."""
+        if isinstance(error, OSError) and error.errno == errno.ESTALE:
+            raise error
         if type(error).__name__ == "PreconditionError":
-            raise OSError(errno.ESTALE, "it was replaced while it was read", self._path) from None
+            raise self._make_error(errno.ESTALE, _REPLACED) from None
         failure, reason = classify_failure(error)
         if failure is Failure.NOT_FOUND:
-            raise OSError(errno.ENOENT, "it is gone since it was listed", self._path) from None
+            raise self._make_error(errno.ENOENT, "it is gone since it was listed") from None
         is_lasting = failure is Failure.BUSY or any(code in reason for code in _LASTING)
         if is_lasting:
             raise self._service.explain(error, "be read") from None
         if failure is Failure.DENIED or n_tries == TRIES:
             number = errno.EACCES if failure is Failure.DENIED else errno.EIO
-            raise OSError(number, reason, self._path) from None
+            raise self._make_error(number, reason) from None
         await pause(n_tries)
+
+    def _make_error(self, number: int, reason: str) -> OSError:
+        return OSError(number, reason, self._path)
+
+
+def _is_about_ranges(error: Exception) -> bool:
+    """Whether a range of an empty object is refused, or a service has sent all of another."""
+    text = str(error)
+    if "Error performing" in text:  # with an address, which may have these words
+        return "status: 416" in text
+    reason = text.partition("\n")[0].lower()
+    return "partial" in reason or "range" in reason
