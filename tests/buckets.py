@@ -17,6 +17,9 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
+from indexes import read_tables
+
+from polars_alf import IndexReport, index_archive
 
 ACCESS_KEY = "ACCESSKEY0123456"
 SECRET_KEY = "SECRETKEY0123456789"
@@ -51,7 +54,7 @@ def run_server(*command: object, port: int) -> Iterator[str]:
         [*map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port)).close()
@@ -112,9 +115,26 @@ class Mirror:
         return f"s3://{self.folder.name}"
 
 
-@dataclass
-class Bucket:
+class Writable:
     """A bucket that can be written to."""
+
+    address: str
+    endpoint_url: str
+
+    def put(self, key: str, body: bytes = b"x") -> None:
+        raise NotImplementedError
+
+    def put_tree(self, root: Path, folder: str = "") -> None:
+        """Write all files of a folder."""
+        for path in sorted(root.rglob("*")):
+            if path.is_file():
+                name = path.relative_to(root).as_posix()
+                self.put(f"{folder}/{name}" if folder else name, path.read_bytes())
+
+
+@dataclass
+class Bucket(Writable):
+    """A bucket of S3."""
 
     name: str
     endpoint_url: str
@@ -134,7 +154,7 @@ class Bucket:
         return cls(name, endpoint_url, client)
 
     @property
-    def address(self) -> str:
+    def address(self) -> str:  # type: ignore[override]
         return f"s3://{self.name}"
 
     def put(self, key: str, body: bytes = b"x") -> None:
@@ -155,9 +175,23 @@ class Bucket:
     def delete(self, key: str) -> None:
         self.client.delete_object(Bucket=self.name, Key=key)
 
-    def put_tree(self, root: Path, folder: str = "") -> None:
-        """Write all files of a folder."""
-        for path in sorted(root.rglob("*")):
-            if path.is_file():
-                name = path.relative_to(root).as_posix()
-                self.put(f"{folder}/{name}" if folder else name, path.read_bytes())
+
+def check_same(
+    bucket: str, endpoint_url: str, root: Path, out_dirs: tuple[Path, Path], **options: object
+) -> IndexReport:
+    """Index a bucket and a folder; check that all is the same that can be."""
+    ours, theirs = out_dirs
+    report = index_archive(
+        bucket,
+        ours,
+        namespace="test",
+        endpoint_url=endpoint_url,
+        **options,  # type: ignore[arg-type]
+    )
+    other = index_archive(root, theirs, namespace="test", **options)  # type: ignore[arg-type]
+    for one, two in zip(read_tables(ours), read_tables(theirs), strict=True):
+        assert one.equals(two)
+    found = [r.scan_issues().select("path", "kind").collect() for r in (report, other)]
+    assert sorted(found[0].rows()) == sorted(found[1].rows())
+    assert report.n_other_files == other.n_other_files
+    return report

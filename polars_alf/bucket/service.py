@@ -33,7 +33,13 @@ _REQUEST_SECONDS = 30.0
 _RETRY_SECONDS = 180.0
 """Time in which a request that is refused for the moment is tried again."""
 
-_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+_ENDPOINTS = {
+    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+    "gs": ("GOOGLE_BASE_URL",),
+    # Containers of a name may be in any account.
+    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT", "AZURE_STORAGE_ACCOUNT_NAME"),
+}
+"""Variables of the environment that tell which service it is, the first that is set."""
 
 _CREDENTIALS = {
     "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
@@ -73,8 +79,7 @@ class Service:
     @property
     def number(self) -> int:
         """A number that tells apart the services on which a bucket of this name may be."""
-        names = _ENDPOINTS if self.address.scheme == "s3" else ()
-        known = (os.environ.get(name) for name in names)
+        known = (os.environ.get(name) for name in _ENDPOINTS[self.address.scheme])
         endpoint = self.endpoint_url or next(filter(None, known), "")
         # Of 63 bits, as JSON and tables hold any.
         return xxhash.xxh3_64_intdigest(endpoint.rstrip("/").encode()) >> 1
@@ -123,6 +128,8 @@ def classify_failure(error: BaseException) -> tuple[Failure, str]:
         code = answer.get("Error", {}).get("Code", "")
     reason = f"{status or 'error'} {code}".rstrip()
     name = type(error).__name__
+    if "token request" in text:  # of who gives out credentials, be it that no such service answers
+        return Failure.DENIED, "there are no credentials for it"
     if isinstance(error, FileNotFoundError) or status == 404:
         return Failure.NOT_FOUND, f"not found ({reason})" if status else "not found"
     if status is not None and status < 500 and status not in (408, 409, 429):

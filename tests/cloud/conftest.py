@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
+import google_and_azure
 import pytest
 from buckets import ENVIRONMENT, Bucket, Mirror, serve_moto, serve_rclone
+from google_and_azure import AzureContainer, GoogleBucket, serve_azure, serve_google
 
 
 @pytest.fixture(autouse=True)
@@ -16,7 +19,7 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, "/nonexistent")
-    for name, value in ENVIRONMENT.items():
+    for name, value in {**ENVIRONMENT, **google_and_azure.ENVIRONMENT}.items():
         monkeypatch.setenv(name, value)
 
 
@@ -47,3 +50,34 @@ def mirror(served: Mirror) -> Mirror:
 def bucket(moto: str) -> Bucket:
     """Make an empty bucket."""
     return Bucket.create(f"bucket-{uuid.uuid4().hex}", moto)
+
+
+@pytest.fixture
+def out_dirs(tmp_path: Path) -> tuple[Path, Path]:
+    """Make folders for the tables of a bucket, and for those of a folder."""
+    folders = tmp_path / "of_bucket", tmp_path / "of_folder"
+    for folder in folders:
+        folder.mkdir()
+    return folders
+
+
+@pytest.fixture(scope="session")
+def google() -> Iterator[str]:
+    """Return the address of a service like Google Cloud Storage."""
+    with serve_google() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return the address of an account of a service like Azure."""
+    with serve_azure(tmp_path_factory.mktemp("azure")) as url:
+        yield url
+
+
+@pytest.fixture(params=["google", "azure"])
+def elsewhere(request: pytest.FixtureRequest) -> GoogleBucket | AzureContainer:
+    """Make an empty bucket that is not of S3."""
+    kinds = {"google": GoogleBucket, "azure": AzureContainer}
+    url = request.getfixturevalue(request.param)
+    return kinds[request.param].create(f"bucket-{uuid.uuid4().hex}", url)

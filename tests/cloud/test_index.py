@@ -13,13 +13,13 @@ from pathlib import Path
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
-from buckets import Bucket, Mirror, serve_hadro
+from buckets import Bucket, Mirror, check_same, serve_hadro
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from indexes import FILES, read_tables
 from trees import ODD, TWO_LABS, Tree, make_tree
 
-from polars_alf import IndexReport, index_archive, scan_archive, verify_archive
+from polars_alf import index_archive, scan_archive, verify_archive
 from polars_alf.errors import NoSessionsWarning, OptionError
 from polars_alf.walk.scan import FILES as FILE_SCHEMA
 
@@ -33,36 +33,6 @@ ARCHIVE: Tree = {
     "cortexlab/Subjects/KS001/2020-01-01/001/raw data/#1 %20+é~☃.npy": "x",
     "README.md": "no dataset",
 }
-
-
-@pytest.fixture
-def out_dirs(tmp_path: Path) -> tuple[Path, Path]:
-    """Make folders for the tables of a bucket, and for those of a folder."""
-    folders = tmp_path / "of_bucket", tmp_path / "of_folder"
-    for folder in folders:
-        folder.mkdir()
-    return folders
-
-
-def check_same(
-    bucket: str, endpoint_url: str, root: Path, out_dirs: tuple[Path, Path], **options: object
-) -> IndexReport:
-    """Index a bucket and a folder; check that all is the same that can be."""
-    ours, theirs = out_dirs
-    report = index_archive(
-        bucket,
-        ours,
-        namespace="test",
-        endpoint_url=endpoint_url,
-        **options,  # type: ignore[arg-type]
-    )
-    other = index_archive(root, theirs, namespace="test", **options)  # type: ignore[arg-type]
-    for one, two in zip(read_tables(ours), read_tables(theirs), strict=True):
-        assert one.equals(two)
-    found = [r.scan_issues().select("path", "kind").collect() for r in (report, other)]
-    assert sorted(found[0].rows()) == sorted(found[1].rows())
-    assert report.n_other_files == other.n_other_files
-    return report
 
 
 def test_on_a_server_with_all_of_s3(
