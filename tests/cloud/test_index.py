@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -188,6 +189,48 @@ def test_etags_that_are_md5s(bucket: Bucket, archive: Path, out_dir: Path) -> No
     index_archive(bucket.address, out_dir, hash_files=True, progress=seen.append, **options)  # type: ignore[arg-type]
     assert seen[-1].n_bytes == (5 << 20) + 1
     assert (read_tables(out_dir)[1]["hash"].str.len_chars() == 32).all()
+
+
+def test_etags_of_objects_that_have_their_ids_in_their_names(
+    bucket: Bucket, tmp_path: Path, out_dirs: tuple[Path, Path]
+) -> None:
+    """Each MD5 is at its own dataset, also beside files that are in no table."""
+    names = [
+        "a.times.{0}.npy",
+        "b.times.{0}.npy",  # with the id of another: both have those of their paths
+        "c.times.{1}.npy",
+        "c.times.{2}.npy",  # differs in the id alone: in no table
+        "c.times.npy",  # so does this
+        "d.times.npy",
+        "e.times.{3}.npy",
+    ]
+    ids = [uuid.uuid5(uuid.NAMESPACE_URL, str(n)) for n in range(4)]
+    root = make_tree(
+        tmp_path / "archive",
+        {
+            f"lab/Subjects/S{subject}/2020-01-01/001/alf/{name.format(*ids)}": f"{subject}{name}"
+            for subject in (1, 2)
+            for name in names
+            if subject == 1 or "{0}" not in name
+        },
+    )
+    bucket.put_tree(root)
+    ours, theirs = out_dirs
+    index_archive(
+        bucket.address,
+        ours,
+        namespace="test",
+        endpoint_url=bucket.endpoint_url,
+        uuid_filenames=True,
+        etag_md5=True,
+    )
+    index_archive(root, theirs, namespace="test", uuid_filenames=True, hash_files=True)
+    one, two = (read_tables(folder)[1] for folder in out_dirs)
+    assert one.equals(two)
+    assert (one.height, one["hash"].n_unique()) == (8, 8)
+    part = f"{bucket.address}/lab/Subjects/S2"
+    verified = verify_archive(part, ours, endpoint_url=bucket.endpoint_url, digest=True)
+    assert (verified.n_digested, verified.findings.height) == (3, 0)
 
 
 def test_an_etag_that_is_no_md5_is_found(bucket: Bucket, archive: Path, out_dir: Path) -> None:
