@@ -59,7 +59,11 @@ def split_names(names: pl.Series) -> pl.DataFrame:
                 )
             )
             .otherwise(name),
-            is_odd=~pl.col("is_uuid") & uuid.str.contains(_ALMOST).fill_null(value=False),
+            # The pattern is slow, and most names have a UUID: they are null for it.
+            is_odd=pl.when(~pl.col("is_uuid"))
+            .then(uuid)
+            .str.contains(_ALMOST)
+            .fill_null(value=False),
             uuid=pl.when("is_uuid").then(uuid),
         )
     )
