@@ -81,7 +81,8 @@ async def list_level(service: Service, folder: str) -> Level:
                 raise service.explain(error) from None
             await pause(n_tries)
         else:
-            keys = pl.DataFrame(pa.table(found["objects"])).cast(KEYS)
+            # Not by `pyarrow.table`, which imports pandas to see whether it is given a frame.
+            keys = pl.DataFrame(found["objects"]).cast(KEYS)
             names = [prefix.rpartition("/")[2] for prefix in found["common_prefixes"]]
             if "" in names:  # of keys that begin with a slash, in the bucket itself
                 if service.address.scheme == "s3":

@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -277,6 +279,19 @@ def test_a_bucket_as_a_frame(bucket: Bucket, archive: Path) -> None:
         one, two = (query(frame).select(shared).collect().sort(order) for frame in (lazy, on_disk))
         assert one.equals(two)
     assert len(lazy.head(4).collect()) == 4
+
+
+def test_no_pandas_is_imported(bucket: Bucket, archive: Path, out_dir: Path) -> None:
+    """Which takes longer than it takes to list thousands of keys."""
+    bucket.put_tree(archive)
+    code = (
+        "import sys, polars_alf\n"
+        f"polars_alf.index_archive({bucket.address!r}, {str(out_dir)!r}, "
+        f"endpoint_url={bucket.endpoint_url!r}, hash_files=True)\n"
+        "print('pandas' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "False\n"
 
 
 def test_the_way_back_to_disk(bucket: Bucket, archive: Path, out_dir: Path) -> None:
