@@ -73,7 +73,7 @@ def show_memory(n_keys: int, folder: str) -> None:
     print(f"{describe_machine()}\n\n| keys | largest memory (MB) |\n|---:|---:|")
     for number in (n_keys // 2, n_keys):
         with serve(number, 0) as url:
-            peak = measure_peak(list_commands(url, folder)["polars-alf index"])
+            peak = measure_peak(make_index_command(url, folder))
         print(f"| {number:,} | {peak / 1e6:,.0f} |", flush=True)
 
 
@@ -83,8 +83,10 @@ def serve(n_keys: int, milliseconds: int) -> Iterator[str]:
     command = [sys.executable, _SERVER, "--keys", str(n_keys), "--latency-ms", str(milliseconds)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
-        yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
-        process.terminate()
+        try:
+            yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
+        finally:  # which is waited for, whatever has failed
+            process.terminate()
 
 
 def list_commands(url: str, folder: str) -> dict[str, list[str]]:
@@ -98,15 +100,20 @@ def list_commands(url: str, folder: str) -> dict[str, list[str]]:
         "--use-server-modtime",
     ]
     remote = f":s3,provider=Other,env_auth=true,endpoint='{url}':bucket"
+    return {
+        "rclone lsjson -R --fast-list": [*rclone, remote],
+        "s5cmd ls": [find("s5cmd"), "--endpoint-url", url, "ls", "s3://bucket/*"],
+        "polars-alf index": make_index_command(url, folder),
+    }
+
+
+def make_index_command(url: str, folder: str) -> list[str]:
+    """Return the command of an index into an empty folder."""
     tables = Path(folder, "tables")
     shutil.rmtree(tables, ignore_errors=True)
     tables.mkdir()
     index = [sys.executable, "-m", "polars_alf", "index", "s3://bucket", "--endpoint-url", url]
-    return {
-        "rclone lsjson -R --fast-list": [*rclone, remote],
-        "s5cmd ls": [find("s5cmd"), "--endpoint-url", url, "ls", "s3://bucket/*"],
-        "polars-alf index": [*index, "--out", str(tables), "--restart"],
-    }
+    return [*index, "--out", str(tables), "--restart"]
 
 
 def find(name: str) -> str:
