@@ -11,7 +11,8 @@ Read tables, as lazy frames of Polars
     ``scan_datasets(folder).pipe(join_sessions, scan_sessions(folder)).pipe(with_alf_parts)``.
 
 Count, ask and look
-    `summarize_tables`, `query_tables` (SQL), `compare_tables`, and `report`: a page with charts.
+    `summarize_tables`, `query_tables` (SQL), `compare_tables`, `measure_growth` (by lab, say), and
+    `report`: a page with charts.
 
 Keep archives and tables right
     `verify_archive`; `check_archive` and `check_tables`; `plan_removals`, `apply_removals` and
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from polars_alf.prune.trash import restore_removals
     from polars_alf.query.columns import full_path, join_sessions, with_alf_parts
     from polars_alf.query.diff import TableDifferences, compare_tables
+    from polars_alf.query.growth import measure_growth
     from polars_alf.query.revisions import with_default_revisions
     from polars_alf.query.scan import scan_datasets, scan_sessions
     from polars_alf.query.sql import query_tables
@@ -100,6 +102,7 @@ _MODULES = {
     "index_archive": "index.api",
     "index_part": "index.api",
     "join_sessions": "query.columns",
+    "measure_growth": "query.growth",
     "merge_tables": "merge.api",
     "plan_removals": "prune.api",
     "publish_tables": "release.bundle",
@@ -174,6 +177,7 @@ __all__ = [
     "index_archive",
     "index_part",
     "join_sessions",
+    "measure_growth",
     "merge_tables",
     "plan_removals",
     "publish_tables",

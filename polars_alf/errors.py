@@ -76,7 +76,7 @@ class MassRemovalError(PolarsAlfError, RuntimeError):
     labs : tuple of str
         Labs that would lose all of their sessions, '' for those of no lab.
     examples : tuple of str
-        Some of the sessions that would lose most, as ``[lab/]subject/date/number``.
+        Some of the sessions that would lose most, as ``[lab/Subjects/]subject/date/number``.
     """
 
     def __init__(

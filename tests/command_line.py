@@ -14,12 +14,14 @@ from apart import run_apart
 
 _ENVIRONMENT = {"COLUMNS": "200"}
 
+_MAIN = "from polars_alf.__main__ import main; main()"
+
 
 def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
     """Run a command; with options, those of `subprocess.run`, in a new interpreter."""
     texts = [*map(str, arguments)]
     if not options:
-        return run_apart("from polars_alf.__main__ import main; main()", texts, _ENVIRONMENT)
+        return run_apart(_MAIN, texts, _ENVIRONMENT)
     return subprocess.run(
         [sys.executable, "-m", "polars_alf", *texts],
         capture_output=True,
@@ -45,8 +47,8 @@ def run_on_terminal(*arguments: object, stream: str = "stdout") -> tuple[int, st
     return process.wait(), b"".join(shown).decode()
 
 
-def show_on_terminal(*arguments: object, columns: int) -> tuple[int, str]:
-    """Run a command with stdout on a terminal so wide; return what that shows."""
+def show_on_terminal(*arguments: object, columns: int, code: str = _MAIN) -> tuple[int, str]:
+    """Run a command, or other code, with stdout on a terminal so wide; return what that shows."""
     import fcntl
     import termios
 
@@ -56,7 +58,6 @@ def show_on_terminal(*arguments: object, columns: int) -> tuple[int, str]:
     # While the command runs: a terminal that nobody reads takes some thousand characters.
     reader = threading.Thread(target=_read, args=(ours, shown))
     reader.start()
-    code = "from polars_alf.__main__ import main; main()"
     environment = {"COLUMNS": "", "TERM": "xterm"}
     try:
         result = run_apart(code, [*map(str, arguments)], environment, terminal=os.ttyname(theirs))

@@ -23,6 +23,9 @@ BENCH_PREFIX = "polars_alf_bench_"
 BENCH_FOLDER = re.compile(f"{BENCH_PREFIX}[0-9a-f]{{12}}")
 """Name of a bench's own folder, which is left where one was killed: its sessions are made up."""
 
+STATE_DIR = ".polars_alf"
+"""Folder of our state, beside the tables."""
+
 
 def join(directory: str, name: str) -> str:
     """Return the path of a name in a directory."""

@@ -34,9 +34,10 @@ from polars_alf.check.parts import (
 )
 from polars_alf.check.sizes import find_misfits
 from polars_alf.check.template import Template, find_missing
+from polars_alf.display import count
 from polars_alf.errors import OptionError
 from polars_alf.parallel.progress import Progress
-from polars_alf.query.columns import expr_session_path
+from polars_alf.query.columns import expr_session_folder
 from polars_alf.query.scan import Tables, scan_pair
 from polars_alf.query.sql import choose_sessions
 from polars_alf.schema import DATASETS, HIDING, SESSIONS, polars_schema
@@ -179,7 +180,7 @@ def check_archive(
         parts.sessions = sessions = (
             drop_duplicate_sessions(rows)[0]
             .with_columns(eid="name", folder="session")
-            .with_columns(session=expr_session_path())
+            .with_columns(session=expr_session_folder())
             .collect()
         )
         unreadable = pl.concat(issues).filter(pl.col("kind").is_in(HIDING))
@@ -220,7 +221,7 @@ def check_tables(
     registered = None if against is None else _read_tables(against)
     sessions, datasets = _read_tables(tables)
     sessions = sessions.with_columns(
-        pl.col("lab").fill_null(""), eid="id", session=expr_session_path()
+        pl.col("lab").fill_null(""), eid="id", session=expr_session_folder()
     ).unique("eid", keep="first", maintain_order=True)
     checked = _Checked(sessions, TableParts(sessions, datasets), given, complete, registered)
     result = _check(checked, start, pl.DataFrame(schema={"eid": pl.String}))
@@ -243,10 +244,14 @@ def _check(checked: _Checked, start: float, unreadable: pl.DataFrame) -> Archive
     template = checked.template
     if checked.complete is not None:
         complete = _choose_complete(checked, checked.complete)
+        if complete.is_empty():
+            raise OptionError(
+                f"the condition {checked.complete!r} for complete sessions holds for none of "
+                f"{count(len(sessions), 'session')}; give another, such as \"subject = 'KS001'\""
+            )
         template = Template.of_parts((part.files for part in parts), complete)
-    names = [Path(pattern).name for pattern in template.patterns] if template else []
     stems = sum_counts((count_stems(part.files) for part in parts), "stem", "n_sessions")
-    spelling = learn_spelling(stems, names)
+    spelling = learn_spelling(stems, template.patterns if template else ())
     found = [make_findings(CheckKind.UNREADABLE, unreadable)]
     pairs = None
     if checked.registered:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from polars_alf.check.findings import CheckKind, make_findings
-from polars_alf.query.columns import expr_session_path
+from polars_alf.query.columns import expr_session_folder
 
 _KEY = ["subject", "date", "number"]
 
@@ -101,5 +101,5 @@ def find_differences(
 
 def _name_known(sessions: pl.DataFrame) -> pl.DataFrame:
     return sessions.select(
-        *_KEY, lab=pl.col("lab").fill_null(""), known_eid="id", known_session=expr_session_path()
+        *_KEY, lab=pl.col("lab").fill_null(""), known_eid="id", known_session=expr_session_folder()
     )

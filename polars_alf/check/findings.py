@@ -14,7 +14,7 @@ CHECKS = pa.schema(
     [
         _field("kind", pa.string(), "a CheckKind"),
         _field("eid", pa.string(), "id of the session, null where none is known"),
-        _field("session", pa.string(), "[lab/]subject/date/number of the session"),
+        _field("session", pa.string(), "[lab/Subjects/]subject/date/number of the session"),
         _field("rel_path", pa.string(), "path in the session, null for what is about all of it"),
         _field("likely", pa.string(), "path that is meant, or that of the file it was compared to"),
         _field("file_size", pa.uint64(), "size of the file", unit="bytes"),

@@ -3,17 +3,19 @@
 A name is compared by its *stem*, ``object.attribute``, with stems that are known: those of ALF's
 usual objects, of a template, and those that far more sessions of the archive have. Two stems are
 near where they differ in case and punctuation only, or in one letter that is not the first.
+Extensions, and the folders that a file lies in, are compared with usual ones in the same way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
 from polars_alf.alf import grammar
 from polars_alf.check.findings import CheckKind, make_findings
+from polars_alf.check.near import add_keys, pair_by_letter
 
 _TRIALS = (
     "choice contrastLeft contrastRight correct feedbackType feedback_times firstMovement_times "
@@ -61,6 +63,23 @@ _EXTENSIONS = (
     *("npy", "npz", "parquet", "pqt", "ssv", "tsv", "txt", "zip"),
 )
 
+# Others that are one letter from these, and no misspelling.
+_OTHER_EXTENSIONS = ("jsonl", "cpp", "css", "mov", "mp3", "nrrd", "tif", "xls", "xml")
+
+_NAMESPACES = "ibl|iblmic|iblqc|iblrig|kilosort|phy|spikeglx"
+"""Namespaces that are given without the first underscore where somebody forgot it."""
+
+_FOLDERS = (
+    *("raw_behavior_data", "raw_ephys_data", "raw_passive_data", "raw_photometry_data"),
+    *("raw_sync_data", "raw_task_data", "raw_video_data", "raw_widefield_data"),
+    *("raw_imaging_data", "spike_sorters", "pykilosort", "kilosort"),
+    *(f"probe{number:02}" for number in range(10)),
+)
+"""Names of folders that most archives have."""
+
+_PROBE = r"^probe(?:\d|_)"
+"""Beginning of the names of probes, which may end in a letter: the shank of several."""
+
 # Whoever copies a file in a file manager gets one of these.
 _COPY = r"(?i)(?:\s*\(\d+\)|\s*-?\s*copy(?:\s*\(?\d+\)?)?|~)$"
 
@@ -70,13 +89,22 @@ _MORE_SESSIONS = 10
 _LEAST_LETTERS = 8
 """Letters below which two stems that differ in one are two words: ``eye.x`` and ``eye.y``."""
 
+_LEAST_OF_FOLDER = 6
+"""As `_LEAST_LETTERS` for folders, whose digits count: ``prob00``."""
+
+_LEAST_OF_EXTENSION = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Spelling:
-    """The stems that all sessions have: those `known`, and those `near` to one of them."""
+    """The stems that all sessions have: those `known`, and those `near` to one of them.
+
+    `folders` are the names of folders that are known.
+    """
 
     known: pl.DataFrame
     near: pl.DataFrame
+    folders: pl.Series
 
 
 def count_stems(files: pl.DataFrame) -> pl.DataFrame:
@@ -85,10 +113,13 @@ def count_stems(files: pl.DataFrame) -> pl.DataFrame:
 
 
 def learn_spelling(counts: pl.DataFrame, expected: Iterable[str] = ()) -> Spelling:
-    """Compare stems, counted by `count_stems`, with those of `expected` names and usual ones."""
-    known = _list_known(counts, expected)
+    """Compare stems, counted by `count_stems`, with those of `expected` paths and usual ones."""
+    paths = [path.split("/") for path in expected]
+    known = _list_known(counts, [name for *_, name in paths])
     is_usual = pl.col("stem").is_in(known.filter("is_usual")["stem"].implode())
-    return Spelling(known, _find_near(counts.filter(~is_usual), known))
+    given = [folder for *folders, _ in paths for folder in folders if not {"*", "?"} & {*folder}]
+    folders = pl.Series("likely_folder", [*_FOLDERS, *given]).unique(maintain_order=True)
+    return Spelling(known, _find_near(counts.filter(~is_usual), known), folders)
 
 
 def find_misspelt(files: pl.DataFrame, others: pl.DataFrame, spelling: Spelling) -> pl.DataFrame:
@@ -110,17 +141,27 @@ def find_misspelt(files: pl.DataFrame, others: pl.DataFrame, spelling: Spelling)
     lower = pl.col("extension").str.to_lowercase()
     fixed = (
         split.join(near, on="stem", how="left", maintain_order="left")
+        .join(
+            _spell_extensions(split["extension"]), on="extension", how="left", maintain_order="left"
+        )
         .with_columns(
             right_stem=pl.coalesce("likely_stem", "stem"),
             right_timescale=pl.when(
                 ~(is_copy & (has_known_stem | pl.col("likely_stem").is_not_null()))
             ).then("timescale"),
-            right_extension=pl.when(lower.is_in(_EXTENSIONS)).then(lower).otherwise("extension"),
+            right_extension=pl.when(lower.is_in(_EXTENSIONS))
+            .then(lower)
+            .otherwise(pl.coalesce("likely_extension", "extension")),
+            right_prefix=pl.when(
+                pl.col("prefix") == "", pl.col("stem").str.contains(f"^(?:{_NAMESPACES})_")
+            )
+            .then(pl.lit("_"))
+            .otherwise("prefix"),
         )
         .with_columns(
             right_name=pl.concat_str(
                 pl.concat_str(
-                    pl.concat_str("prefix", "right_stem"),
+                    pl.concat_str("right_prefix", "right_stem"),
                     "right_timescale",
                     separator="_",
                     ignore_nulls=True,
@@ -151,7 +192,58 @@ def find_misspelt(files: pl.DataFrame, others: pl.DataFrame, spelling: Spelling)
         [
             make_findings(CheckKind.MISSPELT_NAME, misspelt.select(wanted)),
             make_findings(CheckKind.MISSPELT_NAME, _find_other_names(others, known)),
+            make_findings(
+                CheckKind.MISSPELT_NAME, _find_folders([files, others], spelling.folders)
+            ),
         ]
+    )
+
+
+def _spell_extensions(extensions: pl.Series) -> pl.DataFrame:
+    """Return ``extension`` and ``likely_extension`` of those near to a usual one."""
+    names = extensions.unique().drop_nulls().to_frame()
+    is_known = pl.col("extension").str.to_lowercase().is_in([*_EXTENSIONS, *_OTHER_EXTENSIONS])
+    odd = add_keys(names.filter(~is_known), "extension")
+    usual = add_keys(pl.DataFrame({"likely_extension": _EXTENSIONS}), "likely_extension")
+    pairs = pair_by_letter(odd, usual, _LEAST_OF_EXTENSION)
+    # One that is near to two says nothing.
+    return pairs.select("extension", "likely_extension").unique().unique("extension", keep="none")
+
+
+def _find_folders(files: Sequence[pl.DataFrame], known: pl.Series) -> pl.DataFrame:
+    """Find folders in sessions that nearly have the name of a known one; each is one finding."""
+    collection = pl.col("rel_path").str.extract(r"^(.*)/[^/]*$").alias("collection")
+    folders = pl.concat([frame.select("eid", "session", collection) for frame in files])
+    names = folders["collection"].drop_nulls().unique().str.split("/").explode().unique()
+    odd = names.filter(~names.is_in(known.implode()) & ~names.str.contains(_PROBE))
+    left = add_keys(odd.to_frame("folder"), "folder")
+    right = add_keys(known.to_frame("likely_folder"), "likely_folder")
+    pairs = pl.concat(
+        [
+            left.join(right, on="key").select("folder", "likely_folder"),
+            pair_by_letter(left, right, _LEAST_OF_FOLDER).select("folder", "likely_folder"),
+        ]
+    ).unique("folder", keep="first", maintain_order=True)
+    if pairs.is_empty():
+        return folders.clear().drop("collection")
+    found = folders.drop_nulls("collection").unique(maintain_order=True)
+    parts = pl.col("collection").str.split("/")
+    right_parts = parts.list.eval(
+        pl.element().replace(pairs["folder"].implode(), pairs["likely_folder"].implode())
+    )
+    is_odd = parts.list.eval(pl.element().is_in(pairs["folder"].implode()))
+    # What lies below a folder that is misspelt says nothing new.
+    n_shown = is_odd.list.arg_max() + 1
+    return (
+        found.filter(is_odd.list.any())
+        .select(
+            "eid",
+            "session",
+            rel_path=parts.list.head(n_shown).list.join("/"),
+            likely=right_parts.list.head(n_shown).list.join("/"),
+            message=pl.lit("nearly the name of a folder"),
+        )
+        .unique(maintain_order=True)
     )
 
 
@@ -210,20 +302,13 @@ def _find_near(odd: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
 
     `odd` has ``stem`` and ``n_sessions``.
     """
-    left, right = _add_keys(odd), _add_keys(known.rename({"stem": "likely_stem"}), "likely_stem")
+    left, right = add_keys(odd), add_keys(known.rename({"stem": "likely_stem"}), "likely_stem")
     same = left.join(right, on="key", suffix="_known").with_columns(
         differs_in_letter=pl.lit(value=False)
     )
-    pairs = _add_deletions(left).join(_add_deletions(right), on="deletion", suffix="_known")
-    first, digits = pl.col("key").str.head(1), pl.col("key").str.replace_all(r"\D", "")
-    near = pairs.filter(
-        pl.col("key") != pl.col("key_known"),
-        pl.min_horizontal(pl.col("key").str.len_chars(), pl.col("key_known").str.len_chars())
-        >= _LEAST_LETTERS,
-        first == pl.col("key_known").str.head(1),
-        # One number more is another camera.
-        digits == pl.col("key_known").str.replace_all(r"\D", ""),
-    ).with_columns(differs_in_letter=pl.lit(value=True))
+    near = pair_by_letter(left, right, _LEAST_LETTERS).with_columns(
+        differs_in_letter=pl.lit(value=True)
+    )
     is_likely = pl.col("is_usual") | (
         pl.col("n_sessions_known") >= _MORE_SESSIONS * pl.col("n_sessions")
     )
@@ -239,27 +324,6 @@ def _find_near(odd: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
         )
         .unique("stem", keep="first", maintain_order=True)
         .select("stem", "likely_stem", "differs_in_letter")
-    )
-
-
-def _add_keys(frame: pl.DataFrame, column: str = "stem") -> pl.DataFrame:
-    key = pl.col(column).str.to_lowercase().str.replace_all(r"[^\p{L}\p{N}]", "")
-    return frame.with_columns(key=key).filter(pl.col("key") != "")
-
-
-def _add_deletions(frame: pl.DataFrame) -> pl.DataFrame:
-    """Give each key a row for itself, and one for each character that can be left out."""
-    key = pl.col("key")
-    longest = frame["key"].str.len_chars().max() or 0
-    texts = [
-        pl.concat_str(key.str.slice(0, at), key.str.slice(at + 1))
-        for at in range(longest)  # type: ignore[arg-type]
-    ]
-    texts.append(key)
-    return (
-        frame.with_columns(deletion=pl.concat_list(texts).list.unique())
-        .explode("deletion")
-        .unique(maintain_order=True)
     )
 
 

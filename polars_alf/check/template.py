@@ -103,7 +103,9 @@ class Template:
 
         counts = sum_counts(count_paths(), "path", "n")
         if not n_sessions:
-            raise OptionError("no session that has datasets is called complete; name one at least")
+            raise OptionError(
+                "no session that has datasets is called complete; give others, of which one has"
+            )
         counts = counts.filter(pl.col("n") >= share * n_sessions)
         if counts.is_empty():
             raise OptionError(

@@ -141,7 +141,7 @@ def run(
     if as_json:
         print(json.dumps(report.to_dict()))
     elif not quiet:
-        _print_report(report, written[0])
+        print_report(report, written[0])
 
 
 @app.command("compare")
@@ -202,20 +202,20 @@ def _print_comparison(comparison: StorageComparison, page: Path) -> None:
     from polars_alf.bench.verdict import tabulate_conclusions
 
     for sentence in comparison.verdict:
-        output.print_visibly(sentence)
+        output.print_sentence(sentence)
     for note in comparison.notes:
-        output.print_visibly(f"Note: {note}")
+        output.print_sentence(f"Note: {note}")
     table = tabulate_conclusions(comparison.conclusions, comparison.labels)
     output.print_table(
         table.rename({"what": ""}),
         "Side by side: predicted times, best rates and with how many calls at once, stalls",
     )
     clear = comparison.ratios.filter("is_clear")
-    output.print_visibly(
+    output.print_sentence(
         f"\n{len(clear)} of {len(comparison.ratios)} ratios are clear, the others may be noise; "
         "the report has them all"
     )
-    output.print_fields(("Report", str(page)))
+    output.print_fields(("Report", page))
 
 
 def _judge_slower(
@@ -225,7 +225,7 @@ def _judge_slower(
     first = comparison.labels[0]
     if slower.is_empty():
         if not quiet:
-            output.print_visibly(f"Nothing is clearly slower than {first} by {share:.0%} or more.")
+            output.print_sentence(f"Nothing is clearly slower than {first} by {share:.0%} or more.")
         return
     for row in slower.iter_rows(named=True):
         output.print_message(
@@ -285,30 +285,18 @@ def _open_folder(out: Path) -> Iterator[Path]:
                 out.rmdir()
 
 
-def _print_report(report: StorageReport, page: Path) -> None:
+def print_report(report: StorageReport, page: Path) -> None:
+    """Print what a measurement found, and where its page is."""
     from polars_alf.bench.advice import explain_advice
-    from polars_alf.bench.words import describe_latency, describe_rate, describe_seconds
+    from polars_alf.bench.words import describe_seconds
 
     mount, machine = report.mount, report.machine
     output.print_fields(
         ("Storage", f"{report.label} ({mount['file_system']} on {mount['point']})"),
         ("Machine", f"{machine['cpu']}, {machine['n_cpus']} to use, {machine['kernel']}"),
     )
-    output.print_visibly(
-        f"\n{'':<8} {'':<5} {'one at a time':>18} {'best':>18} {'saturates at':>14} {'50 %':>9}"
-    )
-    best = {(law["operation"], law["cache"]): law for law in report.models}
-    first = report.figures.group_by("operation", "cache", maintain_order=True).first()
-    for figure in first.iter_rows(named=True):
-        law = best[figure["operation"], figure["cache"]]
-        unit = "byte_rate" if figure["byte_rate"] is not None else "rate"
-        top = describe_rate({"byte_rate": None, unit: law["best_rate"]})
-        knee = f"{'' if law['is_saturated'] else '> '}{law['saturation']:.1f}"
-        mark = " noise" if figure["is_noise"] else ""
-        output.print_visibly(
-            f"{figure['operation']:<8} {figure['cache']:<5} {describe_rate(figure):>18} {top:>18} "
-            f"{knee:>14} {describe_latency(figure['p50_ns']):>9}{mark}"
-        )
+    rates = _tabulate_rates(report)
+    output.print_table(rates, "Rates, and the middle latency", figures=rates.columns[2:-1])
     output.print_visibly()
     for row in report.predictions:
         times = [describe_seconds(row[key]) for key in ("seconds", "least_seconds", "most_seconds")]
@@ -316,7 +304,7 @@ def _print_report(report: StorageReport, page: Path) -> None:
         output.print_fields((row["task"].capitalize(), text))
     output.print_visibly()
     for note in report.notes:
-        output.print_visibly(f"Note: {note}")
+        output.print_sentence(f"Note: {note}")
     advice = report.advice
     if "jobs" in advice:
         text = f"index --jobs {advice['jobs']} --threads {advice['threads']}"
@@ -325,4 +313,30 @@ def _print_report(report: StorageReport, page: Path) -> None:
         output.print_fields(("With digests", f"index --hash-files --jobs {advice['digest_jobs']}"))
     for reason in explain_advice(report):
         output.print_fields(("Because", reason))
-    output.print_fields(("Report", str(page)))
+    output.print_fields(("Report", page))
+
+
+def _tabulate_rates(report: StorageReport) -> pl.DataFrame:
+    """Return a row for each operation: its rates, with how many calls it saturates, its latency."""
+    import polars as pl
+
+    from polars_alf.bench.words import describe_latency, describe_rate
+
+    best = {(law["operation"], law["cache"]): law for law in report.models}
+    rows = []
+    first = report.figures.group_by("operation", "cache", maintain_order=True).first()
+    for figure in first.iter_rows(named=True):
+        law = best[figure["operation"], figure["cache"]]
+        unit = "byte_rate" if figure["byte_rate"] is not None else "rate"
+        rows.append(
+            {
+                "operation": figure["operation"],
+                "cache": figure["cache"],
+                "one at a time": describe_rate(figure),
+                "best": describe_rate({"byte_rate": None, unit: law["best_rate"]}),
+                "saturates at": f"{'' if law['is_saturated'] else '> '}{law['saturation']:.1f}",
+                "50 %": describe_latency(figure["p50_ns"]),
+                "noise": "yes" if figure["is_noise"] else "no",
+            }
+        )
+    return pl.DataFrame(rows)

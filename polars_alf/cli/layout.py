@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -16,8 +17,11 @@ from polars_alf.display import describe_size
 GAP = "  "
 """Between columns."""
 
+INDENT = "  "
+"""Before the further lines of a path."""
+
 LEAST_PATH = 20
-"""Width below which no path is shortened."""
+"""Width below which no path is broken into lines."""
 
 LEAST_TEXT = 20
 """Width below which no sentence is broken into lines."""
@@ -39,7 +43,7 @@ class Fit(Enum):
     WHOLE = auto()
     """Not at all: numbers, times, ids."""
     PATH = auto()
-    """Shortened in the middle."""
+    """Broken into lines after folders."""
     TEXT = auto()
     """Broken into lines between words."""
 
@@ -54,12 +58,17 @@ class _Column:
 
 
 def list_lines(
-    frame: pl.DataFrame, width: int, *, sizes: Collection[str] = (), exact: bool = False
+    frame: pl.DataFrame,
+    width: int,
+    *,
+    sizes: Collection[str] = (),
+    exact: bool = False,
+    figures: Collection[str] = (),
 ) -> Iterator[str]:
     """Yield the lines of a table that is at most `width` columns wide.
 
-    Numbers are on the right, paths are shortened in the middle, and sentences are broken between
-    words. Where that does not do, each row is a record, a value a line.
+    Numbers are on the right, paths are broken after folders, and sentences between words. Where
+    that does not do, each row is a record, a value a line.
 
     Parameters
     ----------
@@ -67,8 +76,15 @@ def list_lines(
         Columns of bytes, shown in a unit that the heading names.
     exact
         Whether values are shown as they are: no units, thousands separators or rounding.
+    figures
+        Columns of texts that are numbers with their units, which are on the right, too.
     """
-    fitted = _fit([_lay_out(column, sizes, exact=exact) for column in frame], width)
+    columns = [_lay_out(column, sizes, exact=exact) for column in frame]
+    columns = [
+        replace(column, fit=Fit.WHOLE, is_right=True) if name in figures else column
+        for name, column in zip(frame.columns, columns, strict=True)
+    ]
+    fitted = _fit(columns, width)
     if fitted:
         yield from _list_rows(fitted)
     else:
@@ -99,29 +115,24 @@ def list_values(frame: pl.DataFrame, *, header: bool = False) -> Iterator[str]:
         yield "\t".join("" if value is None else _write_value(value) for value in row)
 
 
-def shorten_path(path: str, width: int) -> str:
-    """Return a path with folders of its middle, or else letters, as ``…`` where it is too wide.
+def break_path(path: str, width: int) -> list[str]:
+    """Return lines of a path, broken after folders, or where a name is too wide, in it.
 
-    The name at its end is kept longest, then the folder at its beginning.
+    Nothing is left out, so that two paths never look the same. Further lines are indented, to look
+    like no path of their own.
     """
-    if _measure(path) <= width:
-        return path
-    *folders, name = path.split("/")
-    head, tail = 0, 1
-    shown = f"…/{name}"
-    if not folders or _measure(shown) > width:
-        return _shorten_text(path, width)
-    parts = [*folders, name]
-    while head + tail < len(parts):
-        # The beginning and the end grow in turn, as long as there is room.
-        for more_head, more_tail in ((head + 1, tail), (head, tail + 1)):
-            longer = "/".join([*parts[:more_head], "…", *parts[-more_tail:]])
-            if more_head + more_tail < len(parts) and _measure(longer) <= width:
-                head, tail, shown = more_head, more_tail, longer
-                break
-        else:
-            break
-    return shown
+    lines = [""]
+    for part in re.findall("[^/]*/|[^/]+", path):
+        rest = part
+        if lines != [""] and measure(lines[-1] + rest) > width:
+            lines.append(INDENT)
+        while measure(lines[-1] + rest) > width:
+            n_letters = _count_letters(rest, width - measure(lines[-1]))
+            lines[-1] += rest[:n_letters]
+            lines.append(INDENT)
+            rest = rest[n_letters:]
+        lines[-1] += rest
+    return lines
 
 
 def wrap(text: str, width: int) -> list[str]:
@@ -129,7 +140,7 @@ def wrap(text: str, width: int) -> list[str]:
     lines = [""]
     for word in text.split(" "):
         longer = f"{lines[-1]} {word}" if lines[-1] else word
-        if lines[-1] and _measure(longer) > width:
+        if lines[-1] and measure(longer) > width:
             lines.append(word)
         else:
             lines[-1] = longer
@@ -160,7 +171,7 @@ def _lay_out(values: pl.Series, sizes: Collection[str], *, exact: bool) -> _Colu
     if dtype in (pl.String, pl.List(pl.String)):
         fit = _choose_fit(name, cells)
     heading = visible(printable(heading))
-    width = max(map(_measure, (*heading.split(" "), *cells)))
+    width = max(map(measure, (*heading.split(" "), *cells)))
     return _Column(heading, cells, fit, dtype.is_numeric(), width)
 
 
@@ -185,7 +196,8 @@ def _write_size(n_bytes: int, unit: int) -> str:
     if unit == 0:
         return f"{n_bytes:,}"
     size = n_bytes / 1000**unit
-    return f"{size:,.1f}" if n_bytes == 0 or size >= 0.05 else "<0.1"
+    # What is small, and not nothing, is not to look like nothing.
+    return f"{size:,.1f}" if n_bytes <= 0 or size >= 0.05 else "<0.1"
 
 
 def _write_value(value: object) -> str:
@@ -227,9 +239,9 @@ def _find_least(column: _Column) -> int:
     words = column.heading.split(" ")
     if column.fit is Fit.TEXT:
         words += [word for cell in column.cells for word in cell.split(" ")]
-    # Half a path still tells which one it is.
+    # In a narrower column, a path takes so many lines that a record is easier to read.
     least = max(LEAST_PATH, column.width // 2) if column.fit is Fit.PATH else LEAST_TEXT
-    return max(least, *map(_measure, words))
+    return max(least, *map(measure, words))
 
 
 def _list_rows(columns: Sequence[_Column]) -> Iterator[str]:
@@ -240,7 +252,7 @@ def _list_rows(columns: Sequence[_Column]) -> Iterator[str]:
         cells = []
         for cell, column in zip(row, columns, strict=True):
             if column.fit is Fit.PATH:
-                cells.append([shorten_path(cell, column.width)])
+                cells.append(break_path(cell, column.width))
             else:
                 cells.append(wrap(cell, column.width) if column.fit is Fit.TEXT else [cell])
         yield from _join(cells, columns)
@@ -251,38 +263,33 @@ def _join(cells: Sequence[list[str]], columns: Sequence[_Column]) -> Iterator[st
         parts = []
         for lines, column in zip(cells, columns, strict=True):
             text = lines[n] if n < len(lines) else ""
-            blank = " " * (column.width - _measure(text))
+            blank = " " * (column.width - measure(text))
             parts.append(blank + text if column.is_right else text + blank)
         yield GAP.join(parts).rstrip()
 
 
 def _list_records(columns: Sequence[_Column], width: int) -> Iterator[str]:
-    label = max((_measure(column.heading) for column in columns), default=0)
+    label = max((measure(column.heading) for column in columns), default=0)
     for n, row in enumerate(zip(*(column.cells for column in columns), strict=True)):
         if n:
             yield ""
         for cell, column in zip(row, columns, strict=True):
             room = width - label - len(GAP)
             lines = wrap(cell, max(room, 1)) if column.fit is Fit.TEXT else [cell]
-            blank = " " * (label - _measure(column.heading))
+            blank = " " * (label - measure(column.heading))
             yield f"{column.heading}{blank}{GAP}{lines[0]}".rstrip()
             yield from (f"{' ' * label}{GAP}{line}" for line in lines[1:])
 
 
-def _shorten_text(text: str, width: int) -> str:
-    """Return a text without what its middle has too much; the end gets more room."""
-    kept = max(width - 1, 2)
-    head = kept // 3
-    first = text[:head]
-    while _measure(first) > head:
-        first = first[:-1]
-    last = text[len(first) :]
-    while last and _measure(last) > kept - head:
-        last = last[1:]
-    return f"{first}…{last}"
+def _count_letters(text: str, width: int) -> int:
+    """Return how many letters of a text a width has room for, one at least."""
+    n_letters = max(width, 1)
+    while n_letters > 1 and measure(text[:n_letters]) > width:
+        n_letters -= 1
+    return n_letters
 
 
-def _measure(text: str) -> int:
+def measure(text: str) -> int:
     """Return the columns of a terminal that a text takes: letters may be as wide as two."""
     if text.isascii():
         return len(text)

@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import PurePath
 from typing import IO
@@ -30,7 +30,7 @@ ROWS_SHOWN = 10
 
 BYTES = (
     *("file_size", "previous_size", "table_size", "disk_size", "kept_size", "dropped_size"),
-    *("n_bytes", "n_bytes_spare"),
+    *("n_bytes", "n_bytes_spare", "more_bytes"),
 )
 """Columns of bytes in the tables that commands print."""
 
@@ -97,14 +97,20 @@ def measure_terminal() -> int:
 def print_fields(*fields: tuple[str, str | PurePath]) -> None:
     """Print labels and values, one pair a line; on a terminal, sentences go on below themselves.
 
-    What is a path or `Whole` stays in its line, to be copied.
+    What is a path or `Whole` stays in one line, to be copied; where it does not fit beside its
+    label, in the next.
     """
     labels = max(_LABEL_WIDTH, *(len(label) for label, _ in fields))
     for label, value in fields:
+        room = measure_terminal() - labels - 1
+        lines = [str(value)]
         if is_terminal() and not isinstance(value, PurePath | Whole):
-            lines = layout.wrap(str(value), max(measure_terminal() - labels - 1, 1))
-        else:
-            lines = [str(value)]
+            lines = layout.wrap(str(value), max(room, 1))
+        elif is_terminal() and layout.measure(str(value)) > room:
+            if label:
+                print_visibly(label)
+            print_visibly(f"  {value}")
+            continue
         print_visibly(f"{label:<{labels}} {lines[0]}")
         for line in lines[1:]:
             print_visibly(" " * (labels + 1) + line)
@@ -159,18 +165,30 @@ def print_listing(
         print_visibly(f"\n{count(len(frame), noun)}{more}")
 
 
-def print_rows(frame: pl.DataFrame, *, are_records: bool = False, exact: bool = False) -> None:
+def print_rows(
+    frame: pl.DataFrame,
+    *,
+    are_records: bool = False,
+    exact: bool = False,
+    figures: Collection[str] = (),
+) -> None:
     """Print a frame for a person, as a table or as records; where it is wide, as records too."""
     width = measure_terminal() if is_terminal() else 1_000_000
     sizes = () if exact else BYTES
     if are_records:
         _print_lines(layout.list_records(frame, width, sizes=sizes))
     else:
-        _print_lines(layout.list_lines(frame, width, sizes=sizes, exact=exact))
+        lines = layout.list_lines(frame, width, sizes=sizes, exact=exact, figures=figures)
+        _print_lines(lines)
 
 
 def print_table(
-    frame: pl.DataFrame, title: str, nothing: str = "", rows: int | None = None
+    frame: pl.DataFrame,
+    title: str,
+    nothing: str = "",
+    rows: int | None = None,
+    *,
+    figures: Collection[str] = (),
 ) -> None:
     """Print a table of a summary, and how many rows there are beyond the first.
 
@@ -180,15 +198,17 @@ def print_table(
         What to say where there are no rows; nothing at all by default.
     rows
         Most rows to print.
+    figures
+        Columns of texts that are numbers with their units.
     """
     if frame.is_empty():
         if nothing:
             print_sentence(f"\n{title}: {nothing}")
         return
-    print_visibly(f"\n{title}")
+    print_sentence(f"\n{title}")
     first = frame if rows is None else frame.head(rows)
     if is_terminal():
-        print_rows(first)
+        print_rows(first, figures=figures)
     else:
         _print_lines(layout.list_values(first, header=True))
     if len(frame) > len(first):

@@ -1,13 +1,21 @@
-"""Old spellings of options, which go on working with a note."""
+"""The commands in the order of their use, and old spellings of options, which go on working."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from typer import BadParameter
 from typer.core import TyperGroup
 
 from polars_alf.cli.output import print_message
+
+ORDER = (
+    *("index", "info", "issues", "changes", "check", "verify", "prune"),
+    *("sql", "report", "history", "restore", "diff", "merge", "conflicts"),
+    *("insertions", "subset", "split", "publish", "bench", "completion", "manual"),
+)
+"""The commands as lists of them have them: first what each archive needs."""
 
 OLD_SPELLINGS = {
     "index": {"--out-dir": "--out"},
@@ -19,9 +27,24 @@ OLD_SPELLINGS = {
 
 _QUIET = {"--quiet", "-q"}
 
+_PREFIX = "Value error, "
+"""What Typer's parser writes before its words on a value."""
+
 
 class Commands(TyperGroup):
-    """Commands that take old spellings of their options, too."""
+    """Commands in their order, that take old spellings of their options, too."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all commands in `ORDER`."""
+        return sorted(super().list_commands(ctx), key=ORDER.index)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; a value that it cannot take is reported in words for people."""
+        try:
+            return super().invoke(ctx)
+        except BadParameter as error:
+            error.message = error.message.removeprefix(_PREFIX)
+            raise
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command, and spell its options as they are now."""

@@ -29,9 +29,10 @@ from polars_alf.cli.options import (
 from polars_alf.cli.progress import ProgressKind, show_steps
 from polars_alf.cli.settings import describe_settings
 from polars_alf.display import count, describe_size, describe_time
+from polars_alf.errors import PolarsAlfError
 from polars_alf.schema import TABLES, IssueKind
 from polars_alf.tables.files import scan_changes, scan_issues
-from polars_alf.tables.generations import KEEP
+from polars_alf.tables.generations import KEEP, SHORT_NAME
 
 if TYPE_CHECKING:  # each is loaded by the command that needs it
     from polars_alf.merge.api import MergedTables
@@ -73,6 +74,13 @@ def changes(
         list[Change] | None,
         Option(metavar="CHANGE", help="Only datasets with this change; may be given again."),
     ] = None,
+    generation: Annotated[
+        str | None,
+        Option(
+            metavar="NAME",
+            help="Those that the index of an earlier generation found; history has the names.",
+        ),
+    ] = None,
     as_json: JsonLines = False,
 ) -> None:
     """List datasets that the last index into DIR found changed.
@@ -83,8 +91,12 @@ def changes(
     Exit codes: 0 done, 1 failed, 2 wrong usage.
     """
     columns = ["change", "path", "file_size", "previous_size"]
-    nothing = f"no changes: the last index into {folder} found none{_such(kind)}"
-    _print_rows(scan_changes(folder), columns, kind, "change", nothing, as_json=as_json)
+    run = f"the index of the generation {generation}" if generation else "the last index"
+    nothing = f"no changes: {run} into {folder} found none{_such(kind)}"
+    found = scan_changes(folder, generation)
+    if generation is None and found.head(1).collect().is_empty():
+        nothing += _describe_last_changes(folder)
+    _print_rows(found, columns, kind, "change", nothing, as_json=as_json)
 
 
 @app.command()
@@ -223,6 +235,26 @@ def info(
         _print_summary(summary, top)
         if run:
             _print_run(run)
+
+
+def _describe_last_changes(folder: Path) -> str:
+    """Return when an index found changes last, and how they are listed, if they are kept."""
+    try:
+        rows = polars_alf.read_history(folder)
+    except PolarsAlfError:  # without tables, or a log, there is nothing to tell
+        return ""
+    n_changes = pl.sum_horizontal("added", "changed", "removed")
+    earlier = rows.filter(n_changes > 0, pl.col("status").is_in(["kept", "gone"]))
+    if earlier.is_empty():
+        return ""
+    row = earlier.row(-1, named=True)
+    counts = [f"{row[name]:,} {name}" for name in ("added", "changed", "removed") if row[name]]
+    text = f"; that of {row['time']:%Y-%m-%d %H:%M:%S} UTC found {', '.join(counts)}"
+    if row["status"] == "gone":
+        return text
+    name = row["generation"][:SHORT_NAME]
+    place = shlex.quote(str(folder))
+    return f"{text}: polars-alf changes {place} --generation {name}"
 
 
 def _such(kinds: Sequence[str] | None) -> str:

@@ -60,8 +60,8 @@ class Command:
 
 
 def describe_commands(root: Any) -> list[Command]:
-    """Return a command of Typer and those in it by name, groups before their commands."""
-    return sorted(_list_commands((), root), key=lambda command: command.words)
+    """Return a command of Typer and those in it in its order, groups before their commands."""
+    return [*_list_commands((), root)]
 
 
 def _list_commands(words: tuple[str, ...], command: Any) -> Iterator[Command]:
@@ -74,8 +74,9 @@ def _list_commands(words: tuple[str, ...], command: Any) -> Iterator[Command]:
         options=(*(each for each in parameters if each.names), _HELP),
         arguments=tuple(each for each in parameters if not each.names),
     )
-    for name, inner in getattr(command, "commands", {}).items():
-        yield from _list_commands((*words, name), inner)
+    if hasattr(command, "list_commands"):
+        for name in command.list_commands(None):
+            yield from _list_commands((*words, name), command.commands[name])
 
 
 _HELP = Parameter(("-h", "--help"), "", "Show the help.", "", ())

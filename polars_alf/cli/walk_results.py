@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import polars as pl
 
 from polars_alf.alf.paths import printable
 from polars_alf.cli import output
+from polars_alf.cli.layout import measure
 from polars_alf.cli.output import Whole
 from polars_alf.display import count, describe_size
 from polars_alf.tables.rows import sum_bytes
@@ -28,10 +29,9 @@ def print_report(report: IndexReport) -> None:
     """Print what an index found, and where its tables are."""
     rate = (report.n_datasets + report.n_other_files) / report.seconds
     folder = report.sessions_path.parent
-    cache_dir = f"cache_dir={str(report.cache_dir)!r}, tables_dir={str(folder)!r}"
+    arguments = [f"cache_dir={str(report.cache_dir)!r}", f"tables_dir={str(folder)!r}"]
     if folder == report.cache_dir or not isinstance(report.cache_dir, Path):
-        cache_dir = f"cache_dir={str(folder)!r}"  # ONE searches there, whatever has the files
-    client = f"One({cache_dir}, mode='local')"
+        arguments = [f"cache_dir={str(folder)!r}"]  # ONE searches there, whatever has the files
     output.print_fields(
         ("Archive", report.root),
         ("Sessions", f"{report.n_sessions:,}"),
@@ -45,7 +45,7 @@ def print_report(report: IndexReport) -> None:
         ),
         ("Tables", report.sessions_path),
         ("", report.datasets_path),
-        ("Open with", Whole(client)),
+        *_list_call("Open with", "One", [*arguments, "mode='local'"]),
     )
     if not report.issues:
         return
@@ -53,6 +53,17 @@ def print_report(report: IndexReport) -> None:
     shown = {kind: (path, text) for kind, path, text in examples.select(*_EXAMPLE).iter_rows()}
     output.print_issues(report.issues, shown)
     output.print_visibly(f"\nAll of them: polars-alf issues {shlex.quote(str(folder))}")
+
+
+def _list_call(label: str, name: str, arguments: Sequence[str]) -> Iterator[tuple[str, Whole]]:
+    """Yield a call in Python, to be copied; where a terminal is narrow, with a line an argument."""
+    whole = f"{name}({', '.join(arguments)})"
+    if not output.is_terminal() or measure(whole) <= output.measure_terminal() - 2:
+        yield label, Whole(whole)
+        return
+    yield label, Whole(f"{name}(")
+    yield from (("", Whole(f"    {argument},")) for argument in arguments)
+    yield "", Whole(")")
 
 
 def _list_optional_fields(report: IndexReport) -> Iterator[tuple[str, str]]:

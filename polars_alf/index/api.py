@@ -151,7 +151,8 @@ def index_archive(
         for objects that were written in one part and not encrypted by KMS. Of buckets only.
     keep_generations
         Number of earlier generations of the tables to keep, whoever wrote them, beside the new
-        ones: `polars_alf.restore_tables` puts them back.
+        ones: `polars_alf.restore_tables` puts them back. Where none of them has other files than
+        the tables that replaced it, the last that has is kept, too.
     insertions
         Whether to make the table of insertions as well, as `write_insertions` does. One that is in
         the folder of the tables, or of `ids_from`, is reason enough.

@@ -12,7 +12,7 @@ from typing import Self
 
 import polars as pl
 
-from polars_alf.query.columns import expr_session_path
+from polars_alf.query.columns import expr_session_folder
 
 ROWS_AT_ONCE = 1 << 23
 """About how many datasets are compared by their paths at a time."""
@@ -100,7 +100,7 @@ class Removals:
     labs
         Labs that lose every session that they had, those with most sessions first.
     examples
-        Sessions that lose all, then those that lose most, as ``[lab/]subject/date/number``.
+        Paths of sessions that lose all, then of those that lose most.
     """
 
     n_sessions: int = 0
@@ -196,7 +196,7 @@ def _sum_up(sessions: pl.DataFrame, gone: pl.DataFrame, new: Rows) -> Removals:
             for lab, n_sessions, n_datasets, _ in lost.iter_rows()
         ),
         examples=tuple(
-            worst.select(path=expr_session_path())["path"]
+            worst.select(path=expr_session_folder())["path"]
             .unique(maintain_order=True)
             .head(_EXAMPLES)
         ),

@@ -8,7 +8,7 @@ import polars as pl
 
 from polars_alf.alf.root import FolderPath, check_folder
 from polars_alf.errors import ArchiveNotFoundError
-from polars_alf.query.columns import expr_session_path
+from polars_alf.query.columns import expr_session_folder
 from polars_alf.query.scan import scan_sessions
 from polars_alf.tables.files import conflicts_path
 
@@ -25,7 +25,7 @@ def scan_conflicts(folder: FolderPath) -> pl.LazyFrame:
     -------
     polars.LazyFrame
         `polars_alf.merge.duplicates.CONFLICTS`, with the whole paths of datasets:
-        [lab/]subject/date/number/rel_path.
+        [lab/Subjects/]subject/date/number/rel_path.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def scan_conflicts(folder: FolderPath) -> pl.LazyFrame:
         raise ArchiveNotFoundError(
             f"{place} has no conflicts of a merge; give the folder that tables were merged into"
         )
-    sessions = scan_sessions(place).select(eid="id", session=expr_session_path())
+    sessions = scan_sessions(place).select(eid="id", session=expr_session_folder())
     is_dataset = pl.col("table") == "datasets"
     rows = pl.scan_ipc(path, glob=False).join(
         sessions.unique("eid", keep="first"), on="eid", how="left", maintain_order="left"

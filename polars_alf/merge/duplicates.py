@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from polars_alf.merge.sources import RANK
-from polars_alf.query.columns import expr_session_path
+from polars_alf.query.columns import expr_session_folder
 from polars_alf.schema import DATASETS, DIGEST_COLUMNS, SESSIONS, _field, polars_schema
 from polars_alf.tables.foreign import Columns, list_marked, name_column, restore_columns
 
@@ -35,7 +35,7 @@ CONFLICTS = pa.schema(
 )
 """One row per row that was left out of merged tables although it contradicts the one kept.
 
-The path of a session is [lab/]subject/date/number, that of a dataset its rel_path."""
+The path of a session is [lab/Subjects/]subject/date/number, that of a dataset its rel_path."""
 
 _PATH = ["lab", "subject", "date", "number"]
 
@@ -106,8 +106,8 @@ def deduplicate_sessions(
             claims,
             table=pl.lit("sessions"),
             eid=pl.col("kept_eid"),
-            kept_path=expr_session_path("_kept"),
-            dropped_path=expr_session_path(),
+            kept_path=expr_session_folder("_kept"),
+            dropped_path=expr_session_folder(),
         ),
         counts=_count_dropped(dropped, claims),
     )

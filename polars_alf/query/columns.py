@@ -158,16 +158,23 @@ def expr_is_unsafe(rel_path: pl.Expr) -> pl.Expr:
 def expr_session_path(suffix: str = "") -> pl.Expr:
     """Return ``[lab/]subject/date/number`` of SESSIONS, whose columns end in `suffix`.
 
-    The number has three digits; parts that are null are left out.
+    It names a session; `expr_session_folder` is where it lies. The number has three digits; parts
+    that are null are left out.
     """
-    lab = pl.col(f"lab{suffix}")
-    parts = _list_session_parts(suffix)
-    return pl.concat_str(pl.when(lab != "").then(lab), *parts, separator="/", ignore_nulls=True)
+    return _join_session_parts(pl.col(f"lab{suffix}"), suffix)
+
+
+def expr_session_folder(suffix: str = "") -> pl.Expr:
+    """Return ``[lab/Subjects/]subject/date/number`` of SESSIONS, as `expr_session_path`.
+
+    It is the path in the archive, which people can look at and paste.
+    """
+    return _join_session_parts(pl.col(f"lab{suffix}") + "/Subjects", suffix)
 
 
 def join_dataset_paths(datasets: pl.LazyFrame, sessions: pl.LazyFrame) -> pl.LazyFrame:
-    """Add ``path``: `expr_session_path`, or else the eid, and ``rel_path``; in the order given."""
-    paths = sessions.select(eid="id", session_path=expr_session_path())
+    """Add ``path``: `expr_session_folder`, or else the eid, and ``rel_path``; in their order."""
+    paths = sessions.select(eid="id", session_path=expr_session_folder())
     return join_paths(datasets, paths.unique("eid", keep="first"))
 
 
@@ -176,6 +183,11 @@ def join_paths(datasets: pl.LazyFrame, paths: pl.LazyFrame) -> pl.LazyFrame:
     path = pl.concat_str(pl.coalesce("session_path", "eid"), "rel_path", separator="/")
     joined = datasets.join(paths, on="eid", how="left", maintain_order="left")
     return joined.with_columns(path=path).drop("session_path")
+
+
+def _join_session_parts(start: pl.Expr, suffix: str) -> pl.Expr:
+    start = pl.when(pl.col(f"lab{suffix}") != "").then(start)
+    return pl.concat_str(start, *_list_session_parts(suffix), separator="/", ignore_nulls=True)
 
 
 def _list_session_parts(suffix: str = "") -> list[pl.Expr]:

@@ -16,7 +16,7 @@ from polars_alf.alf.paths import temporary_folder
 from polars_alf.display import Shown
 from polars_alf.errors import OptionError, TableError
 from polars_alf.parallel.progress import Steps, show_no_step
-from polars_alf.query.columns import expr_session_path, join_paths
+from polars_alf.query.columns import expr_session_folder, join_paths
 from polars_alf.query.scan import Tables, scan_pair
 from polars_alf.query.spill import BUCKET, Spill, count_buckets, read_batches
 from polars_alf.schema import TABLES, _field, polars_schema
@@ -37,7 +37,7 @@ DIFFERENCES = pa.schema(
 )
 """One row per difference of two pairs of tables, sessions before datasets, sorted by path.
 
-Paths are [lab/]subject/date/number, and those of datasets have their rel_path after that."""
+Paths are [lab/Subjects/]subject/date/number, and for a dataset its rel_path after that."""
 
 # Columns by which a row is found again, the surest first.
 _SESSION_KEYS = (["id"], ["lab", "subject", "date", "number"])
@@ -281,7 +281,7 @@ def _reading(name: str) -> Iterator[None]:
 def _sort(sessions: pl.LazyFrame, name: str) -> pl.DataFrame:
     """Return sessions with their ``path``, sorted by it."""
     with _reading(name):
-        return sessions.with_columns(path=expr_session_path()).sort("path", "id").collect()
+        return sessions.with_columns(path=expr_session_folder()).sort("path", "id").collect()
 
 
 def _list_paths(sessions: pl.DataFrame) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -90,8 +91,7 @@ def choose_sessions(sessions: pl.LazyFrame, datasets: pl.LazyFrame, condition: s
 
 def _describe(frames: Mapping[str, pl.LazyFrame], name: str) -> pl.LazyFrame:
     if name not in frames:
-        known = " and ".join(frames)
-        raise QueryError(f"there is no table {name!r} to describe; the tables are {known}")
+        raise QueryError(f"there is no table {_name_nearest(name)}")
     types = frames[name].collect_schema()
     fields = {field.name: field.metadata or {} for field in TABLES[name]}
     return pl.LazyFrame(
@@ -118,7 +118,20 @@ def reporting_query_errors(query: str) -> Iterator[None]:
         reason = str(error).partition("\n")[0]
         if isinstance(error, pl.exceptions.ComputeError) and "parquet" in str(error).lower():
             raise TableError(f"the tables cannot be read: {reason}") from error
+        reason = _explain_relation(reason)
         raise QueryError(f"the query {_shorten(query)} cannot be answered: {reason}") from error
+
+
+def _explain_relation(reason: str) -> str:
+    """Return what Polars says, and of a table that is not there which there are."""
+    match = re.fullmatch(r"relation '(.*)' was not found", reason)
+    return f"there is no table {_name_nearest(match[1])}" if match else reason
+
+
+def _name_nearest(name: str) -> str:
+    nearest = difflib.get_close_matches(name.lower(), TABLES, n=1)
+    meant = f"; perhaps {nearest[0]} is meant" if nearest else ""
+    return f"{name!r}, only {' and '.join(TABLES)}{meant}"
 
 
 def _check_query(query: str) -> None:

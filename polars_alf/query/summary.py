@@ -149,10 +149,7 @@ def summarize_tables(
     queries = {
         "counting datasets": totals,
         "counting sessions": sessions.select(pl.len()),
-        **{
-            f"summing by {name}": query
-            for name, query in zip(GROUPS, _group(sessions, datasets), strict=True)
-        },
+        **{f"summing by {name}": query for name, query in sum_groups(sessions, datasets).items()},
         "counting by QC": datasets.group_by("qc").agg(datasets=pl.len()),
         "looking for the largest": join_dataset_paths(largest, sessions).select(
             "path", "file_size", "eid", "id"
@@ -175,14 +172,14 @@ def summarize_tables(
     return TableSummary(
         n_sessions=n_sessions.item(),
         groups={
-            name: _narrow(frame, "n_bytes")
+            name: narrow(frame, "n_bytes")
             .select(name, "sessions", "datasets", "n_bytes")
             .sort("n_bytes", "datasets", name, descending=[True, True, False])
             for name, frame in zip(GROUPS, groups, strict=True)
         },
         qc=_order_qc(qc),
         largest=found_largest,
-        duplicates=_narrow(
+        duplicates=narrow(
             paths.select("hash", "file_size", "datasets", "n_bytes_spare", "path"), "n_bytes_spare"
         ),
         n_duplicates=duplicates.n_contents,
@@ -191,8 +188,8 @@ def summarize_tables(
     )
 
 
-def _group(sessions: pl.LazyFrame, datasets: pl.LazyFrame) -> list[pl.LazyFrame]:
-    """Return sums by each of `GROUPS`: first those of sessions, then those of paths."""
+def sum_groups(sessions: pl.LazyFrame, datasets: pl.LazyFrame) -> dict[str, pl.LazyFrame]:
+    """Return ``sessions``, ``datasets`` and ``n_bytes`` (Int128) by each of `GROUPS`."""
     counts = [pl.len().alias("datasets"), _SIZE.sum().alias("n_bytes")]
     by_session = sessions.select(
         "id", "lab", "subject", year=pl.col("date").dt.year(), sessions=pl.lit(1)
@@ -204,21 +201,21 @@ def _group(sessions: pl.LazyFrame, datasets: pl.LazyFrame) -> list[pl.LazyFrame]
         coalesce=True,
     )
     parts = with_alf_parts(datasets)
-    return [
-        *(
-            by_session.group_by(name).agg(pl.col("sessions", "datasets", "n_bytes").sum())
+    return {
+        **{
+            name: by_session.group_by(name).agg(pl.col("sessions", "datasets", "n_bytes").sum())
             for name in GROUPS[:3]
-        ),
-        *(
-            parts.group_by(name).agg(pl.col("eid").n_unique().alias("sessions"), *counts)
+        },
+        **{
+            name: parts.group_by(name).agg(pl.col("eid").n_unique().alias("sessions"), *counts)
             for name in GROUPS[3:]
-        ),
-    ]
+        },
+    }
 
 
-def _narrow(frame: pl.DataFrame, column: str) -> pl.DataFrame:
-    """Return sums as UInt64 if they all are below 2^64: Arrow has no Int128."""
-    narrow = frame[column].cast(pl.UInt64, strict=False)
+def narrow(frame: pl.DataFrame, column: str, dtype: type[pl.DataType] = pl.UInt64) -> pl.DataFrame:
+    """Return a column in a type of 64 bits if all values fit: Arrow has no Int128."""
+    narrow = frame[column].cast(dtype, strict=False)
     is_wide = narrow.null_count() > frame[column].null_count()
     return frame if is_wide else frame.with_columns(narrow)
 

@@ -17,19 +17,19 @@ from typing import Any, BinaryIO
 import polars as pl
 import pyarrow as pa
 
+from polars_alf.alf.paths import STATE_DIR as STATE_DIR
 from polars_alf.alf.process_limits import explain_limit
+from polars_alf.alf.root import check_folder
 from polars_alf.errors import (
     ArchiveNotFoundError,
     LimitError,
+    OptionError,
     OutputError,
     PolarsAlfError,
     TableError,
 )
 from polars_alf.parallel.lazy_frames import make_lazy_frame
 from polars_alf.schema import SCHEMAS
-
-STATE_DIR = ".polars_alf"
-"""Folder of our state, beside the tables."""
 
 RUN = re.compile("run-[0-9a-f]{32}")
 """Names of the folders in the state that runs write their tables in, until the commit."""
@@ -220,16 +220,19 @@ def scan_issues(folder: str | os.PathLike[str]) -> pl.LazyFrame:
     TableError
         The file cannot be read.
     """
-    return _scan_state(issues_path(Path(folder)), "issues")
+    return _scan_state(issues_path(Path(folder)), "issues", Path(folder))
 
 
-def scan_changes(folder: str | os.PathLike[str]) -> pl.LazyFrame:
+def scan_changes(folder: str | os.PathLike[str], generation: str | None = None) -> pl.LazyFrame:
     """Scan the changes that the last index into a folder found.
 
     Parameters
     ----------
     folder
         Folder of the tables.
+    generation
+        Name of an earlier generation that is kept, or the beginning of its name, whose index found
+        the changes; by default that of the tables that are there.
 
     Returns
     -------
@@ -241,10 +244,33 @@ def scan_changes(folder: str | os.PathLike[str]) -> pl.LazyFrame:
     ------
     ArchiveNotFoundError
         Nothing was indexed into that folder.
+    OptionError
+        No such generation is kept.
     TableError
         The file cannot be read.
     """
-    return _scan_state(changes_path(Path(folder)), "changes")
+    path = changes_path(Path(folder))
+    if generation is not None:
+        path = find_generation(Path(folder), generation) / path.name
+    return _scan_state(path, "changes", Path(folder))
+
+
+def find_generation(folder: Path, beginning: str) -> Path:
+    """Return the folder of the kept generation whose name begins so."""
+    names = [
+        path.name.removeprefix("generation-")
+        for path in (folder / STATE_DIR).glob("generation-*")
+        if GENERATION.fullmatch(path.name)
+    ]
+    if beginning in names:
+        return generation_path(folder, beginning)
+    wanted = [name for name in names if beginning and name.startswith(beginning)]
+    if len(wanted) != 1:
+        raise OptionError(
+            f"the generation {beginning!r} is not kept in {folder}; those kept are "
+            f"{', '.join(sorted(names)) or 'none'}"
+        )
+    return generation_path(folder, wanted[0])
 
 
 def read_report_values(folder: Path) -> dict[str, Any]:
@@ -256,11 +282,12 @@ def read_report_values(folder: Path) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def _scan_state(path: Path, what: str) -> pl.LazyFrame:
+def _scan_state(path: Path, what: str, folder: Path) -> pl.LazyFrame:
+    check_folder(folder, to_write=False, what="the folder of tables")
     if not path.exists():
         raise ArchiveNotFoundError(
-            f"{path.parent.parent} has no {what} of an index; give the folder of tables that "
-            "polars-alf made"
+            f"{folder} has no {what} of an index; give a folder that polars-alf index has written "
+            "tables into"
         )
     schema = next(_read_batches(path)).schema
 

@@ -32,6 +32,9 @@ from polars_alf.tables.parquet import open_table
 KEEP = 1
 """How many earlier generations are kept by default."""
 
+SHORT_NAME = 10
+"""Letters of a generation's name that tell it from others."""
+
 STATE_FILES = frozenset(
     path(Path()).name for path in (changes_path, conflicts_path, issues_path, report_path)
 )
@@ -66,6 +69,33 @@ def list_generations(folder: Path, records: Sequence[Record]) -> list[str]:
             with contextlib.suppress(FileNotFoundError):  # a commit is under way
                 found.append((replaced.get(name, -1), path.stat().st_mtime_ns, name))
     return [name for *_, name in sorted(found, reverse=True)]
+
+
+def choose_dropped(names: Sequence[str], keep: int, records: Sequence[Record]) -> list[str]:
+    """Return which generations are not kept; `names` has that replaced last first.
+
+    The first `keep` are kept. Where each of them has the same files as the one that replaced it,
+    as when an archive is indexed anew for digests, the last with other files is kept, too: else
+    such runs would take away the way back before a change.
+    """
+    older = names[keep:]
+    if not keep or any(_has_other_files(name, records) for name in names[:keep]):
+        return [*older]
+    last = next((name for name in older if _has_other_files(name, records)), None)
+    return [name for name in older if name != last]
+
+
+def _has_other_files(name: str, records: Sequence[Record]) -> bool:
+    """Whether a generation had, as far as is known, other files than the run that replaced it."""
+    counts = ("n_sessions", "n_datasets")
+    own = [record for record in records if record.get("generation") == name]
+    replacing = [record for record in records if record.get("replaced") == name]
+    if not own or not replacing:
+        return True
+    is_same_number = all(own[-1].get(count) == replacing[-1].get(count) for count in counts)
+    # What could not be read is in neither count of changes.
+    changes = [replacing[-1].get(change) for change in ("added", "changed", "removed")]
+    return changes != [0, 0, 0] or not is_same_number
 
 
 def list_tables(folder: Path) -> list[str]:

@@ -37,6 +37,7 @@ from polars_alf.tables.files import (
 )
 from polars_alf.tables.generations import (
     KEEP,
+    choose_dropped,
     choose_name,
     describe_tables,
     list_generations,
@@ -196,7 +197,8 @@ class Staging:
             same name in this generation stays.
         keep
             How many earlier generations there are afterwards; that which is replaced is the first.
-            None keeps those that there are, and not what is replaced.
+            Where none of them had other files, one more is kept, the last that had. None keeps
+            those that there are, and not what is replaced.
         record
             The line of this run in the history.
 
@@ -210,15 +212,18 @@ class Staging:
         kept, records = keep_current(self.folder) if keep else (None, [])
         if record:
             records.append({**record, "replaced": kept})
-        earlier = list_generations(self.folder, read_records(self.folder))
-        n_kept = len(earlier) if keep is None else keep - 1 if kept else keep
+        known = [*read_records(self.folder), *records]
+        earlier = list_generations(self.folder, known)
+        dropped: list[str] = []
+        if keep is not None:
+            dropped = choose_dropped([*([kept] if kept else []), *earlier], keep, known)
         journal = Journal(
             staging=self.path.name,
             files=tuple(self._files),
             folders=dict(move or {}),
             removed=tuple(sorted({*remove} - {*self._files})),
             kept=kept,
-            dropped=tuple(earlier[n_kept:]),
+            dropped=tuple(dropped),
             records=tuple(records),
         )
         commit(self.folder, journal)

@@ -13,10 +13,11 @@ import polars as pl
 from polars_alf.alf.arguments import check_argument
 from polars_alf.alf.root import FolderPath, check_folder
 from polars_alf.display import Shown
-from polars_alf.errors import ArchiveNotFoundError, OptionError, TableNotFoundError
+from polars_alf.errors import ArchiveNotFoundError, TableNotFoundError
 from polars_alf.tables.files import (
     STATE_DIR,
     check_replaceable,
+    find_generation,
     generation_path,
     report_path,
     reporting_write_errors,
@@ -157,7 +158,9 @@ def read_history(folder: FolderPath) -> pl.DataFrame:
         ``merge`` or ``restore``, or null for tables of another program or of an earlier version,
         with the time when they were written; ``generation``, the name of the tables, null for
         those of another program that are current; ``status``, which is ``current``, ``kept``
-        (`restore_tables` can put them back) or ``gone``; ``n_sessions``, ``n_datasets`` and
+        (`restore_tables` can put them back) or ``gone``, or ``repeated`` where a later run has the
+        same tables, as it put them back or found nothing new, and its row has their status;
+        ``n_sessions``, ``n_datasets`` and
         ``n_bytes``, their sizes; ``added``, ``changed`` and ``removed``, numbers of datasets;
         ``issues``, their number; and ``seconds``. Counts that are not known are null.
 
@@ -180,8 +183,11 @@ def read_history(folder: FolderPath) -> pl.DataFrame:
     if not rows:
         raise ArchiveNotFoundError(f"{path} has no tables and no history; give a folder of tables")
     statuses: dict[str | None, str] = {**dict.fromkeys(kept, "kept"), current: "current"}
+    last = {row.get("generation"): n for n, row in enumerate(rows)}
     return frame_records(
-        {**row, "status": statuses.get(row.get("generation"), "gone")} for row in rows
+        {**row, "status": statuses.get(name, "gone") if last[name] == n else "repeated"}
+        for n, row in enumerate(rows)
+        for name in (row.get("generation"),)
     )
 
 
@@ -193,14 +199,7 @@ def _choose(folder: Path, wanted: str | None, names: Sequence[str]) -> str:
         )
     if wanted is None:
         return names[0]
-    found = [name for name in names if wanted and name.startswith(wanted)]
-    if len(found) == 1:
-        return found[0]
-    if wanted not in names:
-        raise OptionError(
-            f"the generation {wanted!r} is not kept in {folder}; those kept are {', '.join(names)}"
-        )
-    return wanted
+    return find_generation(folder, wanted).name.removeprefix("generation-")
 
 
 def _describe(source: Path, name: str, records: Sequence[Record]) -> Record:

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from polars_alf.alf import grammar
 from polars_alf.alf.address import Address
-from polars_alf.alf.paths import BENCH_FOLDER, expr_join, join
+from polars_alf.alf.paths import BENCH_FOLDER, STATE_DIR, expr_join, join
 from polars_alf.alf.root import Root
 from polars_alf.arrow import make_table, to_arrow_array
 from polars_alf.bucket.content import digest_objects
@@ -219,7 +219,7 @@ class BucketWalker:
             if CONTROL.search(name):
                 self._layout.report(path, IssueKind.INVALID_NAME, LEFT_OUT[Odd.INVALID_NAME])
                 continue
-            if session is None and BENCH_FOLDER.fullmatch(name):
+            if session is None and (name == STATE_DIR or BENCH_FOLDER.fullmatch(name)):
                 continue
             choice = self._patterns.check_file(f"{path}/").include if self._patterns else None
             if choice:

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from polars_alf import native
-from polars_alf.alf.paths import BENCH_FOLDER, join, list_folders_above
+from polars_alf.alf.paths import BENCH_FOLDER, STATE_DIR, join, list_folders_above
 from polars_alf.alf.root import Root
 from polars_alf.errors import ScanError
 from polars_alf.native.twin import UNKNOWN_TIME, Odd
-from polars_alf.schema import IssueKind
+from polars_alf.schema import SCHEMAS, IssueKind
 from polars_alf.walk.batches import Listing, Names
 from polars_alf.walk.columns import Columns, Examined, OddEntry, Steps, join_texts
 from polars_alf.walk.known import KnownListings
@@ -119,11 +119,25 @@ class Lister:
         into.n_others += columns.n_others[0]
         self._add_files(columns, session, into)
         self.take_odd(columns, columns.odd, session, into)
+        if session is None:
+            into.n_others -= self.count_tables(directory, columns.subdirectories[0])
         if columns.errors[0]:
             self.report_stop(directory, columns.errors[0], into)
         if into.linked and self.known is not None:
             self.known.note_links(join(directory, name) for name in into.linked)
         return [columns.names[code] for code in columns.unexamined]
+
+    def count_tables(self, directory: str, subdirectories: str) -> int:
+        """Return how many files beside a folder of our state are tables, which are our own, too.
+
+        They are those of an index of a part of the archive, or of one into another folder.
+        """
+        if STATE_DIR not in subdirectories.split("/"):
+            return 0
+        names = [
+            name for table in SCHEMAS if not self._is_left_out(directory, name := f"{table}.pqt")
+        ]
+        return sum(Path(self.root.locate(join(directory, name))).is_file() for name in names)
 
     def read(
         self,
@@ -296,8 +310,8 @@ class Lister:
 
 
 def split_names(subdirectories: str, session: str | None) -> list[str]:
-    """Return the names in a column of subdirectories, without what a bench left above sessions."""
+    """Return the names in a column of subdirectories, without our own folders above sessions."""
     names = subdirectories.split("/") if subdirectories else []
     if session is not None:
         return names
-    return [name for name in names if not BENCH_FOLDER.fullmatch(name)]
+    return [name for name in names if name != STATE_DIR and not BENCH_FOLDER.fullmatch(name)]

@@ -233,7 +233,8 @@ class Walker:
                 names = self._end_directory(directory, None, n_before)
             else:
                 names = split_names(columns.subdirectories[i], None)
-                n_others = columns.n_others[i]
+                below = columns.subdirectories[i]
+                n_others = columns.n_others[i] - self._lister.count_tables(directory, below)
                 fingerprint = columns.mtimes[i], columns.ctimes[i], columns.inodes[i]
                 self._walked.add(directory, None, fingerprint, n_others, "/".join(names))
                 self.counter.add(n_others)

@@ -14,7 +14,7 @@ from trees import SESSION, make_tree
 
 import polars_alf
 from polars_alf.check.findings import CHECKS
-from polars_alf.errors import ArchiveNotFoundError
+from polars_alf.errors import ArchiveNotFoundError, OptionError
 from polars_alf.schema import polars_schema
 
 KS001 = "cortexlab/Subjects/KS001/2020-01-01/001"
@@ -47,7 +47,8 @@ def test_tables_are_checked_as_their_archive(archive: Path, out_dir: Path) -> No
     assert set(of_archive["kind"]) == {"misspelt_name", "misfit_size", "missing_dataset"}
     eids = polars_alf.scan_sessions(out_dir).collect()["id"]
     assert set(of_tables["eid"]) <= set(eids)
-    assert of_archive["eid"].to_list() == of_archive["session"].to_list()
+    sessions = of_archive["session"].str.replace("/Subjects/", "/", literal=True)
+    assert of_archive["eid"].to_list() == sessions.to_list()
 
 
 def test_rows_that_are_not_on_disk_do_not_count(archive: Path, out_dir: Path) -> None:
@@ -75,7 +76,7 @@ def test_a_database_is_compared(archive: Path, tmp_path: Path, from_tables: bool
         found = polars_alf.check_tables(after, against=database)
     else:
         found = polars_alf.check_archive(archive, against=database)
-    session, moved = "cortexlab/KS001/2020-01-01/001", "cortexlab/KS002/2020-02-29"
+    session, moved = KS001, KS002.removesuffix("/001")
     assert found.findings.select("kind", "session", "rel_path").rows() == [
         ("not_on_disk", session, "_ibl_trials.intervals_bpod.csv"),
         ("not_registered", session, "alf/new.data.npy"),
@@ -135,9 +136,7 @@ def test_a_part_of_an_archive_is_checked(archive: Path) -> None:
     make_tree(archive / KS001, {"alf/spike.amps.npy": 9})
     for root in (archive / KS001, archive / "cortexlab/Subjects/KS001"):
         found = polars_alf.check_archive(root).findings
-        assert found.select("session", "rel_path").rows() == [
-            ("cortexlab/KS001/2020-01-01/001", "alf/spike.amps.npy")
-        ]
+        assert found.select("session", "rel_path").rows() == [(KS001, "alf/spike.amps.npy")]
 
 
 def test_what_is_left_out_is_not_checked(archive: Path) -> None:
@@ -159,3 +158,8 @@ def test_an_archive_that_is_not_there(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     assert polars_alf.check_archive(empty).findings.is_empty()
+
+
+def test_a_condition_that_no_session_meets_is_named(archive: Path) -> None:
+    with pytest.raises(OptionError, match=r"subject = 'X'.* holds for none of 4 sessions; give"):
+        polars_alf.check_archive(archive, complete="subject = 'X'")

@@ -37,6 +37,12 @@ def find(paths: list[str], **options: object) -> dict[str, str]:
         ("spike.times_ephysClock.probe00.npy", "spikes.times_ephysClock.probe00.npy"),
         ("leftCamra.times.npy", "leftCamera.times.npy"),
         ("licks.time.npy", "licks.times.npy"),
+        ("spikes.times.npyy", "spikes.times.npy"),
+        ("_ibl_leftCamera.raw.mp5", None),
+        ("notes.text.jsonl", None),
+        ("ibl_trials.table.pqt", "_ibl_trials.table.pqt"),
+        ("iblrig_leftCamera.timestamps.ssv", "_iblrig_leftCamera.timestamps.ssv"),
+        ("eye_trials.table.pqt", None),
         ("clicks.times.npy", None),
         ("camera.pose.npy", None),
     ],
@@ -45,6 +51,35 @@ def test_odd_names_have_a_likely_spelling(odd: str, likely: str | None) -> None:
     expected = {f"alf/{odd}": f"alf/{likely}"} if likely else {}
     assert find([f"alf/{odd}"]) == expected
     assert find([odd]) == ({odd: likely} if likely else {})
+
+
+@pytest.mark.parametrize(
+    ("path", "odd", "likely"),
+    [
+        ("alf/prob00/spikes.times.npy", "alf/prob00", "alf/probe00"),
+        ("alf/Probe00/spikes.times.npy", "alf/Probe00", "alf/probe00"),
+        ("alf/prob00/ks/spikes.times.npy", "alf/prob00", "alf/probe00"),
+        ("raw_ehpys_data/probe00/a.b.bin", "raw_ehpys_data", "raw_ephys_data"),
+        ("raw_ephys_dat/a.b.bin", "raw_ephys_dat", "raw_ephys_data"),
+        ("alf/probe00a/spikes.times.npy", None, None),  # one shank of several
+        ("alf/probes/spikes.times.npy", None, None),
+        ("raw_task_data_01/a.b.bin", None, None),
+    ],
+)
+def test_odd_folders_have_a_likely_spelling(path: str, odd: str | None, likely: str | None) -> None:
+    assert find([path]) == ({odd: likely} if odd else {})
+
+
+def test_a_folder_is_one_finding_however_many_files_it_has() -> None:
+    paths = [f"raw_vidoe_data/{name}.times.npy" for name in ("leftCamera", "rightCamera")]
+    assert find(paths) == {"raw_vidoe_data": "raw_video_data"}
+
+
+def test_folders_of_a_template_are_known() -> None:
+    paths = ["widefeild/spikes.times.npy"]
+    assert find(paths) == {}
+    found = find(paths, template=["widefield/spikes.times.npy"])
+    assert found == {"widefeild": "widefield"}
 
 
 def test_usual_names_are_not_odd() -> None:

@@ -80,7 +80,7 @@ def test_a_finding_has_both_sizes() -> None:
     )
     row = polars_alf.check_tables((sessions, datasets)).findings.row(0, named=True)
     assert {row["file_size"], row["other_size"]} == {8128, 7992}
-    assert row["session"] == "lab/KS001/2024-05-06/001"
+    assert row["session"] == "lab/Subjects/KS001/2024-05-06/001"
     assert pl.DataFrame([row])["eid"].to_list() == ["s"]
 
 

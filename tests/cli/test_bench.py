@@ -60,7 +60,7 @@ def test_bench_tells_a_person_and_writes_a_report(target: Path, home: Path) -> N
     assert result.returncode == 0, result.stderr
     for text in (
         "Storage      my NAS",
-        "stat     warm",
+        "stat\twarm\t",
         "Recommended  index --jobs 1",
         "Because",
         "Note: ",

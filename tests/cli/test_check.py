@@ -23,7 +23,7 @@ def test_findings_end_with_3(archive: Path, tmp_path: Path) -> None:
     result = run("check", archive, "--progress", "none")
     assert result.returncode == 3
     assert "Misspelt name 1\n" in result.stdout
-    assert "cortexlab/KS001/2020-01-01/001/alf/spike.amps.npy" in result.stdout
+    assert "cortexlab/Subjects/KS001/2020-01-01/001/alf/spike.amps.npy" in result.stdout
     assert "alf/spikes.amps.npy" in result.stdout
     result = run("check", archive, "--json", "--progress", "none")
     values = json.loads(result.stdout)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 from command_line import run
+from trees import make_tree
 
 import polars_alf
+from polars_alf.cli import generations
+from polars_alf.query.summary import GROUPS
 
 
 def read_pair(folder: Path) -> dict[str, bytes]:
@@ -46,6 +50,21 @@ def test_history_is_listed(archive: Path) -> None:
     rows = [json.loads(line) for line in run("history", archive, "--json").stdout.splitlines()]
     assert [row["run"] for row in rows] == ["index", "merge"]
     assert rows[0].keys() == {*polars_alf.read_history(archive).columns}
+
+
+def test_growth_is_listed(archive: Path) -> None:
+    run("index", archive)
+    result = run("history", archive, "--by", "lab")
+    assert "no earlier tables are kept" in result.stderr
+    make_tree(archive, {"wittenlab/Subjects/NEW/2020-01-01/001/a.b.npy": 9})
+    run("index", archive)
+    result = run("history", archive, "--by", "lab", "--json")
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [(row["lab"], row["more_bytes"]) for row in rows[-2:]] == [
+        ("wittenlab", 9),
+        ("cortexlab", 0),
+    ]
+    assert get_args(generations.Group) == GROUPS
 
 
 def test_there_may_be_nothing_to_restore(archive: Path) -> None:

@@ -10,24 +10,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from polars_alf.cli.layout import can_fit, list_lines, list_records, list_values, shorten_path, wrap
+from polars_alf.cli.layout import (
+    INDENT,
+    break_path,
+    can_fit,
+    list_lines,
+    list_records,
+    list_values,
+    wrap,
+)
 
 NAMES = st.text(st.sampled_from("ab._é マウ"), min_size=1, max_size=12)
 PATHS = st.lists(NAMES, min_size=1, max_size=6).map("/".join)
 WORDS = st.lists(st.text("abc;,", min_size=1, max_size=9), min_size=1, max_size=9).map(" ".join)
 
 
-@given(PATHS, st.integers(4, 60))
-def test_shortened_paths_fit_and_keep_their_end(path: str, width: int) -> None:
-    short = shorten_path(path, width)
-    assert cell_len(short) <= width
-    if cell_len(path) <= width:
-        assert short == path
-    else:
-        start, _, end = short.partition("…")
-        assert path.startswith(start)
-        assert path.endswith(end)
-        assert end
+@given(PATHS, st.integers(6, 60))
+def test_broken_paths_fit_and_are_whole(path: str, width: int) -> None:
+    first, *others = break_path(path, width)
+    assert all(cell_len(line) <= width for line in (first, *others))
+    assert all(line.startswith(INDENT) for line in others)
+    assert "".join([first, *(line.removeprefix(INDENT) for line in others)]) == path
+
+
+def test_paths_of_two_sessions_look_different_at_every_width() -> None:
+    paths = [f"cortexlab/Subjects/KS001/2020-01-{d}/001/alf/spikes.times.npy" for d in ("01", "02")]
+    frame = pl.DataFrame({"path": paths, "file_size": [1, 2]})
+    for width in range(20, 100):
+        shown = "".join(line.strip() for line in list_lines(frame, width))
+        assert all(f"2020-01-{day}" in shown for day in ("01", "02"))
 
 
 @given(WORDS, st.integers(1, 30))

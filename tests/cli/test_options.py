@@ -71,7 +71,7 @@ def test_options_of_walks_are_the_same_in_every_command() -> None:
 def test_help_of_an_option_is_written_once() -> None:
     # Of another meaning from command to command: prune --force trusts tables, others replace files.
     own = {"--digest", "--out", "--kind", "--jobs", "--threads", "--json", "--force"}
-    own |= {"--like", "--cluster"}
+    own |= {"--like", "--cluster", "--by", "--generation"}
     texts: dict[str, set[str]] = {}
     for command in ("bench run", "bench compare", *COMMANDS):
         found = COMMANDS["bench"].commands.get(command.partition(" ")[2], COMMANDS.get(command))

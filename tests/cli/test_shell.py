@@ -12,6 +12,7 @@ import pytest
 from command_line import run
 from trees import make_tree
 
+from polars_alf.cli.spellings import ORDER
 from polars_alf.cli.usage import Command, Parameter, describe_commands
 from polars_alf.schema import IssueKind
 
@@ -157,6 +158,16 @@ def test_usage_has_every_command_and_what_its_values_are() -> None:
     assert find("sql", "--out").kind == "files"
     assert [argument.kind for argument in commands["diff"].arguments] == ["tables", "tables"]
     assert commands["verify"].arguments[0].kind == "folders"
+
+
+def test_commands_are_in_the_order_of_their_use() -> None:
+    words = [command.words[0] for command in list_described() if len(command.words) == 1]
+    assert words == [*ORDER]
+    text = run("manual").stdout
+    places = [text.index(f".SS polars\\-alf {word}\n") for word in words]
+    assert places == sorted(places)
+    shown = run("--help").stdout
+    assert shown.index("\n  index ") < shown.index("\n  sql ") < shown.index("\n  bench ")
 
 
 def test_the_manual_has_every_option(tmp_path: Path) -> None:

@@ -225,4 +225,13 @@ def test_changes_are_listed(archive: Path) -> None:
     assert json.loads(result.stdout)["path"] == f"{SESSION_PATH}/alf/new.times.npy"
     result = run("changes", archive, "--kind", "moved")
     assert (result.returncode, result.stdout) == (2, "")
-    assert "'moved' is not one of 'added', 'changed', 'removed', 'unreadable'" in result.stderr
+    assert ": 'moved' is not one of 'added', 'changed', 'removed', 'unreadable'" in result.stderr
+    run("index", archive, "--hash-files")
+    result = run("changes", archive)
+    assert (result.returncode, result.stdout) == (0, "")
+    assert "UTC found 1 added, 1 removed: polars-alf changes" in result.stderr
+    generation = result.stderr.split()[-1]
+    assert run("changes", archive, "--generation", generation).stdout.splitlines() == lines
+    result = run("changes", archive / "nowhere")
+    assert result.returncode == 1
+    assert f"{archive / 'nowhere'} does not exist; give another" in result.stderr

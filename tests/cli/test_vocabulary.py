@@ -28,7 +28,7 @@ FUNCTIONS = {
     "subset": ["subset_tables"],
     "split": ["split_tables"],
     "publish": ["publish_tables"],
-    "history": ["read_history"],
+    "history": ["read_history", "measure_growth"],
     "restore": ["restore_tables"],
     "report": ["report"],
     "bench run": ["bench_storage"],
@@ -39,7 +39,7 @@ NO_FUNCTION = {"bench compare", "completion", "manual"}
 
 WALKERS = {"index", "verify", "prune", "check"}
 
-LONG = WALKERS | {"merge", "diff", "info", "report", "bench run"}
+LONG = WALKERS | {"merge", "diff", "info", "history", "report", "bench run"}
 """Commands that may take minutes, and show their progress."""
 
 OF_WALKS = {
@@ -134,6 +134,7 @@ def test_old_spellings_go_on_working_with_a_note(
     place.mkdir()
     arguments = {
         "index": [archive, "--progress", "none"],
+        "merge": [tables, "--progress", "none"],
         "sql": [tables, "SHOW TABLES"],
         "subset": [tables, "--where", "true"],
     }.get(command, [tables])

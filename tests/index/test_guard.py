@@ -102,7 +102,7 @@ def test_an_archive_that_is_empty_keeps_its_tables(
     assert (error.n_removed, error.n_before) == (12, 12)
     assert (error.n_removed_sessions, error.n_sessions_before) == (4, 4)
     assert set(error.labs) == {"cortexlab", "wittenlab"}
-    assert "cortexlab/KS001/2020-01-01/001" in error.examples
+    assert "cortexlab/Subjects/KS001/2020-01-01/001" in error.examples
     assert read_folder(out_dir) == before
     with pytest.warns(errors.NoSessionsWarning):
         report = index_archive(archive, out_dir, max_removed=1.0, **options)
@@ -118,7 +118,7 @@ def test_a_lab_that_is_empty_keeps_its_rows(
     (archive / "wittenlab/Subjects").rename(archive / "away")
     error = _refuse(archive, out_dir, exclude="away/", **options)
     assert (error.n_removed, error.n_before, error.labs) == (3, 12, ("wittenlab",))
-    assert error.examples == ("wittenlab/KS001/2020-01-01/001",)
+    assert error.examples == ("wittenlab/Subjects/KS001/2020-01-01/001",)
     assert read_folder(out_dir) == before
     (archive / "away").rename(archive / "wittenlab/Subjects")
     report = index_archive(archive, out_dir, **options)
@@ -149,7 +149,7 @@ def test_a_message_names_what_goes_and_a_cure_that_works(archive: Path) -> None:
     assert (result.returncode, result.stdout) == (1, "")
     line = result.stderr.splitlines()[-1]
     assert line.startswith("error: 3 of 12 datasets and 1 of 4 sessions would be removed")
-    assert "the lab wittenlab, for example wittenlab/KS001/2020-01-01/001" in line
+    assert "the lab wittenlab, for example wittenlab/Subjects/KS001/2020-01-01/001" in line
     (limit,) = re.findall(r"--max-removed (\S+)", line)
     result = run("index", archive, "--json", "--max-removed", limit)
     assert result.returncode == 0, result.stderr

@@ -26,6 +26,19 @@ def test_report_counts_what_is_there(archive: Path, out_dir: Path) -> None:
     assert (len(sessions), len(datasets)) == (4, 12)
 
 
+def test_no_file_of_ours_is_another_file(archive: Path, out_dir: Path) -> None:
+    index_archive(archive / "cortexlab")
+    index_archive(archive)
+    (archive / "reports").mkdir()
+    index_archive(archive, archive / "reports")
+    for folder in (out_dir, archive, archive / "reports"):
+        for exclude in ((), ("*.tmp",)):
+            assert index_archive(archive, folder, exclude=exclude).n_other_files == 4
+            assert index_archive(archive, folder, exclude=exclude, quick=True).n_other_files == 4
+    (archive / "reports/.polars_alf").rename(archive / "reports/other")
+    assert index_archive(archive, out_dir).n_other_files > 4, "tables of others are counted"
+
+
 def test_progress_ends_with_the_whole(archive: Path) -> None:
     seen: list[Progress] = []
     index_archive(archive, progress=seen.append)

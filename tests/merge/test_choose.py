@@ -57,8 +57,9 @@ def test_conflicts_say_what_was_left_out(tmp_path: Path) -> None:
     assert set(conflicts["kept"]) == {str(one)}
     assert set(conflicts["dropped"]) == {str(two)}
     columns = ["table", "id", "differs", "kept_path", "dropped_path", "kept_size", "dropped_size"]
+    paths = (f"lab/Subjects/{name}/2024-05-06/001" for name in "st")
     assert conflicts.select(columns).rows() == [
-        ("sessions", None, ["subject"], "lab/s/2024-05-06/001", "lab/t/2024-05-06/001", None, None),
+        ("sessions", None, ["subject"], *paths, None, None),
         ("datasets", "a", ["file_size"], "p", "p", 1, 2),
         ("datasets", "b", ["rel_path"], "q", "r", 1, 1),
     ]

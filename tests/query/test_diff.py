@@ -20,7 +20,7 @@ from polars_alf.query.diff import DIFFERENCES
 from polars_alf.schema import polars_schema
 
 SHOWN = ["table", "change", "old_path", "new_path", "columns"]
-S1, S2 = "lab/s1/2024-05-06/001", "lab/s2/2024-05-06/001"
+S1, S2 = (f"lab/Subjects/{name}/2024-05-06/001" for name in ("s1", "s2"))
 
 
 def make_tables() -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -101,7 +101,7 @@ def test_sessions_are_compared_too() -> None:
     rows = found.differences.filter(table="sessions").select(SHOWN[1:]).rows()
     assert rows == [
         ("changed", S1, S1, ["projects"]),
-        ("renamed", S2, "lab/s9/2024-05-06/001", ["subject"]),
+        ("renamed", S2, "lab/Subjects/s9/2024-05-06/001", ["subject"]),
     ]
 
 

@@ -71,7 +71,7 @@ def test_other_files_cannot_be_read(tables: Path, extension: str, query: str) ->
 
 def test_no_other_frame_can_be_read(tables: Path) -> None:
     secret = pl.DataFrame({"secret": [1]})
-    with pytest.raises(QueryError, match="'secret' was not found"):
+    with pytest.raises(QueryError, match="no table 'secret', only sessions and datasets"):
         query_tables(tables, "SELECT * FROM secret")
     assert len(secret) == 1
 
@@ -88,7 +88,9 @@ def test_no_other_frame_can_be_read(tables: Path) -> None:
         ("SELECT 1; DROP TABLE sessions", "one \\(and only one\\) statement"),
         ("SELECT FROM sessions WHERE", "parser error"),
         ("SELECT subjekt FROM sessions", '"subjekt"'),
-        ("SELECT * FROM session", "'session' was not found"),
+        ("SELECT * FROM session", "no table 'session', only .*; perhaps sessions is meant"),
+        ("SELECT * FROM Dataset", "no table 'Dataset', only .*; perhaps datasets is meant"),
+        ("DESCRIBE dataset", "no table 'dataset', only .*; perhaps datasets is meant"),
         ("SELECT nonsense(subject) FROM sessions", "nonsense"),
         ("SELECT subject + date FROM sessions", "cannot be answered"),
     ],

@@ -67,7 +67,7 @@ def test_what_is_not_known_does_not_stop_it() -> None:
     assert summary.largest["path"].to_list() == [
         "e9/no alf",
         "e9/alf/c.d.x",
-        "lab/s1/2024-05-06/001/alf/a.b.npy",
+        "lab/Subjects/s1/2024-05-06/001/alf/a.b.npy",
     ]
 
 

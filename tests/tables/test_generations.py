@@ -19,7 +19,7 @@ from indexes import read_tables
 from table_frames import make_datasets, make_sessions, write_tables
 from trees import SESSION, check_state, list_state, make_tree
 
-from polars_alf import index_archive, merge_tables, read_history, restore_tables
+from polars_alf import index_archive, merge_tables, read_history, restore_tables, scan_changes
 from polars_alf.errors import CommitError, OptionError, TableNotFoundError
 from polars_alf.index.report import read_run
 from polars_alf.tables import files, generations, journal, transaction
@@ -148,6 +148,27 @@ def test_any_generation_can_be_put_back(tables: Path) -> None:
     assert len(list_kept(tables)) == 2, "the one that was there is kept in turn"
     with pytest.raises(OptionError, match="those kept are"):
         restore_tables(tables, name)
+
+
+def test_hashing_anew_leaves_the_way_back_before_a_change(tables: Path) -> None:
+    before = read_pair(tables)
+    make_tree(tables, {"cortexlab/Subjects/KS001/2020-01-01/001/alf/new.times.npy": 7})
+    assert index_archive(tables).changes["added"] == 1
+    changed = str(read_history(tables)["generation"][-1])
+    index_archive(tables, hash_files=True)
+    assert scan_changes(tables).collect().is_empty()
+    assert scan_changes(tables, changed[:8]).collect()["change"].to_list() == ["added"]
+    for _ in range(2):
+        index_archive(tables)
+        contents = [read_pair(path) for path in list_kept(tables)]
+        assert len(contents) == 2, "the one replaced, and the last with other files"
+        assert before in contents
+    make_tree(tables, {"cortexlab/Subjects/KS001/2020-01-01/001/alf/newer.times.npy": 7})
+    index_archive(tables)
+    assert before not in [read_pair(path) for path in list_kept(tables)]
+    assert len(list_kept(tables)) == 1
+    with pytest.raises(OptionError, match="those kept are"):
+        scan_changes(tables, "x")
 
 
 @pytest.mark.parametrize("keep", [-1, True, 1.5, "1"])

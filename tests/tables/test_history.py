@@ -43,8 +43,8 @@ def test_every_run_has_a_row(
     assert found.select(columns).rows() == [
         ("index", "gone", 4, 13, None, None, 1),
         ("index", "gone", 5, 16, 3, 0, 1),
-        ("index", "current", 5, 16, 0, 0, 1),
-        ("index", "current", 5, 16, 0, 0, 1),
+        ("index", "repeated", 5, 16, 0, 0, 1),
+        ("index", "repeated", 5, 16, 0, 0, 1),
         ("merge", "kept", 6, 16, None, None, 1),
         ("restore", "current", 5, 16, None, None, 1),
     ]
@@ -83,7 +83,7 @@ def test_tables_of_another_program_have_a_row(archive: Path, out_dir: Path) -> N
     restored = restore_tables(out_dir)
     assert restored.generation == found["generation"][0]
     assert read_history(out_dir).select("run", "status").rows() == [
-        (None, "current"),
+        (None, "repeated"),
         ("index", "kept"),
         ("restore", "current"),
     ]
