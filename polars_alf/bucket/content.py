@@ -12,6 +12,7 @@ import xxhash
 from polars_alf import native
 from polars_alf.bucket.keys import TRIES, pause
 from polars_alf.bucket.service import Failure, Service, classify_failure, open_store
+from polars_alf.parallel.pacer import NO_PACER, Pacer
 
 BYTES_PER_REQUEST = 8 << 20
 """Bytes of a range. With `RANGES` of them in memory, requests are long and memory is bounded."""
@@ -35,6 +36,7 @@ async def digest_objects(
     algorithms: Sequence[str],
     on_bytes: Callable[[int], None],
     on_files: Callable[[int], None],
+    pacer: Pacer = NO_PACER,
 ) -> list[list[str] | OSError]:
     """Return the digests of objects, or why one cannot be read, in their order.
 
@@ -49,6 +51,8 @@ async def digest_objects(
     on_bytes, on_files
         Called with the bytes that were read, and the objects that were done, since the last call.
         What they raise ends the reading.
+    pacer
+        Gives requests their turns.
 
     Raises the errors of `Service.explain` where the service answers no request any more.
     """
@@ -59,7 +63,7 @@ async def digest_objects(
     async def serve() -> None:
         while waiting:
             position, path = waiting.popleft()
-            reader = _Reader(service, path, slots, on_bytes)
+            reader = _Reader(service, path, slots, on_bytes, pacer)
             try:
                 outcomes[position] = await reader.digest(algorithms)
             except OSError as error:
@@ -84,12 +88,14 @@ class _Reader:
         path: str,
         slots: asyncio.Semaphore,
         on_bytes: Callable[[int], None],
+        pacer: Pacer,
     ) -> None:
         self._service = service
         self._store = open_store(service)
         self._path = path
         self._slots = slots
         self._on_bytes = on_bytes
+        self._pacer = pacer
         self._size = 0
         self._tag: str | None = None
 
@@ -144,6 +150,7 @@ class _Reader:
         for n_tries in range(1, TRIES + 1):
             try:
                 async with self._slots:
+                    await self._pacer.wait_for_request()
                     found = await obstore.get_async(
                         self._store,
                         self._path,
@@ -167,6 +174,7 @@ class _Reader:
         async with self._slots:
             for n_tries in range(1, TRIES + 1):
                 is_begun = False
+                await self._pacer.wait_for_request()
                 try:
                     found = await obstore.get_async(self._store, self._path)
                     self._size = found.meta["size"]
