@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from polars_alf.alf.root import Root
 from polars_alf.arrow import make_table
+from polars_alf.parallel.pacer import NO_PACER, Pacer
 from polars_alf.parallel.progress import Counter
 from polars_alf.schema import DIRECTORIES, ENTRIES, ISSUES, LISTINGS
 from polars_alf.walk.options import WalkOptions
@@ -33,11 +34,13 @@ class SyntheticWalker:
         counter: Counter | None = None,
         *,
         n_threads: int = 1,
+        pacer: Pacer = NO_PACER,
     ) -> None:
         self.root = root
         sizes = root.path.name.rpartition("-")[2]
         self.n_sessions, self.n_files = (int(number) for number in sizes.split("x"))
         self.counter = counter or Counter()
+        self.pacer = pacer
         self.n_other_files = 0
         self._directories: list[tuple[str, str]] = []
 

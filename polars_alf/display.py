@@ -50,6 +50,11 @@ def count(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def describe_backoffs(number: int, least_share: float) -> str:
+    """Return how often a walk backed off from a crowded storage, and how far."""
+    return f"{count(number, 'time')}, to 1/{round(1 / least_share)} of the threads"
+
+
 def describe_time(text: str) -> str:
     """Return an ISO time with its zone, for a person; earlier versions have written none."""
     try:

@@ -5,6 +5,9 @@
  * SLOW_AT_A_TIME how many slow calls are served at a time, those of all processes together, while
  *                the others wait; by default all are
  * SLOW_GATE      name of the semaphore for that, which begins with a slash
+ * SLOW_LOAD      path of a file of four numbers of 64 bits that all processes share: how many calls
+ *                are under way, how many were made, how many others are under way, and how many are
+ *                served at a time. With more under way, each takes longer in proportion
  * SLOW_READDIR   "call": each readdir() is slow, which C libraries call once an entry (default);
  *                "buffer": only the first of a directory and each 500th, about as often as the
  *                system is asked for a buffer of entries
@@ -22,7 +25,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -37,6 +42,7 @@ static const char *prefix, *hang, *hang_in;
 static long slow_us, hang_s = 3600;
 static int by_buffer;
 static sem_t *gate;
+static struct { int64_t under_way, made, others, at_a_time; } *load;
 /* What directories are open, by descriptor: 1 slow, 2 hangs; and how many entries were read. */
 static unsigned char kinds[MOST_DESCRIPTORS];
 static unsigned entries[MOST_DESCRIPTORS];
@@ -50,6 +56,13 @@ __attribute__((constructor)) static void read_settings(void)
     if (getenv("SLOW_HANG_S")) hang_s = atol(getenv("SLOW_HANG_S"));
     if (getenv("SLOW_AT_A_TIME"))
         gate = sem_open(getenv("SLOW_GATE"), O_CREAT, 0600, atoi(getenv("SLOW_AT_A_TIME")));
+    if (getenv("SLOW_LOAD")) {
+        int (*open_really)(const char *, int, ...) = dlsym(RTLD_NEXT, "open");
+        int descriptor = open_really(getenv("SLOW_LOAD"), O_RDWR);
+        void *map = mmap(NULL, sizeof *load, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
+        if (map == MAP_FAILED) abort();
+        load = map;
+    }
     by_buffer = getenv("SLOW_READDIR") && !strcmp(getenv("SLOW_READDIR"), "buffer");
 }
 
@@ -68,15 +81,25 @@ static int kind_of(const char *path)
 
 static void delay(int kind, const char *call)
 {
-    struct timespec time = {slow_us / 1000000, slow_us % 1000000 * 1000};
     if (kind == 2 && (!hang_in || !strcmp(hang_in, call))) {
         struct timespec longer = {hang_s, 0};
         nanosleep(&longer, NULL);
-    } else if (kind && slow_us) {
+        return;
+    }
+    if (!kind) return;
+    int64_t us = slow_us;
+    if (load) {
+        __atomic_add_fetch(&load->made, 1, __ATOMIC_RELAXED);
+        int64_t n = __atomic_add_fetch(&load->under_way, 1, __ATOMIC_RELAXED) + load->others;
+        if (load->at_a_time && n > load->at_a_time) us = us * n / load->at_a_time;
+    }
+    if (us) {
+        struct timespec time = {us / 1000000, us % 1000000 * 1000};
         if (gate) sem_wait(gate);
         nanosleep(&time, NULL);
         if (gate) sem_post(gate);
     }
+    if (load) __atomic_sub_fetch(&load->under_way, 1, __ATOMIC_RELAXED);
 }
 
 static void delay_path(const char *path, const char *call)

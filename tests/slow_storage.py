@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import shutil
 import subprocess
@@ -65,6 +66,40 @@ def serve_at_a_time(n_calls: int) -> Iterator[dict[str, str]]:
         yield {"SLOW_AT_A_TIME": str(n_calls), "SLOW_GATE": f"/{name}"}
     finally:
         Path(f"/dev/shm/sem.{name}").unlink(missing_ok=True)
+
+
+class Load:
+    """What all processes together ask of the storage; latency grows with it.
+
+    Parameters
+    ----------
+    path
+        File for the figures.
+    at_a_time
+        Calls that are served at a time; with more under way, each takes longer in proportion. With
+        0 none does, and calls are only counted.
+    """
+
+    def __init__(self, path: Path, at_a_time: int = 0) -> None:
+        path.write_bytes(bytes(32))
+        with path.open("r+b") as file:
+            self._figures = memoryview(mmap.mmap(file.fileno(), 32)).cast("q")
+        self._figures[3] = at_a_time
+        self.environment = {"SLOW_LOAD": str(path)}
+
+    @property
+    def n_calls(self) -> int:
+        """The calls that were made."""
+        return self._figures[1]
+
+    @property
+    def n_under_way(self) -> int:
+        """The calls that are under way."""
+        return self._figures[0]
+
+    def set_others(self, n_calls: int) -> None:
+        """Have so many calls of others under way, which are not counted."""
+        self._figures[2] = n_calls
 
 
 def hang(

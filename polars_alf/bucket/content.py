@@ -13,6 +13,7 @@ import xxhash
 from polars_alf import native
 from polars_alf.bucket.keys import TRIES, pause
 from polars_alf.bucket.service import Failure, Service, classify_failure, open_store
+from polars_alf.parallel.pacer import NO_PACER, Pacer
 
 if TYPE_CHECKING:
     from obstore import GetOptions, GetResult
@@ -48,6 +49,7 @@ async def digest_objects(
     algorithms: Sequence[str],
     on_bytes: Callable[[int], None],
     on_files: Callable[[int], None],
+    pacer: Pacer = NO_PACER,
 ) -> list[list[str] | OSError]:
     """Return the digests of objects, or why one cannot be read, in their order.
 
@@ -62,6 +64,8 @@ async def digest_objects(
     on_bytes, on_files
         Called with the bytes that were read, and the objects that were done, since the last call.
         What they raise ends the reading.
+    pacer
+        Gives requests their turns.
 
     Raises the errors of `Service.explain` where the service answers no request any more.
     """
@@ -72,7 +76,7 @@ async def digest_objects(
     async def serve() -> None:
         while waiting:
             position, path = waiting.popleft()
-            reader = _Reader(service, path, slots, on_bytes)
+            reader = _Reader(service, path, slots, on_bytes, pacer)
             try:
                 outcomes[position] = await reader.digest(algorithms)
             except OSError as error:
@@ -97,12 +101,14 @@ class _Reader:
         path: str,
         slots: asyncio.Semaphore,
         on_bytes: Callable[[int], None],
+        pacer: Pacer,
     ) -> None:
         self._service = service
         self._store = open_store(service)
         self._path = path
         self._slots = slots
         self._on_bytes = on_bytes
+        self._pacer = pacer
         self._size = 0
         self._tag: str | None = None
 
@@ -177,6 +183,7 @@ class _Reader:
 
         async with self._slots:
             # Its size by itself: an answer that is cut short may tell of no more than it has.
+            await self._pacer.wait_for_request()
             self._size = (await obstore.head_async(self._store, self._path))["size"]
             found = await self._ask({})
             async for piece in found.stream(min_chunk_size=1 << 20):
@@ -185,6 +192,7 @@ class _Reader:
     async def _ask(self, options: GetOptions) -> GetResult:
         import obstore
 
+        await self._pacer.wait_for_request()
         return await obstore.get_async(self._store, self._path, options=options)
 
     async def _try(self, request: Callable[[], Awaitable[_Result]]) -> _Result:

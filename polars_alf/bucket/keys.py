@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -21,6 +22,7 @@ from polars_alf.alf.paths import join
 from polars_alf.bucket.raw_keys import KEYS, Level, is_plain, read_raw_level, read_raw_page
 from polars_alf.bucket.service import Failure, Service, classify_failure, open_store
 from polars_alf.errors import PolarsAlfError, ScanError
+from polars_alf.parallel.pacer import NO_PACER, Pacer
 
 KEYS_PER_REQUEST = 1000
 
@@ -60,13 +62,14 @@ class _UnorderedError(Exception):
     """A service does not list keys in their order."""
 
 
-async def list_level(service: Service, folder: str) -> Level:
+async def list_level(service: Service, folder: str, pacer: Pacer = NO_PACER) -> Level:
     """List a folder, whose path is relative to the archive, without what lies in folders in it."""
     store = open_store(service)
     import obstore
 
     path = service.locate(folder)
     for n_tries in range(1, TRIES + 1):
+        await pacer.wait_for_request()
         try:
             found = await obstore.list_with_delimiter_async(store, path or None, return_arrow=True)
         except obstore.exceptions.InvalidPathError:
@@ -114,13 +117,15 @@ async def has_keys(service: Service) -> bool:
     raise AssertionError
 
 
-async def list_below(service: Service, folders: Sequence[str], n_requests: int) -> Listed:
+async def list_below(
+    service: Service, folders: Sequence[str], n_requests: int, pacer: Pacer = NO_PACER
+) -> Listed:
     """List all keys below folders, none of which lies in another, with so many requests at once.
 
     Raises the errors of `Service.explain` where no request will be answered, or the service has
     answered none for long.
     """
-    lister = _Lister(service, n_requests)
+    lister = _Lister(service, n_requests, pacer)
     try:
         async with asyncio.TaskGroup() as group:
             split = sorted(folder.rpartition("/")[::2] for folder in folders)
@@ -183,10 +188,11 @@ class _Run:
 class _Lister:
     """List runs, several at a time."""
 
-    def __init__(self, service: Service, n_requests: int) -> None:
+    def __init__(self, service: Service, n_requests: int, pacer: Pacer) -> None:
         self.found = Listed()
         self._service = service
         self._store = open_store(service)
+        self._pacer = pacer
         self._free = asyncio.Semaphore(n_requests)
 
     def begin(self, run: _Run, group: asyncio.TaskGroup) -> None:
@@ -245,7 +251,7 @@ class _Lister:
                 return_arrow=True,
             )
             try:
-                async for batch in pages:
+                async for batch in self._pace(pages):
                     page = pl.DataFrame(pa.record_batch(batch))
                     yield self._take(run, page, prefix)
                     if not run.names:
@@ -260,6 +266,7 @@ class _Lister:
             self.found.may_repeat = True
             last = run.last or start
             while run.names:
+                await self._pacer.wait_for_request()
                 raw = await asyncio.to_thread(read_raw_page, self._service, prefix, last)
                 self.found.odd += (
                     key
@@ -277,6 +284,19 @@ class _Lister:
                 if is_plain(last):
                     run.last = last
                     break
+
+    async def _pace(self, pages: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        """Yield pages, after a wait for the turn of each request."""
+        n_keys = KEYS_PER_REQUEST
+        while True:
+            if n_keys >= KEYS_PER_REQUEST:  # else there is no more to ask for
+                await self._pacer.wait_for_request()
+            try:
+                batch = await anext(pages)
+            except StopAsyncIteration:
+                return
+            n_keys = batch.num_rows
+            yield batch
 
     def _take(self, run: _Run, page: pl.DataFrame, prefix: str) -> pl.DataFrame:
         """Return the keys of a page that are a run's, and shorten the run by what is listed."""

@@ -109,6 +109,7 @@ def check_archive(
     executor: str | None = None,
     threads: int | None = None,
     op_timeout: float | None = None,
+    max_rate: float | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> ArchiveCheck:
     """Check the sessions of an archive. Opens no file, needs no tables, and changes nothing.
@@ -129,7 +130,8 @@ def check_archive(
         that are complete. What all of them have is the template, instead of `template`.
     against
         Tables of a database, as for `scan_sessions`, or a pair of frames.
-    follow_links, exclude, include_snapshots, jobs, executor, threads, op_timeout, progress
+    follow_links, exclude, include_snapshots, jobs, executor, threads, op_timeout, max_rate,
+    progress
         As for `index_archive`.
 
     Returns
@@ -161,6 +163,7 @@ def check_archive(
         include_snapshots=include_snapshots,
         threads=threads,
         op_timeout=op_timeout,
+        max_rate=max_rate,
         n_jobs=jobs,
         executor=executor,
     )
@@ -367,11 +370,16 @@ def _read_names(walker: AnyWalker, shard: Shard) -> dict[str, pl.DataFrame]:
     }
 
 
+_CALLS_TO_LIST = 2
+"""Calls to the storage to list names: to open a directory, and to read it."""
+
+
 def _list_names(walker: AnyWalker, directories: pl.Series) -> Iterator[tuple[str, str]]:
     """Yield the files of directories that have others than datasets, which a walk only counts."""
     timeout, patterns = walker.options.op_timeout, walker.options.patterns
     for directory in directories:
         path = walker.root.locate(directory)
+        walker.pacer.wait(_CALLS_TO_LIST)
         try:
             # TimeoutError is an OSError, too.
             names = call_within(timeout, lambda: _scan(path)) if timeout else _scan(path)  # noqa: B023

@@ -15,6 +15,7 @@ from typer import Argument, BadParameter, Option
 
 from polars_alf.alf.address import parse_address
 from polars_alf.cli.output import print_message
+from polars_alf.cli.priority import lower_priority
 from polars_alf.cli.progress import ProgressKind, Show, open_console, show_progress
 from polars_alf.errors import OptionError
 from polars_alf.parallel.executors import Executor
@@ -168,6 +169,16 @@ class WalkOptions:
             metavar="SECONDS", help="Time to wait for a directory to answer; no limit by default."
         ),
     ] = None
+    max_rate: Annotated[
+        float | None,
+        Option(
+            metavar="CALLS",
+            help="Calls to the storage a second, of all workers, at most; no limit by default.",
+        ),
+    ] = None
+    nice: Annotated[
+        bool, Option("--nice", help="Give way to other programs: the lowest priority.")
+    ] = False
     progress: Progress = ProgressKind.AUTO
     quiet: Quiet = False
 
@@ -196,6 +207,7 @@ class WalkOptions:
             "executor": self.cluster or self.executor,
             "threads": threads,
             "op_timeout": self.op_timeout,
+            "max_rate": self.max_rate,
         }
         return {name: value for name, value in arguments.items() if value is not None}
 
@@ -261,6 +273,13 @@ def with_walk_options(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(**values: Any) -> None:
         walk = kind(**{name: values.pop(name) for name in options})
+        if walk.nice and walk.cluster:
+            raise OptionError(
+                "--nice is for this machine; leave it out, and start the cluster's workers with "
+                "nice dask worker …"
+            )
+        if walk.nice:
+            lower_priority()
         command(walk=walk, **values)
 
     parameters = [

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import IO, TYPE_CHECKING, TypeAlias
 
 from polars_alf.cli.output import print_message, print_visibly
-from polars_alf.display import count, describe_size
+from polars_alf.display import count, describe_backoffs, describe_size
 
 if TYPE_CHECKING:  # rich is loaded where it draws: a quiet command needs none of it
     from rich.console import Console
@@ -186,6 +186,8 @@ def _describe_figures(progress: Progress) -> str:
     if progress.n_bytes:
         speed = describe_size(int(progress.n_bytes / progress.seconds))
         text += f", {describe_size(progress.n_bytes)}, {speed}/s"
+    if progress.n_backoffs:
+        text += f", backed off {describe_backoffs(progress.n_backoffs, progress.least_share)}"
     if progress.seconds_left:
         text += f", {timedelta(seconds=round(progress.seconds_left))} left"
     return text

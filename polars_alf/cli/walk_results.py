@@ -13,7 +13,7 @@ from polars_alf.alf.paths import printable
 from polars_alf.cli import output
 from polars_alf.cli.layout import measure
 from polars_alf.cli.output import Whole
-from polars_alf.display import count, describe_size
+from polars_alf.display import count, describe_backoffs, describe_size
 from polars_alf.tables.rows import sum_bytes
 
 if TYPE_CHECKING:  # each is loaded by the command that needs it
@@ -84,6 +84,8 @@ def _list_optional_fields(report: IndexReport) -> Iterator[tuple[str, str]]:
         yield "Kept", f"{kept} (have what people or databases wrote)"
     if report.n_missing:
         yield "Missing", f"{count(report.n_missing, 'dataset')} of a database not on this disk"
+    if report.n_backoffs:
+        yield "Backed off", describe_backoffs(report.n_backoffs, report.least_share)
     if report.n_resumed:
         yield "Resumed", f"{report.n_resumed:,} of {count(report.n_shards, 'shard')} done before"
 
@@ -96,6 +98,7 @@ def print_part(report: PartReport) -> None:
     """Print what a part of a job array did, and how the tables are made."""
     done = f" ({report.n_resumed:,} done before)" if report.n_resumed else ""
     incomplete = f"{count(report.n_incomplete, 'shard')} with what could not be read"
+    backoffs = describe_backoffs(report.n_backoffs, report.least_share)
     places = map(shlex.quote, (str(report.tables_dir), str(report.root)))
     output.print_fields(
         ("Archive", report.root),
@@ -103,6 +106,7 @@ def print_part(report: PartReport) -> None:
         ("Planned", f"{report.planned:%Y-%m-%d %H:%M:%S}"),
         ("Shards", f"{report.n_shards:,}{done}"),
         *([("Incomplete", incomplete)] if report.n_incomplete else []),
+        *([("Backed off", backoffs)] if report.n_backoffs else []),
         ("Time", f"{report.seconds:.2f} s ({count(report.n_jobs, 'worker')})"),
         ("Next", "when all parts have finished:"),
         ("", Whole("polars-alf index --assemble --out {} {}".format(*places))),

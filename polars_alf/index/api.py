@@ -20,7 +20,7 @@ from polars_alf.walk.digests import Algorithm, check_digests
 from polars_alf.walk.options import WalkOptions
 
 _OF_WALK = (
-    *("follow_links", "exclude", "include_snapshots", "threads", "op_timeout"),
+    *("follow_links", "exclude", "include_snapshots", "threads", "op_timeout", "max_rate"),
     *("executor", "endpoint_url", "region", "anonymous"),
 )
 
@@ -58,6 +58,7 @@ def index_archive(
     settings_from: FolderPath | SettingsMapping | Mapping[str, object] | None = None,
     threads: int | None = None,
     op_timeout: float | None = None,
+    max_rate: float | None = None,
     endpoint_url: str | None = None,
     region: str | None = None,
     anonymous: bool = False,
@@ -171,6 +172,10 @@ def index_archive(
     op_timeout
         Seconds after which a directory that does not answer becomes an issue, ``timed_out``; by
         default the run waits as long as it takes.
+    max_rate
+        Calls to the storage a second, of all workers together, at most; by default there is no
+        limit. To open, to examine or to read is a call, and so is a request to a bucket. A part of
+        a job array keeps to its share.
     endpoint_url
         Address of the service that has the bucket; by default that of the environment, or of the
         provider.
@@ -261,6 +266,7 @@ def index_archive(
         settings_from=settings_from,
         threads=threads,
         op_timeout=op_timeout,
+        max_rate=max_rate,
     )
     return run_index(root, out, options, progress)
 

@@ -84,6 +84,8 @@ class PartReport(Shown):
         The archive, links resolved.
     tables_dir
         Folder of the tables.
+    n_backoffs, least_share
+        As for `IndexReport`.
     """
 
     part: int
@@ -96,6 +98,8 @@ class PartReport(Shown):
     n_jobs: int
     root: PurePath
     tables_dir: Path
+    n_backoffs: int = 0
+    least_share: float = 1.0
 
     def _list_figures(self) -> dict[str, object]:
         return {
@@ -166,6 +170,9 @@ def run_part(
             "a part of a job array lists all of its shards; leave out --changed-from "
             "(changed_from), --assemble (assemble) and --inventory (inventory)"
         )
+    if options.walk.max_rate is not None:  # the parts know nothing of each other
+        walk_options = replace(options.walk, max_rate=options.walk.max_rate / n_parts)
+        options = replace(options, walk=walk_options)
     opened, folder, options = open_folders(root, out, options)
     with (
         open_walk(opened, options.walk, progress) as walk,
@@ -188,6 +195,7 @@ def run_part(
             )
             check_writer_lock(part_path(run.path, part))
             (part_path(run.path, part) / _DONE).touch()
+        counted = walk.monitor.measure()
     return PartReport(
         part=part,
         n_parts=n_parts,
@@ -199,6 +207,8 @@ def run_part(
         n_jobs=n_jobs,
         root=opened.path,
         tables_dir=folder,
+        n_backoffs=counted.n_backoffs,
+        least_share=counted.least_share,
     )
 
 

@@ -77,6 +77,9 @@ class IndexReport(Shown):
     n_changed_paths, n_paths_outside
         Paths of the list of changed paths (None where none was given), and how many of them lie
         outside of the archive.
+    n_backoffs, least_share
+        How often half of the threads were stopped, as the storage was crowded, and the share of
+        them that was left when they were fewest.
     """
 
     sessions_path: Path
@@ -104,6 +107,8 @@ class IndexReport(Shown):
     n_removed_datasets: int = 0
     n_changed_paths: int | None = None
     n_paths_outside: int = 0
+    n_backoffs: int = 0
+    least_share: float = 1.0
 
     def scan_issues(self) -> pl.LazyFrame:
         """Return the issues, those of the whole archive first and then by their paths' shards."""
@@ -165,6 +170,8 @@ def repeat_report(report: IndexReport) -> IndexReport:
         n_jobs=1,
         n_removed_sessions=0,
         n_removed_datasets=0,
+        n_backoffs=0,
+        least_share=1.0,
     )
 
 

@@ -150,7 +150,7 @@ def _index(
         if is_all and not options.ids_from and is_the_same:
             report = _repeat(folder, snapshot, survey)
             if report:
-                report = replace(report, **_describe_feed(feed))
+                report = replace(report, **_describe_feed(feed), **_describe_backoffs(walk))
                 timed = replace(report, seconds=walk.monitor.measure().seconds)
                 append_records(folder, [make_run_record(timed, snapshot.generation)])
                 return report
@@ -240,6 +240,7 @@ def _index(
         n_removed_sessions=removals.n_sessions,
         n_removed_datasets=removals.n_datasets,
         **_describe_feed(feed),
+        **_describe_backoffs(walk),
     )
     kept = {
         **settings,
@@ -280,6 +281,12 @@ def _describe_feed(feed: Feed | None) -> dict[str, Any]:
     """Return what the report says of a feed."""
     n_paths, n_outside = (feed.n_paths, feed.n_outside) if feed else (None, 0)
     return {"n_changed_paths": n_paths, "n_paths_outside": n_outside}
+
+
+def _describe_backoffs(walk: Walk) -> dict[str, Any]:
+    """Return what the report says of how a walk backed off."""
+    done = walk.monitor.measure()
+    return {"n_backoffs": done.n_backoffs, "least_share": done.least_share}
 
 
 def _decide_defaults(

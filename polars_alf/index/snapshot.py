@@ -173,7 +173,11 @@ class CheckShard:
             return None
         if self.is_trusted:
             return None if listings["mtime_ns"].has_nulls() else shard.name
-        return shard.name if are_unchanged(walker.root, walker.options, listings) else None
+        return (
+            shard.name
+            if are_unchanged(walker.root, walker.options, listings, walker.pacer)
+            else None
+        )
 
 
 def write_seen(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import Literal
 
-from polars_alf.native.twin import count_unchanged, examine_files, list_directories
+from polars_alf.native.twin import book_calls, count_unchanged, examine_files, list_directories
 from polars_alf.native.twin_md5 import (
     count_md5_lanes,
     finish_md5,
@@ -33,12 +33,18 @@ if os.environ.get("POLARS_ALF_NATIVE") != "0":
         )
 
         IMPLEMENTATION = "native"
-        from polars_alf.native._native import count_unchanged, examine_files, list_directories
+        from polars_alf.native._native import (
+            book_calls,
+            count_unchanged,
+            examine_files,
+            list_directories,
+        )
     except ImportError:  # there was no compiler, or the system is Windows, which lists otherwise
         pass
 
 __all__ = [
     "IMPLEMENTATION",
+    "book_calls",
     "count_md5_lanes",
     "count_unchanged",
     "examine_files",

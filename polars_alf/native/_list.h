@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "_pacer.h"
+
 #ifdef __APPLE__
 #define MTIME(st) ((st).st_mtimespec)
 #define CTIME(st) ((st).st_ctimespec)
@@ -57,8 +59,9 @@ typedef struct {
     int64_t n_files, most_files, most_examined;
     size_t prefix;
     int recurse, examine, tell_others, pass_copies, full;
-    volatile int64_t *steps;   /* steps taken, for whoever looks on; and whether to stop */
-    int64_t no_steps[2];
+    volatile int64_t *steps;   /* see share_numbers */
+    int64_t no_steps[N_STEPS];
+    int64_t *pacer;            /* see _pacer.h; NULL where calls are not paced */
 } listing;
 
 static char *grow(listing *all, buffer *to, size_t more)
@@ -252,6 +255,7 @@ static int take(listing *all, int directory, int32_t origin, const char *path, s
         return 0;
     }
     if (type == DT_UNKNOWN) {
+        begin_calls(all->pacer, 1, all->steps);
         AGAIN(result, fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW));
         if (result) {
             add_odd(all, name, UNKNOWN_TYPE, errno);
@@ -286,6 +290,7 @@ static int take(listing *all, int directory, int32_t origin, const char *path, s
         add_odd(all, name, SPECIAL_FILE, 0);
         return 0;
     }
+    begin_calls(all->pacer, 1, all->steps);
     AGAIN(result, fstatat(directory, name, &status, 0));
     if (result)
         add_odd(all, name, type == DT_REG ? UNREAD_FILE : UNREAD_LINK, errno);
@@ -302,20 +307,24 @@ static int take(listing *all, int directory, int32_t origin, const char *path, s
 static int read_entries(listing *all, int descriptor, int32_t origin, const char *path,
                         size_t path_size, uint64_t *n_others)
 {
-    int64_t n_examined = 0;
+    int64_t n_examined = 0, n_entries = 0;
     DIR *directory = fdopendir(descriptor);
     if (!directory) {
         int error = errno;
         close(descriptor);
         return error;
     }
+    begin_calls(all->pacer, 1, all->steps);
     for (;;) {
+        if (n_entries++ == ENTRIES_PER_READ) {
+            begin_calls(all->pacer, 1, all->steps);
+            n_entries = 0;
+        }
         errno = 0;
         struct dirent *entry = readdir(directory);
         if (!entry || all->full || all->steps[1]) break;
         const char *name = entry->d_name;
         if (name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]))) continue;
-        all->steps[0]++;
 #ifdef DT_UNKNOWN
         int type = entry->d_type;
 #endif
@@ -367,6 +376,7 @@ static void list_next(listing *all)
     struct stat status;
     uint64_t n_others = 0, unknown = (uint64_t)INT64_MIN, times[2] = {unknown, unknown}, inode = 0;
     int descriptor, result, error;
+    begin_calls(all->pacer, 1, all->steps);
     descriptor = open_path(all, origin);
     if (descriptor < 0) {
         error = errno;
@@ -421,10 +431,8 @@ static void list_all(listing *all, const char *prefix, size_t prefix_size, const
         end = start;
     }
     while (all->stack_ends.size && all->n_files < all->most_files
-           && !all->columns[UNEXAMINED_CODES].size && !all->full && !all->steps[1]) {
-        all->steps[0]++;
+           && !all->columns[UNEXAMINED_CODES].size && !all->full && !all->steps[1])
         list_next(all);
-    }
     if (all->base >= 0) close(all->base);
     leave(all);
 }
@@ -451,20 +459,18 @@ static PyObject *finish(listing *all, const int *wanted, int n_wanted)
     return columns;
 }
 
-/* Use the steps of a caller, two numbers of 64 bits that can be written; return 0 for an error. */
-static int share_steps(listing *all, PyObject *steps, Py_buffer *view)
+/* Use the steps and the pacer of a caller; return 0 for an error. The steps are how many calls were
+   made, for whoever looks on, whether to stop, how long turns were waited for, and whether
+   to pause before the next call. */
+static int share_numbers(listing *all, PyObject *steps, PyObject *pacer, Py_buffer views[2])
 {
-    all->steps = all->no_steps;
-    view->obj = NULL;
-    if (steps == Py_None) return 1;
-    if (PyObject_GetBuffer(steps, view, PyBUF_WRITABLE)) return 0;
-    if (view->len < (Py_ssize_t)sizeof all->no_steps || (uintptr_t)view->buf % sizeof(int64_t)) {
-        PyErr_SetString(PyExc_ValueError, "the steps are not two numbers of 64 bits");
-        PyBuffer_Release(view);
-        return 0;
-    }
-    all->steps = view->buf;
-    return 1;
+    int64_t *numbers;
+    views[0].obj = views[1].obj = NULL;
+    if (!find_numbers(steps, N_STEPS, &views[0], &numbers)) return 0;
+    all->steps = numbers ? numbers : all->no_steps;
+    if (find_numbers(pacer, N_PACER, &views[1], &all->pacer)) return 1;
+    release_numbers(&views[0]);
+    return 0;
 }
 
 static PyObject *list_directories(PyObject *self, PyObject *args)
@@ -473,12 +479,12 @@ static PyObject *list_directories(PyObject *self, PyObject *args)
     Py_ssize_t prefix_size, paths_size;
     long long most_files, most_examined;
     int recurse, examine, tell_others, pass_copies;
-    PyObject *steps;
-    Py_buffer view;
+    PyObject *steps, *pacer = Py_None;
+    Py_buffer views[2];
     (void)self;
-    if (!PyArg_ParseTuple(args, "y#y#ppppLLO:list_directories", &prefix, &prefix_size, &paths,
+    if (!PyArg_ParseTuple(args, "y#y#ppppLLO|O:list_directories", &prefix, &prefix_size, &paths,
                           &paths_size, &recurse, &examine, &tell_others, &pass_copies,
-                          &most_files, &most_examined, &steps))
+                          &most_files, &most_examined, &steps, &pacer))
         return NULL;
     if (memchr(prefix, 0, (size_t)prefix_size) || (paths_size && paths[paths_size - 1])) {
         PyErr_SetString(PyExc_ValueError, "the prefix has a NUL, or the last path none at its end");
@@ -486,7 +492,7 @@ static PyObject *list_directories(PyObject *self, PyObject *args)
     }
     listing *all = calloc(1, sizeof *all);
     if (!all) return PyErr_NoMemory();
-    if (!share_steps(all, steps, &view)) {
+    if (!share_numbers(all, steps, pacer, views)) {
         free(all);
         return NULL;
     }
@@ -500,7 +506,8 @@ static PyObject *list_directories(PyObject *self, PyObject *args)
     Py_BEGIN_ALLOW_THREADS
     list_all(all, prefix, (size_t)prefix_size, paths, (size_t)paths_size);
     Py_END_ALLOW_THREADS
-    if (view.obj) PyBuffer_Release(&view);
+    release_numbers(&views[0]);
+    release_numbers(&views[1]);
     return finish(all, NULL, N_COLUMNS);
 }
 
@@ -508,11 +515,11 @@ static PyObject *examine_files(PyObject *self, PyObject *args)
 {
     const char *directory, *names;
     Py_ssize_t directory_size, names_size;
-    PyObject *steps;
-    Py_buffer view;
+    PyObject *steps, *pacer = Py_None;
+    Py_buffer views[2];
     (void)self;
-    if (!PyArg_ParseTuple(args, "y#y#O:examine_files", &directory, &directory_size, &names,
-                          &names_size, &steps))
+    if (!PyArg_ParseTuple(args, "y#y#O|O:examine_files", &directory, &directory_size, &names,
+                          &names_size, &steps, &pacer))
         return NULL;
     if (memchr(directory, 0, (size_t)directory_size) || (names_size && names[names_size - 1])) {
         PyErr_SetString(PyExc_ValueError, "the path has a NUL, or the last name none at its end");
@@ -520,18 +527,19 @@ static PyObject *examine_files(PyObject *self, PyObject *args)
     }
     listing *all = calloc(1, sizeof *all);
     if (!all) return PyErr_NoMemory();
-    if (!share_steps(all, steps, &view)) {
+    if (!share_numbers(all, steps, pacer, views)) {
         free(all);
         return NULL;
     }
     Py_BEGIN_ALLOW_THREADS
     int descriptor, result;
+    begin_calls(all->pacer, 1, all->steps);
     AGAIN(descriptor, open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     int error = descriptor < 0 ? errno : 0;
     for (Py_ssize_t i = 0; i < names_size && !all->full && !all->steps[1];
          i += (Py_ssize_t)strlen(names + i) + 1) {
         struct stat status;
-        all->steps[0]++;
+        begin_calls(all->pacer, 1, all->steps);
         if (descriptor >= 0) {
             AGAIN(result, fstatat(descriptor, names + i, &status, 0));
             error = result ? errno : S_ISREG(status.st_mode) ? 0 : -1;
@@ -543,7 +551,8 @@ static PyObject *examine_files(PyObject *self, PyObject *args)
     }
     if (descriptor >= 0) close(descriptor);
     Py_END_ALLOW_THREADS
-    if (view.obj) PyBuffer_Release(&view);
+    release_numbers(&views[0]);
+    release_numbers(&views[1]);
     const int wanted[] = {FILE_SIZES, FILE_MTIMES, FILE_INODES, ERRORS};
     return finish(all, wanted, 4);
 }

@@ -30,11 +30,23 @@ def list_directories(
     most_files: int,
     most_examined: int,
     steps: array[int] | None,
+    pacer: array[int] | None = None,
     /,
 ) -> tuple[bytes, ...]: ...
 def count_unchanged(
-    prefix: bytes, paths: bytes, mtimes: Numbers, ctimes: Numbers, inodes: Numbers, /
+    prefix: bytes,
+    paths: bytes,
+    mtimes: Numbers,
+    ctimes: Numbers,
+    inodes: Numbers,
+    pacer: array[int] | None = None,
+    /,
 ) -> int: ...
 def examine_files(
-    directory: bytes, names: bytes, steps: array[int] | None, /
+    directory: bytes,
+    names: bytes,
+    steps: array[int] | None,
+    pacer: array[int] | None = None,
+    /,
 ) -> tuple[bytes, ...]: ...
+def book_calls(pacer: array[int], n_calls: int, /) -> int: ...

@@ -41,11 +41,17 @@ static PyObject *count_unchanged(PyObject *self, PyObject *args)
 {
     const char *prefix, *paths;
     Py_ssize_t prefix_size, paths_size, n_paths = 0, longest = 0, done = 0;
-    Py_buffer known[3];
+    Py_buffer known[3], view;
+    PyObject *shared = Py_None;
+    int64_t *pacer, steps[N_STEPS] = {0};
     (void)self;
-    if (!PyArg_ParseTuple(args, "y#y#y*y*y*:count_unchanged", &prefix, &prefix_size, &paths,
-                          &paths_size, &known[0], &known[1], &known[2]))
+    if (!PyArg_ParseTuple(args, "y#y#y*y*y*|O:count_unchanged", &prefix, &prefix_size, &paths,
+                          &paths_size, &known[0], &known[1], &known[2], &shared))
         return NULL;
+    if (!find_numbers(shared, N_PACER, &view, &pacer)) {
+        for (int i = 0; i < 3; i++) PyBuffer_Release(&known[i]);
+        return NULL;
+    }
     for (Py_ssize_t i = 0, start = 0; i < paths_size; i++) {
         if (paths[i]) continue;
         n_paths++;
@@ -66,6 +72,7 @@ static PyObject *count_unchanged(PyObject *self, PyObject *args)
             const uint64_t *mtimes = known[0].buf, *ctimes = known[1].buf, *inodes = known[2].buf;
             struct stat status;
             size_t size = strlen(path);
+            begin_calls(pacer, 1, steps);
             if (examine(&from, path, size, &status) || nanoseconds(MTIME(status)) != mtimes[done]
                 || nanoseconds(CTIME(status)) != ctimes[done]
                 || (uint64_t)status.st_ino != inodes[done])
@@ -77,6 +84,7 @@ static PyObject *count_unchanged(PyObject *self, PyObject *args)
         Py_END_ALLOW_THREADS
     }
     for (int i = 0; i < 3; i++) PyBuffer_Release(&known[i]);
+    release_numbers(&view);
     if (is_wrong) {
         PyErr_SetString(PyExc_ValueError, "the prefix has a NUL, the last path none at its end, or "
                                           "there are not as many fingerprints as paths");

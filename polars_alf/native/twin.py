@@ -7,6 +7,8 @@ import errno
 import os
 import re
 import stat
+import threading
+import time
 from array import array
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
@@ -33,6 +35,14 @@ _MAY_BE_DATASET = -3
 BY_DESCRIPTOR = os.scandir in os.supports_fd
 """Whether `os.scandir` takes a descriptor, which spares the kernel the long path of every file on
 `stat` (Linux and macOS do, Windows does not)."""
+
+ENTRIES_PER_READ = 500
+"""Entries that one call reads, about: C libraries ask the system for 32 KiB of them at a time."""
+
+_LONGEST_SLEEP_NS = 20_000_000
+"""Time between two looks at whether to stop."""
+
+_booking = threading.Lock()
 
 _OPEN_DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 
@@ -67,6 +77,7 @@ def list_directories(
     most_files: int,
     most_examined: int,
     steps: array[int] | None,
+    pacer: array[int] | None = None,
     /,
 ) -> tuple[bytes, ...]:
     """List directories into columns.
@@ -92,8 +103,13 @@ def list_directories(
         Number of files of one directory that are examined; where it has more, it is the last that
         is listed.
     steps
-        Two numbers of 64 bits, or None: the first rises with every entry, for whoever looks on;
-        once the second is not 0, the listing ends, and what it returns is of no use.
+        Four numbers of 64 bits, or None. The first counts calls to the storage, for whoever looks
+        on: to open a directory, to read its entries (one, and one for each ENTRIES_PER_READ of
+        them) and to examine a file. Once the second is not 0, the listing ends, and what it returns
+        is of no use. The third counts nanoseconds of waiting for a turn, and of pauses, which last
+        as long as the fourth is not 0.
+    pacer
+        As for `book_calls`; by default nothing waits for a turn.
 
     Returns
     -------
@@ -112,20 +128,30 @@ def list_directories(
         codes (int32).
     """
     _check_texts(prefix, paths)
-    steps = steps or array("q", [0, 0])
+    calls = _Calls(steps, pacer)
     listing = _Listing(
-        os.fsdecode(prefix), recurse, examine, tell_others, pass_copies, most_examined, steps
+        os.fsdecode(prefix), recurse, examine, tell_others, pass_copies, most_examined, calls
     )
     given = os.fsdecode(paths).split("\0")[:-1]
     stack = [*enumerate(given)][::-1]
-    while stack and len(listing.sizes) < most_files and not listing.unexamined and not steps[1]:
-        steps[0] += 1
+    while (
+        stack
+        and len(listing.sizes) < most_files
+        and not listing.unexamined
+        and not calls.is_stopped
+    ):
         listing.list_directory(*stack.pop(), stack)
     return listing.columns(stack[::-1])
 
 
-def examine_files(directory: bytes, names: bytes, steps: array[int] | None, /) -> tuple[bytes, ...]:
-    """Examine files of a directory, a NUL after each name; steps are as for `list_directories`.
+def examine_files(
+    directory: bytes,
+    names: bytes,
+    steps: array[int] | None,
+    pacer: array[int] | None = None,
+    /,
+) -> tuple[bytes, ...]:
+    """Examine files of a directory, a NUL after each name; the rest is as for `list_directories`.
 
     Returns
     -------
@@ -134,14 +160,15 @@ def examine_files(directory: bytes, names: bytes, steps: array[int] | None, /) -
         for what is none, else the error of the system.
     """
     _check_texts(directory, names)
-    steps = steps or array("q", [0, 0])
+    calls = _Calls(steps, pacer)
+    calls.begin(1)  # in C, to open the directory
     sizes, mtimes, inodes, errors = array("Q"), array("q"), array("Q"), array("i")
     path = os.fsdecode(directory)
     for name in os.fsdecode(names).split("\0")[:-1]:
         error = 0
-        if steps[1]:
+        if calls.is_stopped:
             break
-        steps[0] += 1
+        calls.begin(1)
         try:
             status = os.stat(path + os.sep + name)  # noqa: PTH116  the loop is to be short
             if not stat.S_ISREG(status.st_mode):
@@ -156,7 +183,13 @@ def examine_files(directory: bytes, names: bytes, steps: array[int] | None, /) -
 
 
 def count_unchanged(
-    prefix: bytes, paths: bytes, mtimes: Numbers, ctimes: Numbers, inodes: Numbers, /
+    prefix: bytes,
+    paths: bytes,
+    mtimes: Numbers,
+    ctimes: Numbers,
+    inodes: Numbers,
+    pacer: array[int] | None = None,
+    /,
 ) -> int:
     """Return how many directories, from the first on, have the fingerprints that they had.
 
@@ -166,6 +199,8 @@ def count_unchanged(
         As for `list_directories`; a directory before what lies in it is examined faster.
     mtimes, ctimes, inodes
         As `list_directories` gave them, of each path.
+    pacer
+        As for `book_calls`.
     """
     _check_texts(prefix, paths)
     given = os.fsdecode(paths).split("\0")[:-1]
@@ -175,7 +210,9 @@ def count_unchanged(
         if len(column) != len(given):
             raise ValueError("there are not as many fingerprints as paths")
     place = os.fsdecode(prefix)
+    calls = _Calls(None, pacer)
     for n, (path, *fingerprint) in enumerate(zip(given, *columns, strict=True)):
+        calls.begin(1)
         try:
             status = os.stat(place + path)  # noqa: PTH116  the loop is to be short
         except OSError:
@@ -184,6 +221,51 @@ def count_unchanged(
         if [*times, status.st_ino & _BITS_64] != fingerprint:
             return n
     return len(given)
+
+
+def book_calls(pacer: array[int], n_calls: int, /) -> int:
+    """Book calls to the storage; return the nanoseconds until the first of them may be made.
+
+    `pacer` is three numbers of 64 bits that all threads share: when the next call may be made, in
+    nanoseconds of the monotonic clock; nanoseconds between two calls; and by how many nanoseconds a
+    caller that was late may catch up.
+    """
+    with _booking:
+        now = time.monotonic_ns()
+        turn = max(pacer[0], now - pacer[2])
+        pacer[0] = turn + n_calls * pacer[1]
+    return max(turn - now, 0)
+
+
+def wait_for_turn(duration: int, steps: array[int]) -> None:
+    """Wait for some nanoseconds; `steps` are as for `list_directories`."""
+    if not (duration or steps[3]):
+        return
+    now = time.monotonic_ns()
+    end = now + duration
+    while (now < end or steps[3]) and not steps[1]:
+        piece = _LONGEST_SLEEP_NS if steps[3] else min(end - now, _LONGEST_SLEEP_NS)
+        time.sleep(piece / 1e9)
+        begin, now = now, time.monotonic_ns()
+        steps[2] += now - begin  # a machine that is busy sleeps for longer
+
+
+class _Calls:
+    """Count calls to the storage, and wait for the turn of each where they are paced."""
+
+    def __init__(self, steps: array[int] | None, pacer: array[int] | None) -> None:
+        self._steps = array("q", [0, 0, 0, 0]) if steps is None else steps
+        self._pacer = pacer
+
+    @property
+    def is_stopped(self) -> bool:
+        return self._steps[1] != 0
+
+    def begin(self, n_calls: int) -> None:
+        steps = self._steps
+        steps[0] += n_calls
+        if self._pacer is not None or steps[3]:
+            wait_for_turn(book_calls(self._pacer, n_calls) if self._pacer else 0, steps)
 
 
 def is_valid(name: str) -> bool:
@@ -226,7 +308,7 @@ class _Listing:
         tell_others: bool,
         pass_copies: bool,
         most_examined: int,
-        steps: array[int],
+        calls: _Calls,
     ) -> None:
         self._prefix = prefix
         self._recurse = recurse
@@ -234,7 +316,7 @@ class _Listing:
         self._tell_others = tell_others
         self._pass_copies = pass_copies
         self._most_examined = most_examined
-        self._steps = steps
+        self._calls = calls
         self._paths: list[str] = []
         self._origins = array("i")
         self._times = array("q"), array("q"), array("Q")
@@ -278,10 +360,13 @@ class _Listing:
         times = UNKNOWN_TIME, UNKNOWN_TIME, 0
         self._n_others.append(0)
         full = self._prefix + path if path else self._prefix.rstrip(os.sep) or os.sep
+        begin_calls = self._calls.begin
         try:
+            begin_calls(1)
             target: int | str = os.open(full, _OPEN_DIRECTORY) if BY_DESCRIPTOR else full
             try:
                 times = _read_times(target)
+                begin_calls(1)
                 with os.scandir(target) as entries:
                     self._take(entries, subdirectories)
             finally:
@@ -307,14 +392,15 @@ class _Listing:
         codes, sizes = self._codes.append, self.sizes.append
         mtimes, inodes = self._mtimes.append, self._inodes.append
         is_regular = stat.S_ISREG
-        examine, tell_others, steps = self._examine, self._tell_others, self._steps
-        pass_copies = self._pass_copies
+        examine, tell_others, calls = self._examine, self._tell_others, self._calls
+        pass_copies, begin_calls = self._pass_copies, calls.begin
         n_others, left = 0, self._most_examined
         try:
-            for entry in entries:
-                if steps[1]:
+            for position, entry in enumerate(entries, 1):
+                if calls.is_stopped:
                     break
-                steps[0] += 1
+                if position % ENTRIES_PER_READ == 0:
+                    begin_calls(1)
                 name = entry.name
                 code = kinds.get(name)
                 if code is None:
@@ -333,6 +419,7 @@ class _Listing:
                             self.unexamined.append(self._encode(name))
                         else:
                             left -= 1
+                            begin_calls(1)
                             status = entry.stat()
                             if not is_regular(status.st_mode):
                                 self._report(name, Odd.SPECIAL_FILE)
@@ -361,6 +448,7 @@ class _Listing:
         if not entry.is_symlink():
             self._report(entry.name, Odd.SPECIAL_FILE)
             return False
+        self._calls.begin(1)
         status = entry.stat()
         if stat.S_ISDIR(status.st_mode):
             self._report(entry.name, Odd.LINKED_DIRECTORY)

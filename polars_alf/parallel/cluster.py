@@ -169,11 +169,13 @@ def run_tasks(
     *,
     n_jobs: int,
     ordered: bool = False,
+    is_limited: bool = False,
 ) -> Iterator[Result]:
     """Run tasks on the workers of a cluster, as `executors.run_tasks` does on this machine.
 
     Each task is a `SharedTask`, `n_jobs` of which may run at a time; its result should be small.
-    One whose worker dies is run again, by another worker.
+    Workers that join later may run more, unless `is_limited`. One whose worker dies is run again,
+    by another worker.
 
     Raises
     ------
@@ -182,7 +184,8 @@ def run_tasks(
         a task needs, or a task kept killing its workers.
     """
     # Without a limit on jobs, the scheduler queues tasks for workers that join later.
-    n_queued = n_jobs if n_jobs != cluster.n_threads else max(2 * n_jobs, 1024)
+    is_open = n_jobs == cluster.n_threads and not is_limited
+    n_queued = max(2 * n_jobs, 1024) if is_open else n_jobs
     parallel = joblib.Parallel(
         n_jobs=n_jobs,
         backend=_DaskBackend(cluster),

@@ -7,10 +7,11 @@ caller see the same figures without a message between them.
 from __future__ import annotations
 
 import logging
+import math
 import mmap
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeAlias
@@ -24,7 +25,8 @@ Steps: TypeAlias = Callable[[int, int, str], None]
 
 _logger = logging.getLogger(__name__)
 
-_FIELDS = 3
+_FIELDS = 5
+"""Files, sessions, bytes, back-offs, and threads to each that was left at the furthest of them."""
 
 _SLOT = _FIELDS * 8
 
@@ -56,6 +58,21 @@ class Counter:
         if n_bytes:
             view[2] += n_bytes
 
+    def note_backoff(self, share: float) -> None:
+        """Count a back-off from a crowded storage, which left a share of the threads."""
+        self._view[3] += 1
+        self._view[4] = max(self._view[4], math.ceil(1 / share))
+
+    def include(self, figures: Sequence[int]) -> None:
+        """Add the `figures` of another counter."""
+        self.add(*figures[:3])
+        self._view[3] += figures[3]
+        self._view[4] = max(self._view[4], figures[4])
+
+    def figures(self) -> list[int]:
+        """Return all figures, for `include`."""
+        return self._view.tolist()
+
     def total(self) -> tuple[int, int, int]:
         """Return files, sessions and bytes."""
         return self._view[0], self._view[1], self._view[2]
@@ -82,13 +99,19 @@ class CounterFile:
     def slot(self, index: int, stop: threading.Event | None = None) -> Counter:
         """Return the counter of one shard, its figures set back to zero."""
         view = self._view[index * _FIELDS : (index + 1) * _FIELDS]
-        view[0] = view[1] = view[2] = 0
+        view[:] = memoryview(bytes(_SLOT)).cast("Q")
         return Counter(view, stop)
 
     def total(self) -> tuple[int, int, int]:
         """Return files, sessions and bytes of all shards together."""
+        files, sessions, n_bytes, *_ = self.figures()
+        return files, sessions, n_bytes
+
+    def figures(self) -> list[int]:
+        """Return all figures of all shards together, for `Counter.include`."""
         values = self._view.tolist()
-        return sum(values[0::3]), sum(values[1::3]), sum(values[2::3])
+        *sums, furthest = (values[field::_FIELDS] for field in range(_FIELDS))
+        return [*map(sum, sums), max(furthest)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +132,10 @@ class Progress:
         Shards that an interrupted run had finished, whose files are not counted here.
     seconds
         Time since the start.
+    n_backoffs
+        How often half of the threads were stopped, as the storage was crowded.
+    least_share
+        Share of the threads that was left when they were fewest.
     """
 
     stage: str
@@ -119,6 +146,8 @@ class Progress:
     n_shards: int
     n_resumed: int
     seconds: float
+    n_backoffs: int = 0
+    least_share: float = 1.0
 
     @property
     def seconds_left(self) -> float | None:
@@ -148,6 +177,7 @@ class Monitor:
         self.n_resumed = 0
         self._survey = survey or Counter()
         self._counters: Counter | CounterFile = Counter()
+        self._earlier = Counter()
         if callback is not None and not callable(callback):
             raise OptionError(f"progress is {callback!r}; give a function of a Progress, or None")
         self._callback = callback
@@ -169,16 +199,28 @@ class Monitor:
 
     def begin_scan(self, counters: CounterFile, n_shards: int, n_resumed: int = 0) -> None:
         """Begin the stage in which shards count, beside `n_resumed` that are finished already."""
+        # Files are counted by stage, but back-offs in all.
+        self._earlier.include([0, 0, 0, *self._counters.figures()[3:]])
         self.stage, self._counters = "scan", counters
         self.n_shards, self.shards, self.n_resumed = n_shards + n_resumed, n_resumed, n_resumed
 
     def measure(self) -> Progress:
         """Return how far the run has come."""
-        counts = zip(self._survey.total(), self._counters.total(), strict=True)
-        files, sessions, n_bytes = map(sum, counts)
-        shards, seconds = self.shards, time.perf_counter() - self._start
+        counter = Counter()
+        for figures in (self._survey, self._earlier, self._counters):
+            counter.include(figures.figures())
+        files, sessions, n_bytes, n_backoffs, furthest = counter.figures()
         return Progress(
-            self.stage, files, sessions, n_bytes, shards, self.n_shards, self.n_resumed, seconds
+            self.stage,
+            files,
+            sessions,
+            n_bytes,
+            self.shards,
+            self.n_shards,
+            self.n_resumed,
+            time.perf_counter() - self._start,
+            n_backoffs,
+            1 / max(furthest, 1),
         )
 
     def _run(self) -> None:

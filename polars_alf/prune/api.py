@@ -23,6 +23,7 @@ from polars_alf.alf.root import FolderRoot, check_folder, open_root
 from polars_alf.alf.spellings import accepting_old_spellings
 from polars_alf.display import count
 from polars_alf.errors import ForeignTablesError, KeptWarning
+from polars_alf.parallel.pacer import Pacer
 from polars_alf.parallel.progress import Progress
 from polars_alf.prune.buckets import Buckets, fill_buckets
 from polars_alf.prune.claims import SessionClaims, find_claimed
@@ -59,6 +60,7 @@ def plan_removals(
     executor: str | None = None,
     threads: int | None = None,
     op_timeout: float | None = None,
+    max_rate: float | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> pl.DataFrame:
     """Find the dataset files and session folders that tables do not have. Changes nothing.
@@ -88,7 +90,7 @@ def plan_removals(
         removed through a link, whether it is followed or not.
     force
         Plan even if there are no tables, or they are not those of this archive.
-    jobs, executor, threads, op_timeout, progress
+    jobs, executor, threads, op_timeout, max_rate, progress
         As for `index_archive`. A directory that does not answer in time is kept, with all that
         is in it.
 
@@ -122,6 +124,7 @@ def plan_removals(
         include_snapshots=include_snapshots,
         threads=threads,
         op_timeout=op_timeout,
+        max_rate=max_rate,
         n_jobs=jobs,
         executor=executor,
     )
@@ -151,7 +154,7 @@ def plan_removals(
                     f"{tables.place} have no session that is in {opened}; give the tables of this "
                     "archive, or force it"
                 )
-            strays, figures = _find_strays(opened, buckets)
+            strays, figures = _find_strays(opened, buckets, walk.pacer)
     if not buckets.paths.is_empty():
         warnings.warn(
             f"{tables.place} have datasets whose sessions are in neither table: files with one of "
@@ -190,7 +193,9 @@ class _Figures:
     """``directory`` of the others, and its ``lab``."""
 
 
-def _find_strays(root: FolderRoot, buckets: Buckets) -> tuple[list[Removal], _Figures]:
+def _find_strays(
+    root: FolderRoot, buckets: Buckets, pacer: Pacer
+) -> tuple[list[Removal], _Figures]:
     """Find the datasets that no row claims and no claimed link leads to, sorted by path."""
     n_archive, n_kept, labs = 0, [], []
     paths: set[str] = set()
@@ -215,7 +220,7 @@ def _find_strays(root: FolderRoot, buckets: Buckets) -> tuple[list[Removal], _Fi
         n_archive += n_here.item()
         n_kept.append(kept)
         labs.append(lab.join(strays, on="directory", how="semi"))
-        removals.update((removal.path, removal) for removal in examine_files(root, strays))
+        removals.update((removal.path, removal) for removal in examine_files(root, strays, pacer))
         paths.update(strays.select(_PATH).to_series())
     for target in _find_targets(root, [path for path in paths if path not in removals]):
         removals.pop(target, None)

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from polars_alf.alf.paths import join
 from polars_alf.alf.root import FolderRoot
+from polars_alf.parallel.pacer import Pacer
 from polars_alf.prune.folders import open_folder
 from polars_alf.schema import _field
 from polars_alf.walk.fingerprint import fingerprint_file
@@ -76,15 +77,17 @@ class Removal(NamedTuple):
     inode: int
 
 
-def examine_files(root: FolderRoot, files: pl.DataFrame) -> Iterator[Removal]:
+def examine_files(root: FolderRoot, files: pl.DataFrame, pacer: Pacer) -> Iterator[Removal]:
     """Describe files as they are now, each with a ``directory``, ``name`` and ``reason`` to go.
 
     A link, and a file that is reached through one, is left out.
     """
     for (directory,), rows in files.group_by("directory", maintain_order=True):
+        pacer.wait(str(directory).count("/") + 2)  # each folder on the way is opened
         try:
             with open_folder(root.path, str(directory)) as folder:
                 for name, reason in rows.select("name", "reason").iter_rows():
+                    pacer.wait()
                     status = folder.status(name)
                     if stat.S_ISREG(status.st_mode):
                         path = join(str(directory), name)

@@ -119,6 +119,7 @@ def verify_archive(
     executor: str | None = None,
     threads: int | None = None,
     op_timeout: float | None = None,
+    max_rate: float | None = None,
     endpoint_url: str | None = None,
     region: str | None = None,
     anonymous: bool = False,
@@ -147,7 +148,7 @@ def verify_archive(
         so in the tables.
     follow_links, exclude, include_snapshots
         As given to `index_archive`: files that it left out are neither missing nor new.
-    jobs, executor, threads, op_timeout, endpoint_url, region, anonymous, progress
+    jobs, executor, threads, op_timeout, max_rate, endpoint_url, region, anonymous, progress
         As for `index_archive`. A directory that does not answer in time makes its datasets
         unreadable. A cluster hands listings over in the folder for temporary files, which all its
         machines must share.
@@ -179,6 +180,7 @@ def verify_archive(
         include_snapshots=include_snapshots,
         threads=threads,
         op_timeout=op_timeout,
+        max_rate=max_rate,
         n_jobs=jobs,
         executor=executor,
         endpoint_url=endpoint_url,

@@ -26,6 +26,7 @@ from polars_alf.bucket.keys import Listed, list_below, list_level
 from polars_alf.bucket.loop import run_requests
 from polars_alf.bucket.raw_keys import KEYS, Level, is_plain
 from polars_alf.native.twin import CONTROL, Odd, has_copies
+from polars_alf.parallel.pacer import NO_PACER, Pacer
 from polars_alf.parallel.progress import Counter
 from polars_alf.schema import ENTRIES, ISSUES, IssueKind, polars_schema
 from polars_alf.walk.batches import Directories
@@ -63,6 +64,8 @@ class BucketWalker:
         What to walk, and how.
     counter
         Counts files and sessions as they are found.
+    pacer
+        Gives requests their turns.
 
     Attributes
     ----------
@@ -70,11 +73,18 @@ class BucketWalker:
         The ETag of each of the ENTRIES of the last walk where it looks like an MD5, else ''.
     """
 
-    def __init__(self, root: Root, options: WalkOptions, counter: Counter | None = None) -> None:
+    def __init__(
+        self,
+        root: Root,
+        options: WalkOptions,
+        counter: Counter | None = None,
+        pacer: Pacer = NO_PACER,
+    ) -> None:
         assert isinstance(root.path, Address)
         self.root = root
         self.options = options
         self.counter = counter or Counter()
+        self.pacer = pacer
         self.md5s = pl.Series("hash", dtype=pl.String)
         self._service = options.find_service(root.path)
         self._n_before = len(root.path.folder) + 1 if root.path.folder else 0
@@ -122,10 +132,10 @@ class BucketWalker:
         return dated
 
     async def _list_level(self, folder: str) -> Level:
-        return await list_level(self._service, folder)
+        return await list_level(self._service, folder, self.pacer)
 
     def _list_below(self, folders: Sequence[str]) -> Listed:
-        requests = list_below(self._service, folders, self._n_requests)
+        requests = list_below(self._service, folders, self._n_requests, self.pacer)
         return run_requests(requests, self.counter.add)
 
     def walk(
@@ -166,7 +176,12 @@ class BucketWalker:
         """Return the digests of files, whose paths are relative to the root, in their order."""
         names = [*map(self._service.locate, paths)]
         requests = digest_objects(
-            self._service, names, algorithms, lambda n: self.counter.add(n_bytes=n), on_files
+            self._service,
+            names,
+            algorithms,
+            lambda n: self.counter.add(n_bytes=n),
+            on_files,
+            self.pacer,
         )
         return run_requests(requests, self.counter.add)
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from polars_alf.alf.process_limits import count_processors, count_spare_threads, count_stacks
 from polars_alf.native import IMPLEMENTATION
+from polars_alf.walk.backoff import Backoff
 
 try:
     import resource
@@ -62,6 +63,8 @@ class Concurrency:
     ----------
     threads
         A number to keep to; None starts with 1 and follows the storage.
+    backoff
+        What a crowded storage takes of the number, unless that is fixed.
 
     Attributes
     ----------
@@ -71,7 +74,8 @@ class Concurrency:
         The number of threads that there are processors for.
     """
 
-    def __init__(self, threads: int | None = None) -> None:
+    def __init__(self, threads: int | None = None, backoff: Backoff | None = None) -> None:
+        self.backoff = backoff or Backoff()
         self.learned = min(threads or 1, _most_threads())
         self.least = 1
         self._is_fixed = threads is not None
@@ -79,9 +83,25 @@ class Concurrency:
         self._rest = 0
 
     @property
-    def size(self) -> int:
-        """The number of threads now; 1 is a plain loop."""
+    def wanted(self) -> int:
+        """The number of threads for a storage that is not crowded; 1 is a plain loop."""
         return self.learned if self._is_fixed else max(self.learned, self.least)
+
+    @property
+    def size(self) -> int:
+        """The number of threads now."""
+        if self._is_fixed:
+            return self.learned
+        return max(int(self.wanted * self.backoff.share), 1)
+
+    def count(self, n_calls: int, waited: float) -> bool:
+        """Count calls for the back-off, and the seconds that threads spent on them.
+
+        Returns whether it has just stopped threads.
+        """
+        if self._is_fixed:
+            return False
+        return self.backoff.count(n_calls, waited, IDLE, N_PROCESSORS)
 
     def note(self, busy: float, rate: float) -> None:
         """Learn from a time in which there was work for all threads.
@@ -91,7 +111,13 @@ class Concurrency:
         if self._is_fixed:
             return
         busy /= min(self.size * max(visits.number, 1), N_PROCESSORS)
+        if self.wanted == 1 and busy < IDLE and rate:
+            self.backoff.learn_alone(1 / rate)
         self._rest = max(self._rest - 1, 0)
+        if self.backoff.is_active:
+            if self._trial:
+                self.learned, self._trial = self._trial[0], None
+            self._rest = WINDOWS_WITHOUT_GROWTH
         if self._trial:
             size, enough, left = self._trial
             if rate >= enough:
@@ -119,6 +145,7 @@ class _Learned(threading.local):
 
 _learned = _Learned()
 _latest: dict[str, Concurrency] = {}
+_backoffs: dict[str, Backoff] = {}
 
 
 def find_concurrency(root: str) -> Concurrency:
@@ -128,7 +155,9 @@ def find_concurrency(root: str) -> Concurrency:
     """
     own = _learned.by_root.get(root)
     if own is None:
-        own = _learned.by_root[root] = Concurrency()
+        # The walks of all threads crowd the same storage, and back off together.
+        own = Concurrency(backoff=_backoffs.setdefault(root, Backoff()))
+        _learned.by_root[root] = own
         if root in _latest:
             own.learned = min(_latest[root].learned, _most_threads())
     _latest[root] = own

@@ -39,6 +39,7 @@ def digest_paths(
         lambda n_bytes: walker.counter.add(n_bytes=n_bytes),
         on_files,
         threads=threads,
+        pacer=walker.pacer,
     )
 
 

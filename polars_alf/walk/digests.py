@@ -18,6 +18,7 @@ from polars_alf import native
 from polars_alf.alf.arguments import check_argument, check_texts
 from polars_alf.errors import OptionError
 from polars_alf.parallel.executors import wait_for
+from polars_alf.parallel.pacer import NO_PACER, Pacer
 from polars_alf.parallel.threads import open_threads
 
 Algorithm = Literal["md5", "xxh3_128"]
@@ -70,6 +71,7 @@ def digest_files(
     on_files: Callable[[int], None] = lambda _: None,
     *,
     threads: int = 1,
+    pacer: Pacer = NO_PACER,
 ) -> list[Outcome]:
     """Return the digests of files, in their order.
 
@@ -85,6 +87,9 @@ def digest_files(
     threads
         How many threads read and digest. Each has one file at a time, or one for each lane of MD5
         where that is faster, and up to 8 MiB in memory.
+    pacer
+        Gives calls to the storage their turns: to open a file, and to read each
+        piece of it, of 1 MiB at most.
     """
     outcomes: list[Outcome] = [[]] * len(paths)
     waiting = deque(enumerate(paths))
@@ -95,7 +100,7 @@ def digest_files(
     errors: list[BaseException] = []
 
     def digest() -> None:
-        with closing(_Reader(waiting, algorithms, n_lanes)) as reader:
+        with closing(_Reader(waiting, algorithms, n_lanes, pacer)) as reader:
             for n_bytes, done in reader.read():
                 for position, outcome in done:
                     outcomes[position] = outcome
@@ -153,11 +158,16 @@ class _Reader:
     """
 
     def __init__(
-        self, waiting: deque[tuple[int, str]], algorithms: Sequence[Algorithm], n_lanes: int
+        self,
+        waiting: deque[tuple[int, str]],
+        algorithms: Sequence[Algorithm],
+        n_lanes: int,
+        pacer: Pacer,
     ) -> None:
         self._waiting = waiting
         self._algorithms = algorithms
         self._n_lanes = n_lanes
+        self._pacer = pacer
         self._n_wanted = 1
         self._digest_time = 0.0  # of a byte, without lanes
         self._buffer = memoryview(bytearray(max(_LONG_PIECE, n_lanes * _SHORT_PIECE)))
@@ -197,6 +207,7 @@ class _Reader:
                 position, path = self._waiting.popleft()
             except IndexError:
                 break
+            self._pacer.wait()
             try:
                 self._files.append(_File(position, path))
             except OSError as error:
@@ -211,6 +222,7 @@ class _Reader:
         for i, file in enumerate(files):
             piece = self._buffer[i * size : (i + 1) * size]
             outcome: Outcome | None = None
+            self._pacer.wait()
             try:
                 n_bytes = file.read_into(piece)
             except OSError as error:

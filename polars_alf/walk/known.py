@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -103,15 +103,22 @@ class KnownListings:
         self._names: Names | None = None
         self._new_codes: list[int] = []
 
-    def recall(self, directory: str, path: str, into: Listing) -> bool:
+    def recall(
+        self,
+        directory: str,
+        path: str,
+        into: Listing,
+        begin_call: Callable[[], None] = lambda: None,
+    ) -> bool:
         """Add a directory to a listing, and return whether it is as it was.
 
-        `directory` is relative to the root, `path` as the system has it.
+        `directory` is relative to the root, `path` as the system has it. `begin_call` is called
+        before a call to the storage.
         """
         if self.linked and directory.rpartition("/")[0] in self.linked:
             self.linked.add(directory)
         known = self._known.get(directory)
-        if known is None or not self._is_unchanged(directory, path, known.fingerprint):
+        if known is None or not self._is_unchanged(directory, path, known.fingerprint, begin_call):
             self.listed.add(directory)
             return False
         rows = slice(known.start, known.stop)
@@ -129,7 +136,13 @@ class KnownListings:
         """Note directories that links lead to: what changed there has another path, too."""
         self.linked.update(directories)
 
-    def _is_unchanged(self, directory: str, path: str, fingerprint: Fingerprint) -> bool:
+    def _is_unchanged(
+        self,
+        directory: str,
+        path: str,
+        fingerprint: Fingerprint,
+        begin_call: Callable[[], None],
+    ) -> bool:
         if self._is_checked:
             return True
         if self._suspects is not None:
@@ -138,6 +151,7 @@ class KnownListings:
             is_doubted = directory in self._suspects.doubted
             if not is_doubted and directory.rpartition("/")[0] not in self.listed:
                 return True
+        begin_call()
         return fingerprint == fingerprint_directory(path)
 
     def _translate(self, names: Names) -> list[int]:

@@ -17,6 +17,7 @@ from polars_alf.alf.paths import BENCH_FOLDER, STATE_DIR, join, list_folders_abo
 from polars_alf.alf.root import Root
 from polars_alf.errors import ScanError
 from polars_alf.native.twin import UNKNOWN_TIME, Odd
+from polars_alf.parallel.pacer import NO_PACER, Pacer
 from polars_alf.schema import SCHEMAS, IssueKind
 from polars_alf.walk.batches import Listing, Names
 from polars_alf.walk.columns import Columns, Examined, OddEntry, Steps, join_texts
@@ -52,6 +53,8 @@ class Lister:
         What to list.
     is_session
         Tells from a path relative to the root whether it is that of a session.
+    pacer
+        Gives calls to the storage their turns.
 
     Attributes
     ----------
@@ -61,8 +64,15 @@ class Lister:
         Listings of an earlier walk: directories that have not changed are not read again.
     """
 
-    def __init__(self, root: Root, options: WalkOptions, is_session: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        root: Root,
+        options: WalkOptions,
+        is_session: Callable[[str], bool],
+        pacer: Pacer = NO_PACER,
+    ) -> None:
         self.root = root
+        self.pacer = pacer
         self.names = Names()
         self.known: KnownListings | None = None
         self._prefix = os.fsencode(root.prefix)
@@ -96,7 +106,7 @@ class Lister:
         stops with an error, what was read before is kept. Returns the names of files that were not
         examined, beyond `most_examined`, for `examine`.
         """
-        if self.known is not None and self.recall(directory, into):
+        if self.known is not None and self.recall(directory, into, steps):
             return []
         is_plain = self._excluded is None and directory not in self._own_files
         columns = self.read(
@@ -162,6 +172,7 @@ class Lister:
                 most_files,
                 most_examined,
                 steps,
+                self.pacer.turns,
             )
         )
 
@@ -187,13 +198,14 @@ class Lister:
     ) -> Examined:
         """Return the columns of some files of a directory: see `native.twin.examine_files`."""
         path = os.fsencode(self.root.locate(directory))
-        return Examined(native.examine_files(path, join_texts(names), steps))
+        return Examined(native.examine_files(path, join_texts(names), steps, self.pacer.turns))
 
-    def recall(self, directory: str, into: Listing) -> bool:
+    def recall(self, directory: str, into: Listing, steps: Steps | None = None) -> bool:
         """Add a directory as an earlier walk has listed it; return whether it is as it was."""
         if self.known is None:
             return False
-        return self.known.recall(directory, self.root.locate(directory), into)
+        path = self.root.locate(directory)
+        return self.known.recall(directory, path, into, lambda: self.pacer.wait(1, steps))
 
     def _is_left_out(self, directory: str, name: str, ending: str = "") -> bool:
         """Whether an entry is one of our own, or excluded; directories end with a slash."""
@@ -262,6 +274,7 @@ class Lister:
             return False
         above = list_folders_above(directory)
         target = Path(self.root.locate(path))
+        self.pacer.wait(2 * len(above))
         try:
             is_loop = any(target.samefile(self.root.locate(other)) for other in above)
         except OSError as error:

@@ -17,6 +17,7 @@ from polars_alf.bucket.service import Service, check_endpoint
 from polars_alf.errors import OptionError
 from polars_alf.native.twin import has_copies
 from polars_alf.parallel.executors import check_backend, check_jobs
+from polars_alf.parallel.pacer import check_max_rate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,8 @@ class WalkOptions:
         are worth it.
     op_timeout
         Seconds after which a directory that does not answer is given up; None waits for ever.
+    max_rate
+        Calls to the storage a second, of all workers together; None sets no limit.
     n_jobs
         Number of workers; None or -1 is one for each processor, or each thread of a cluster.
     executor
@@ -60,6 +63,7 @@ class WalkOptions:
     include_snapshots: bool = False
     threads: int | None = None
     op_timeout: float | None = None
+    max_rate: float | None = None
     n_jobs: int | None = None
     executor: str | None = None
     endpoint_url: str | None = None
@@ -74,7 +78,8 @@ class WalkOptions:
         for name, spelling in (("threads", "threads"), ("n_jobs", "jobs")):
             number = check_argument(spelling, getattr(self, name), int, is_optional=True)
             object.__setattr__(self, name, number)
-        check_argument("op_timeout", self.op_timeout, float, is_optional=True)
+        for name in ("op_timeout", "max_rate"):
+            check_argument(name, getattr(self, name), float, is_optional=True)
         for name in ("executor", "endpoint_url", "region"):
             check_argument(name, getattr(self, name), str, is_optional=True)
         object.__setattr__(self, "endpoint_url", check_endpoint(self.endpoint_url))
@@ -91,6 +96,7 @@ class WalkOptions:
                 f"the timeout of an operation is {self.op_timeout}; give a number of seconds above "
                 "0, or none, to wait as long as it takes"
             )
+        check_max_rate(self.max_rate)
         check_jobs(self.n_jobs)
         check_backend(self.executor)
 

@@ -11,7 +11,6 @@ import contextlib
 import queue
 import threading
 import time
-from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -20,8 +19,9 @@ from typing import Self
 from polars_alf.alf.process_limits import start_threads
 from polars_alf.errors import ScanError
 from polars_alf.walk.batches import Listing
-from polars_alf.walk.columns import Columns, Examined
 from polars_alf.walk.concurrency import Concurrency, Meter
+from polars_alf.walk.directory import Directory, Part
+from polars_alf.walk.helper import Helper
 from polars_alf.walk.lister import Lister
 
 FILES_PER_PART = 8
@@ -52,88 +52,6 @@ FILES_PER_FAST_JOB = 1024
 """The same where it is fast: enough for a job to outweigh its own cost."""
 
 
-class Part:
-    """Some files of a directory: their names until they are examined, then their listing.
-
-    Of a session that is listed at once, ``codes`` of the names, and then ``examined``.
-    """
-
-    __slots__ = ("codes", "examined", "listing", "names")
-
-    def __init__(self, names: list[str], listing: Listing, codes: array[int] | None = None) -> None:
-        self.names = names
-        self.listing = listing
-        self.codes = codes
-        self.examined: Examined | None = None
-
-
-class Directory:
-    """A directory that is listed ahead.
-
-    Attributes
-    ----------
-    parts : list of Part
-        The directory's own listing, then files that others examined.
-    below : list of Directory
-        The directories in it that are listed by themselves.
-    columns : Columns or None
-        The directory with what lies below it, where it was listed at once.
-    is_lost : bool
-        Whether the directory was given up, as it did not answer: its parts are worth nothing.
-    """
-
-    __slots__ = (
-        *("below", "columns", "is_done", "is_lost", "lock", "n_left", "parts", "path", "session"),
-    )
-
-    def __init__(self, path: str, session: str | None) -> None:
-        self.path = path
-        self.session = session
-        self.parts: list[Part] = []
-        self.below: list[Directory] = []
-        self.columns: Columns | None = None
-        self.is_done = False
-        self.is_lost = False
-        self.lock = threading.Lock()
-        self.n_left = 1  # parts that are not examined yet; the first one is there from the start
-
-
-class _Helper(threading.Thread):
-    """A thread that lists.
-
-    Attributes
-    ----------
-    directory : Directory or None
-        The directory that it lists now.
-    steps : array
-        The steps since it began, of which each call takes one or more: as long as this rises it is
-        not hung. See `native.twin.list_directories`.
-    """
-
-    def __init__(self, serve: Callable[[_Helper], None]) -> None:
-        super().__init__(name="polars_alf-lists-ahead", daemon=True)
-        self.directory: Directory | None = None
-        self.steps = array("q", [0, 0])
-        self._seen = 0
-        self.since = time.monotonic()
-        self.is_dismissed = False
-        self._serve = serve
-
-    def run(self) -> None:
-        self._serve(self)
-
-    def look_at(self, now: float) -> int:
-        """Return the number of steps since the last look; note when it last took one."""
-        before, self._seen = self._seen, self.steps[0]
-        if self._seen != before or self.directory is None:
-            self.since = now
-        return self._seen - before
-
-    def has_moved(self) -> bool:
-        """Whether it took a step since the last look."""
-        return self.steps[0] != self._seen
-
-
 class Prefetch:
     """List directories ahead of a visit. A context manager: at its end threads are let go.
 
@@ -152,6 +70,8 @@ class Prefetch:
         keep the others, so not with an `op_timeout`.
     check
         Called while the visit waits; raises an error where it is to end.
+    on_backoff
+        Called with the share of the threads that is left when a crowded storage takes some.
     most_waiting
         Parts and directories that wait at most; beyond, the latest is taken first.
     """
@@ -165,6 +85,7 @@ class Prefetch:
         *,
         at_once: bool = False,
         check: Callable[[], None] = lambda: None,
+        on_backoff: Callable[[float], None] = lambda _: None,
         most_waiting: int = MOST_WAITING,
     ) -> None:
         self._lister = lister
@@ -173,6 +94,7 @@ class Prefetch:
         self._op_timeout = op_timeout
         self._at_once = at_once
         self._check = check
+        self._on_backoff = on_backoff
         self._most_waiting = most_waiting
         self._jobs: deque[tuple[Directory, Part | None]] = deque()
         # One for each job. The queue waits without Python's lock, but has no two ends: files go
@@ -184,7 +106,7 @@ class Prefetch:
         self._error: BaseException | None = None
         self._is_closed = False
         self._lock = threading.Lock()
-        self._helpers: list[_Helper] = []
+        self._helpers: list[Helper] = []
         self._n_wanted = 0
         self._meter = Meter()
         self._was_full = True
@@ -246,8 +168,14 @@ class Prefetch:
             return
         self._last_look = now
         helpers = [*self._helpers]
-        self._meter.count(sum(helper.look_at(now) for helper in helpers))
-        is_full = bool(self._jobs)
+        looks = [helper.look_at(now) for helper in helpers]
+        n_calls = sum(calls for calls, _, _ in looks)
+        work, paused = sum(work for _, work, _ in looks), sum(paused for _, _, paused in looks)
+        self._meter.count(n_calls)
+        if self._concurrency.count(n_calls, max(work - paused, 0.0)):
+            self._on_backoff(self._concurrency.backoff.share)
+        # Threads that wait for their turn tell nothing of the storage.
+        is_full = bool(self._jobs) and paused < work / 2
         if not (is_full and self._was_full):
             self._meter.read()  # threads without work tell nothing of the storage
         elif self._meter.n_calls >= self._concurrency.size:
@@ -261,16 +189,22 @@ class Prefetch:
             if self._op_timeout is not None and now - helper.since > self._op_timeout:
                 self._give_up(helper)
         n_slow = sum(now - helper.since > SLOW_SECONDS for helper in [*self._helpers])
-        self._keep(self._concurrency.size + n_slow)
+        n_wanted = self._concurrency.size + n_slow
+        self._keep(n_wanted)
+        # A job may take long: those that began last pause in it. They go on where others end.
+        working = sorted((h for h in helpers if h.work[1]), key=lambda h: h.work[1] or 0.0)
+        for position, helper in enumerate(working):
+            is_surplus = self._concurrency.backoff.is_active and position >= n_wanted
+            helper.steps[3] = is_surplus
 
     def _keep(self, n_wanted: int) -> None:
         """Start threads that are missing; those beyond the number leave by themselves."""
         with self._lock:
             self._n_wanted = n_wanted
-            new = [_Helper(self._serve) for _ in range(n_wanted - len(self._helpers))]
+            new = [Helper(self._serve) for _ in range(n_wanted - len(self._helpers))]
             self._helpers += start_threads(new, least=0 if self._helpers else 1)
 
-    def _give_up(self, helper: _Helper) -> None:
+    def _give_up(self, helper: Helper) -> None:
         directory = helper.directory
         if directory is None or helper.has_moved():
             return
@@ -293,14 +227,13 @@ class Prefetch:
 
     # In the threads that list
 
-    def _serve(self, helper: _Helper) -> None:
+    def _serve(self, helper: Helper) -> None:
         while self._tokens.get() and not self._is_closed:
             try:
                 directory, part = self._jobs.pop()
             except IndexError:  # cleared at this moment
                 return
-            helper.steps[0] += 1
-            helper.directory = directory
+            helper.begin(directory)
             try:
                 if part is not None:
                     self._examine(helper, directory, part)
@@ -312,7 +245,7 @@ class Prefetch:
             except BaseException as error:  # for the visiting thread, which waits
                 self._error = error
                 self._wakeups.put(None)
-            helper.directory = None
+            helper.finish()
             with self._lock:
                 if helper.is_dismissed:
                     return
@@ -320,7 +253,7 @@ class Prefetch:
                     self._helpers.remove(helper)
                     return
 
-    def _list(self, helper: _Helper, directory: Directory) -> None:
+    def _list(self, helper: Helper, directory: Directory) -> None:
         """List a directory, and leave most of its files to other threads."""
         lister = self._lister
         own = Part([], Listing(lister.names))
@@ -344,7 +277,7 @@ class Prefetch:
             wanted = self._below(directory.path, directory.session, below)
             directory.below = [self.request(path, session) for path, session in wanted]
 
-    def _list_at_once(self, helper: _Helper, directory: Directory, session: str) -> None:
+    def _list_at_once(self, helper: Helper, directory: Directory, session: str) -> None:
         """List a directory with what lies below it, and leave to others what is beyond a job."""
         is_slow = self._concurrency.learned > 1
         most = FILES_PER_JOB if is_slow else FILES_PER_FAST_JOB
@@ -376,7 +309,7 @@ class Prefetch:
             self._jobs.append((directory, part))
             self._tokens.put(True)
 
-    def _examine(self, helper: _Helper, directory: Directory, part: Part) -> None:
+    def _examine(self, helper: Helper, directory: Directory, part: Part) -> None:
         if directory.columns is None:
             self._lister.examine(directory.path, part.names, part.listing, helper.steps)
         else:

@@ -49,6 +49,7 @@ def scan_archive(
     include_snapshots: bool = False,
     threads: int | None = None,
     op_timeout: float | None = None,
+    max_rate: float | None = None,
     endpoint_url: str | None = None,
     region: str | None = None,
     anonymous: bool = False,
@@ -64,8 +65,8 @@ def scan_archive(
     ----------
     root
         An archive, a lab, a Subjects folder, a subject, a date or a session; also in a bucket.
-    jobs, executor, follow_links, exclude, include_snapshots, threads, op_timeout, endpoint_url,
-    region, anonymous, progress
+    jobs, executor, follow_links, exclude, include_snapshots, threads, op_timeout, max_rate,
+    endpoint_url, region, anonymous, progress
         As for `index_archive`. A cluster hands rows over in the folder for temporary files, which
         all its machines must share.
 
@@ -91,6 +92,7 @@ def scan_archive(
         include_snapshots=include_snapshots,
         threads=threads,
         op_timeout=op_timeout,
+        max_rate=max_rate,
         n_jobs=jobs,
         executor=executor,
         endpoint_url=endpoint_url,
@@ -160,7 +162,7 @@ def _read_until(
     for folder in sorted(folders, key=path_key):
         if n_rows <= 0:
             return
-        walker = open_walker(walk.root, walk.options)
+        walker = open_walker(walk.root, walk.options, pacer=walk.pacer)
         frame = visit(walker, Shard(0, (folder,)))["files"].head(n_rows)
         n_rows -= len(frame)
         yield frame

@@ -35,6 +35,7 @@ from polars_alf.parallel.executors import (
     open_workers,
     run_tasks,
 )
+from polars_alf.parallel.pacer import NO_PACER, Pacer
 from polars_alf.parallel.progress import Counter, CounterFile, Monitor, Progress
 from polars_alf.walk.concurrency import is_slow, visits
 from polars_alf.walk.known import KnownListings
@@ -203,12 +204,13 @@ class Walk:
         self.root = root
         self.options = options
         self.monitor = monitor
+        self.pacer = Pacer(options.max_rate)
         self._place = place
         self._counter = counter
 
     def survey(self, known: KnownListings | None = None) -> Survey:
         """Find the dated folders of the archive; `known` are listings of an earlier survey."""
-        walker = open_walker(self.root, self.options, self._counter)
+        walker = open_walker(self.root, self.options, self._counter, pacer=self.pacer)
         begun_ns = time.time_ns()
         folders = walker.survey(known)
         return Survey(folders, walker.issues(), walker.n_other_files, walker.listings(), begun_ns)
@@ -283,6 +285,9 @@ class Walk:
         is_shared = IMPLEMENTATION == "native" and self._place in (None, "threads")
         n_threads = self.count_workers() if is_shared else 1
         n_alone = len(tasks) - workers.n_jobs
+        # Threads share one pacer. Others have nothing in common: each gets a share, used or not.
+        is_one_process = workers.backend in ("serial", "threads")
+        pacer = self.pacer if is_one_process else self.pacer.divide(min(workers.n_jobs, len(tasks)))
         found = run_tasks(
             _visit_shard,
             [
@@ -295,16 +300,18 @@ class Walk:
                     path,
                     stop,
                     n_threads if position >= n_alone else 1,
+                    pacer,
                 )
                 for position, (shard, visit) in enumerate(tasks)
             ],
             workers,
             ordered=ordered,
             stop=stop,
+            is_limited=self.options.max_rate is not None,
         )
         for result, counts in found:
             if counts is not None:
-                total.add(*counts)
+                total.include(counts)
             self.monitor.shards += 1
             yield result
 
@@ -382,6 +389,7 @@ class _Task(Generic[_Result]):
     counters: str | None
     stop: threading.Event | None = None
     n_threads: int = 1
+    pacer: Pacer = NO_PACER
 
     def __str__(self) -> str:
         return f"the shard from {self.shard.folders[0]} to {self.shard.folders[-1]}"
@@ -401,12 +409,14 @@ class _Task(Generic[_Result]):
         return None
 
 
-def _visit_shard(task: _Task[Any]) -> tuple[Any, tuple[int, int, int] | None]:
+def _visit_shard(task: _Task[Any]) -> tuple[Any, list[int] | None]:
     """Visit a shard; return the result, and what was counted where that could not be shared."""
     counter = Counter()
     if task.counters is not None:
         counter = CounterFile(Path(task.counters)).slot(task.shard.index, task.stop)
     with visits.under_way():
-        walker = open_walker(task.root, task.options, counter, n_threads=task.n_threads)
+        walker = open_walker(
+            task.root, task.options, counter, n_threads=task.n_threads, pacer=task.pacer
+        )
         result = task.visit(walker, task.shard)
-    return result, counter.total() if task.counters is None else None
+    return result, counter.figures() if task.counters is None else None

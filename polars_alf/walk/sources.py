@@ -12,6 +12,7 @@ from polars_alf.alf.encoding import check_encoding
 from polars_alf.alf.forks import check_fork
 from polars_alf.alf.root import FolderPath, Root, open_root
 from polars_alf.errors import ArchiveNotFoundError, ArchivePermissionError, OptionError
+from polars_alf.parallel.pacer import NO_PACER, Pacer
 from polars_alf.parallel.progress import Counter
 from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.walker import Walker
@@ -114,16 +115,21 @@ def open_unseen(path: FolderPath, options: WalkOptions, *, must_read: bool) -> R
 
 
 def open_walker(
-    root: Root, options: WalkOptions, counter: Counter | None = None, *, n_threads: int = 1
+    root: Root,
+    options: WalkOptions,
+    counter: Counter | None = None,
+    *,
+    n_threads: int = 1,
+    pacer: Pacer = NO_PACER,
 ) -> AnyWalker:
-    """Return a walker of an archive; `n_threads` is as for `Walker`."""
+    """Return a walker of an archive; `n_threads` and `pacer` are as for `Walker`."""
     if options.inventory:
         return _open_inventory_walker(root, options, counter)
     if not root.is_bucket:
-        return Walker(root, options, counter, n_threads=n_threads)
+        return Walker(root, options, counter, n_threads=n_threads, pacer=pacer)
     from polars_alf.walk.bucket_walker import BucketWalker
 
-    return BucketWalker(root, options, counter)
+    return BucketWalker(root, options, counter, pacer)
 
 
 def _open_inventory_walker(root: Root, options: WalkOptions, counter: Counter | None) -> AnyWalker:

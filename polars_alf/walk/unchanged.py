@@ -10,6 +10,7 @@ import polars as pl
 from polars_alf import native
 from polars_alf.alf.root import Root
 from polars_alf.arrow import view_numbers
+from polars_alf.parallel.pacer import NO_PACER, Pacer
 from polars_alf.walk.batches import Listing
 from polars_alf.walk.columns import Steps
 from polars_alf.walk.concurrency import Concurrency, Meter, find_concurrency
@@ -22,7 +23,9 @@ _SECONDS_PER_STEP = 0.02
 """Time below which a call may look at more directories: an interrupt is to be heard."""
 
 
-def are_unchanged(root: Root, options: WalkOptions, listings: pl.DataFrame) -> bool:
+def are_unchanged(
+    root: Root, options: WalkOptions, listings: pl.DataFrame, pacer: Pacer = NO_PACER
+) -> bool:
     """Whether every directory has the fingerprint that it had.
 
     Fingerprints are read one after the other as long as the storage answers at once, and by
@@ -35,6 +38,8 @@ def are_unchanged(root: Root, options: WalkOptions, listings: pl.DataFrame) -> b
         The archive, and how to walk it.
     listings
         LISTINGS of an earlier walk; a null fingerprint counts as changed.
+    pacer
+        Gives calls to the storage their turns.
     """
     columns = ("mtime_ns", "ctime_ns", "inode")
     if any(listings[column].null_count() for column in columns):
@@ -45,12 +50,12 @@ def are_unchanged(root: Root, options: WalkOptions, listings: pl.DataFrame) -> b
     if options.op_timeout is None:
         meter = Meter()
         n_directories = 1
-        while concurrency.size == 1:
+        while concurrency.wanted == 1:
             step = listings.slice(done, n_directories)
             if step.is_empty():
                 return True
             begin = time.perf_counter()
-            if not _are_unchanged(root.prefix, step):
+            if not _are_unchanged(root.prefix, step, pacer):
                 return False
             done += len(step)
             if meter.count(len(step)):
@@ -60,7 +65,7 @@ def are_unchanged(root: Root, options: WalkOptions, listings: pl.DataFrame) -> b
     left = listings.slice(done)
     fingerprints = zip(*(left[column].to_list() for column in columns), strict=True)
     known = dict(zip(left["directory"].to_list(), fingerprints, strict=True))
-    comparison = _Comparison(root, options, known)
+    comparison = _Comparison(root, options, known, pacer)
     with Prefetch(
         comparison, lambda *_: [], concurrency, options.op_timeout, most_waiting=len(known)
     ) as prefetch:
@@ -72,17 +77,28 @@ def are_unchanged(root: Root, options: WalkOptions, listings: pl.DataFrame) -> b
     return True
 
 
-def _are_unchanged(prefix: str, listings: pl.DataFrame) -> bool:
+def _are_unchanged(prefix: str, listings: pl.DataFrame, pacer: Pacer) -> bool:
     paths = "".join(f"{path}\0" for path in listings["directory"]).encode()
-    numbers = (view_numbers(listings[name]) for name in ("mtime_ns", "ctime_ns", "inode"))
-    return native.count_unchanged(os.fsencode(prefix), paths, *numbers) == len(listings)
+    mtimes, ctimes, inodes = (
+        view_numbers(listings[name]) for name in ("mtime_ns", "ctime_ns", "inode")
+    )
+    n_unchanged = native.count_unchanged(
+        os.fsencode(prefix), paths, mtimes, ctimes, inodes, pacer.turns
+    )
+    return n_unchanged == len(listings)
 
 
 class _Comparison(Lister):
     """A lister that reads nothing of a directory but its fingerprint."""
 
-    def __init__(self, root: Root, options: WalkOptions, known: dict[str, Fingerprint]) -> None:
-        super().__init__(root, options, lambda _: False)
+    def __init__(
+        self,
+        root: Root,
+        options: WalkOptions,
+        known: dict[str, Fingerprint],
+        pacer: Pacer = NO_PACER,
+    ) -> None:
+        super().__init__(root, options, lambda _: False, pacer)
         self._fingerprints = known
         self.found_change = False
 
@@ -96,6 +112,7 @@ class _Comparison(Lister):
         steps: Steps | None = None,
     ) -> list[str]:
         if not self.found_change:
+            self.pacer.wait(1, steps)
             now = fingerprint_directory(self.root.locate(directory))
             # Never back to False: another thread may have found one meanwhile.
             if now != self._fingerprints[directory]:

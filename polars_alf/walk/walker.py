@@ -22,6 +22,7 @@ import pyarrow as pa
 from polars_alf.alf.paths import join
 from polars_alf.alf.root import Root
 from polars_alf.arrow import make_table
+from polars_alf.parallel.pacer import NO_PACER, Pacer
 from polars_alf.parallel.progress import Counter
 from polars_alf.schema import ISSUES
 from polars_alf.walk.batches import Batch, Directories, Listing, Names
@@ -33,11 +34,12 @@ from polars_alf.walk.concurrency import (
     find_concurrency,
     visits,
 )
+from polars_alf.walk.directory import Directory
 from polars_alf.walk.known import KnownListings
 from polars_alf.walk.layout import Layout
 from polars_alf.walk.lister import Lister, split_names
 from polars_alf.walk.options import WalkOptions
-from polars_alf.walk.prefetch import Directory, ListBelow, Prefetch
+from polars_alf.walk.prefetch import ListBelow, Prefetch
 
 ROWS_PER_BATCH = 65_536
 
@@ -66,6 +68,8 @@ class Walker:
         Least number of rows after which a batch is handed on, at the end of a directory.
     n_threads
         Processors that this and the other walks under way may use.
+    pacer
+        Gives calls to the storage their turns.
     """
 
     def __init__(
@@ -76,10 +80,12 @@ class Walker:
         *,
         rows_per_batch: int = ROWS_PER_BATCH,
         n_threads: int = 1,
+        pacer: Pacer = NO_PACER,
     ) -> None:
         self.root = root
         self.options = options
         self.counter = counter or Counter()
+        self.pacer = pacer
         self._rows_per_batch = rows_per_batch
         self._n_threads = n_threads
         self._layout = Layout(root)
@@ -88,7 +94,7 @@ class Walker:
         self._batch = Batch(self._lister.names)
 
     def _open_lister(self) -> Lister:
-        return Lister(self.root, self.options, self._layout.is_session)
+        return Lister(self.root, self.options, self._layout.is_session, self.pacer)
 
     def survey(self, known: KnownListings | None = None) -> list[str]:
         """List everything above the dates; return the dated folders, in no particular order.
@@ -175,8 +181,8 @@ class Walker:
         n_folders = 1
         while stack:
             concurrency.least = max(self._n_threads // max(visits.number, 1), 1)
-            if concurrency.size > 1:
-                return
+            if concurrency.wanted > 1 or self.pacer.turns:
+                return  # this thread is to hear of an interrupt while others wait for a turn
             in_session = stack[-1][1] is not None
             taken = [stack.pop()]
             while stack and len(taken) < n_folders and (stack[-1][1] is not None) == in_session:
@@ -306,7 +312,7 @@ class Walker:
         meter = Meter()
         stack = [*first]
         while stack:
-            if concurrency.size > 1 or op_timeout is not None:
+            if concurrency.wanted > 1 or op_timeout is not None or self.pacer.turns:
                 yield from self._visit_prefetched(stack, below, concurrency, at_once=at_once)
                 return
             directory, session = stack.pop()
@@ -337,6 +343,7 @@ class Walker:
             self.options.op_timeout,
             at_once=at_once,
             check=self.counter.add,
+            on_backoff=self.counter.note_backoff,
         ) as prefetch:
             # In the order of the visit, which is from the last one on.
             stack = [prefetch.request(*wanted) for wanted in reversed(first)][::-1]

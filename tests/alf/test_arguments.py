@@ -55,7 +55,7 @@ PLAIN = {
     "index_archive": (
         "root out_dir hash_ids hash_files digest lab n_jobs executor namespace follow_links "
         "exclude include_snapshots ids_from reset prune_missing quick restart max_removed "
-        "ignore_inode keep_generations threads op_timeout progress"
+        "ignore_inode keep_generations threads op_timeout max_rate progress"
     ),
     "verify_archive": "tables_dir digest sample exclude n_jobs",
     "plan_removals": "sessions remove_empty_sessions force threads",

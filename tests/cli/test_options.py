@@ -88,7 +88,7 @@ def test_options_of_walks_reach_the_function(command: str, calls: list[dict[str,
         command,
         *("--threads", "5", "--op-timeout", "0", "--exclude", "*.csv", "--exclude", "a/"),
         *("--follow-links", "--jobs", "3", "--executor", "threads", "--progress", "json"),
-        "--include-snapshots",
+        *("--include-snapshots", "--max-rate", "50"),
     )
     call(command, "--cluster", "dask://host:1", "--progress", "none")
     for options in calls[1:]:
@@ -103,6 +103,7 @@ def test_options_of_walks_reach_the_function(command: str, calls: list[dict[str,
     assert given == {
         **{"threads": 5, "op_timeout": 0.0, "exclude": ["*.csv", "a/"]},
         **{"follow_links": True, "jobs": 3, "executor": "threads", "include_snapshots": True},
+        "max_rate": 50.0,
     }
     assert cluster == {"progress": None, "executor": "dask://host:1"}
 
@@ -118,6 +119,8 @@ def test_options_of_walks_reach_the_function(command: str, calls: list[dict[str,
         (["--threads", "0"], "--threads"),
         (["--progress", "loud"], "'loud' is not one of"),
         (["--op-timeout", "soon"], "--op-timeout"),
+        (["--max-rate", "slow"], "--max-rate"),
+        (["--cluster", "dask://host:1", "--nice"], "--nice is for this machine"),
     ],
 )
 def test_wrong_options_of_walks_are_refused(
@@ -166,6 +169,7 @@ def test_walks_of_the_shell_take_every_option(archive: Path, command: str) -> No
     result = run(
         *(command, archive, "--json", "--progress", "json", "--executor", "threads", "--jobs", 2),
         *("--threads", 2, "--op-timeout", 30, "--exclude", "left.*", "--follow-links"),
+        *("--max-rate", 1e6),
     )
     assert result.returncode == {"verify": 3, "prune": 0}[command], result.stderr
     assert f"{session}/new.times.npy" in result.stdout

@@ -44,11 +44,13 @@ LONG = WALKERS | {"merge", "diff", "info", "history", "report", "bench run"}
 
 OF_WALKS = {
     *("--jobs", "--threads", "--executor", "--cluster", "--op-timeout", "--exclude"),
+    *("--max-rate", "--nice"),
     *("--follow-links", "--include-snapshots", "--progress", "--quiet", "--json"),
 }
 
 OF_TERMINALS = {
     *("quiet", "as_json", "strict", "force", "out", "open_page", "form", "limit", "top", "kind"),
+    "nice",
     *("apply", "yes", "keep_empty_sessions", "save_template", "eids", "manifest", "name"),
 }
 """Parameters that the functions do without: what to print, what to write, and what to ask."""
@@ -117,7 +119,7 @@ def test_options_are_called_the_same_in_python(command: str) -> None:
 
 
 def test_walks_are_called_the_same_in_python() -> None:
-    names = {*inspect.signature(WalkOptions).parameters} - {"cluster", "quiet"}
+    names = {*inspect.signature(WalkOptions).parameters} - {"cluster", "quiet", "nice"}
     for command in WALKERS:
         function = getattr(polars_alf, FUNCTIONS[command][0])
         assert names <= inspect.signature(function).parameters.keys(), command

@@ -6,9 +6,12 @@ import itertools
 import os
 import socket
 import sys
+import threading
+import time
 from array import array
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -153,10 +156,10 @@ def test_files_are_examined_by_name(tmp_path: Path) -> None:
 def test_steps_count_and_end_a_listing(tmp_path: Path, functions: object) -> None:
     build(os.fsencode(tmp_path / "s"), {b"a.b.c": "file", b"d": {b"e.f.g": "file"}})
     arguments = os.fsencode(tmp_path) + b"/", b"s\0", True, True, False, True, MANY, MANY
-    steps = array("q", [0, 0])
+    steps = array("q", [0, 0, 0, 0])
     functions.list_directories(*arguments, steps)  # type: ignore[attr-defined]
-    assert steps[0] == 2 + 3  # directories, and entries
-    steps = array("q", [0, 1])
+    assert steps.tolist() == [2 * 2 + 2, 0, 0, 0]  # two calls a directory, one a file
+    steps = array("q", [0, 1, 0, 0])
     columns = functions.list_directories(*arguments, steps)  # type: ignore[attr-defined]
     assert columns[0] == b""
 
@@ -174,6 +177,44 @@ def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
             native.list_directories(root, b"s\0", True, True, False, True, MANY, MANY, steps)
         with pytest.raises(error):
             native.examine_files(root, b"s\0", steps)
+        with pytest.raises(error):
+            native.examine_files(root, b"s\0", None, steps)
+        with pytest.raises(error):
+            native.book_calls(steps, 1)
+
+
+@pytest.mark.parametrize("functions", [native, twin], ids=["c", "python"])
+def test_calls_wait_for_their_turns(tmp_path: Path, functions: Any) -> None:
+    build(os.fsencode(tmp_path / "s"), {f"a.b.c{i}".encode(): "file" for i in range(6)})
+    root = os.fsencode(tmp_path) + b"/"
+    interval = 20_000_000
+    begin = time.monotonic_ns()
+    pacer, steps = array("q", [begin, interval, 0]), array("q", [0, 0, 0, 0])
+    functions.list_directories(root, b"s\0", True, True, False, True, MANY, MANY, steps, pacer)
+    assert steps[0] == 2 + 6
+    assert time.monotonic_ns() - begin >= (steps[0] - 1) * interval
+    assert pacer[0] >= begin + steps[0] * interval
+    assert 0 < steps[2] <= time.monotonic_ns() - begin
+    # Those of other calls are booked after them.
+    pacer[1] = 3600 * 10**9
+    functions.book_calls(pacer, 5)
+    assert functions.book_calls(pacer, 1) >= 4 * pacer[1]
+
+
+@pytest.mark.parametrize("functions", [native, twin], ids=["c", "python"])
+def test_a_stop_ends_the_wait_for_a_turn(tmp_path: Path, functions: Any) -> None:
+    hour = 3600 * 10**9
+    pacer, steps = array("q", [time.monotonic_ns() + hour, hour, 0]), array("q", [0, 0, 0, 0])
+    names = b"a.b.c\0"
+    thread = threading.Thread(
+        target=functions.examine_files, args=(os.fsencode(tmp_path), names, steps, pacer)
+    )
+    thread.start()
+    while not steps[2]:
+        time.sleep(0.01)
+    steps[1] = 1
+    thread.join(60)
+    assert not thread.is_alive()
 
 
 def test_a_large_directory(tmp_path: Path) -> None:

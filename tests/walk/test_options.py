@@ -47,6 +47,14 @@ def test_timeout_that_makes_no_sense(archive: Path, seconds: float) -> None:
         index_archive(archive, op_timeout=seconds)
 
 
+@pytest.mark.parametrize("rate", [0, -1, float("nan"), float("inf")])
+def test_rate_that_makes_no_sense(archive: Path, rate: float) -> None:
+    with pytest.raises(OptionError, match=r"the rate is .* calls a second; give a number above 0"):
+        index_archive(archive, max_rate=rate)
+    with pytest.raises(OptionError, match="max_rate"):
+        index_archive(archive, max_rate="fast")  # type: ignore[arg-type]
+
+
 SESSION = "lab/Subjects/S/2020-01-01/001"
 COPIES = (
     *(f"{SESSION}/.snapshot", f"{SESSION}/alf/.snapshot", "lab/.snapshots", "lab/Subjects/.zfs"),
