@@ -5,7 +5,7 @@ A library that tests/slow_storage.c makes has each call take a few milliseconds,
 proportion where more calls are under way than are served at a time, those of all processes
 together. Some threads in a process of their own, the others, examine files all the time: first
 alone, then beside an index with a fixed number of threads, which does not back off, with the
-number that the index finds itself, and with a limit on its rate.
+number that the index finds itself, with `--nice`, where it backs off, and with a limit on its rate.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ def main() -> None:
         "alone": None,
         "--threads 128": ["--threads", "128"],
         "by default": [],
+        "--nice": ["--nice"],
         f"--max-rate {rate}": ["--max-rate", rate],
     }
     latencies: dict[str, list[float]] = {case: [] for case in cases}

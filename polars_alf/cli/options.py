@@ -177,7 +177,7 @@ class WalkOptions:
         ),
     ] = None
     nice: Annotated[
-        bool, Option("--nice", help="Give way to other programs: the lowest priority.")
+        bool, Option("--nice", help="Give way to others: lowest priority, back off.")
     ] = False
     progress: Progress = ProgressKind.AUTO
     quiet: Quiet = False

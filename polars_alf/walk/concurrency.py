@@ -65,6 +65,8 @@ class Concurrency:
         A number to keep to; None starts with 1 and follows the storage.
     backoff
         What a crowded storage takes of the number, unless that is fixed.
+    gives_way
+        Whether anything is taken. A trial that shows nothing costs time.
 
     Attributes
     ----------
@@ -74,8 +76,15 @@ class Concurrency:
         The number of threads that there are processors for.
     """
 
-    def __init__(self, threads: int | None = None, backoff: Backoff | None = None) -> None:
+    def __init__(
+        self,
+        threads: int | None = None,
+        backoff: Backoff | None = None,
+        *,
+        gives_way: bool = True,
+    ) -> None:
         self.backoff = backoff or Backoff()
+        self._gives_way = gives_way and threads is None
         self.learned = min(threads or 1, _most_threads())
         self.least = 1
         self._is_fixed = threads is not None
@@ -99,7 +108,7 @@ class Concurrency:
 
         Returns whether it has just stopped threads.
         """
-        if self._is_fixed:
+        if not self._gives_way:
             return False
         return self.backoff.count(n_calls, waited, IDLE, N_PROCESSORS)
 
@@ -156,12 +165,18 @@ def find_concurrency(root: str) -> Concurrency:
     own = _learned.by_root.get(root)
     if own is None:
         # The walks of all threads crowd the same storage, and back off together.
-        own = Concurrency(backoff=_backoffs.setdefault(root, Backoff()))
+        backoff = _backoffs.setdefault(root, Backoff())
+        own = Concurrency(backoff=backoff, gives_way=is_nice())
         _learned.by_root[root] = own
         if root in _latest:
             own.learned = min(_latest[root].learned, _most_threads())
     _latest[root] = own
     return own
+
+
+def is_nice() -> bool:
+    """Whether this process has a lower priority than others, as by ``--nice`` or nice(1)."""
+    return hasattr(os, "getpriority") and os.getpriority(os.PRIO_PROCESS, 0) > 0
 
 
 def is_slow(root: str) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -183,3 +186,26 @@ def test_a_pause_begins_a_new_measurement(monkeypatch: pytest.MonkeyPatch) -> No
     for _ in range(20):
         clock.now += 99.95  # and 0.05 below: a period ends in no walk
         assert walk(found, server, clock, 0.05) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "nice"), reason="no nice values there")
+@pytest.mark.parametrize(("nice", "gives_way"), [("0", False), ("5", True)])
+def test_only_a_run_of_low_priority_gives_way(nice: str, gives_way: bool) -> None:
+    code = """
+import os, sys, time
+from polars_alf.walk import backoff
+from polars_alf.walk.concurrency import find_concurrency
+
+os.nice(int(sys.argv[1]))
+backoff.PERIOD_SECONDS = 0.01
+found = find_concurrency("/archive")
+found.backoff.learn_alone(0.001)
+seen = set()
+for _ in range(20):
+    time.sleep(0.01)
+    found.count(1000, 10.0)  # of 10 ms each
+    seen.add(found.backoff.is_active)
+print(True in seen)
+"""
+    ended = subprocess.run([sys.executable, "-c", code, nice], capture_output=True, text=True)
+    assert ended.stdout == f"{gives_way}\n", ended.stderr
