@@ -11,6 +11,7 @@ from polars_alf.alf.paths import expr_join, join
 from polars_alf.alf.root import Root
 from polars_alf.bucket.keys import Listed
 from polars_alf.bucket.raw_keys import KEYS, Level
+from polars_alf.parallel.pacer import NO_PACER, Pacer
 from polars_alf.parallel.progress import Counter
 from polars_alf.walk.bucket_walker import BucketWalker
 from polars_alf.walk.inventory import report_malformed
@@ -24,8 +25,14 @@ from polars_alf.walk.options import WalkOptions
 class InventoryBucketWalker(BucketWalker):
     """Walk one archive in a bucket by its inventory in a store."""
 
-    def __init__(self, root: Root, options: WalkOptions, counter: Counter | None = None) -> None:
-        super().__init__(root, options, counter)
+    def __init__(
+        self,
+        root: Root,
+        options: WalkOptions,
+        counter: Counter | None = None,
+        pacer: Pacer = NO_PACER,
+    ) -> None:
+        super().__init__(root, options, counter, pacer)
         self._store = Store(Path(options.inventory))
         self._subdirectories: dict[str, list[str]] = {}
         self._above: dict[str, pl.DataFrame] = {}

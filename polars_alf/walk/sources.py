@@ -124,7 +124,7 @@ def open_walker(
 ) -> AnyWalker:
     """Return a walker of an archive; `n_threads` and `pacer` are as for `Walker`."""
     if options.inventory:
-        return _open_inventory_walker(root, options, counter)
+        return _open_inventory_walker(root, options, counter, pacer)
     if not root.is_bucket:
         return Walker(root, options, counter, n_threads=n_threads, pacer=pacer)
     from polars_alf.walk.bucket_walker import BucketWalker
@@ -132,12 +132,15 @@ def open_walker(
     return BucketWalker(root, options, counter, pacer)
 
 
-def _open_inventory_walker(root: Root, options: WalkOptions, counter: Counter | None) -> AnyWalker:
+def _open_inventory_walker(
+    root: Root, options: WalkOptions, counter: Counter | None, pacer: Pacer
+) -> AnyWalker:
     if root.is_bucket:
         from polars_alf.walk.inventory_keys import InventoryBucketWalker
 
-        return InventoryBucketWalker(root, options, counter)
+        return InventoryBucketWalker(root, options, counter, pacer)
     from polars_alf.walk.inventory_lister import InventoryWalker
 
     # No storage keeps threads waiting, and none hangs.
-    return InventoryWalker(root, replace(options, threads=1, op_timeout=None), counter)
+    options = replace(options, threads=1, op_timeout=None)
+    return InventoryWalker(root, options, counter, pacer=pacer)

@@ -181,7 +181,7 @@ class Walker:
         n_folders = 1
         while stack:
             concurrency.least = max(self._n_threads // max(visits.number, 1), 1)
-            if concurrency.wanted > 1 or self.pacer.turns:
+            if concurrency.wanted > 1 or self._lister.pacer.turns:
                 return  # this thread is to hear of an interrupt while others wait for a turn
             in_session = stack[-1][1] is not None
             taken = [stack.pop()]
@@ -312,7 +312,7 @@ class Walker:
         meter = Meter()
         stack = [*first]
         while stack:
-            if concurrency.wanted > 1 or op_timeout is not None or self.pacer.turns:
+            if concurrency.wanted > 1 or op_timeout is not None or self._lister.pacer.turns:
                 yield from self._visit_prefetched(stack, below, concurrency, at_once=at_once)
                 return
             directory, session = stack.pop()

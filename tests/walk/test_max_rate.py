@@ -14,6 +14,7 @@ import polars as pl
 import psutil
 import pytest
 import slow_storage
+from inventories import list_by_find
 from polars.testing import assert_frame_equal
 from slow_storage import Load
 from trees import SESSION, Tree, make_tree
@@ -128,6 +129,19 @@ def test_a_refresh_keeps_to_the_rate(many: Path, tmp_path: Path, library: Path) 
     assert load.n_calls > 60 * 3
     most_early = 3 * MOST_AT_ONCE + BURST_SECONDS * rate
     assert float(str(report["seconds"])) >= (load.n_calls - most_early) / rate
+
+
+def test_files_of_an_inventory_are_read_at_the_rate(many: Path, tmp_path: Path) -> None:
+    folder, rate = tmp_path / "tables", 200
+    folder.mkdir()
+    inventory = tmp_path / "inventory"
+    inventory.write_bytes(list_by_find(many))
+    report = index_archive(
+        many, folder, inventory=inventory, hash_files=True, max_rate=rate, executor="serial"
+    )
+    # Each file is opened and read, in at least two calls; the list itself takes none.
+    assert report.n_datasets == 180
+    assert report.seconds >= (2 * 180 - MOST_AT_ONCE) / rate - BURST_SECONDS
 
 
 @pytest.fixture
