@@ -632,8 +632,8 @@ MUTATIONS = [
     Mutation(
         "what a bench has left is taken for an archive",
         "polars_alf/walk/lister.py",
-        "if not BENCH_FOLDER.fullmatch(name)",
-        "if name",
+        " and not BENCH_FOLDER.fullmatch(name)",
+        "",
         (BENCH_LEFT,),
     ),
     Mutation(

@@ -159,10 +159,10 @@ def read_history(folder: FolderPath) -> pl.DataFrame:
         with the time when they were written; ``generation``, the name of the tables, null for
         those of another program that are current; ``status``, which is ``current``, ``kept``
         (`restore_tables` can put them back) or ``gone``, or ``repeated`` where a later run has the
-        same tables, as it put them back or found nothing new, and its row has their status;
-        ``n_sessions``, ``n_datasets`` and
-        ``n_bytes``, their sizes; ``added``, ``changed`` and ``removed``, numbers of datasets;
-        ``issues``, their number; and ``seconds``. Counts that are not known are null.
+        same tables, as it put them back, added insertions or found nothing new, and its row has
+        their status; ``n_sessions``, ``n_datasets`` and ``n_bytes``, their sizes; ``added``,
+        ``changed`` and ``removed``, numbers of datasets; ``issues``, their number; and ``seconds``.
+        Counts that are not known are null.
 
     Raises
     ------
