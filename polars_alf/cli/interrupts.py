@@ -21,6 +21,7 @@ _AGAIN_SECONDS = 0.2
 class _Interrupts:
     state = "nothing was begun"
     first: float | None = None  # when the first one came
+    is_over = False  # none is heeded any more
 
 
 _interrupts = _Interrupts()
@@ -44,15 +45,14 @@ def ending_on_interrupt(tell: Callable[[str], None]) -> Iterator[None]:
     # As an interrupt, so that workers end with this process.
     signal.signal(signal.SIGTERM, _interrupt)
     code: object = 0
+    _interrupts.is_over = False
     try:
         try:
             yield
         finally:
-            if is_heeded:
-                signal.signal(signal.SIGINT, signal.SIG_IGN)
-            if hasattr(signal, "setitimer"):
-                signal.setitimer(signal.ITIMER_REAL, 0)
+            _stop(is_heeded=is_heeded)
     except KeyboardInterrupt:
+        _stop(is_heeded=is_heeded)  # one may have come before the first of these had begun
         code = EXIT_INTERRUPTED
     except SystemExit as end:
         code = end.code
@@ -65,11 +65,22 @@ def ending_on_interrupt(tell: Callable[[str], None]) -> Iterator[None]:
         sys.exit(code)  # type: ignore[arg-type]
 
 
+def _stop(*, is_heeded: bool) -> None:
+    """Heed no interrupt any more, nor the repetition of one that is on its way."""
+    _interrupts.is_over = True
+    if is_heeded:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
     """Raise KeyboardInterrupt, but rather not where Polars has called Python: it panics at it.
 
     Where a finalizer or a callback of a library swallows it, it is raised again.
     """
+    if _interrupts.is_over:
+        return
     now = time.monotonic()
     _interrupts.first = _interrupts.first or now
     is_early = now - _interrupts.first < _PATIENCE_SECONDS
