@@ -54,14 +54,18 @@ def hold_one_lock(folder: Path, patience: float) -> Iterator[None]:
 
 def _create(path: Path) -> None:
     """Create a lock; FileExistsError where there is one."""
-    with path.open("xb", buffering=0) as file:
-        try:
+    try:
+        with path.open("xb", buffering=0) as file:
             text = json.dumps({"datetime": datetime.now(UTC).isoformat(), "by": _OURS})
             file.write(text.encode())
-        except BaseException:
-            # Empty it would be taken for one of ONE's.
-            path.unlink()
-            raise
+    except FileExistsError:
+        raise
+    except BaseException:
+        # Empty it would be taken for one of ONE's; an interrupt may come as soon as it is there.
+        with contextlib.suppress(FileNotFoundError):
+            if not path.stat().st_size or _is_ours(path):
+                path.unlink()
+        raise
 
 
 def _is_stale(path: Path, state: Path) -> bool:

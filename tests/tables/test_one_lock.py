@@ -97,3 +97,24 @@ def test_a_lock_that_cannot_be_written_is_not_left(
     with pytest.raises(OSError, match="Input/output error"), one_lock.hold_one_lock(archive, 0):
         pytest.fail("it was held")
     assert not (archive / ".ONE.lock").exists()
+
+
+def test_an_interrupt_as_soon_as_there_is_a_lock_leaves_none(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really, lock = Path.open, archive / ".ONE.lock"
+
+    def open_interrupted(path: Path, mode: str = "r", *more: int, **named: str) -> object:
+        file = really(path, mode, *more, **named)
+        if path == lock and mode == "xb":
+            file.close()
+            raise KeyboardInterrupt
+        return file
+
+    monkeypatch.setattr(Path, "open", open_interrupted)
+    with pytest.raises(KeyboardInterrupt), one_lock.hold_one_lock(archive, 0):
+        pass
+    assert not lock.exists()
+    monkeypatch.undo()
+    with one_lock.hold_one_lock(archive, 0):
+        assert lock.exists()
