@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
@@ -82,3 +83,16 @@ def expr_below(path: str, folder: str) -> pl.Expr:
 def expr_full(root: str, path: str) -> pl.Expr:
     """Return the full paths of paths relative to a root, whose path has slashes."""
     return pl.concat_str(pl.lit(root.rstrip("/") + "/"), path).str.strip_suffix("/")
+
+
+def find_subdirectories(directories: Iterable[str]) -> defaultdict[str, list[str]]:
+    """Return the names of the folders in each folder, also of those that only paths imply."""
+    children: defaultdict[str, set[str]] = defaultdict(set)
+    for directory in directories:
+        while directory:
+            above, _, name = directory.rpartition("/")
+            if name in children[above]:
+                break
+            children[above].add(name)
+            directory = above
+    return defaultdict(list, {above: sorted(names) for above, names in children.items()})

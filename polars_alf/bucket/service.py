@@ -102,7 +102,7 @@ class Service:
 
 
 class Failure(Enum):
-    """What a failure of a request means for the others."""
+    """Consequence of a failed request for the others."""
 
     NOT_FOUND = "there is no such bucket"
     DENIED = "no request will be answered"

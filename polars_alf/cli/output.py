@@ -35,7 +35,7 @@ BYTES = (
 """Columns of bytes in the tables that commands print."""
 
 _CORES = {"native": "native core", "python": "Python core"}
-"""What `polars_alf.native.IMPLEMENTATION` is called."""
+"""Names of `polars_alf.native.IMPLEMENTATION` for people."""
 
 _LABEL_WIDTH = 12
 

@@ -28,7 +28,7 @@ OLD_SPELLINGS = {
 _QUIET = {"--quiet", "-q"}
 
 _PREFIX = "Value error, "
-"""What Typer's parser writes before its words on a value."""
+"""Prefix of what Typer's parser says on a value."""
 
 
 class Commands(TyperGroup):

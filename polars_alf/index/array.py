@@ -63,7 +63,7 @@ _DONE = "done"
 
 @dataclass(frozen=True, slots=True, repr=False)
 class PartReport(Shown):
-    """What a part of a job array did.
+    """Report of one part of a job array.
 
     Parameters
     ----------

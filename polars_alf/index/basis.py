@@ -1,4 +1,4 @@
-"""What an index builds on: the tables that are there, what the last one saw, and its options."""
+"""Basis of an index: the tables that are there, what the last one saw, and its options."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def storing_inventory(
 
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """What an index builds on.
+    """Basis of an index.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ from polars_alf.walk.shards import Shard, Walk
 
 @dataclass(frozen=True, slots=True)
 class ShardChanges:
-    """What may have changed in a shard.
+    """Folders and files of a shard that may have changed.
 
     Parameters
     ----------

@@ -36,7 +36,7 @@ CHANGES = pa.schema(
 
 
 class ChangeKind(StrEnum):
-    """What became of a dataset since the last index."""
+    """Kind of change of a dataset since the last index."""
 
     ADDED = "added"
     CHANGED = "changed"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import Literal
 
-from polars_alf.native.twin import book_calls, count_unchanged, examine_files, list_directories
+from polars_alf.native.twin import count_unchanged, examine_files, list_directories
 from polars_alf.native.twin_md5 import (
     count_md5_lanes,
     finish_md5,
@@ -17,6 +17,7 @@ from polars_alf.native.twin_md5 import (
     start_md5,
     update_md5s,
 )
+from polars_alf.native.twin_pacer import book_calls
 
 IMPLEMENTATION: Literal["native", "python"] = "python"
 """Whether the functions are those in C."""

@@ -7,13 +7,13 @@ import errno
 import os
 import re
 import stat
-import threading
-import time
 from array import array
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from itertools import accumulate
 from typing import TypeAlias
+
+from polars_alf.native.twin_pacer import ENTRIES_PER_READ, Calls
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 """Characters that break a path over lines, or move a terminal's cursor."""
@@ -35,14 +35,6 @@ _MAY_BE_DATASET = -3
 BY_DESCRIPTOR = os.scandir in os.supports_fd
 """Whether `os.scandir` takes a descriptor, which spares the kernel the long path of every file on
 `stat` (Linux and macOS do, Windows does not)."""
-
-ENTRIES_PER_READ = 500
-"""Entries that one call reads, about: C libraries ask the system for 32 KiB of them at a time."""
-
-_LONGEST_SLEEP_NS = 20_000_000
-"""Time between two looks at whether to stop."""
-
-_booking = threading.Lock()
 
 _OPEN_DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 
@@ -128,7 +120,7 @@ def list_directories(
         codes (int32).
     """
     _check_texts(prefix, paths)
-    calls = _Calls(steps, pacer)
+    calls = Calls(steps, pacer)
     listing = _Listing(
         os.fsdecode(prefix), recurse, examine, tell_others, pass_copies, most_examined, calls
     )
@@ -160,7 +152,7 @@ def examine_files(
         for what is none, else the error of the system.
     """
     _check_texts(directory, names)
-    calls = _Calls(steps, pacer)
+    calls = Calls(steps, pacer)
     calls.begin(1)  # in C, to open the directory
     sizes, mtimes, inodes, errors = array("Q"), array("q"), array("Q"), array("i")
     path = os.fsdecode(directory)
@@ -210,7 +202,7 @@ def count_unchanged(
         if len(column) != len(given):
             raise ValueError("there are not as many fingerprints as paths")
     place = os.fsdecode(prefix)
-    calls = _Calls(None, pacer)
+    calls = Calls(None, pacer)
     for n, (path, *fingerprint) in enumerate(zip(given, *columns, strict=True)):
         calls.begin(1)
         try:
@@ -221,51 +213,6 @@ def count_unchanged(
         if [*times, status.st_ino & _BITS_64] != fingerprint:
             return n
     return len(given)
-
-
-def book_calls(pacer: array[int], n_calls: int, /) -> int:
-    """Book calls to the storage; return the nanoseconds until the first of them may be made.
-
-    `pacer` is three numbers of 64 bits that all threads share: when the next call may be made, in
-    nanoseconds of the monotonic clock; nanoseconds between two calls; and by how many nanoseconds a
-    caller that was late may catch up.
-    """
-    with _booking:
-        now = time.monotonic_ns()
-        turn = max(pacer[0], now - pacer[2])
-        pacer[0] = turn + n_calls * pacer[1]
-    return max(turn - now, 0)
-
-
-def wait_for_turn(duration: int, steps: array[int]) -> None:
-    """Wait for some nanoseconds; `steps` are as for `list_directories`."""
-    if not (duration or steps[3]):
-        return
-    now = time.monotonic_ns()
-    end = now + duration
-    while (now < end or steps[3]) and not steps[1]:
-        piece = _LONGEST_SLEEP_NS if steps[3] else min(end - now, _LONGEST_SLEEP_NS)
-        time.sleep(piece / 1e9)
-        begin, now = now, time.monotonic_ns()
-        steps[2] += now - begin  # a machine that is busy sleeps for longer
-
-
-class _Calls:
-    """Count calls to the storage, and wait for the turn of each where they are paced."""
-
-    def __init__(self, steps: array[int] | None, pacer: array[int] | None) -> None:
-        self._steps = array("q", [0, 0, 0, 0]) if steps is None else steps
-        self._pacer = pacer
-
-    @property
-    def is_stopped(self) -> bool:
-        return self._steps[1] != 0
-
-    def begin(self, n_calls: int) -> None:
-        steps = self._steps
-        steps[0] += n_calls
-        if self._pacer is not None or steps[3]:
-            wait_for_turn(book_calls(self._pacer, n_calls) if self._pacer else 0, steps)
 
 
 def is_valid(name: str) -> bool:
@@ -308,7 +255,7 @@ class _Listing:
         tell_others: bool,
         pass_copies: bool,
         most_examined: int,
-        calls: _Calls,
+        calls: Calls,
     ) -> None:
         self._prefix = prefix
         self._recurse = recurse

@@ -9,7 +9,7 @@ from typing import Any
 
 from polars_alf import native
 from polars_alf.errors import OptionError
-from polars_alf.native.twin import wait_for_turn
+from polars_alf.native.twin_pacer import wait_for_turn
 
 BURST_SECONDS = 0.01
 """Time that a caller may be late and catch up: sleeping takes longer than it is told to."""

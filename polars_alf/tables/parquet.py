@@ -29,11 +29,10 @@ MOST_FOOTER_BYTES = 1 << 24
 
 _ROWS_PER_BATCH = 65_536
 
-_OPTIONS = {"page_checksum_verification": True, "pre_buffer": False}
-
 # A thread of Arrow's that lets go of an object of Python's while the interpreter ends takes the
-# process along (apache/arrow#34314): none of them is given a file or a buffer of Python's.
-_WITHOUT_THREADS = {"use_threads": False}
+# process along (apache/arrow#34314): none of them is given a file or a buffer of Python's,
+# neither to read ahead nor, in `_read_foreign`, to read columns side by side.
+_OPTIONS = {"page_checksum_verification": True, "pre_buffer": False}
 
 # Readers have been seen to raise all kinds of errors from damaged files.
 _ANY_ERROR = (Exception, pl.exceptions.PanicException)
@@ -216,7 +215,7 @@ def _read_foreign(
 ) -> Iterator[pl.DataFrame]:
     with _reporting_damage(table.path):
         for batch in table.parquet.iter_batches(
-            _ROWS_PER_BATCH, columns=[*columns], **_WITHOUT_THREADS
+            _ROWS_PER_BATCH, columns=[*columns], use_threads=False
         ):
             # Texts that are not UTF-8, and codes of no category, would do harm later on.
             batch.validate(full=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter as Counts
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 
@@ -17,7 +16,7 @@ import pyarrow as pa
 
 from polars_alf.alf import grammar
 from polars_alf.alf.address import Address
-from polars_alf.alf.paths import BENCH_FOLDER, STATE_DIR, expr_join, join
+from polars_alf.alf.paths import BENCH_FOLDER, STATE_DIR, expr_join, find_subdirectories, join
 from polars_alf.alf.root import Root
 from polars_alf.arrow import make_table, to_arrow_array
 from polars_alf.bucket.content import digest_objects
@@ -208,21 +207,14 @@ class BucketWalker:
         self, folders: Sequence[str], directories: Iterable[str]
     ) -> tuple[list[_Folder], list[list[str]]]:
         """Return the folders to take, each before those in it, and the names of those in each."""
-        children: defaultdict[str, set[str]] = defaultdict(set)
-        for directory in directories:
-            while directory:
-                above, _, name = directory.rpartition("/")
-                if name in children[above]:
-                    break
-                children[above].add(name)
-                directory = above
+        children = find_subdirectories(directories)
         entered: list[_Folder] = []
         names: list[list[str]] = []
         stack = [(folder, self._layout.find_session(folder)) for folder in reversed(folders)]
         while stack:
             folder, session = stack.pop()
             entered.append((folder, session))
-            names.append(self._select(folder, children.get(folder, ()), session))
+            names.append(self._select(folder, children[folder], session))
             stack += reversed(self._layout.list_below(folder, session, names[-1]))
         return entered, names
 

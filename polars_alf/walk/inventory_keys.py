@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from polars_alf.alf.paths import expr_join, join
+from polars_alf.alf.paths import expr_join, find_subdirectories, join
 from polars_alf.alf.root import Root
 from polars_alf.bucket.keys import Listed
 from polars_alf.bucket.raw_keys import KEYS, Level
@@ -15,7 +15,6 @@ from polars_alf.parallel.pacer import NO_PACER, Pacer
 from polars_alf.parallel.progress import Counter
 from polars_alf.walk.bucket_walker import BucketWalker
 from polars_alf.walk.inventory import report_malformed
-from polars_alf.walk.inventory_lister import find_subdirectories
 from polars_alf.walk.inventory_rows import ROWS, Kind
 from polars_alf.walk.inventory_store import Store
 from polars_alf.walk.known import KnownListings

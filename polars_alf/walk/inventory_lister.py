@@ -16,7 +16,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
-from polars_alf.alf.paths import expr_join, join
+from polars_alf.alf.paths import expr_join, find_subdirectories, join
 from polars_alf.arrow import view_numbers
 from polars_alf.native.twin import UNKNOWN_TIME, Odd, has_copies
 from polars_alf.schema import IssueKind
@@ -189,19 +189,6 @@ class Folders:
             end = stop
         parts.append(rows[begin:end])
         return pl.concat(parts) if len(parts) > 1 else parts[0]
-
-
-def find_subdirectories(directories: Iterable[str]) -> defaultdict[str, list[str]]:
-    """Return the names of the folders in each folder, also of those that only paths imply."""
-    children: defaultdict[str, set[str]] = defaultdict(set)
-    for directory in directories:
-        while directory:
-            above, _, name = directory.rpartition("/")
-            if name in children[above]:
-                break
-            children[above].add(name)
-            directory = above
-    return defaultdict(list, {above: sorted(names) for above, names in children.items()})
 
 
 class InventoryLister(Lister):

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polars_alf.native import twin
+from polars_alf.native import twin, twin_pacer
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows lists in Python alone")
 
@@ -183,8 +183,10 @@ def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
             native.book_calls(steps, 1)
 
 
-@pytest.mark.parametrize("functions", [native, twin], ids=["c", "python"])
-def test_calls_wait_for_their_turns(tmp_path: Path, functions: Any) -> None:
+@pytest.mark.parametrize(
+    ("functions", "pacers"), [(native, native), (twin, twin_pacer)], ids=["c", "python"]
+)
+def test_calls_wait_for_their_turns(tmp_path: Path, functions: Any, pacers: Any) -> None:
     build(os.fsencode(tmp_path / "s"), {f"a.b.c{i}".encode(): "file" for i in range(6)})
     root = os.fsencode(tmp_path) + b"/"
     interval = 20_000_000
@@ -197,8 +199,8 @@ def test_calls_wait_for_their_turns(tmp_path: Path, functions: Any) -> None:
     assert 0 < steps[2] <= time.monotonic_ns() - begin
     # Those of other calls are booked after them.
     pacer[1] = 3600 * 10**9
-    functions.book_calls(pacer, 5)
-    assert functions.book_calls(pacer, 1) >= 4 * pacer[1]
+    pacers.book_calls(pacer, 5)
+    assert pacers.book_calls(pacer, 1) >= 4 * pacer[1]
 
 
 @pytest.mark.parametrize("functions", [native, twin], ids=["c", "python"])
