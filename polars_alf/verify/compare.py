@@ -87,7 +87,9 @@ class Disk:
 def _match_named(files: pl.LazyFrame, rows: pl.DataFrame) -> pl.LazyFrame:
     """Give files that are named by the id of their row the path of it.
 
-    Those that differ in the UUID alone from such a file are left out, as an index skips them.
+    Files of a session that have the same UUID are found by their paths, as an index does not take
+    their ids from it. Those that differ in the UUID alone from a file that is found are left out,
+    as an index skips them.
     """
     path, key = pl.col("rel_path"), ["eid", "plain"]
     ids = rows.lazy().select("eid", "id", plain="rel_path", is_row=pl.lit(value=True))
@@ -96,7 +98,15 @@ def _match_named(files: pl.LazyFrame, rows: pl.DataFrame) -> pl.LazyFrame:
     )
     found = split.filter("is_row").with_columns(rel_path="plain")
     others = split.filter(pl.col("is_row").is_null()).join(found, on=key, how="anti")
-    return pl.concat([found, others]).drop("plain", "id", "is_row")
+    is_named = pl.all_horizontal(pl.col("eid", "id").is_not_null())
+    repeated = (
+        others.filter(is_named & pl.struct("eid", "id").is_duplicated())
+        .sort("id")
+        .unique(key, keep="first", maintain_order=True)
+        .with_columns(rel_path="plain")
+    )
+    others = others.join(repeated, on=key, how="anti")
+    return pl.concat([found, repeated, others]).drop("plain", "id", "is_row")
 
 
 def find_unsafe(datasets: pl.DataFrame) -> pl.DataFrame:

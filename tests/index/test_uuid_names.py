@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from command_line import run
 from edits import edit_table
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from indexes import NAMESPACE, read_folder
 from one.api import One
@@ -285,3 +285,23 @@ def test_ids_are_those_in_names_and_else_those_of_the_plain_archive(
             found.append(read_ids(root / f"{name}_tables"))
     ids = {path: id_ for path, id_, _ in files if id_}
     assert found[0] == found[1] | ids
+
+
+few_uuids = st.sampled_from(["", *(f".{uuid}" for uuid in (FIRST, SECOND, THIRD))])
+clashing = st.tuples(st.sampled_from(["a.b", "alf/a.b", "alf/c.d"]), few_uuids).map(
+    lambda parts: f"{''.join(parts)}.npy"
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.sets(clashing, min_size=1, max_size=8))
+@example({f"a.b.{FIRST}.npy", f"alf/a.b.{FIRST}.npy"})
+@example({f"a.b.{FIRST}.npy", f"a.b.{SECOND}.npy", f"alf/c.d.{SECOND}.npy"})
+@example({f"a.b.{FIRST}.npy", f"alf/c.d.{FIRST}.npy", f"a.b.{SECOND}.npy"})
+def test_verify_finds_nothing_after_an_index_however_uuids_repeat(files: set[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        archive = make_tree(Path(folder) / "archive", {SESSION: dict.fromkeys(files, 1)})
+        out_dir = Path(folder) / "tables"
+        out_dir.mkdir()
+        index(archive, out_dir, uuid_filenames=True)
+        assert polars_alf.verify_archive(archive, out_dir).findings.rows() == []
