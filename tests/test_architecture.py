@@ -60,8 +60,8 @@ def test_an_index_loads_only_what_it_needs(tmp_path: Path) -> None:
     code = (
         "import polars_alf, sys; "
         f"polars_alf.index_archive({str(root)!r}); "
-        "print([m for m in ('pandas', 'pyarrow.compute', 'joblib', 'loky', 'rich') "
-        "if m in sys.modules])"
+        "print([m for m in ('pandas', 'pyarrow.compute', 'joblib', 'loky', 'rich', 'asyncio', "
+        "'pathspec') if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.strip() == "[]", result.stderr

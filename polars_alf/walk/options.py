@@ -6,9 +6,7 @@ import math
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Self
-
-import pathspec
+from typing import TYPE_CHECKING, Self
 
 from polars_alf.alf.address import Address
 from polars_alf.alf.arguments import check_argument, check_texts
@@ -18,6 +16,9 @@ from polars_alf.errors import OptionError
 from polars_alf.native.twin import has_copies
 from polars_alf.parallel.executors import check_backend, check_jobs
 from polars_alf.parallel.pacer import check_max_rate
+
+if TYPE_CHECKING:  # loaded where something is excluded
+    import pathspec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +121,7 @@ class WalkOptions:
     @property
     def patterns(self) -> pathspec.GitIgnoreSpec | None:
         """The compiled patterns, None where nothing is excluded."""
-        return pathspec.GitIgnoreSpec.from_lines(self.exclude) if self.exclude else None
+        return _compile(self.exclude) if self.exclude else None
 
 
 def _parse_exclude(patterns: str | Iterable[str]) -> tuple[str, ...]:
@@ -138,6 +139,12 @@ def _parse_exclude(patterns: str | Iterable[str]) -> tuple[str, ...]:
     return patterns
 
 
+def _compile(patterns: Iterable[str]) -> pathspec.GitIgnoreSpec:
+    from pathspec import GitIgnoreSpec
+
+    return GitIgnoreSpec.from_lines(patterns)
+
+
 def _may_mean_copies(pattern: str) -> bool:
     """Whether a pattern may take back a folder of snapshots, which no pattern excludes."""
     name = pattern.removeprefix("!").rstrip("/").rpartition("/")[2]
@@ -147,7 +154,7 @@ def _may_mean_copies(pattern: str) -> bool:
 def _read_pattern(pattern: str) -> bool:
     """Return whether a pattern excludes, or takes back; OptionError where it does neither."""
     try:
-        compiled = pathspec.GitIgnoreSpec.from_lines([pattern]).patterns
+        compiled = _compile([pattern]).patterns
     except (TypeError, ValueError, re.error) as error:
         reason, cure = str(error), "give a pattern as in .gitignore, such as 'backup/' or '*.tmp'"
     else:
