@@ -14,6 +14,10 @@ from polars_alf.tables.rows import assemble_sessions, drop_duplicate_sessions
 _KEYS = ["subject", "date", "number"]
 
 
+_SLICE = 65_536
+"""Sessions whose parts are in memory at a time: they take ten times as much as their folders."""
+
+
 def locate_sessions(
     directories: pl.DataFrame, root: str, sessions: pl.DataFrame, namespace: UUID | None
 ) -> pl.DataFrame:
@@ -24,41 +28,60 @@ def locate_sessions(
     by the id where it follows from the path; else by subject, date and number, and by the lab as
     far as both know one.
     """
-    found = (
-        assemble_sessions(directories.lazy(), root)
-        .select("session", "name", "lab", *_KEYS)
-        .with_columns(key=expr_uuid3(pl.col("name"), namespace) if namespace else "name")
-        .collect()
-    )
-    ids = sessions.select(eid="id").unique()
-    by_id = pl.concat(
-        [
-            found.join(ids, left_on=key, right_on="eid", coalesce=False).select("session", "eid")
-            for key in ("key", "name")
-        ]
-    ).unique("session", keep="first")
+    by_id, rest = _find_by_id(directories, root, sessions, namespace)
     rows = sessions.select("lab", *_KEYS, eid="id").join(by_id, on="eid", how="anti")
     lab, lab_found = pl.col("lab_right").fill_null(""), pl.col("lab").fill_null("")
     by_parts = (
-        found.join(by_id, on="session", how="anti")
-        .join(rows, on=_KEYS)
+        rest.join(rows, on=_KEYS)
         .filter((lab == lab_found) | (lab == "") | (lab_found == ""))
         .sort("session", lab != lab_found, "eid")
         .unique("session", keep="first", maintain_order=True)
-        .select("session", "eid")
+        .select("session", "eid", in_lab=lab_found != "")
     )
     by_parts, _ = _drop_copies(by_parts)
     by_id, copies = _drop_copies(by_id)
     located = pl.concat([by_id, by_parts])
-    rest = found.join(pl.concat([located, copies]), on="session", how="anti")
-    copies = pl.concat([copies, _find_twins(found, rest, located, sessions)])
-    located = located.with_columns(is_copy=pl.lit(value=False))
-    copies = copies.select("session", "eid", is_copy=pl.lit(value=True))
-    return (
-        found.select("session")
-        .join(pl.concat([located, copies]), on="session", how="left")
-        .with_columns(pl.col("is_copy").fill_null(value=False))
+    rest = rest.join(by_parts, on="session", how="anti")
+    twins = _find_twins(rest, located, sessions)
+    return pl.concat(
+        [
+            located.select("session", "eid", is_copy=pl.lit(value=False)),
+            pl.concat([copies, twins]).select("session", "eid", is_copy=pl.lit(value=True)),
+            rest.join(twins, on="session", how="anti").select(
+                "session", eid=pl.lit(None, pl.String), is_copy=pl.lit(value=False)
+            ),
+        ]
     )
+
+
+def _find_by_id(
+    directories: pl.DataFrame, root: str, sessions: pl.DataFrame, namespace: UUID | None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the sessions that are found by their id, and the parts of the others.
+
+    The first have ``session``, ``eid`` and ``in_lab``, whether they lie in the folder of a lab.
+    """
+    ids = sessions.select(eid="id")
+    found, rest = [], []
+    for start in range(0, max(len(directories), 1), _SLICE):
+        parts = (
+            assemble_sessions(directories.slice(start, _SLICE).lazy(), root)
+            .select("session", "name", "lab", *_KEYS)
+            .with_columns(key=expr_uuid3(pl.col("name"), namespace) if namespace else "name")
+            .collect()
+        )
+        in_lab = (pl.col("lab").fill_null("") != "").alias("in_lab")
+        by_id = pl.concat(
+            [
+                parts.join(ids, left_on=key, right_on="eid", coalesce=False).select(
+                    "session", "eid", in_lab
+                )
+                for key in ("key", "name")
+            ]
+        ).unique("session", keep="first", maintain_order=True)
+        found.append(by_id)
+        rest.append(parts.drop("name", "key").join(by_id, on="session", how="anti"))
+    return pl.concat(found), pl.concat(rest)
 
 
 def _drop_copies(located: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -69,7 +92,7 @@ def _drop_copies(located: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def _find_twins(
-    found: pl.DataFrame, rest: pl.DataFrame, located: pl.DataFrame, sessions: pl.DataFrame
+    rest: pl.DataFrame, located: pl.DataFrame, sessions: pl.DataFrame
 ) -> pl.DataFrame:
     """Return the sessions of `rest` that an index drops for one that is located, with its eid.
 
@@ -78,13 +101,18 @@ def _find_twins(
     if rest.is_empty():
         return located.clear()
     rows = sessions.select(pl.col("lab").fill_null(""), *_KEYS, eid="id").unique("eid")
-    known = located.join(rows, on="eid")
     # The lab that an index was given for sessions in no lab's folder.
-    is_given = found.filter(pl.col("lab") == "")["session"].implode()
-    given = known.filter(pl.col("session").is_in(is_given))["lab"].to_list()
-    lab = pl.when(pl.col("lab") == "").then(pl.lit(given[0] if given else "")).otherwise("lab")
-    pairs = rest.with_columns(lab=lab).join(known.drop("session"), on=["lab", *_KEYS])
-    twins = pairs.select("session", "eid").unique("session", keep="first", maintain_order=True)
+    bare = located.filter(~pl.col("in_lab")).head(1).join(rows, on="eid")
+    given = bare["lab"].item() if len(bare) else ""
+    in_lab = pl.col("lab") != ""
+    wanted = rest.with_columns(
+        in_lab=in_lab, lab=pl.when(in_lab).then("lab").otherwise(pl.lit(given))
+    )
+    known = located.select("eid").join(rows, on="eid").join(wanted, on=["lab", *_KEYS], how="semi")
+    pairs = wanted.join(known, on=["lab", *_KEYS])
+    twins = pairs.select("session", "eid", "in_lab").unique(
+        "session", keep="first", maintain_order=True
+    )
     _, dropped = _drop_copies(pl.concat([located, twins]))
     return dropped.join(twins, on="session", how="semi")
 
