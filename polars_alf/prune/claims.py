@@ -29,13 +29,15 @@ _LAB_OF_ONE = r"([\p{L}\p{N}_]+)$"
 
 _KEYS = ("subject", "date", "number")
 
+_ROWS_AT_ONCE = 65_536
+
 
 @dataclass(frozen=True, slots=True)
 class SessionClaims:
     """The sessions that the rows of the tables mean."""
 
     sessions: pl.DataFrame
-    """``session``: those that have a row; all where a row does not tell which it means."""
+    """``session``: those that have a row, perhaps repeated; all where a row does not tell which."""
     owners: pl.DataFrame
     """``owner`` and ``eid``: the sessions that an id means."""
     eids: pl.DataFrame
@@ -84,29 +86,38 @@ def claim_sessions(
 
     The columns of `sessions` are all String.
     """
-    ids = _parse_ids(sessions.lazy(), eids.lazy()).collect().lazy()
+    ids = _parse_ids(sessions.lazy(), eids.lazy()).collect()
+    # Some subjects at a time, as a join of all takes much memory.
+    n_parts = len(owners) // _ROWS_AT_ONCE + 1
+    part = (pl.col("subject").hash() % n_parts).cast(pl.UInt32)
+    part_of_owner, part_of_id = (frame.select(part).to_series() for frame in (owners, ids))
+    with_row, meant, belong = [], [], False
+    for number in range(n_parts):
+        pairs = _pair(owners.filter(part_of_owner == number), ids.filter(part_of_id == number))
+        with_row.append(pairs.select("session").unique())
+        meant.append(pairs.select("owner", "eid").unique())
+        belong |= bool(pairs["agrees"].any())
+    known = ids.select("eid").unique()
+    if len(sessions.select(eid="id").join(known, on="eid", how="anti")):
+        with_row = [owners.select("session").unique()]
+    return SessionClaims(pl.concat(with_row), pl.concat(meant), known, belong)
+
+
+def _pair(owners: pl.DataFrame, ids: pl.DataFrame) -> pl.DataFrame:
+    """Return ``session`` and ``owner`` with the ``eid`` that means them, and whether labs agree."""
     lab, lab_row = pl.col("lab").fill_null(""), pl.col("lab_row").fill_null("")
     agrees = pl.any_horizontal(
         lab == "", lab_row == "", lab_row == lab, lab_row == lab.str.extract(_LAB_OF_ONE)
     )
-    pairs = (
+    return (
         owners.lazy()
         .select("session", "owner", "lab", *_KEYS)
         .unique()
-        .join(ids, on=_KEYS, suffix="_row")
+        .join(ids.unique().with_row_index("row").lazy(), on=_KEYS, suffix="_row")
         .with_columns(agrees=agrees)
         # A lab that nothing agrees with was renamed, is reached by a link, or is unknown here.
         .filter(pl.col("agrees") | ~pl.col("agrees").any().over("row"))
         .collect()
-    )
-    known = ids.select("eid").unique().collect()
-    nameless = sessions.select(eid="id").join(known, on="eid", how="anti")
-    with_row = pairs if nameless.is_empty() else owners
-    return SessionClaims(
-        sessions=with_row.select("session").unique(),
-        owners=pairs.select("owner", "eid").unique(),
-        eids=known,
-        belong=bool(pairs["agrees"].any()),
     )
 
 
@@ -157,7 +168,10 @@ def find_claimed(entries: pl.LazyFrame, owners: pl.LazyFrame, claims: FileClaims
 
 
 def _parse_ids(sessions: pl.LazyFrame, eids: pl.LazyFrame) -> pl.LazyFrame:
-    """Return the sessions that ids mean: by a row of the sessions table, and by the id itself."""
+    """Return the sessions that ids mean: by a row of the sessions table, and by the id itself.
+
+    They may be there twice.
+    """
     rows = sessions.select(
         eid="id",
         lab=_fold(pl.col("lab")),
@@ -168,6 +182,7 @@ def _parse_ids(sessions: pl.LazyFrame, eids: pl.LazyFrame) -> pl.LazyFrame:
     )
     ids = (
         pl.concat([rows.select("eid"), eids.select("eid")])
+        .filter(pl.col("eid").str.contains("/", literal=True))
         .unique()
         .select("eid", parts=grammar.expr_session_parts(pl.col("eid")))
         .unnest("parts")
@@ -179,7 +194,7 @@ def _parse_ids(sessions: pl.LazyFrame, eids: pl.LazyFrame) -> pl.LazyFrame:
             number=pl.col("number").cast(pl.Int64),
         )
     )
-    return pl.concat([rows, ids]).drop_nulls(_KEYS).unique().with_row_index("row")
+    return pl.concat([rows, ids]).drop_nulls(_KEYS)
 
 
 def _fold(text: pl.Expr) -> pl.Expr:

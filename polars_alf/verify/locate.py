@@ -91,9 +91,7 @@ def _drop_copies(located: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     return kept, dropped.drop("kept")
 
 
-def _find_twins(
-    rest: pl.DataFrame, located: pl.DataFrame, sessions: pl.DataFrame
-) -> pl.DataFrame:
+def _find_twins(rest: pl.DataFrame, located: pl.DataFrame, sessions: pl.DataFrame) -> pl.DataFrame:
     """Return the sessions of `rest` that an index drops for one that is located, with its eid.
 
     ONE cannot tell them apart: ``1`` beside ``001``, say.
