@@ -1,10 +1,13 @@
-"""Results as a line of text, and as a small table in a notebook."""
+"""What people see of the package: results in a line or a table, sizes, counts, and warnings."""
 
 from __future__ import annotations
 
 import html
+import sys
+import warnings
 from collections.abc import Mapping
 from datetime import datetime
+from types import FrameType
 
 PALETTE = (
     *("#3f84c6", "#c8690f", "#279063", "#a05fb4", "#d4504c", "#1d8ba0", "#a0714a", "#cf5597"),
@@ -73,3 +76,16 @@ def _format(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return str(value)
+
+
+def warn_caller(message: str, category: type[Warning]) -> None:
+    """Warn, as from the line of who calls this package, however deep in it the reason was found."""
+    package = __name__.partition(".")[0]
+    frame: FrameType | None = sys._getframe()
+    level, above = 0, 1
+    while frame is not None:
+        level += 1
+        if frame.f_globals.get("__name__", "").partition(".")[0] == package:
+            above = level + 1
+        frame = frame.f_back
+    warnings.warn(message, category, stacklevel=above)

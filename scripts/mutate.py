@@ -806,7 +806,7 @@ MUTATIONS = [
     ),
     Mutation(
         "an index forgets the database that its tables come from",
-        "polars_alf/index/run.py",
+        "polars_alf/index/write.py",
         "[str(root), *known.databases] if known else",
         "[str(root)] if known else",
         (f"{DATABASES}::test_rows_that_are_not_on_this_disk_stay",),

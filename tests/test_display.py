@@ -6,6 +6,7 @@ import pydoc
 import re
 import subprocess
 import sys
+import warnings
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -143,3 +144,23 @@ def test_functions_go_into_a_pipe(archive: Path) -> None:
         .filter(pl.col("object") == "spikes")
     )
     assert set(piped.collect()["subject"]) == {"KS001", "KS002"}
+
+
+def test_warnings_name_the_line_of_who_calls(tmp_path: Path) -> None:
+    tables, part, merged = (make_tree(tmp_path / name, {}) for name in ("tables", "part", "merged"))
+    archive = make_tree(tmp_path / "archive", {"S/2020-01-01/001": SESSION})
+    listed = tmp_path / "changed"
+    listed.write_text(f"{archive}/S\n")
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always")
+        polars_alf.index_archive(tmp_path / "part", tables)
+        (tables / "sessions.pqt").unlink()
+        polars_alf.index_archive(archive, tables, changed_from=listed, jobs=1)
+        polars_alf.subset_tables(tables, part, where="false")
+        (merged / "datasets.pqt").write_bytes(b"no table")
+        polars_alf.merge_tables([tables], merged)
+        make_tree(archive, {"S/2020-01-01/1": {"alf/more.times.npy": 1}})
+        polars_alf.index_archive(archive, tables)
+        polars_alf.plan_removals(archive, tables)
+    assert {note.filename for note in notes} == {__file__}
+    assert len({note.lineno for note in notes}) >= 5

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
+
+from polars_alf.display import warn_caller
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -28,11 +29,7 @@ def accepting_old_spellings(
                     raise TypeError(
                         f"{function.__name__}() got both {new!r} and {old!r}, its old name"
                     )
-                warnings.warn(
-                    f"{old} of {function.__name__} is spelt {new} now",
-                    DeprecationWarning,
-                    stacklevel=2,
-                )
+                warn_caller(f"{old} of {function.__name__} is spelt {new} now", DeprecationWarning)
                 kwargs[new] = kwargs.pop(old)
             return function(*args, **kwargs)
 

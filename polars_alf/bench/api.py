@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -30,6 +29,7 @@ from polars_alf.bench.operations import (
 from polars_alf.bench.plan import Plan, plan_like, plan_synthetic
 from polars_alf.bench.results import StorageReport
 from polars_alf.bench.sweep import ProgressCallback, Settings, Sweep
+from polars_alf.display import warn_caller
 from polars_alf.errors import BenchError, KeptWarning, OptionError
 from polars_alf.parallel.cluster import parse_address
 
@@ -142,7 +142,7 @@ def bench_storage(
     for folder in find_others(root):
         # Another machine may have made it: only a person can tell whether it is in use.
         message = f"{folder} is of another bench; if none is under way here, remove it"
-        warnings.warn(message, KeptWarning, stacklevel=2)
+        warn_caller(message, KeptWarning)
     mount = find_mount(root)
     show = progress or (lambda *_: None)
     plan = None
@@ -165,7 +165,7 @@ def bench_storage(
         target = _make_target(root, folder, plan, settings, crew, show)
         measurements, latencies, rates = Sweep(target, settings, crew, show).run()
     for message in messages:
-        warnings.warn(message, KeptWarning, stacklevel=2)
+        warn_caller(message, KeptWarning)
     if measurements.is_empty():
         raise BenchError(
             f"{root} has no files to measure {', '.join(chosen)} with; give other operations"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from uuid import UUID
@@ -16,6 +15,7 @@ import polars as pl
 
 from polars_alf.alf.ids import check_namespace
 from polars_alf.alf.root import Root
+from polars_alf.display import warn_caller
 from polars_alf.errors import IdsConflictError, TableError, TableWarning
 from polars_alf.index.known_rows import KnownRows
 from polars_alf.index.known_tables import open_known_tables
@@ -31,11 +31,10 @@ def open_known_rows(folder: Path, options: IndexOptions) -> KnownRows | None:
     took_ids = bool(read_settings(folder).get("ids_from"))
     there = [name for name in TABLES if table_path(folder, name).exists()]
     if took_ids and len(there) < len(TABLES):
-        warnings.warn(
+        warn_caller(
             f"the tables in {folder} had ids from others and are gone; give those again to keep "
             "the ids",
             TableWarning,
-            stacklevel=5,
         )
     own = folder if there and not options.reset else None
     known = functools.partial(
@@ -65,10 +64,9 @@ def open_known_rows(folder: Path, options: IndexOptions) -> KnownRows | None:
             ) from error
         with contextlib.suppress(TableError):
             read_headers(folder)  # else there was a warning
-            warnings.warn(
+            warn_caller(
                 f"{error}; it will be replaced, and what others wrote in it cannot be kept",
                 TableWarning,
-                stacklevel=5,
             )
         return found
 
@@ -116,7 +114,7 @@ def find_namespace(
 def warn_replaced(problems: Sequence[str]) -> None:
     """Warn of what becomes of tables that were there."""
     for problem in problems:
-        warnings.warn(problem, TableWarning, stacklevel=5)
+        warn_caller(problem, TableWarning)
 
 
 def _find_known_rows(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 import uuid
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +15,7 @@ import polars as pl
 from polars_alf.alf import grammar
 from polars_alf.alf.ids import make_namespace
 from polars_alf.alf.root import FolderPath, check_folder
+from polars_alf.display import warn_caller
 from polars_alf.errors import TableError, TableNotFoundError, TableWarning
 from polars_alf.insertions.probes import list_probes, make_insertions
 from polars_alf.query.columns import expr_session_path
@@ -209,7 +209,7 @@ def _read_replaced(folder: Path, *, is_kept: bool) -> list[pl.DataFrame]:
         is_refused = isinstance(error.__cause__, OSError) and error.__cause__.errno
         if is_refused or not is_kept:
             raise
-        warnings.warn(f"{error}; it is replaced", TableWarning, stacklevel=5)
+        warn_caller(f"{error}; it is replaced", TableWarning)
         return []
 
 

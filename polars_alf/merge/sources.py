@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import uuid
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,6 +15,7 @@ import pyarrow as pa
 
 from polars_alf.alf.arguments import check_argument
 from polars_alf.alf.ids import make_namespace
+from polars_alf.display import warn_caller
 from polars_alf.errors import OptionError, TableError, TableWarning
 from polars_alf.query.scan import Pair, choose_header, find_folders, is_pair, scan_pair
 from polars_alf.schema import ISSUES, TABLES, polars_schema
@@ -136,13 +136,12 @@ def choose_namespace(sources: Sequence[Source]) -> uuid.UUID:
     """Return the namespace of the first tables that have one, with a warning of others."""
     found = list(dict.fromkeys(source.namespace for source in sources if source.namespace))
     if len(found) > 1:
-        warnings.warn(
+        warn_caller(
             f"the ids of the tables are of {len(found)} namespaces; a later index into the folder "
             f"of the merged tables makes its ids in {found[0]}, that of "
             f"{next(source.name for source in sources if source.namespace)}; for a single one, "
             "index with the same --namespace",
             TableWarning,
-            stacklevel=5,
         )
     return found[0] if found else make_namespace()
 
@@ -231,12 +230,11 @@ def warn_of_replaced_tables(folder: Path, origins: Sequence[str]) -> None:
     try:
         headers = read_headers(folder)
     except TableError as error:
-        warnings.warn(f"{error}; it will be replaced", TableWarning, stacklevel=5)
+        warn_caller(f"{error}; it will be replaced", TableWarning)
         return
     found = {origin for header in headers.values() for origin in header.origins}
     if not found <= set(origins):
-        warnings.warn(
+        warn_caller(
             f"the tables in {folder} are of {', '.join(sorted(found))}; they will be replaced",
             TableWarning,
-            stacklevel=5,
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import warnings
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +20,7 @@ from polars_alf.alf.paths import (
 )
 from polars_alf.alf.root import FolderRoot, check_folder, open_root
 from polars_alf.alf.spellings import accepting_old_spellings
-from polars_alf.display import count
+from polars_alf.display import count, warn_caller
 from polars_alf.errors import ForeignTablesError, KeptWarning
 from polars_alf.parallel.pacer import Pacer
 from polars_alf.parallel.progress import Progress
@@ -156,11 +155,10 @@ def plan_removals(
                 )
             strays, figures = _find_strays(opened, buckets, walk.pacer)
     if not buckets.paths.is_empty():
-        warnings.warn(
+        warn_caller(
             f"{tables.place} have datasets whose sessions are in neither table: files with one of "
             f"their {len(buckets.paths)} paths are kept in every session; index {opened} again",
             KeptWarning,
-            stacklevel=3,
         )
     patterns = options.patterns
     doubts = _find_doubts(opened, issues, read_skipped(opened, states))
@@ -318,10 +316,9 @@ def _drop_doubtful(removals: Iterable[Removal], doubts: Mapping[str, str]) -> li
         elif STATE_DIR not in removal.path.split("/"):
             sure.append(removal)
     for why, paths in kept.items():
-        warnings.warn(
+        warn_caller(
             f"kept {count(len(paths), 'path')} that no table has, {paths[0]!r} for one: {why}",
             KeptWarning,
-            stacklevel=5,
         )
     return sure
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import polars as pl
 
 from polars_alf.alf.root import FolderPath, check_folder
+from polars_alf.display import warn_caller
 from polars_alf.errors import ArchiveNotFoundError, OptionError, TableError, TableWarning
 from polars_alf.parallel.progress import Steps, show_no_step
 from polars_alf.query.scan import scan_pair
@@ -69,9 +69,7 @@ def measure_growth(
         except (ArchiveNotFoundError, TableError) as error:
             if is_current:
                 raise
-            warnings.warn(
-                f"the earlier tables {name} are left out: {error}", TableWarning, stacklevel=2
-            )
+            warn_caller(f"the earlier tables {name} are left out: {error}", TableWarning)
             continue
         labels = {"time": pl.lit(time, made.schema["time"]), "generation": pl.lit(name, pl.String)}
         rows.append(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 import uuid
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +17,7 @@ from polars_alf.alf import grammar
 from polars_alf.alf.ids import make_namespace
 from polars_alf.alf.root import check_folder
 from polars_alf.alf.spellings import accepting_old_spellings
+from polars_alf.display import warn_caller
 from polars_alf.errors import NoSessionsWarning, OptionError, OverwriteError, TableError
 from polars_alf.insertions.api import stage_insertions
 from polars_alf.query.columns import expr_session_path
@@ -159,11 +159,10 @@ def subset_tables(
     except pl.exceptions.PolarsError as error:
         raise TableError(f"the tables cannot be read: {error}") from error
     if part.is_empty():
-        warnings.warn(
+        warn_caller(
             f"No session is in the part, so that the tables in {folder} are empty; see what was "
             "given to choose it",
             NoSessionsWarning,
-            stacklevel=3,
         )
     selection = {
         "where": where,

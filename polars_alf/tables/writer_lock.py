@@ -24,13 +24,13 @@ import tempfile
 import threading
 import time
 import uuid
-import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
 
 from polars_alf.alf.process_limits import start_threads
+from polars_alf.display import warn_caller
 from polars_alf.errors import ArchiveBusyError, PolarsAlfError, TakeoverWarning
 
 BEAT_SECONDS = 10.0
@@ -285,11 +285,10 @@ def _check_dead(folder: Path, path: Path, patience: float) -> None:
             "without a sign of life"
         )
     if patience and not (writer and writer.pid == os.getpid()):
-        warnings.warn(
+        warn_caller(
             f"another run had begun to write the tables of {folder} and was cut off: {who}, last "
             f"sign of life {describe_seconds(max(silence, 0))} ago; this run takes its place",
             TakeoverWarning,
-            stacklevel=2,
         )
 
 

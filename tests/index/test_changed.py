@@ -258,7 +258,7 @@ def test_a_run_goes_on_only_with_the_same_list(
 
     def index_until_merge(changed: list[str]) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("polars_alf.index.run.check_sessions", _raise(InterruptError()))
+            patch.setattr("polars_alf.index.write.check_sessions", _raise(InterruptError()))
             with pytest.raises(InterruptError):
                 _index(settled, out_dir, changed)
 

@@ -34,15 +34,16 @@ QUICK = {"BEAT_SECONDS": 0.2, "SILENT_SECONDS": 2.0, "WATCH_SECONDS": 1.0}
 HOLD = f"""
 import pathlib, sys, time
 from polars_alf import index_archive
-from polars_alf.index import run
+from polars_alf.index import run, write
 from polars_alf.tables import writer_lock
 for name, value in {QUICK}.items(): setattr(writer_lock, name, value)
-step = getattr(run, sys.argv[2])
+module = write if hasattr(write, sys.argv[2]) else run
+step = getattr(module, sys.argv[2])
 def wait(*arguments, **options):
     print("held", flush=True)
     sys.stdin.readline()
     return step(*arguments, **options)
-setattr(run, sys.argv[2], wait)
+setattr(module, sys.argv[2], wait)
 index_archive(sys.argv[1], executor="serial")
 """
 """An index that waits at one of its steps, under the lock, until it is told to go on."""
