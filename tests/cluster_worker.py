@@ -6,12 +6,12 @@ import os
 import time
 from pathlib import Path
 
-from polars_alf.walk import shards
+from polars_alf.walk import walk
 
 FOLDER = Path(os.environ["POLARS_ALF_TEST_FOLDER"])
 
 
-def mark(kind: str, task: shards._Task[object]) -> None:
+def mark(kind: str, task: walk._Task[object]) -> None:
     (FOLDER / f"{kind}-{task.shard.name}-{os.getpid()}").touch()
 
 
@@ -24,7 +24,7 @@ def n_finished() -> int:
     return len([*FOLDER.glob("finished-*")])
 
 
-def controlled(task: shards._Task[object]) -> object:
+def controlled(task: walk._Task[object]) -> object:
     mark("begun", task)
     if read("deadly") in task.shard.folders:
         while not n_finished():
@@ -33,12 +33,12 @@ def controlled(task: shards._Task[object]) -> object:
     while (after := read("hold")) is not None and n_finished() >= int(after or 0):
         mark("held", task)
         time.sleep(0.01)
-    result = shards.undisturbed(task)  # type: ignore[attr-defined]
+    result = walk.undisturbed(task)  # type: ignore[attr-defined]
     mark("finished", task)
     return result
 
 
 # Dask loads this twice, the second time over the first.
-if shards._visit_shard.__module__ == shards.__name__:
-    shards.undisturbed = shards._visit_shard  # type: ignore[attr-defined]
-    shards._visit_shard = controlled  # type: ignore[assignment]
+if walk._visit_shard.__module__ == walk.__name__:
+    walk.undisturbed = walk._visit_shard  # type: ignore[attr-defined]
+    walk._visit_shard = controlled  # type: ignore[assignment]

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 
 from polars_alf.index.options import IndexOptions
-from polars_alf.walk import shards
+from polars_alf.walk import walk
 
 _ANY_NUMBER = 1 << 20
 
 SMALL_SHARDS = f"""
 from polars_alf.index.options import IndexOptions
-from polars_alf.walk import shards
+from polars_alf.walk import walk
 IndexOptions.__init__.__kwdefaults__["least_folders"] = 1
-shards.SHARDS_WANTED = {_ANY_NUMBER}
+walk.SHARDS_WANTED = {_ANY_NUMBER}
 """
 """Code that gives each dated folder a shard of its own, for another process."""
 
@@ -24,4 +24,4 @@ def tune(patch: pytest.MonkeyPatch, **defaults: int) -> None:
         assert name in IndexOptions.__init__.__kwdefaults__
         patch.setitem(IndexOptions.__init__.__kwdefaults__, name, value)
     if "least_folders" in defaults:
-        patch.setattr(shards, "SHARDS_WANTED", _ANY_NUMBER)
+        patch.setattr(walk, "SHARDS_WANTED", _ANY_NUMBER)

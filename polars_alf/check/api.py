@@ -45,8 +45,9 @@ from polars_alf.tables.files import own_files
 from polars_alf.tables.rows import assemble_sessions, drop_duplicate_sessions
 from polars_alf.walk.entries import join_batches
 from polars_alf.walk.options import WalkOptions, is_excluded
-from polars_alf.walk.shards import Shard, open_walk
+from polars_alf.walk.shards import Shard
 from polars_alf.walk.sources import AnyWalker
+from polars_alf.walk.walk import open_walk
 
 TemplateLike: TypeAlias = "Template | str | os.PathLike[str] | Sequence[str]"
 

@@ -41,16 +41,8 @@ from polars_alf.tables.files import STATE_DIR, reporting_write_errors
 from polars_alf.tables.parts import check_parts, hold_part_lock, part_path
 from polars_alf.tables.transaction import locked_state
 from polars_alf.tables.writer_lock import Writer, check_writer_lock
-from polars_alf.walk.shards import (
-    SHARDS_PER_WORKER,
-    SHARDS_WANTED,
-    Shard,
-    Survey,
-    Walk,
-    open_walk,
-    path_key,
-    plan_shards,
-)
+from polars_alf.walk.shards import SHARDS_WANTED, Shard, path_key, plan_shards
+from polars_alf.walk.walk import SHARDS_PER_WORKER, Survey, Walk, open_walk
 
 PATIENCE_SECONDS = 30.0
 """Time for which a part waits for who writes the tables, and does not plan the array."""

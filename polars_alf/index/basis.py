@@ -27,8 +27,8 @@ from polars_alf.index.snapshot import Snapshot
 from polars_alf.tables.contract import read_namespace
 from polars_alf.tables.files import check_replaceable, own_files
 from polars_alf.walk.inventory import Inventory, store_inventory
-from polars_alf.walk.shards import Survey
 from polars_alf.walk.sources import open_archive, open_unseen
+from polars_alf.walk.walk import Survey
 
 
 def open_folders(

@@ -17,7 +17,8 @@ from polars_alf.walk.entries import Entries
 from polars_alf.walk.feed import Feed, find_directories
 from polars_alf.walk.known import KnownListings, Suspects
 from polars_alf.walk.layout import Layout
-from polars_alf.walk.shards import Shard, Walk
+from polars_alf.walk.shards import Shard
+from polars_alf.walk.walk import Walk
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,8 +47,8 @@ from polars_alf.tables.history import append_records
 from polars_alf.tables.transaction import discard_runs, locked_state
 from polars_alf.walk.feed import Feed, read_feed
 from polars_alf.walk.inventory import Inventory
-from polars_alf.walk.shards import Survey, Walk, open_walk
 from polars_alf.walk.sources import open_archive
+from polars_alf.walk.walk import Survey, Walk, open_walk
 
 
 def run_index(

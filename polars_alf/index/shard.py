@@ -27,8 +27,9 @@ from polars_alf.walk.digest_shards import digest_paths
 from polars_alf.walk.digests import ALGORITHMS, Algorithm
 from polars_alf.walk.entries import Entries
 from polars_alf.walk.known import KnownListings
-from polars_alf.walk.shards import Shard, Walk, path_key, shard_folder
+from polars_alf.walk.shards import Shard, path_key, shard_folder
 from polars_alf.walk.sources import AnyWalker
+from polars_alf.walk.walk import Walk
 from polars_alf.walk.walker import Walker
 
 FOLDERS_TO_READ = 16

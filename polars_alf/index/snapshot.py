@@ -38,9 +38,10 @@ from polars_alf.schema import ENTRIES, LISTINGS, TABLES, polars_schema
 from polars_alf.tables.contract import read_header
 from polars_alf.tables.files import STATE_DIR, changes_path, replace_file, table_path
 from polars_alf.walk.entries import Entries
-from polars_alf.walk.shards import Shard, Survey
+from polars_alf.walk.shards import Shard
 from polars_alf.walk.sources import AnyWalker
 from polars_alf.walk.unchanged import are_unchanged
+from polars_alf.walk.walk import Survey
 
 SNAPSHOT = re.compile("snapshot-[0-9a-f]{32}")
 

@@ -42,7 +42,7 @@ from polars_alf.tables.named_rows import IS_NAMED
 from polars_alf.tables.rows import sum_bytes
 from polars_alf.tables.transaction import Staging
 from polars_alf.walk.feed import Feed
-from polars_alf.walk.shards import Survey, Walk
+from polars_alf.walk.walk import Survey, Walk
 
 _NO_CHANGES = polars_schema(CHANGES).to_frame()
 

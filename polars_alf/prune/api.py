@@ -34,7 +34,8 @@ from polars_alf.schema import HIDING, IssueKind, polars_schema
 from polars_alf.tables.files import STATE_DIR, own_files
 from polars_alf.walk.options import WalkOptions, is_excluded
 from polars_alf.walk.scan import list_archive
-from polars_alf.walk.shards import open_walk, path_key
+from polars_alf.walk.shards import path_key
+from polars_alf.walk.walk import open_walk
 
 _PATH = expr_join("directory", "name")
 

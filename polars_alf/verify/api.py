@@ -40,8 +40,8 @@ from polars_alf.verify.locate import expect_paths, locate_sessions
 from polars_alf.walk.digest_shards import digest_in_parallel
 from polars_alf.walk.options import WalkOptions, is_excluded
 from polars_alf.walk.scan import list_archive
-from polars_alf.walk.shards import Walk, open_walk
 from polars_alf.walk.sources import open_archive
+from polars_alf.walk.walk import Walk, open_walk
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -9,8 +9,9 @@ import polars as pl
 
 from polars_alf.parallel.executors import Workers
 from polars_alf.walk.digests import Algorithm, Outcome, digest_files
-from polars_alf.walk.shards import Shard, Walk
+from polars_alf.walk.shards import Shard
 from polars_alf.walk.sources import AnyWalker
+from polars_alf.walk.walk import Walk
 from polars_alf.walk.walker import Walker
 
 _BYTES_PER_TASK = 1 << 30

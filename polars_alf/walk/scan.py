@@ -20,8 +20,9 @@ from polars_alf.parallel.progress import Progress
 from polars_alf.schema import DATASETS, DIRECTORIES, ENTRIES, ISSUES, SESSIONS, polars_schema
 from polars_alf.walk.entries import Entries, join_batches
 from polars_alf.walk.options import WalkOptions
-from polars_alf.walk.shards import Shard, Survey, Walk, WriteFrames, open_walk, path_key
+from polars_alf.walk.shards import Shard, path_key
 from polars_alf.walk.sources import AnyWalker, open_archive, open_walker
+from polars_alf.walk.walk import Survey, Walk, WriteFrames, open_walk
 
 FILES = pa.schema(
     [

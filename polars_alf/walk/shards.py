@@ -1,52 +1,25 @@
-"""The parallel walk of an archive: survey it, cut it into shards, have workers visit them.
+"""Shards: runs of dated folders, in the order of their paths, and the folder of each on disk.
 
-A shard is a run of dated folders, in the order of their paths. Small subjects share a shard and
-a large one is cut by its dates, so that no worker is left behind with most of the work. What a
-worker makes of a shard passes through a folder on disk, which a cluster and a later run see too.
+Small subjects share a shard and a large one is cut by its dates, so that no worker is left behind
+with most of the work. What a worker makes of a shard passes through a folder on disk, which a
+cluster and a later run see too.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
-import threading
-import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Generic, Literal, Protocol, TypeVar
 
-import polars as pl
-import pyarrow as pa
 import xxhash
-
-from polars_alf.alf.paths import temporary_folder
-from polars_alf.alf.root import Root
-from polars_alf.native import IMPLEMENTATION
-from polars_alf.parallel.executors import (
-    Backend,
-    Workers,
-    choose_workers,
-    count_workers,
-    open_workers,
-    run_tasks,
-)
-from polars_alf.parallel.pacer import NO_PACER, Pacer
-from polars_alf.parallel.progress import Counter, CounterFile, Monitor, Progress
-from polars_alf.walk.concurrency import is_slow, visits
-from polars_alf.walk.known import KnownListings
-from polars_alf.walk.options import WalkOptions
-from polars_alf.walk.sources import AnyWalker, open_walker
 
 SHARDS_WANTED = 16
 """Shards of a run, about: enough for few workers to end at the same time."""
-
-SHARDS_PER_WORKER = 4
-"""Shards for each of many workers: so that the last shards keep few of them waiting."""
 
 LEAST_FOLDERS = 48
 """Dated folders below which a shard's own cost, some 20 ms, outweighs that of its files."""
@@ -54,20 +27,8 @@ LEAST_FOLDERS = 48
 MOST_FOLDERS = 512
 """Dated folders above which a shard takes too much memory."""
 
-FEW_SHARDS = 8
-"""Shards up to which a run stays in one process: starting others takes longer."""
-
-SLOW_WORKERS = 16
-"""Workers that are threads where storage is slow: each waits for the last call of its shard."""
-
-BUCKET_WORKERS = 4
-"""Workers of a bucket, at least, each with the keys of its shard in memory."""
-
 UNDER_WAY = ".tmp"
 """Ending of the folder of a shard that is being written."""
-
-_Result_co = TypeVar("_Result_co", covariant=True)
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,39 +50,6 @@ class Shard:
     def name(self) -> str:
         """Name that follows from the folders, the same in every run."""
         return xxhash.xxh3_128_hexdigest("\0".join(self.folders).encode())
-
-
-class Visit(Protocol[_Result_co]):
-    """Work on one shard by one worker. An instance can be pickled; its results are small."""
-
-    def __call__(self, walker: AnyWalker, shard: Shard) -> _Result_co:
-        """Visit a shard with a walker of its own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """The dated folders of an archive, and what lies above them.
-
-    Parameters
-    ----------
-    folders
-        Dated folders, relative to the root, in no particular order; sessions where the root is
-        a date or a session.
-    issues
-        ISSUES found above them.
-    n_other_files
-        Files above them.
-    listings
-        LISTINGS of the directories above them, None where they are kept already.
-    begun_ns
-        When the survey began, in ns since the epoch.
-    """
-
-    folders: list[str]
-    issues: pa.Table
-    n_other_files: int
-    listings: pa.Table | None
-    begun_ns: int
 
 
 def path_key(path: str) -> list[str]:
@@ -167,174 +95,6 @@ def plan_shards(
 
 
 @contextmanager
-def open_walk(
-    root: Root, options: WalkOptions, progress: Callable[[Progress], None] | None = None
-) -> Iterator[Walk]:
-    """Open the walk of an archive, and with it the cluster that the options may name.
-
-    Parameters
-    ----------
-    progress
-        Called a few times a second, from another thread.
-
-    Raises
-    ------
-    MissingExtraError, ScanError
-        Dask is not installed, or the cluster does not answer.
-    """
-    counter = Counter()
-    with (
-        open_workers(options.executor) as place,
-        Monitor(progress, counter) as monitor,
-    ):
-        yield Walk(root, options, place, monitor, counter)
-
-
-class Walk:
-    """The walk of one archive, by one process or many; see `open_walk`."""
-
-    def __init__(
-        self,
-        root: Root,
-        options: WalkOptions,
-        place: Backend | None,
-        monitor: Monitor,
-        counter: Counter,
-    ) -> None:
-        self.root = root
-        self.options = options
-        self.monitor = monitor
-        self.pacer = Pacer(options.max_rate)
-        self._place = place
-        self._counter = counter
-
-    def survey(self, known: KnownListings | None = None) -> Survey:
-        """Find the dated folders of the archive; `known` are listings of an earlier survey."""
-        walker = open_walker(self.root, self.options, self._counter, pacer=self.pacer)
-        begun_ns = time.time_ns()
-        folders = walker.survey(known)
-        return Survey(folders, walker.issues(), walker.n_other_files, walker.listings(), begun_ns)
-
-    def count_workers(self) -> int:
-        """Return how many workers the options allow, or there are processors for."""
-        return count_workers(self.options.n_jobs, self._place)
-
-    def choose_workers(self, n_tasks: int, *, idle: bool = False) -> Workers:
-        """Return the workers that are fastest for so many tasks, where the options leave that.
-
-        Tasks that only wait for the storage are idle. Where that is slow, or Python does the work,
-        the threads that look ahead within one task overlap more than tasks would.
-        """
-        is_native = IMPLEMENTATION == "native"
-        if idle and self._place is None and (not is_native or is_slow(str(self.root))):
-            return Workers("serial", 1)
-        workers = choose_workers(self._place, self.options.n_jobs, n_tasks, few=FEW_SHARDS)
-        is_free = self._place is None and self.options.n_jobs is None
-        if is_free and n_tasks > 1 and self.root.is_bucket:
-            # Requests go on beside each other in one process: workers are for what is listed.
-            return Workers("threads", min(max(BUCKET_WORKERS, workers.n_jobs), n_tasks))
-        if is_free and n_tasks > 1 and is_native and is_slow(str(self.root)):
-            n_jobs = min(max(SLOW_WORKERS, workers.n_jobs), n_tasks)
-            return Workers("threads", n_jobs)
-        return workers
-
-    def plan_shards(
-        self,
-        folders: Sequence[str],
-        *,
-        least: int = LEAST_FOLDERS,
-        finished: Collection[str] = frozenset(),
-    ) -> list[Shard]:
-        """Bundle dated folders into shards, as many as the workers need."""
-        n_jobs = self.choose_workers(-(-len(folders) // least)).n_jobs
-        wanted = max(SHARDS_WANTED, SHARDS_PER_WORKER * n_jobs)
-        return plan_shards(folders, least=least, wanted=wanted, finished=finished)
-
-    def visit(
-        self,
-        tasks: Sequence[tuple[Shard, Visit[_Result]]],
-        folder: Path,
-        *,
-        workers: Workers | None = None,
-        n_resumed: int = 0,
-        ordered: bool = False,
-    ) -> Iterator[_Result]:
-        """Have workers visit shards, and yield what the visits return.
-
-        Parameters
-        ----------
-        tasks
-            Shards, indexed from 0 on, and what to do with each.
-        folder
-            Where workers count, and visits may write; all workers must see it.
-        workers
-            Who visits, by default `choose_workers`.
-        n_resumed
-            Shards that an earlier run had finished, for progress.
-        ordered
-            Whether results come in the order of the shards; else as they are done.
-        """
-        workers = workers or self.choose_workers(len(tasks))
-        counters = CounterFile.create(folder / "counters", len(tasks))
-        self.monitor.begin_scan(counters, len(tasks), n_resumed)
-        # Machines that write to the same page of a shared file system undo each other's figures.
-        path = str(folder / "counters") if workers.is_local else None
-        total = counters.slot(0)
-        stop = threading.Event() if workers.backend == "threads" else None
-        # The last shards may have processors to share, where threads can use those.
-        is_shared = IMPLEMENTATION == "native" and self._place in (None, "threads")
-        n_threads = self.count_workers() if is_shared else 1
-        n_alone = len(tasks) - workers.n_jobs
-        # Threads share one pacer. Others have nothing in common: each gets a share, used or not.
-        is_one_process = workers.backend in ("serial", "threads")
-        pacer = self.pacer if is_one_process else self.pacer.divide(min(workers.n_jobs, len(tasks)))
-        found = run_tasks(
-            _visit_shard,
-            [
-                _Task(
-                    self.root,
-                    self.options,
-                    shard,
-                    visit,
-                    folder,
-                    path,
-                    stop,
-                    n_threads if position >= n_alone else 1,
-                    pacer,
-                )
-                for position, (shard, visit) in enumerate(tasks)
-            ],
-            workers,
-            ordered=ordered,
-            stop=stop,
-            is_limited=self.options.max_rate is not None,
-        )
-        for result, counts in found:
-            if counts is not None:
-                total.include(counts)
-            self.monitor.shards += 1
-            yield result
-
-    def visit_frames(
-        self,
-        tasks: Sequence[tuple[Shard, Visit[Mapping[str, pl.DataFrame]]]],
-        *,
-        workers: Workers | None = None,
-    ) -> Iterator[dict[str, pl.DataFrame]]:
-        """Have workers visit shards for frames, and yield these in the order of the shards.
-
-        The frames pass through a temporary folder. A cluster needs one that all its machines
-        share, see `tempfile.gettempdir`.
-        """
-        with temporary_folder() as folder:
-            leave = [(shard, WriteFrames(visit, folder)) for shard, visit in tasks]
-            for name in self.visit(leave, folder, workers=workers, ordered=True):
-                paths = sorted((folder / name).iterdir())
-                yield {path.stem: pl.scan_ipc(path, glob=False).collect() for path in paths}
-                shutil.rmtree(folder / name, ignore_errors=True)
-
-
-@contextmanager
 def shard_folder(above: Path, name: str) -> Iterator[Path]:
     """Make a folder that gets its name when the context ends without an error.
 
@@ -354,69 +114,3 @@ def shard_folder(above: Path, name: str) -> Iterator[Path]:
             beside.rename(final)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-
-
-@dataclass(frozen=True, slots=True)
-class WriteFrames:
-    """Write what a visit makes of a shard into the shard's folder: no frame goes through a pipe."""
-
-    visit: Visit[Mapping[str, pl.DataFrame]]
-    folder: Path
-    compression: Literal["uncompressed", "lz4"] = "uncompressed"
-
-    def __call__(self, walker: AnyWalker, shard: Shard) -> str:
-        """Return the name of the shard's folder."""
-        frames = self.visit(walker, shard)
-        with shard_folder(self.folder, shard.name) as folder:
-            for name, frame in frames.items():
-                frame.write_ipc(
-                    folder / f"{name}.arrow",
-                    compression=self.compression,
-                    compat_level=pl.CompatLevel.newest(),
-                )
-        return shard.name
-
-
-@dataclass(frozen=True, slots=True)
-class _Task(Generic[_Result]):
-    """A shard for a worker; as a string, it names what it is about."""
-
-    root: Root
-    options: WalkOptions
-    shard: Shard
-    visit: Visit[_Result]
-    folder: Path
-    counters: str | None
-    stop: threading.Event | None = None
-    n_threads: int = 1
-    pacer: Pacer = NO_PACER
-
-    def __str__(self) -> str:
-        return f"the shard from {self.shard.folders[0]} to {self.shard.folders[-1]}"
-
-    def find_unseen(self) -> str | None:
-        """Return a path that the task needs and this machine lacks, None where all is there."""
-        if not os.access(self.folder, os.W_OK | os.X_OK):
-            return str(self.folder)
-        if self.options.inventory:
-            return None if Path(self.options.inventory).is_dir() else self.options.inventory
-        if self.root.is_bucket:
-            return None
-        # Files come and go, but hardly all of a shard at once. An archive that is not mounted
-        # here would otherwise look like one that was emptied.
-        if not any(Path(self.root.locate(path)).exists() for path in self.shard.folders):
-            return self.root.locate(self.shard.folders[0])
-        return None
-
-
-def _visit_shard(task: _Task[Any]) -> tuple[Any, list[int] | None]:
-    """Visit a shard; return the result, and what was counted where that could not be shared."""
-    counter = Counter()
-    if task.counters is not None:
-        counter = CounterFile(Path(task.counters)).slot(task.shard.index, task.stop)
-    with visits.under_way():
-        walker = open_walker(
-            task.root, task.options, counter, n_threads=task.n_threads, pacer=task.pacer
-        )
-        result = task.visit(walker, task.shard)
-    return result, counter.figures() if task.counters is None else None

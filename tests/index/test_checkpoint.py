@@ -46,15 +46,15 @@ def _end_after(n_shards: int, archive: Path, options: str = 'namespace="test"') 
     code = f"""
 import os
 from polars_alf import index_archive
-from polars_alf.walk import shards
+from polars_alf.walk import walk
 {SMALL_SHARDS}
-run = shards.run_tasks
+run = walk.run_tasks
 def end(*args, **kwargs):
     for n, result in enumerate(run(*args, **kwargs)):
         if n == {n_shards}: os._exit(9)
         yield result
     os._exit(9)
-shards.run_tasks = end
+walk.run_tasks = end
 index_archive({str(archive)!r}, executor="serial", {options})
 """
     result = run_apart(code)
@@ -149,15 +149,15 @@ def test_what_could_not_be_read_is_tried_again(
     code = f"""
 import os
 from polars_alf import index_archive
-from polars_alf.walk import shards
+from polars_alf.walk import walk
 {SMALL_SHARDS}
 index_archive({str(archive)!r}, executor="serial")
 if os.geteuid() == 0: os.seteuid(65534)
-run = shards.run_tasks
+run = walk.run_tasks
 def end(*args, **kwargs):
     yield from run(*args, **kwargs)
     os._exit(9)
-shards.run_tasks = end
+walk.run_tasks = end
 index_archive({str(many)!r}, executor="serial", namespace="test")
 """
     result = run_apart(code)
@@ -208,7 +208,7 @@ def test_sigkill_at_random_moments(many: Path, tmp_path: Path) -> None:
     expected = index_undisturbed(many, tmp_path)
     code = f"""
 from polars_alf import index_archive
-from polars_alf.walk import shards
+from polars_alf.walk import walk
 {SMALL_SHARDS}
 print("ready", flush=True)
 index_archive({str(many)!r}, jobs=2, executor="processes", namespace="test")

@@ -25,7 +25,7 @@ from polars_alf import errors, index_archive
 from polars_alf.index.guard import FEW, choose_share, is_refused
 from polars_alf.index.removals import LostLab, Removals
 from polars_alf.tables import files
-from polars_alf.walk import shards, walker
+from polars_alf.walk import walk, walker
 
 LIMITS = st.none() | st.integers(0, 60) | st.floats(0, 1)
 
@@ -300,7 +300,7 @@ def test_an_interrupted_run_is_taken_up_after_a_refusal(
     root = make_tree(tmp_path / "archive", tree)
     tune(monkeypatch, least_folders=1)
     index_archive(root, namespace="test")
-    run_tasks = shards.run_tasks
+    run_tasks = walk.run_tasks
 
     def interrupt(*arguments: Any, **options: Any) -> Iterator[Any]:
         for n, result in enumerate(run_tasks(*arguments, **options)):
@@ -309,7 +309,7 @@ def test_an_interrupted_run_is_taken_up_after_a_refusal(
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(shards, "run_tasks", interrupt)
+        patch.setattr(walk, "run_tasks", interrupt)
         with pytest.raises(KeyboardInterrupt):
             index_archive(root, namespace="test", executor="serial")
     (root / "b/Subjects").rename(tmp_path / "away")

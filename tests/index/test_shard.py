@@ -17,7 +17,7 @@ from tuning import tune
 
 from polars_alf import Progress, index_archive
 from polars_alf.parallel.executors import EXECUTORS, Executor
-from polars_alf.walk import shards
+from polars_alf.walk import walk
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
 
@@ -57,7 +57,7 @@ def test_the_cut_into_shards_changes_nothing(
     index_archive(archive, out_dir, namespace=NAMESPACE)
     other = tmp_path / "other"
     other.mkdir()
-    monkeypatch.setattr(shards, "SHARDS_WANTED", wanted)
+    monkeypatch.setattr(walk, "SHARDS_WANTED", wanted)
     tune(monkeypatch, least_folders=1)
     index_archive(archive, other, namespace=NAMESPACE)
     for one, two in zip(read_tables(out_dir), read_tables(other), strict=True):

@@ -34,7 +34,8 @@ from polars_alf.errors import OptionError, ScanError
 from polars_alf.parallel import cluster
 from polars_alf.parallel.executors import Workers, open_workers, run_tasks
 from polars_alf.walk.options import WalkOptions
-from polars_alf.walk.shards import Shard, _Task
+from polars_alf.walk.shards import Shard
+from polars_alf.walk.walk import _Task
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no signals there")
 

@@ -18,7 +18,7 @@ from trees import SESSION, Link, make_tree
 
 from polars_alf import apply_removals, index_archive, plan_removals
 from polars_alf.errors import KeptWarning, OptionError
-from polars_alf.walk.shards import Walk
+from polars_alf.walk.walk import Walk
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
 

@@ -18,7 +18,7 @@ from verified import rewrite
 import polars_alf
 from polars_alf import plan_removals, verify_archive
 from polars_alf.query import spill
-from polars_alf.walk.shards import Walk
+from polars_alf.walk.walk import Walk
 
 EXTRA = {
     "backup/cortexlab/Subjects/KS001/2020-01-01/001": SESSION,

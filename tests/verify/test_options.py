@@ -16,7 +16,7 @@ from trees import SESSION, Link, make_tree
 from verified import KS001, KS002, PROBE, SPIKES, TRIALS, find
 
 from polars_alf import index_archive, verify_archive
-from polars_alf.walk.shards import Walk
+from polars_alf.walk.walk import Walk
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
 

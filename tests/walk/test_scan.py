@@ -18,7 +18,7 @@ from polars_alf import errors, index_archive, scan_archive
 from polars_alf.parallel.executors import EXECUTORS, Executor
 from polars_alf.schema import polars_schema
 from polars_alf.walk.scan import FILES
-from polars_alf.walk.shards import Walk
+from polars_alf.walk.walk import Walk
 
 MIXED: Tree = {
     **TWO_LABS,
