@@ -44,6 +44,7 @@ class Texts(HTMLParser):
 
 def list_results(archive: Path) -> list[object]:
     """Return a result of each kind about an archive."""
+    part, pairs = (make_tree(archive.parent / name, {}) for name in ("part", "pairs"))
     make_tree(archive, {"cortexlab/Subjects/KS001/2021-13-45/001": SESSION})
     reports = [polars_alf.index_archive(archive) for _ in range(2)]
     return [
@@ -53,7 +54,22 @@ def list_results(archive: Path) -> list[object]:
         polars_alf.verify_archive(archive),
         polars_alf.merge_tables([archive]),
         polars_alf.restore_tables(archive),
+        polars_alf.check_archive(archive),
+        polars_alf.write_insertions(archive),
+        polars_alf.subset_tables(archive, part, where="true"),
+        polars_alf.publish_tables(part),
+        polars_alf.verify_manifest(part / "manifest.json"),
+        polars_alf.split_tables(archive, by="subject", out=pairs),
     ]
+
+
+def test_whatever_a_function_returns_is_shown_in_a_line() -> None:
+    functions = [getattr(polars_alf, name) for name in polars_alf.__all__ if name.islower()]
+    returned = {str(getattr(f, "__annotations__", {}).get("return")) for f in functions}
+    classes = {name: getattr(polars_alf, name) for name in returned & {*polars_alf.__all__}}
+    assert len(classes) >= 14
+    pages = {"ArchivePage"}  # which Jupyter shows whole
+    assert [name for name in classes if not issubclass(classes[name], Shown)] == [*pages]
 
 
 def test_results_are_a_line_and_a_table(archive: Path) -> None:

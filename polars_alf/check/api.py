@@ -34,7 +34,7 @@ from polars_alf.check.parts import (
 )
 from polars_alf.check.sizes import find_misfits
 from polars_alf.check.template import Template, find_missing
-from polars_alf.display import count
+from polars_alf.display import Shown, count
 from polars_alf.errors import OptionError
 from polars_alf.parallel.progress import Progress
 from polars_alf.query.columns import expr_session_folder
@@ -52,8 +52,8 @@ from polars_alf.walk.walk import open_walk
 TemplateLike: TypeAlias = "Template | str | os.PathLike[str] | Sequence[str]"
 
 
-@dataclass(frozen=True, slots=True)
-class ArchiveCheck:
+@dataclass(frozen=True, slots=True, repr=False)
+class ArchiveCheck(Shown):
     """The result of a check.
 
     Parameters
@@ -83,6 +83,14 @@ class ArchiveCheck:
         """Number of findings by kind; all kinds, also where there are none."""
         found = dict(self.findings.group_by("kind").len().rows())
         return {str(kind): found.get(kind, 0) for kind in CheckKind}
+
+    def _list_figures(self) -> dict[str, object]:
+        return {
+            "sessions": self.n_sessions,
+            "datasets": self.n_datasets,
+            "findings": self.counts,
+            "time": f"{self.seconds:.2f} s",
+        }
 
     def to_dict(self) -> dict[str, object]:
         """Return the figures in values that JSON has."""

@@ -15,7 +15,7 @@ import polars as pl
 from polars_alf.alf import grammar
 from polars_alf.alf.ids import make_namespace
 from polars_alf.alf.root import FolderPath, check_folder
-from polars_alf.display import warn_caller
+from polars_alf.display import Shown, warn_caller
 from polars_alf.errors import TableError, TableNotFoundError, TableWarning
 from polars_alf.insertions.probes import list_probes, make_insertions
 from polars_alf.query.columns import expr_session_path
@@ -34,8 +34,8 @@ from polars_alf.tables.upgrade import upgrade_columns
 _NAME = "insertions"
 
 
-@dataclass(frozen=True, slots=True)
-class Insertions:
+@dataclass(frozen=True, slots=True, repr=False)
+class Insertions(Shown):
     """The table of insertions that was written.
 
     Parameters
@@ -52,6 +52,14 @@ class Insertions:
     n_insertions: int
     n_sessions: int
     n_known: int
+
+    def _list_figures(self) -> dict[str, object]:
+        return {
+            "insertions": self.n_insertions,
+            "sessions": self.n_sessions,
+            "known": self.n_known,
+            "table": self.path,
+        }
 
     def to_dict(self) -> dict[str, object]:
         """Return the figures in values that JSON has."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from polars_alf.alf.root import check_folder
+from polars_alf.display import Shown, describe_size
 from polars_alf.errors import OptionError, TableError, TableNotFoundError
 from polars_alf.schema import SCHEMAS, TABLES
 from polars_alf.tables.contract import read_headers
@@ -26,8 +27,8 @@ _LEAST_ONE = "2.7.0"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Bundle:
+@dataclass(frozen=True, slots=True, repr=False)
+class Bundle(Shown):
     """Files for a web server.
 
     Parameters
@@ -44,6 +45,13 @@ class Bundle:
     info_path: Path
     info: dict[str, object]
     n_bytes: int
+
+    def _list_figures(self) -> dict[str, object]:
+        return {
+            "size": describe_size(self.n_bytes),
+            "bundle": self.zip_path,
+            "info": self.info_path,
+        }
 
     def to_dict(self) -> dict[str, object]:
         """Return the bundle in values that JSON has."""

@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 
 from polars_alf._version import __version__
+from polars_alf.display import Shown
 from polars_alf.errors import ArchiveNotFoundError, TableError, TableNotFoundError
 from polars_alf.insertions.api import has_insertions, scan_insertions
 from polars_alf.query.revisions import DEFAULT_REVISION
@@ -30,8 +31,8 @@ _VERSION = 1
 _NULL = "\\N"
 
 
-@dataclass(frozen=True, slots=True)
-class ManifestCheck:
+@dataclass(frozen=True, slots=True, repr=False)
+class ManifestCheck(Shown):
     """The comparison of tables with a manifest.
 
     Parameters
@@ -47,6 +48,13 @@ class ManifestCheck:
     path: Path
     checksum: str
     problems: tuple[str, ...]
+
+    def _list_figures(self) -> dict[str, object]:
+        return {
+            "problems": len(self.problems),
+            "checksum": self.checksum,
+            "manifest": self.path,
+        }
 
     def to_dict(self) -> dict[str, object]:
         """Return the comparison in values that JSON has."""

@@ -17,7 +17,7 @@ from polars_alf.alf import grammar
 from polars_alf.alf.ids import make_namespace
 from polars_alf.alf.root import check_folder
 from polars_alf.alf.spellings import accepting_old_spellings
-from polars_alf.display import warn_caller
+from polars_alf.display import Shown, warn_caller
 from polars_alf.errors import NoSessionsWarning, OptionError, OverwriteError, TableError
 from polars_alf.insertions.api import stage_insertions
 from polars_alf.query.columns import expr_session_path
@@ -45,8 +45,8 @@ Ids = Iterable[str | uuid.UUID]
 _ID_COLUMNS = {"eid": "eids", "session_uuid": "eids", "id": "eids", "dataset_uuid": "dataset_ids"}
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+@dataclass(frozen=True, slots=True, repr=False)
+class Release(Shown):
     """Tables of a part of others, with the manifest that describes them.
 
     Parameters
@@ -67,6 +67,15 @@ class Release:
     def checksum(self) -> str:
         """Checksum of what the tables say, to be cited: ``sha256:`` and 64 digits."""
         return str(self.manifest["checksum"])
+
+    def _list_figures(self) -> dict[str, object]:
+        return {
+            "sessions": self.manifest["n_sessions"],
+            "datasets": self.manifest["n_datasets"],
+            "checksum": self.checksum,
+            "time": f"{self.seconds:.2f} s",
+            "tables": self.folder,
+        }
 
     def to_dict(self) -> dict[str, object]:
         """Return the release in values that JSON has."""
