@@ -45,6 +45,9 @@ def open_closed_streams() -> None:
 
     Else the first files that are opened would take their places, and get what is printed.
     """
+    # Where all are open the null device need not be there: a container may have no /dev.
+    if all(map(_is_open, range(3))) and None not in (sys.stdin, sys.stdout, sys.stderr):
+        return
     # The system gives the lowest number that is free; the children of this process inherit it.
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
@@ -52,6 +55,14 @@ def open_closed_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
 
 
 def guard_streams() -> None:
@@ -65,7 +76,11 @@ def guard_streams() -> None:
 
 def abandon_stdout() -> None:
     """Drop what is still to be written to stdout, which Python would write at its end."""
-    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        null = os.open(os.devnull, os.O_WRONLY)
+    except OSError:
+        # A container without /dev: a pipe takes more than is still buffered.
+        _, null = os.pipe()
     os.dup2(null, sys.stdout.fileno())
     os.close(null)
 

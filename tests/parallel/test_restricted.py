@@ -114,6 +114,14 @@ def test_without_shared_memory_threads_do_the_work(root: Path, how: str) -> None
     )
 
 
+def test_without_any_device(root: Path) -> None:
+    shell, apart = "mount -t tmpfs tmpfs /dev;", make_apart()
+    check_done(index(root, shell=shell, before=apart), root)
+    cut = [*apart, "sh", "-c", f"{shell} {sys.executable} -m polars_alf --help | head -c 1"]
+    ended = subprocess.run(cut, capture_output=True, text=True, timeout=60)
+    assert (len(ended.stdout), ended.stderr) == (1, "")
+
+
 @pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
 def test_a_system_without_semaphores(root: Path) -> None:
     # glibc makes a file for each in there, by a name that it links.
