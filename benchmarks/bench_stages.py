@@ -1,0 +1,107 @@
+"""What of an index stays serial: `python benchmarks/bench_stages.py ARCHIVE`.
+
+Each stage is timed with one processor and with two, in turn, and time(p) = a + b / p is fitted to
+its medians: `a` is what more processors do not help. From that follows what 16 and 64 processors
+would take, for the archive and for a billion files of its kind: arithmetic, that nobody has seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from machine import describe_machine
+from measure import make_environment
+
+STAGES = ("start", "survey", "list", "write", "rest")
+PROCESSORS = (1, 2)
+PREDICTED = (16, 64)
+BILLION = 1_000_000_000
+
+INDEX = """
+import json, os, sys, time
+os.sched_setaffinity(0, range(int(sys.argv[3])))
+begin = time.perf_counter()
+from polars_alf.index import run
+from polars_alf.walk.walk import Walk
+import polars_alf
+spent = dict.fromkeys(("survey", "list", "write"), 0.0)
+def time_calls(owner, name, stage):
+    function = getattr(owner, name)
+    def call(*arguments, **options):
+        start = time.perf_counter()
+        try:
+            return function(*arguments, **options)
+        finally:
+            spent[stage] += time.perf_counter() - start
+    setattr(owner, name, call)
+time_calls(Walk, "survey", "survey")
+time_calls(run, "index_shards", "list")
+time_calls(run, "write_tables", "write")
+start = time.perf_counter()
+report = polars_alf.index_archive(sys.argv[1], sys.argv[2])
+rest = time.perf_counter() - start - sum(spent.values())
+n_files = report.n_datasets + report.n_other_files
+print(json.dumps({"start": start - begin, **spent, "rest": rest, "n_files": n_files}))
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("archive", type=Path)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    if len(os.sched_getaffinity(0)) < max(PROCESSORS):
+        sys.exit(f"error: {max(PROCESSORS)} processors are needed")
+    measured: dict[tuple[int, str], list[float]] = {}
+    n_files = 0
+    for turn in range(options.rounds):
+        for processors in PROCESSORS if turn % 2 else PROCESSORS[::-1]:
+            found = index(options.archive.resolve(), processors)
+            n_files = int(found.pop("n_files"))
+            for stage, seconds in found.items():
+                measured.setdefault((processors, stage), []).append(seconds)
+            print(f"{turn + 1:3} {processors}: {found}", file=sys.stderr)
+    print(f"{describe_machine()}; {n_files:,} files; medians of {options.rounds} rounds in turn\n")
+    show({key: statistics.median(seconds) for key, seconds in measured.items()}, n_files)
+
+
+def index(archive: Path, processors: int) -> dict[str, float]:
+    """Return the seconds of each stage of an index with so many processors."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-c", INDEX, str(archive), folder, str(processors)]
+        output = subprocess.run(
+            command, env=make_environment(), cwd=folder, capture_output=True, text=True, check=True
+        ).stdout
+    return dict(json.loads(output))
+
+
+def show(medians: dict[tuple[int, str], float], n_files: int) -> None:
+    """Print what was measured, what was fitted, and what follows."""
+    heads = [f"{n}" for n in PROCESSORS] + ["serial (a)", "parallel (b)"]
+    heads += [f"{n} (arithmetic)" for n in PREDICTED]
+    heads += [f"10⁹ files, {n} (arithmetic)" for n in PREDICTED]
+    print(f"| stage | {' | '.join(heads)} |")
+    print("|---|" + "---:|" * len(heads))
+    total = [0.0] * len(heads)
+    for stage in STAGES:
+        one, two = (medians[processors, stage] for processors in PROCESSORS)
+        parallel = min(max(2 * (one - two), 0.0), one)
+        serial = one - parallel
+        scale = 1 if stage == "start" else BILLION / n_files
+        times = [serial + parallel / n for n in PREDICTED]
+        row = [one, two, serial, parallel, *times, *(seconds * scale for seconds in times)]
+        print(f"| {stage} | " + " | ".join(f"{seconds:,.2f}" for seconds in row) + " |")
+        total = [before + more for before, more in zip(total, row, strict=True)]
+    print("| all | " + " | ".join(f"{seconds:,.2f}" for seconds in total) + " |")
+    print(f"\nOf the work with one processor {total[2] / total[0]:.0%} is serial.")
+
+
+if __name__ == "__main__":
+    main()
