@@ -1,6 +1,7 @@
 """Code in a process of its own that starts at once, since what it needs is loaded already.
 
-A server that has loaded the package, and done nothing with it, forks for each run.
+A server that has loaded the package, and done nothing with it, forks for each run. It has loaded as
+well what every command loads when it begins: that takes longer than most commands of a test.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ PATIENCE = 120
 
 _METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 _context = multiprocessing.get_context(_METHOD)
-_context.set_forkserver_preload(["polars_alf.index.api", "polars_alf.cli.app"])
+_context.set_forkserver_preload(
+    ["polars_alf.index.api", "polars_alf.cli.app", "pydantic.type_adapter", "rich.progress"]
+)
 
 
 def run_apart(
@@ -27,16 +30,29 @@ def run_apart(
     arguments: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
     *,
-    terminal: str = "",
+    cwd: Path | None = None,
+    stdin: str = os.devnull,
+    stdout: str = "",
 ) -> subprocess.CompletedProcess[str]:
     """Run code as ``python -c`` does, in the folder and with the environment of this process.
 
-    With the path of a `terminal`, stdout is that.
+    Parameters
+    ----------
+    code
+        What is run.
+    arguments
+        Of the code, in `sys.argv`.
+    environment
+        Variables beside those of this process, or in their place.
+    cwd
+        Another folder than that of this process.
+    stdin, stdout
+        Paths of files or terminals that are these streams; without one, stdout is returned.
     """
     with tempfile.TemporaryDirectory() as folder:
-        state = (os.getcwd(), {**os.environ, **(environment or {})})
+        state = (str(cwd or Path.cwd()), {**os.environ, **(environment or {})})
         process = _context.Process(
-            target=_run, args=(code, list(arguments), folder, *state, terminal)
+            target=_run, args=(code, list(arguments), folder, *state, stdin, stdout)
         )
         process.start()
         process.join(PATIENCE)
@@ -54,13 +70,16 @@ def _run(
     folder: str,
     cwd: str,
     environ: dict[str, str],
-    terminal: str,
+    stdin: str,
+    stdout: str,
 ) -> None:
-    for descriptor, name in ((1, "stdout"), (2, "stderr")):
-        path = terminal if terminal and name == "stdout" else Path(folder, name)
-        target = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    paths = (stdin, stdout or Path(folder, "stdout"), Path(folder, "stderr"))
+    for descriptor, path in enumerate(paths):
+        flags = os.O_WRONLY | os.O_CREAT if descriptor else os.O_RDONLY
+        target = os.open(path, flags | getattr(os, "O_NOCTTY", 0), 0o600)
         os.dup2(target, descriptor)
         os.close(target)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
     os.chdir(cwd)

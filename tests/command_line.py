@@ -8,26 +8,32 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from apart import run_apart
 
 _ENVIRONMENT = {"COLUMNS": "200"}
 
-_MAIN = "from polars_alf.__main__ import main; main()"
+MAIN = "from polars_alf.__main__ import main; main()"
 
 
-def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
-    """Run a command; with options, those of `subprocess.run`, in a new interpreter."""
+def run(
+    *arguments: object,
+    cwd: Path | None = None,
+    stdin: str = os.devnull,
+    stdout: str = "",
+    **options: object,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command as `run_apart` does, or anew with other options, those of `subprocess.run`."""
     texts = [*map(str, arguments)]
     if not options:
-        return run_apart(_MAIN, texts, _ENVIRONMENT)
+        return run_apart(MAIN, texts, _ENVIRONMENT, cwd=cwd, stdin=stdin, stdout=stdout)
     return subprocess.run(
         [sys.executable, "-m", "polars_alf", *texts],
         capture_output=True,
         text=True,
-        env=os.environ | _ENVIRONMENT,
-        **options,  # type: ignore[call-overload]
+        **{"env": os.environ | _ENVIRONMENT, **options},  # type: ignore[call-overload]
     )
 
 
@@ -47,7 +53,7 @@ def run_on_terminal(*arguments: object, stream: str = "stdout") -> tuple[int, st
     return process.wait(), b"".join(shown).decode()
 
 
-def show_on_terminal(*arguments: object, columns: int, code: str = _MAIN) -> tuple[int, str]:
+def show_on_terminal(*arguments: object, columns: int, code: str = MAIN) -> tuple[int, str]:
     """Run a command, or other code, with stdout on a terminal so wide; return what that shows."""
     import fcntl
     import termios
@@ -60,7 +66,7 @@ def show_on_terminal(*arguments: object, columns: int, code: str = _MAIN) -> tup
     reader.start()
     environment = {"COLUMNS": "", "TERM": "xterm"}
     try:
-        result = run_apart(code, [*map(str, arguments)], environment, terminal=os.ttyname(theirs))
+        result = run_apart(code, [*map(str, arguments)], environment, stdout=os.ttyname(theirs))
     finally:
         os.close(theirs)
         reader.join()

@@ -54,14 +54,19 @@ def test_import_loads_no_pandas_one_or_dask() -> None:
     assert result.stdout.strip() == "[]", result.stderr
 
 
-def test_an_index_loads_only_what_it_needs(tmp_path: Path) -> None:
+def test_runs_over_an_archive_load_only_what_they_need(tmp_path: Path) -> None:
     datasets = {"alf/spikes.times.npy": "", "notes.txt": ""}
     root = make_tree(tmp_path / "archive", {"subject/2020-01-01/001": datasets})
     code = (
         "import polars_alf, sys; "
-        f"polars_alf.index_archive({str(root)!r}); "
+        f"root = {str(root)!r}; "
+        "polars_alf.index_archive(root); "
         "print([m for m in ('pandas', 'pyarrow.compute', 'joblib', 'loky', 'rich', 'asyncio', "
-        "'pathspec') if m in sys.modules])"
+        "'pathspec') if m in sys.modules]); "
+        "polars_alf.plan_removals(root); "
+        "polars_alf.verify_archive(root); "
+        "polars_alf.scan_datasets(root).collect(); "
+        "print([m for m in ('pandas', 'pyarrow.compute') if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert result.stdout.strip() == "[]", result.stderr
+    assert result.stdout.splitlines() == ["[]", "[]"], result.stderr

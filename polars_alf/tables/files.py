@@ -20,6 +20,7 @@ import pyarrow as pa
 from polars_alf.alf.paths import STATE_DIR as STATE_DIR
 from polars_alf.alf.process_limits import explain_limit
 from polars_alf.alf.root import check_folder
+from polars_alf.arrow import make_table
 from polars_alf.errors import (
     ArchiveNotFoundError,
     LimitError,
@@ -310,7 +311,7 @@ def _read_batches(path: Path) -> Iterator[pl.DataFrame]:
     """Yield an empty frame with the columns of an Arrow file, then its rows."""
     try:
         with pa.ipc.open_file(str(path)) as reader:
-            yield pl.DataFrame(reader.schema.empty_table())
+            yield pl.DataFrame(make_table([], reader.schema))
             for number in range(reader.num_record_batches):
                 batch = reader.get_batch(number)
                 batch.validate(full=True)  # Polars can crash over a damaged one

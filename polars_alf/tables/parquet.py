@@ -18,6 +18,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from polars_alf.arrow import make_table
 from polars_alf.errors import TableError, TableNotFoundError
 from polars_alf.parallel.lazy_frames import make_lazy_frame
 from polars_alf.tables.arrow_types import make_frame, simplify_columns
@@ -171,7 +172,7 @@ def _find_schema(table: TableFile) -> pl.Schema:
     if table.checksums is not None:
         return _scan_file(table).collect_schema()
     with _reporting_damage(table.path, "has types that no table has"):
-        return make_frame(simplify_columns(table.parquet.schema_arrow.empty_table())).schema
+        return make_frame(simplify_columns(make_table([], table.parquet.schema_arrow))).schema
 
 
 def _scan_file(table: TableFile) -> pl.LazyFrame:

@@ -14,7 +14,8 @@ import polars_alf
 from polars_alf.alf.arguments import check_argument, check_texts
 from polars_alf.errors import OptionError, PolarsAlfError
 
-ODD = [object(), 1.5, -3, [1], {}, b"x", "x", True, [None], (1, 2), pl.DataFrame({"x": [1]}), len]
+# The number with a fraction is a rate, or a time, of which little is waited for.
+ODD = [object(), 99.5, -3, [1], {}, b"x", "x", True, [None], (1, 2), pl.DataFrame({"x": [1]}), len]
 
 RIGHT = {bool: [True, False], int: [0, -1, 10**30, np.int64(3)], float: [0.5, 1, np.float32(2)]}
 RIGHT[str] = ["", "x", np.str_("x")]

@@ -247,12 +247,12 @@ def test_prune_tells_a_machine(strays: Path, tmp_path: Path) -> None:
 
 
 def test_prune_applies_only_what_is_confirmed(strays: Path) -> None:
-    result = run("prune", strays, "--apply", stdin=subprocess.DEVNULL)
+    result = run("prune", strays, "--apply")
     assert result.returncode == 2
     assert "--yes" in result.stderr
     assert result.stdout == ""
     assert (strays / STRAY).exists()
-    result = run("prune", strays, "--apply", "--yes", "--quiet", stdin=subprocess.DEVNULL)
+    result = run("prune", strays, "--apply", "--yes", "--quiet")
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     assert not (strays / STRAY).exists()
     result = run("prune", strays, "--apply", "--yes")
@@ -266,7 +266,7 @@ def test_prune_asks_on_a_terminal(strays: Path, answer: str, code: int) -> None:
     ours, theirs = os.openpty()
     try:
         os.write(ours, f"{answer}\n".encode())
-        result = run("prune", strays, "--apply", stdin=theirs)
+        result = run("prune", strays, "--apply", stdin=os.ttyname(theirs))
     finally:
         os.close(ours)
         os.close(theirs)

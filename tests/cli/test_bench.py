@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 import slow_storage
 import storage
+from apart import run_apart
+from command_line import MAIN, run
 from indexes import read_folder
 from trees import TWO_LABS, make_tree
 
@@ -41,18 +43,6 @@ def target(tmp_path: Path) -> Path:
     folder = tmp_path / "target"
     folder.mkdir()
     return folder
-
-
-def run(
-    command: str, *arguments: object, env: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "polars_alf", command, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"COLUMNS": "200"} | (env or {}),
-        timeout=PATIENCE,
-    )
 
 
 def test_bench_tells_a_person_and_writes_a_report(target: Path, home: Path) -> None:
@@ -158,9 +148,8 @@ def test_failures_are_one_line_and_a_code(
 
 @pytest.mark.parametrize("arguments", [".", "compare a b"])
 def test_a_missing_extra_names_its_cure(home: Path, arguments: str) -> None:
-    code = "import sys; sys.modules['altair'] = None; from polars_alf.cli.app import main; main()"
-    command = [sys.executable, "-c", code, "bench", *arguments.split()]
-    result = subprocess.run(command, capture_output=True, text=True)
+    code = f"import sys; sys.modules['altair'] = None; {MAIN}"
+    result = run_apart(code, ["bench", *arguments.split()])
     assert (result.returncode, result.stdout) == (1, "")
     needed = 'error: measuring storage needs altair: pip install "polars-alf[bench]"\n'
     assert result.stderr == needed
@@ -213,7 +202,9 @@ def test_known_latency_and_saturation_are_found(target: Path, home: Path) -> Non
     options = ("--files", "40", "--threads", "1,2,4,8", "--duration", "0.6", "--repeats", "3")
     with slow_storage.serve_at_a_time(servers) as gate:
         slowly = slow_storage.slow_down(library, target, milliseconds, "buffer") | gate
-        result = run("bench", target, *options, "--operations", "stat", "--json", env=slowly)
+        arguments = (target, *options, "--operations", "stat", "--json")
+        # In a new interpreter, which loads the library.
+        result = run("bench", *arguments, env=os.environ | {"COLUMNS": "200"} | slowly)
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
     (one,) = [figure for figure in report["figures"] if figure["concurrency"] == 1]

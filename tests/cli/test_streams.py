@@ -13,9 +13,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import command_line
 import polars as pl
 import pytest
-from command_line import run_on_terminal
+from apart import run_apart
+from command_line import MAIN, run_on_terminal
 from trees import SESSION, make_tree
 
 from polars_alf import index_archive
@@ -101,12 +103,27 @@ def list_arguments(root: Path, out_dir: Path, result: str) -> list[str]:
     return [command, str(root), *rest, *(["--out", str(out_dir)] if command == "index" else [])]
 
 
+def list_messages(stderr: str) -> list[str]:
+    """Return the lines that are no progress."""
+    return [line for line in stderr.splitlines() if not re.match(r"\d+ s ", line)]
+
+
+WITHOUT_READER = f"""
+import os
+reader, writer = os.pipe()
+os.dup2(writer, 1)
+os.close(writer)
+os.close(reader)
+{MAIN}
+"""
+
+
 @pytest.mark.parametrize("result", RESULTS)
 def test_a_reader_that_has_ended_is_no_failure_to_speak_of(
-    root: Path, out_dir: Path, broken_pipe: int, result: str
+    root: Path, out_dir: Path, result: str
 ) -> None:
-    ended = run(*list_arguments(root, out_dir, result), stdout=broken_pipe)
-    lines = [line for line in ended.stderr.splitlines() if not line.startswith("0 s ")]
+    ended = run_apart(WITHOUT_READER, list_arguments(root, out_dir, result))
+    lines = list_messages(ended.stderr)
     assert (ended.returncode, lines) == (141, []), "as a shell tells of SIGPIPE"
 
 
@@ -121,9 +138,8 @@ def test_the_first_lines_of_many(root: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
 @pytest.mark.parametrize("result", RESULTS)
 def test_a_full_disk_is_a_failure(root: Path, out_dir: Path, result: str) -> None:
-    with Path("/dev/full").open("w") as full:
-        ended = run(*list_arguments(root, out_dir, result), stdout=full)
-    lines = [line for line in ended.stderr.splitlines() if not line.startswith("0 s ")]
+    ended = command_line.run(*list_arguments(root, out_dir, result), stdout="/dev/full")
+    lines = list_messages(ended.stderr)
     assert ended.returncode == 1
     (line,) = lines
     assert line.startswith("error: the result cannot be written to stdout: No space left on device")

@@ -145,8 +145,7 @@ def test_long_answers_are_cut_with_a_word(tables: Path) -> None:
 def test_parquet_is_refused_on_a_terminal(tables: Path) -> None:
     pty = pytest.importorskip("pty", reason="terminals as on POSIX")
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "polars_alf", "sql", str(tables), QUERY, "--format", "parquet"]
-    result = subprocess.run(command, stdout=theirs, stderr=subprocess.PIPE, text=True)
+    result = run("sql", tables, QUERY, "--format", "parquet", stdout=os.ttyname(theirs))
     os.close(theirs)
     os.close(ours)
     assert result.returncode == 2

@@ -26,6 +26,8 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have an object of several ranges that is small, and wait little before each next try."""
     monkeypatch.setattr(content, "BYTES_PER_REQUEST", 100_000)
     monkeypatch.setattr("polars_alf.bucket.keys._FIRST_PAUSE", 0.001)
+    # obstore has tries of its own, and waits longer before each.
+    monkeypatch.setattr("polars_alf.bucket.service._RETRY_SECONDS", 0.2)
 
 
 @pytest.fixture

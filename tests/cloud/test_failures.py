@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -11,8 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+from apart import run_apart
 from buckets import ACCESS_KEY, Bucket, Mirror, serve_lists
-from command_line import run
+from command_line import MAIN, run
 from indexes import read_folder, read_tables
 
 from polars_alf import IndexReport, index_archive, verify_archive
@@ -254,17 +254,12 @@ def test_keys_that_a_service_does_not_know(
 
 
 @pytest.mark.parametrize("package", ["obstore", "arro3", "boto3"])
-def test_a_package_that_is_missing(out_dir: Path, package: str) -> None:
-    code = (
-        f"import sys; sys.modules[{package!r}] = None\nfrom polars_alf.__main__ import main; main()"
-    )
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("AWS_ACCESS")}
-    found = subprocess.run(
-        [sys.executable, "-c", code, "index", "s3://bucket", "--out", str(out_dir)],
-        capture_output=True,
-        text=True,
-        env=environment,
-    )
+def test_a_package_that_is_missing(
+    out_dir: Path, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    code = f"import sys; sys.modules[{package!r}] = None\n{MAIN}"
+    found = run_apart(code, ["index", "s3://bucket", "--out", str(out_dir)])
     assert found.returncode == 1
     assert re.fullmatch(
         rf'error: an archive in a bucket needs {package}: pip install "polars-alf\[cloud\]"\n',

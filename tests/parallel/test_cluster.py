@@ -188,6 +188,7 @@ def test_no_more_tasks_at_a_time_than_wanted(workers: TestCluster, archive: Path
         assert run.result(PATIENCE).n_jobs == 1
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_loses_nothing(
     workers: TestCluster, archive: Path, tmp_path: Path
 ) -> None:
@@ -202,6 +203,7 @@ def test_a_worker_that_is_killed_loses_nothing(
     check_tables(archive, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_task_that_kills_its_workers_ends_the_run(
     workers: TestCluster, archive: Path, tmp_path: Path
 ) -> None:
@@ -215,13 +217,14 @@ def test_a_task_that_kills_its_workers_ends_the_run(
     check_tables(archive, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_is_lost_ends_the_run(
     start_cluster: Callable[..., TestCluster], archive: Path, tmp_path: Path
 ) -> None:
-    workers = start_cluster()
+    workers = start_cluster(1, nanny=False)
     workers.hold(after=4)
     with indexing(archive, workers.address) as run:
-        wait_for(lambda: workers.marks("held"), "both workers")
+        wait_for(lambda: workers.marks("held"), "the worker")
         workers.scheduler.kill()
         with pytest.raises(ScanError, match=r"the scheduler .* went away; .* goes on from there"):
             run.result(PATIENCE)
@@ -230,6 +233,7 @@ def test_a_scheduler_that_is_lost_ends_the_run(
     check_tables(archive, tmp_path)
 
 
+@pytest.mark.slow
 def test_workers_that_are_all_lost_end_the_run(
     start_cluster: Callable[..., TestCluster],
     archive: Path,
@@ -250,6 +254,7 @@ def test_workers_that_are_all_lost_end_the_run(
     check_tables(archive, tmp_path)
 
 
+@pytest.mark.slow
 def test_an_interrupt_cancels_what_is_left(
     workers: TestCluster, archive: Path, tmp_path: Path
 ) -> None:

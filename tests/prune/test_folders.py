@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Callable
@@ -128,26 +129,25 @@ def test_a_folder_swapped_for_a_link_at_the_last_moment(
     assert not (strays.parent / "moved" / Path(STRAY).name).exists()
 
 
-@pytest.mark.parametrize(
-    "path",
-    ["../precious.txt", "{}/../../../../../../precious.txt", "{}/./x.y.z", "//x.y.z", "", ".", "..",
-     "{}/", "a\0b", "/etc/hostname"],
-)  # fmt: skip
-@pytest.mark.parametrize("kind", ["dataset", "session", "folder"])
+OUTWARD = ("../precious.txt", f"{KS001}/../../../../../../precious.txt", "/etc/hostname")
+NO_PATHS = (f"{KS001}/./x.y.z", "//x.y.z", "", ".", "..", f"{KS001}/", "a\0b")
+
+
 @pytest.mark.usefixtures("by_descriptor")
-def test_paths_that_lead_out_are_never_followed(strays: Path, path: str, kind: str) -> None:
+def test_paths_that_lead_out_are_never_followed(strays: Path) -> None:
     outside = make_tree(strays.parent, {"precious.txt": 1})
     row = plan_removals(strays).filter(path=STRAY)
     status = (outside / "precious.txt").stat()
-    plan = row.with_columns(
-        path=pl.lit(path.format(KS001)),
-        kind=pl.lit(kind),
-        inode=pl.lit(status.st_ino, pl.UInt64),
-        mtime_ns=pl.lit(status.st_mtime_ns, pl.Int64),
-        file_size=pl.lit(1, pl.UInt64),
-    )
     before = files_of(strays.parent)
-    (outcome,) = apply_removals(strays, plan).to_dicts()
-    assert outcome["result"] == "failed"
-    assert "no path relative to the archive" in outcome["message"]
-    assert files_of(strays.parent) == before
+    for path, kind in itertools.product(OUTWARD + NO_PATHS, ("dataset", "session", "folder")):
+        plan = row.with_columns(
+            path=pl.lit(path),
+            kind=pl.lit(kind),
+            inode=pl.lit(status.st_ino, pl.UInt64),
+            mtime_ns=pl.lit(status.st_mtime_ns, pl.Int64),
+            file_size=pl.lit(1, pl.UInt64),
+        )
+        (outcome,) = apply_removals(strays, plan).to_dicts()
+        assert outcome["result"] == "failed", (path, kind)
+        assert "no path relative to the archive" in outcome["message"]
+        assert files_of(strays.parent) == before, (path, kind)

@@ -188,6 +188,7 @@ def test_a_process_of_the_same_number_is_not_the_writer(archive: Path) -> None:
             index_archive(archive)
 
 
+@pytest.mark.slow
 def test_a_writer_that_is_stopped_is_waited_for_on_its_machine(archive: Path, quick: None) -> None:
     with holding(archive) as process:
         process.send_signal(signal.SIGSTOP)
@@ -224,6 +225,7 @@ def test_a_writer_of_another_machine_that_died_is_followed(
     check_state(archive)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["check_found", "check_sessions", "make_run_record"])
 def test_a_writer_that_was_taken_for_dead_commits_nothing(
     archive: Path, elsewhere: tuple[str, ...], quick: None, step: str
@@ -305,6 +307,7 @@ print(count)
 """
 
 
+@pytest.mark.slow
 def test_of_many_one_at_a_time_gets_the_lock_though_some_die(tmp_path: Path) -> None:
     def start(seed: int) -> subprocess.Popen[str]:
         command = [sys.executable, "-W", "ignore", "-c", RACE, str(tmp_path), str(seed)]
