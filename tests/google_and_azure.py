@@ -17,7 +17,6 @@ from urllib.parse import quote
 from urllib.request import Request, urlopen
 
 import pytest
-from azure.storage.blob import ContainerClient
 from buckets import Writable, choose_port, run_server
 from filelock import FileLock
 
@@ -123,6 +122,9 @@ class AzureContainer(Writable):
 
     @classmethod
     def create(cls, name: str, endpoint_url: str) -> AzureContainer:
+        # Here, as it takes half a second, and all tests are collected in each process.
+        from azure.storage.blob import ContainerClient
+
         key = {"account_name": ACCOUNT, "account_key": ACCOUNT_KEY}
         client = ContainerClient(endpoint_url, name, credential=key)
         client.create_container()
