@@ -51,7 +51,7 @@ def test_issues_are_listed(archive: Path) -> None:
 def test_merge_tells_a_person_and_a_machine(tables: Path, others: Path, tmp_path: Path) -> None:
     out_dir = tmp_path / "merged"
     out_dir.mkdir()
-    result = run("merge", tables, others, "--out", out_dir)
+    result = run("merge", tables, others, "--out", out_dir, "--progress", "none")
     assert (result.returncode, result.stderr) == (0, "")
     assert "Datasets     12\n" in result.stdout
     assert "Conflicts    1 row left out" in result.stdout
