@@ -1,4 +1,4 @@
-"""A proxy before a service that cuts the contents of objects short, as some do under load."""
+"""A proxy before a service: it counts requests, and cuts objects short, as some do under load."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ class Faults:
         Whether each answer has another ETag, as if the object was another one each time.
     match
         Text in the keys of the objects that have faults.
+    n_requests
+        How many requests came, of any kind.
     """
 
     n_cuts: int = 0
@@ -37,17 +39,21 @@ class Faults:
     has_ranges: bool = True
     is_replaced: bool = False
     match: str = ""
+    n_requests: int = 0
     seen: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
 @contextmanager
 def serve_cut_short(service: str, faults: Faults) -> Iterator[str]:
     """Yield the address of a proxy before a service."""
+    counting = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
+            with counting:
+                faults.n_requests += 1
             upstream = http.client.HTTPConnection(urlsplit(service).netloc)
             headers = dict(self.headers)
             if not faults.has_ranges:

@@ -314,4 +314,6 @@ def _visit_shard(task: _Task[Any]) -> tuple[Any, list[int] | None]:
             task.root, task.options, counter, n_threads=task.n_threads, pacer=task.pacer
         )
         result = task.visit(walker, task.shard)
+    # Until the turn after its last call: the pacer of this worker's next shard may be another one.
+    task.pacer.wait(0)
     return result, counter.figures() if task.counters is None else None

@@ -14,6 +14,7 @@ import polars as pl
 import psutil
 import pytest
 import slow_storage
+from clusters import TestCluster
 from inventories import list_by_find
 from polars.testing import assert_frame_equal
 from slow_storage import Load
@@ -21,7 +22,12 @@ from trees import SESSION, Tree, make_tree
 from tuning import SMALL_SHARDS
 
 from polars_alf import IndexReport, index_archive
-from polars_alf.parallel.pacer import BURST_SECONDS
+from polars_alf.alf.root import open_root
+from polars_alf.parallel.pacer import BURST_SECONDS, Pacer
+from polars_alf.walk.options import WalkOptions
+from polars_alf.walk.shards import Shard
+from polars_alf.walk.sources import AnyWalker
+from polars_alf.walk.walk import _Task, _visit_shard
 
 pytestmark = pytest.mark.skipif(
     slow_storage.find_obstacle() is not None, reason=str(slow_storage.find_obstacle())
@@ -41,6 +47,9 @@ main()
 
 MOST_AT_ONCE = 4
 """Calls that are booked together: those of one worker may come a moment early."""
+
+CALLS_TO_SEE = 1
+"""Calls by which a worker of a cluster finds that it sees the folders of a shard, at no rate."""
 
 
 @pytest.fixture(scope="session")
@@ -142,6 +151,71 @@ def test_files_of_an_inventory_are_read_at_the_rate(many: Path, tmp_path: Path) 
     # Each file is opened and read, in at least two calls; the list itself takes none.
     assert report.n_datasets == 180
     assert report.seconds >= (2 * 180 - MOST_AT_ONCE) / rate - BURST_SECONDS
+
+
+def visit_once(walker: AnyWalker, shard: Shard) -> int:
+    """Make one call to the storage."""
+    walker.pacer.wait()
+    return shard.index
+
+
+def test_shards_with_pacers_of_their_own_keep_to_the_rate(many: Path, tmp_path: Path) -> None:
+    rate, n_shards = 40, 20
+    begin = time.monotonic()
+    for index in range(n_shards):
+        # As another process or machine gets it.
+        task = _Task(
+            open_root(many),
+            WalkOptions(max_rate=rate),
+            Shard(index, ("lab",)),
+            visit_once,
+            tmp_path,
+            None,
+            pacer=Pacer(rate),
+        )
+        assert _visit_shard(task)[0] == index
+    assert time.monotonic() - begin >= n_shards / rate - BURST_SECONDS
+
+
+def test_a_cluster_keeps_to_the_rate(many: Path, tmp_path: Path, library: Path) -> None:
+    rate, n_workers = 300, 3
+    index_here(many, tmp_path / "plain")
+    load = Load(tmp_path / "load")
+    environment = slow_storage.slow_down(library, many, 0, "buffer") | load.environment
+    workers = TestCluster(tmp_path / "cluster", n_workers, nanny=False, variables=environment)
+    try:
+        arguments = ("--cluster", workers.address, "--max-rate", str(rate))
+        report = index(many, tmp_path / "paced", environment, *arguments)
+        visited = workers.marks("finished")
+    finally:
+        workers.stop()
+    assert (report["n_jobs"], len(visited)) == (n_workers, 60)
+    assert len({pid for _, pid in visited}) > 1
+    assert load.n_calls > 60 * (7 + CALLS_TO_SEE)
+    n_unpaced = 60 * CALLS_TO_SEE
+    most_early = n_workers * MOST_AT_ONCE + BURST_SECONDS * rate + n_unpaced
+    assert float(str(report["seconds"])) >= (load.n_calls - most_early) / rate
+    assert_same_tables(tmp_path / "paced", tmp_path / "plain")
+
+
+def test_each_part_of_an_array_keeps_to_its_part_of_the_rate(
+    many: Path, tmp_path: Path, library: Path
+) -> None:
+    rate, n_parts, paced = 300, 2, tmp_path / "paced"
+    index_here(many, tmp_path / "plain")
+    slow = slow_storage.slow_down(library, many, 0, "buffer")
+    for part in range(1, n_parts + 1):
+        load = Load(tmp_path / f"load-{part}")
+        arguments = ("--shard", f"{part}/{n_parts}", "--max-rate", str(rate))
+        report = index(many, paced, slow | load.environment, *arguments)
+        assert load.n_calls > 30 * 7
+        most_early = 3 * MOST_AT_ONCE + BURST_SECONDS * rate
+        assert float(str(report["seconds"])) >= (load.n_calls - most_early) / (rate / n_parts)
+    load = Load(tmp_path / "load")
+    # The same option for all; nothing of the sessions is looked at again.
+    index(many, paced, slow | load.environment, "--assemble", "--max-rate", str(rate))
+    assert load.n_calls < 60
+    assert_same_tables(paced, tmp_path / "plain")
 
 
 @pytest.fixture
