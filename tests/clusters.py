@@ -27,6 +27,30 @@ def wait_for(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.02)
 
 
+def kill_now_and_then(
+    workers: TestCluster, is_due: Callable[[int], bool], is_over: Callable[[], bool]
+) -> set[int]:
+    """Kill a worker, and start another, each time that it is due; return the pids in the end.
+
+    `is_due` is given how many were killed.
+    """
+    killed: set[int] = set()
+    while not is_over():
+        if is_due(len(killed)) and (pid := workers.replace_worker()):
+            killed.add(pid)
+        time.sleep(0.02)
+    return killed
+
+
+def check_repeats(workers: TestCluster, killed: set[int]) -> int:
+    """Check that only what killed workers had was done again; return how often that was so."""
+    begun = workers.marks("begun")
+    kept = [shard for shard, pid in begun if pid not in killed]
+    assert len(kept) == len({*kept}), "a shard was given to two workers that lived"
+    assert {*kept} <= {shard for shard, _ in workers.marks("finished")} == {*dict(begun)}
+    return len(begun) - len(dict(begun))
+
+
 def limit_waits(patch: pytest.MonkeyPatch, **seconds: float) -> None:
     """Set time limits of `cluster.connect` for a while."""
     defaults = cluster.connect.__wrapped__.__kwdefaults__  # type: ignore[attr-defined]
@@ -53,6 +77,8 @@ class TestCluster:
         A module that workers cannot import.
     variables
         Of the workers' environment.
+    scheduler_variables
+        Of the scheduler's.
     """
 
     __test__ = False
@@ -65,34 +91,52 @@ class TestCluster:
         nanny: bool = True,
         blocked: str = "",
         variables: dict[str, str] | None = None,
+        scheduler_variables: dict[str, str] | None = None,
     ) -> None:
         self.folder = folder
         folder.mkdir(parents=True)
         self.processes: list[subprocess.Popen[bytes]] = []
+        self.workers: list[subprocess.Popen[bytes]] = []
+        self._nanny, self._blocked, self._variables = nanny, blocked, variables
         arguments = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-show"]
-        self.scheduler = self._start("scheduler", DASK, *arguments)
+        self.scheduler = self._start("scheduler", DASK, *arguments, variables=scheduler_variables)
         log = folder / "scheduler.log"
         wait_for(lambda: "Scheduler at:" in log.read_text(), "the scheduler")
         (line,) = [line for line in log.read_text().splitlines() if "Scheduler at:" in line]
         self.tcp = line.split()[-1]
         self.address = self.tcp.replace("tcp:", "dask:")
-        code = f"import sys; sys.modules[{blocked!r}] = None; {DASK}" if blocked else DASK
-        preload = () if blocked else ("--preload", str(HERE / "cluster_worker.py"))
-        self.workers = [
-            self._start(
-                "worker",
-                code,
-                self.tcp,
-                *("--host", "127.0.0.1", "--nthreads", "1", "--no-dashboard"),
-                *("--local-directory", str(folder / f"worker-{i}")),
-                *("--nanny" if nanny else "--no-nanny", *preload),
-                name=f"worker-{i}.log",
-                variables=variables,
-            )
-            for i in range(n_workers)
-        ]
+        for _ in range(n_workers):
+            self.start_worker()
         joined = "Register worker"
         wait_for(lambda: log.read_text().count(joined) >= n_workers, "the workers")
+
+    def start_worker(self) -> None:
+        """Start another worker, which joins when it is ready."""
+        code = f"import sys; sys.modules[{self._blocked!r}] = None; {DASK}"
+        preload = () if self._blocked else ("--preload", str(HERE / "cluster_worker.py"))
+        name = f"worker-{len(self.workers)}"
+        worker = self._start(
+            "worker",
+            code if self._blocked else DASK,
+            self.tcp,
+            *("--host", "127.0.0.1", "--nthreads", "1", "--no-dashboard"),
+            *("--local-directory", str(self.folder / name)),
+            *("--nanny" if self._nanny else "--no-nanny", *preload),
+            name=f"{name}.log",
+            variables=self._variables,
+        )
+        self.workers.append(worker)
+
+    def replace_worker(self) -> int | None:
+        """Kill a worker without a nanny amid a shard and start another; return the pid, or None."""
+        under_way = {pid for _, pid in {*self.marks("begun")} - {*self.marks("finished")}}
+        for worker in self.workers:
+            if worker.pid in under_way and worker.poll() is None:
+                worker.kill()
+                worker.wait()
+                self.start_worker()
+                return worker.pid
+        return None
 
     def _start(
         self,
