@@ -32,6 +32,7 @@ Update: TypeAlias = Callable[[int, int, str], None]
 """Callback for what is done, how much there is (0 if unknown), and a text."""
 
 _STAGES = {
+    "inventory": "Reading the inventory",
     **{"survey": "Listing subjects", "scan": "Scanning"},
     **{"compare": "Comparing with the tables", "write": "Writing tables"},
 }
@@ -181,6 +182,8 @@ def _rate(progress: Progress) -> float:
 
 def _describe_figures(progress: Progress) -> str:
     """Return files, sessions, rate, digested bytes and time left, in a line."""
+    if progress.stage == "inventory":
+        return f"{count(progress.files, 'row')}, {_rate(progress):,.0f} rows/s"
     counts = f"{count(progress.files, 'file')}, {count(progress.sessions, 'session')}"
     text = f"{counts}, {_rate(progress):,.0f} files/s"
     if progress.n_bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from polars_alf.index.options import (
 )
 from polars_alf.index.report import read_settings
 from polars_alf.index.snapshot import Snapshot
+from polars_alf.parallel.progress import Counter, Monitor, Progress
 from polars_alf.tables.contract import read_namespace
 from polars_alf.tables.files import check_replaceable, own_files
 from polars_alf.walk.inventory import Inventory, store_inventory
@@ -57,7 +58,10 @@ def open_folders(
 
 @contextmanager
 def storing_inventory(
-    options: IndexOptions, root: Root, spelling: FolderPath
+    options: IndexOptions,
+    root: Root,
+    spelling: FolderPath,
+    progress: Callable[[Progress], None] | None = None,
 ) -> Iterator[tuple[IndexOptions, Inventory | None]]:
     """Yield options that walk the rows of an inventory, and that, or the options as they are.
 
@@ -68,7 +72,9 @@ def storing_inventory(
         yield options, None
         return
     with temporary_folder() as folder:
-        inventory = store_inventory(options.inventory, root, spelling, folder)
+        counter = Counter()
+        with Monitor(progress, counter, stage="inventory"):
+            inventory = store_inventory(options.inventory, root, spelling, folder, counter)
         yield replace(options, walk=replace(options.walk, inventory=str(folder))), inventory
 
 

@@ -62,7 +62,7 @@ def run_index(
     opened, folder, options = open_folders(root, out, options)
     feed = read_feed(options.changed_from, opened, root) if options.changed_from else None
     with (
-        storing_inventory(options, opened, root) as (options, inventory),
+        storing_inventory(options, opened, root, progress) as (options, inventory),
         open_walk(opened, options.walk, progress) as walk,
     ):
         # What a feed leaves out, and the shards of an array, the lock must keep in place.

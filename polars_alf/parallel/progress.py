@@ -121,9 +121,9 @@ class Progress:
     Parameters
     ----------
     stage
-        ``survey``, ``scan``, ``compare`` (with tables) or ``write``.
+        ``inventory`` (which is read), ``survey``, ``scan``, ``compare`` (with tables) or ``write``.
     files, sessions
-        Counts up to now.
+        Counts up to now; of an inventory, its rows are counted as files.
     n_bytes
         Bytes digested up to now; 0 where no digests are wanted.
     shards, n_shards
@@ -131,7 +131,7 @@ class Progress:
     n_resumed
         Shards that an interrupted run had finished, whose files are not counted here.
     seconds
-        Time since the start.
+        Time since the start, or since an inventory was read.
     n_backoffs
         How often half of the threads were stopped, as the storage was crowded.
     least_share
@@ -162,7 +162,7 @@ class Monitor:
     """A context that calls back with the `Progress` of a run, a few times a second and at its end.
 
     The calls come from a thread of the monitor's own. An error in one is logged, and ends the
-    calls, not the run. `survey` counts in the first stage.
+    calls, not the run. `survey` counts in the first stage, which is `stage`.
     """
 
     def __init__(
@@ -170,8 +170,9 @@ class Monitor:
         callback: Callable[[Progress], None] | None,
         survey: Counter | None = None,
         interval: float = 0.1,
+        stage: str = "survey",
     ) -> None:
-        self.stage = "survey"
+        self.stage = stage
         self.shards = 0
         self.n_shards = 0
         self.n_resumed = 0

@@ -13,6 +13,7 @@ from polars_alf.alf.address import Address
 from polars_alf.alf.paths import printable
 from polars_alf.alf.root import FolderPath, Root
 from polars_alf.errors import InventoryError
+from polars_alf.parallel.progress import Counter
 from polars_alf.schema import IssueKind
 from polars_alf.walk.inventory_formats import choose_reader, open_source, read_find
 from polars_alf.walk.inventory_rows import Kind, Records, Relation
@@ -47,7 +48,9 @@ class Inventory:
     n_outside: int
 
 
-def store_inventory(file: str, root: Root, spelling: FolderPath, folder: Path) -> Inventory:
+def store_inventory(
+    file: str, root: Root, spelling: FolderPath, folder: Path, counter: Counter
+) -> Inventory:
     """Read a listing into a store.
 
     Parameters
@@ -61,6 +64,8 @@ def store_inventory(file: str, root: Root, spelling: FolderPath, folder: Path) -
         Its path as the caller gave it, which paths of the listing may begin with.
     folder
         Existing folder for the store.
+    counter
+        Counts rows, as files.
 
     Raises
     ------
@@ -75,6 +80,7 @@ def store_inventory(file: str, root: Root, spelling: FolderPath, folder: Path) -
     relation: Relation | None = None
     for relation, part in _read(file, root, spelling, checksum):
         writer.add(relation.relate(part))
+        counter.add(files=len(part.frame) + len(part.undecoded) + len(part.malformed))
         n_malformed += len(part.malformed)
         malformed += part.malformed[: _MOST_MALFORMED - len(malformed)]
     if relation is None or not relation.n_rows:

@@ -70,6 +70,17 @@ def test_an_inventory_comes_from_a_pipe_or_a_file(archive: Path, tmp_path: Path)
     assert f"the inventory {tmp_path} cannot be read: Is a directory; give a file" in result.stderr
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="GNU find")
+def test_reading_an_inventory_is_progress(archive: Path, tmp_path: Path) -> None:
+    inventory = tmp_path / "inventory"
+    inventory.write_bytes(list_by_find(archive))
+    result = run("index", archive, "--inventory", inventory)
+    assert re.match(r"\d+ s Reading the inventory: ", result.stderr)
+    result = run("index", archive, "--inventory", inventory, "--progress", "json")
+    assert json.loads(result.stderr.splitlines()[0])["stage"] == "inventory"
+    assert run("index", archive, "--inventory", inventory, "--quiet").stderr == ""
+
+
 def test_parts_tell_how_to_go_on(archive: Path) -> None:
     result = run("index", archive, "--shard", "1/2")
     assert "Part         1 of 2\n" in result.stdout

@@ -23,6 +23,7 @@ from trees import ODD, ODD_POSIX, TWO_LABS, Fifo, Link, Tree, make_tree
 from tuning import tune
 
 from polars_alf import IndexReport, errors, index_archive
+from polars_alf.parallel.progress import Progress
 from polars_alf.walk import inventory_store
 from polars_alf.walk.inventory_formats import FIND_FORMAT
 
@@ -359,6 +360,18 @@ def test_options_that_contradict_it(
 ) -> None:
     with pytest.raises(errors.OptionError, match="an inventory says what all"):
         index_archive(archive, out_dir, inventory="inventory", **option)  # type: ignore[arg-type]
+
+
+def test_rows_are_counted_while_they_are_read(tmp_path: Path, archive: Path, out_dir: Path) -> None:
+    inventory = tmp_path / "inventory"
+    inventory.write_bytes(list_by_find(archive) + b"ff cut off\0")
+    seen: list[Progress] = []
+    index_archive(archive, out_dir, inventory=inventory, progress=seen.append)
+    *_, last = (progress for progress in seen if progress.stage == "inventory")
+    assert last.files == inventory.read_bytes().count(b"\0")
+    assert (last.sessions, last.n_shards) == (0, 0)
+    assert seen[-1].stage == "write"
+    assert seen[-1].files == 16
 
 
 def test_an_archive_that_seems_to_be_gone_is_guarded(

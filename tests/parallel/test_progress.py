@@ -70,6 +70,13 @@ def test_a_log_gets_a_line_now_and_then() -> None:
     )
 
 
+def test_rows_of_an_inventory_are_no_files() -> None:
+    stream = io.StringIO()
+    with progress.show_progress(Console(file=stream)) as show:
+        show(Progress("inventory", 1000, 0, 0, 0, 0, 0, 2.0))
+    assert stream.getvalue() == "2 s Reading the inventory: 1,000 rows, 500 rows/s\n"
+
+
 def test_a_terminal_gets_a_bar_with_bytes() -> None:
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=160)
