@@ -23,7 +23,7 @@ from polars_alf.alf.root import FolderPath
 from polars_alf.arrow import make_table
 from polars_alf.display import Shown
 from polars_alf.errors import ArchiveBusyError, MissingPartsError, OptionError
-from polars_alf.index.basis import Basis, check_found, open_folders
+from polars_alf.index.basis import Basis, check_found, open_folders, storing_inventory
 from polars_alf.index.checkpoint import Run, open_run, take_run
 from polars_alf.index.options import IndexOptions
 from polars_alf.index.shard import choose_least, visit_shards
@@ -41,6 +41,7 @@ from polars_alf.tables.files import STATE_DIR, reporting_write_errors
 from polars_alf.tables.parts import check_parts, hold_part_lock, part_path
 from polars_alf.tables.transaction import locked_state
 from polars_alf.tables.writer_lock import Writer, check_writer_lock
+from polars_alf.walk.inventory import Inventory
 from polars_alf.walk.shards import SHARDS_WANTED, Shard, path_key, plan_shards
 from polars_alf.walk.walk import SHARDS_PER_WORKER, Survey, Walk, open_walk
 
@@ -157,20 +158,21 @@ def run_part(
     """Write the shards of one part; parameters, errors and warnings of `index_part`."""
     start = time.perf_counter()
     part, n_parts = parse_part(shard)
-    if options.changed_from or options.assemble or options.inventory:
+    if options.changed_from or options.assemble:
         raise OptionError(
             "a part of a job array lists all of its shards; leave out --changed-from "
-            "(changed_from), --assemble (assemble) and --inventory (inventory)"
+            "(changed_from) and --assemble (assemble)"
         )
     if options.walk.max_rate is not None:  # the parts know nothing of each other
         walk_options = replace(options.walk, max_rate=options.walk.max_rate / n_parts)
         options = replace(options, walk=walk_options)
     opened, folder, options = open_folders(root, out, options)
     with (
+        storing_inventory(options, opened, root, progress) as (options, inventory),
         open_walk(opened, options.walk, progress) as walk,
         reporting_write_errors(folder, f"part {part}"),
     ):
-        basis, run, plan = _join(walk, folder, options, n_parts)
+        basis, run, plan = _join(walk, folder, options, inventory, n_parts)
         with _reporting_takeover(run, part), hold_part_lock(run.path, part):
             shards = plan.select(part)
             done = _find_done(run, shards, restart=options.restart)
@@ -253,11 +255,15 @@ def _is_quick(options: IndexOptions, basis: Basis) -> bool:
 
 
 def _join(
-    walk: Walk, folder: Path, options: IndexOptions, n_parts: int
+    walk: Walk,
+    folder: Path,
+    options: IndexOptions,
+    inventory: Inventory | None,
+    n_parts: int,
 ) -> tuple[Basis, Run, _Plan]:
     """Find the run of the array, or plan it, waiting for a part that does."""
     with _waiting_for_lock(folder):
-        basis = Basis.find(walk.root, folder, options)
+        basis = Basis.find(walk.root, folder, options, inventory)
         path = _find_array(folder, basis)
         plan = _Plan.read(path) if path else None
         if path and plan and plan.n_parts == n_parts:

@@ -109,7 +109,9 @@ class Basis:
     settings: Settings
 
     @classmethod
-    def find(cls, root: Root, folder: Path, options: IndexOptions) -> Basis:
+    def find(
+        cls, root: Root, folder: Path, options: IndexOptions, inventory: Inventory | None
+    ) -> Basis:
         """Find what an index into a folder builds on. Under the state's lock."""
         namespace, problems = find_namespace(folder, root, options)
         before = read_settings(folder)
@@ -120,6 +122,8 @@ class Basis:
         settings = options.describe_rows(
             root, namespace, snapshot.path.name if snapshot else None, columns
         )
+        if inventory:
+            settings = {**settings, "inventory": inventory.checksum}
         same_device = is_same_device(before, root)
         return cls(namespace, problems, before, snapshot, same_device, columns, settings)
 

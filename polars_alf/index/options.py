@@ -119,11 +119,10 @@ class IndexOptions:
                 "changed; give one of them"
             )
         self._set("inventory", os.fspath(self.inventory))
-        if self.inventory and (self.quick or self.changed_from or self.assemble):
+        if self.inventory and (self.quick or self.changed_from):
             raise OptionError(
-                "an inventory says what all of the archive has; leave out --quick (quick=True), "
-                "--changed-from (changed_from) and --assemble (assemble), or --inventory "
-                "(inventory)"
+                "an inventory says what all of the archive has; leave out --quick (quick=True) and "
+                "--changed-from (changed_from), or --inventory (inventory)"
             )
         if self.assemble and (self.restart or self.changed_from):
             raise OptionError(

@@ -86,10 +86,8 @@ def _index(
     options: IndexOptions,
 ) -> IndexReport:
     """Index what is not finished, and commit the tables. Under the state's lock."""
-    basis = Basis.find(walk.root, folder, options)
+    basis = Basis.find(walk.root, folder, options, inventory)
     settings = basis.settings
-    if inventory:
-        settings = {**settings, "inventory": inventory.checksum}
     if feed:
         settings = {**settings, "feed": feed.checksum}
     changed = _find_changed(walk, feed, basis, options)

@@ -17,12 +17,12 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from indexes import age_files, read_tables
+from indexes import age_files, assert_equal, read_tables
 from inventories import list_by_find, list_by_rclone
 from trees import ODD, ODD_POSIX, TWO_LABS, Fifo, Link, Tree, make_tree
 from tuning import tune
 
-from polars_alf import IndexReport, errors, index_archive
+from polars_alf import IndexReport, errors, index_archive, index_part
 from polars_alf.parallel.progress import Progress
 from polars_alf.walk import inventory_store
 from polars_alf.walk.inventory_formats import FIND_FORMAT
@@ -354,7 +354,7 @@ def test_a_listing_that_is_not_there_or_of_a_part(
         index_archive(archive, out_dir, inventory=tmp_path / "inventory")
 
 
-@pytest.mark.parametrize("option", [{"quick": True}, {"changed_from": "x"}, {"assemble": True}])
+@pytest.mark.parametrize("option", [{"quick": True}, {"changed_from": "x"}])
 def test_options_that_contradict_it(
     archive: Path, out_dir: Path, option: dict[str, object]
 ) -> None:
@@ -372,6 +372,36 @@ def test_rows_are_counted_while_they_are_read(tmp_path: Path, archive: Path, out
     assert (last.sessions, last.n_shards) == (0, 0)
     assert seen[-1].stage == "write"
     assert seen[-1].files == 16
+
+
+def test_a_job_array_of_one_inventory(
+    tmp_path: Path, archive: Path, out_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tune(monkeypatch, least_folders=1)
+    make_tree(archive, BESIDE)
+    age_files(archive)
+    content = list_by_find(archive)
+    inventory = tmp_path / "inventory"
+    inventory.write_bytes(content + b"ff cut off\0")
+    options = {"namespace": "test", "hash_files": True, "inventory": inventory}
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    expected = index_archive(archive, plain, **options)  # type: ignore[arg-type]
+    for part in (2, 3):
+        assert index_part(archive, out_dir, shard=f"{part}/3", **options).n_shards  # type: ignore[arg-type]
+    with pytest.raises(errors.MissingPartsError, match="part 1 has not begun"):
+        index_archive(archive, out_dir, assemble=True, **options)  # type: ignore[arg-type]
+    index_part(archive, out_dir, shard="1/3", **options)  # type: ignore[arg-type]
+    inventory.write_bytes(content)
+    with pytest.raises(errors.MissingPartsError, match="no part has begun with these options"):
+        index_archive(archive, out_dir, assemble=True, **options)  # type: ignore[arg-type]
+    inventory.write_bytes(content + b"ff cut off\0")
+    report = index_archive(archive, out_dir, assemble=True, **options)  # type: ignore[arg-type]
+    assert (report.n_shards, report.n_resumed) == (expected.n_shards, expected.n_shards)
+    assert report.issues == expected.issues
+    assert "malformed_record" in report.issues
+    assert report.n_other_files == expected.n_other_files
+    assert_equal(read_tables(out_dir), read_tables(plain))
 
 
 def test_an_archive_that_seems_to_be_gone_is_guarded(
