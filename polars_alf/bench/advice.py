@@ -11,11 +11,14 @@ import polars as pl
 import xxhash
 from rich.filesize import decimal
 
+from polars_alf.alf.address import parse_address
 from polars_alf.bench.machine import Mount, find_mount
 from polars_alf.bench.models import GOOD_ENOUGH, prefer_cold, select_basis
+from polars_alf.bench.objects import Bucket
 from polars_alf.bench.operations import Operation
 from polars_alf.bench.results import StorageReport, write_json
-from polars_alf.bench.words import join_words
+from polars_alf.bench.words import describe_rate, join_words
+from polars_alf.walk.options import WalkOptions
 
 
 def explain_advice(report: StorageReport) -> list[str]:
@@ -39,7 +42,9 @@ def _explain(figures: pl.DataFrame, is_chosen: pl.Expr) -> str:
         rates = [f"{decimal(int(rate))}/s" for rate in figures["byte_rate"]]
         did = f"files were read for their MD5 at {join_words(rates)}"
     elif operation is Operation.LIST:
-        did = f"folders were listed at {join_words([f'{rate:,.0f}/s' for rate in figures['rate']])}"
+        what = "files" if figures["amount"].count() else "folders"  # in earlier versions
+        rates = [describe_rate(figure) for figure in figures.iter_rows(named=True)]
+        did = f"{what} were listed at {join_words(rates)}"
     else:
         did = f"an index did {join_words([f'{rate:,.0f}' for rate in figures['rate']])} files/s"
     levels = join_words([str(level) for level in figures["concurrency"]])
@@ -63,10 +68,19 @@ def save_advice(report: StorageReport) -> None:
         return  # the report has the advice all the same
 
 
-def find_advice(path: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """Return the saved ``advice`` for the mount of a path and when it was ``begun``, or None."""
+def find_advice(
+    path: str | os.PathLike[str], endpoint_url: str | None = None
+) -> dict[str, Any] | None:
+    """Return the saved ``advice`` for the mount of a path and when it was ``begun``, or None.
+
+    That for a bucket, at an address, counts for its service: `endpoint_url`, or the environment's.
+    """
     try:
-        mount = find_mount(Path(path).resolve())
+        address = parse_address(path)
+        if address is None:
+            mount = find_mount(Path(path).resolve())
+        else:
+            mount = Bucket(address, WalkOptions(endpoint_url=endpoint_url)).mount
         values: dict[str, Any] = json.loads(_advice_path(mount).read_text(encoding="utf-8"))
         advice = values["advice"]
         is_whole = all(isinstance(advice[name], int) for name in ("jobs", "threads"))

@@ -11,27 +11,23 @@ from datetime import datetime
 from pathlib import Path
 
 from polars_alf.alf.paths import temporary_folder
-from polars_alf.alf.root import check_folder, open_root
+from polars_alf.alf.root import FolderPath
 from polars_alf.bench.advice import save_advice
 from polars_alf.bench.archive import Target, find_archive, write_archive
 from polars_alf.bench.crew import Crew, open_crew
 from polars_alf.bench.figures import list_notes, make_figures
-from polars_alf.bench.folder import check_room, find_others, open_folder
-from polars_alf.bench.machine import check_extra, describe_machine, find_cold_method, find_mount
+from polars_alf.bench.machine import check_extra, describe_machine
 from polars_alf.bench.models import model_operations, predict, recommend
-from polars_alf.bench.operations import (
-    CHANGING,
-    PAGE_BYTES,
-    Operation,
-    complete_chains,
-    plan_levels,
-)
+from polars_alf.bench.operations import CHANGING, Operation, complete_chains, plan_levels
+from polars_alf.bench.place import Place
+from polars_alf.bench.places import find_kind, is_read_by_default, open_place
 from polars_alf.bench.plan import Plan, plan_like, plan_synthetic
 from polars_alf.bench.results import StorageReport
 from polars_alf.bench.sweep import ProgressCallback, Settings, Sweep
 from polars_alf.display import warn_caller
 from polars_alf.errors import BenchError, KeptWarning, OptionError
 from polars_alf.parallel.cluster import parse_address
+from polars_alf.walk.options import WalkOptions
 
 THREADS = (1, 2, 4, 8, 16, 32)
 
@@ -41,30 +37,34 @@ _MAX_REMOVING_THREADS = 64
 
 
 def bench_storage(
-    path: str | os.PathLike[str],
+    path: FolderPath,
     *,
     files: int = 20_000,
     threads: Sequence[int] = THREADS,
     jobs: int | None = None,
     duration: float = 0.5,
     repeats: int = 3,
-    read_only: bool = False,
+    read_only: bool | None = None,
     cold: bool = False,
     operations: Sequence[str] = (),
-    like: str | os.PathLike[str] | None = None,
+    like: FolderPath | None = None,
     executor: str | None = None,
     name: str | None = None,
+    endpoint_url: str | None = None,
+    region: str | None = None,
+    anonymous: bool = False,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> StorageReport:
     """Measure how a storage system serves an ALF archive.
 
     A synthetic archive is written to a new folder in `path`, which is removed at the end, also
-    when an error or an interrupt ends the run.
+    when an error or an interrupt ends the run. A bucket is only read, if not asked otherwise.
 
     Parameters
     ----------
     path
-        An existing folder on that storage.
+        An existing folder on that storage, or the address of a bucket, such as
+        ``s3://bucket/folder``.
     files
         Number of small files in the archive, which also has some large ones. If `read_only`,
         number of files to look at.
@@ -78,10 +78,11 @@ def bench_storage(
     repeats
         Number of repetitions, whose spread shows noise.
     read_only
-        Whether `path` is an archive to measure as it is. Nothing is written to it.
+        Whether `path` is an archive to measure as it is. Nothing is written to it. By default
+        an archive in a bucket is, and a folder is not.
     cold
         Whether to measure with empty caches, too: those of the whole machine where this process may
-        empty them (Linux, as root), else those of the files' contents.
+        empty them (Linux, as root), else those of the files' contents. Not for buckets.
     operations
         Names of `polars_alf.bench.operations.Operation`; by default all. Advice and predictions
         need ``index``, and those for digests ``read`` and ``md5``.
@@ -93,7 +94,9 @@ def bench_storage(
         Address of the scheduler of a Dask cluster, ``dask://HOST:PORT``, whose workers measure
         together instead of processes of this machine. `path` is the same folder on all of them.
     name
-        Name of the storage in reports; by default its file system and mount point.
+        Name of the storage in reports; by default its file system and mount point, or the bucket.
+    endpoint_url, region, anonymous
+        How a bucket is reached: as for `polars_alf.index_archive`.
     progress
         Called with the number of finished steps, the number of all (0 outside of measurements),
         and the next step in words.
@@ -107,11 +110,11 @@ def bench_storage(
     Raises
     ------
     MissingExtraError
-        A package of the extra ``bench`` is not installed.
+        A package of the extra ``bench`` is not installed, or of ``cloud`` for a bucket.
     OptionError
         An option makes no sense.
     ArchiveNotFoundError, ArchiveNotADirectoryError, ArchivePermissionError
-        The folder cannot be used; nothing was written.
+        The folder, or the bucket, cannot be used; nothing was written.
     StorageFullError
         There is too little room; nothing was written.
     BenchError
@@ -120,7 +123,8 @@ def bench_storage(
     TableError
         The tables of `like` cannot be read.
     ScanError
-        The cluster was lost, or its workers do not see `path`.
+        The cluster was lost, or its workers do not see `path`; or the service of the bucket does
+        not answer.
 
     Warns
     -----
@@ -130,27 +134,26 @@ def bench_storage(
     """
     check_extra()
     _check_options(files, threads, duration, repeats, name)
-    chosen = _choose_operations(operations, read_only=read_only)
-    _check_combination(chosen, executor, read_only=read_only, cold=cold, like=like)
-    method = find_cold_method() if cold else None
-    if cold and method is None:
-        raise OptionError("this system has no way to empty its caches; leave --cold out")
+    options = WalkOptions(endpoint_url=endpoint_url, region=region, anonymous=anonymous)
+    if read_only is None:
+        read_only = is_read_by_default(path)
+    kind = find_kind(path)
+    chosen = _choose_operations(operations, kind, read_only=read_only)
+    _check_combination(chosen, kind, executor, read_only=read_only, cold=cold, like=like)
     begun, start = datetime.now(), time.perf_counter()
-    root = (
-        open_root(path).path if read_only else check_folder(path, what="the folder to measure in")
-    )
-    for folder in find_others(root):
+    place = open_place(path, options, read_only=read_only)
+    method = place.find_cold_method() if cold else None
+    for folder in place.find_others():
         # Another machine may have made it: only a person can tell whether it is in use.
         message = f"{folder} is of another bench; if none is under way here, remove it"
         warn_caller(message, KeptWarning)
-    mount = find_mount(root)
     show = progress or (lambda *_: None)
     plan = None
     if not read_only:
-        plan = _make_plan(root, files, like)
+        plan = _make_plan(place, files, like)
     messages: list[str] = []
     with (
-        _open_folder(root, plan, max(threads), show, messages.append) as folder,
+        _open_run(place, plan, max(threads), show, messages.append) as (run, tables),
         # It ends first: no process may make a file while the folder is removed.
         open_crew(executor, jobs) as crew,
     ):
@@ -162,19 +165,19 @@ def bench_storage(
             cold=method,
             operations=chosen,
         )
-        target = _make_target(root, folder, plan, settings, crew, show)
+        target = _make_target(run, tables, plan, settings, crew, show)
         measurements, latencies, rates = Sweep(target, settings, crew, show).run()
     for message in messages:
         warn_caller(message, KeptWarning)
     if measurements.is_empty():
         raise BenchError(
-            f"{root} has no files to measure {', '.join(chosen)} with; give other operations"
+            f"{place} has no files to measure {', '.join(chosen)} with; give other operations"
         )
     figures = make_figures(measurements, latencies)
     models = model_operations(measurements)
     report = StorageReport(
-        label=name or f"{mount.file_system} on {mount.point}",
-        path=str(root),
+        label=name or place.label,
+        path=str(place),
         begun=begun.isoformat(timespec="seconds"),
         seconds=time.perf_counter() - start,
         settings={
@@ -188,15 +191,18 @@ def bench_storage(
             "cold": str(method) if method else None,
             "like": os.fspath(like) if like is not None else None,
             "cluster": executor,
+            "endpoint_url": options.endpoint_url,
+            "region": region,
+            "anonymous": anonymous,
         },
         machine=describe_machine(),
-        mount=asdict(mount),
+        mount=asdict(place.mount),
         figures=figures,
         models=models,
         advice=recommend(measurements),
         predictions=predict(measurements, models, target.mean_bytes),
         mean_bytes=target.mean_bytes,
-        notes=list_notes(figures, models, method),
+        notes=[*list_notes(figures, models), place.note_caches(method)],
         measurements=measurements,
         latencies=latencies,
         rates=rates,
@@ -226,32 +232,43 @@ def _check_options(
         raise OptionError("the name is empty; give one that tells storage systems apart")
 
 
-def _choose_operations(names: Sequence[str], *, read_only: bool) -> list[Operation]:
+def _choose_operations(
+    names: Sequence[str], kind: type[Place], *, read_only: bool
+) -> list[Operation]:
     """Return the operations of these names, in their own order; one that changes needs all."""
-    every = [str(operation) for operation in Operation]
+    every = [str(operation) for operation in kind.descriptions]
     unknown = [name for name in names if name not in every]
     if unknown:
-        raise OptionError(f"there is no operation {unknown[0]!r}; give some of {', '.join(every)}")
-    wanted = [operation for operation in Operation if not names or operation in names]
+        raise OptionError(
+            f"there is no operation {unknown[0]!r} there; give some of {', '.join(every)}"
+        )
+    wanted = [operation for operation in kind.descriptions if not names or operation in names]
     if read_only:
         wanted = [operation for operation in wanted if operation not in CHANGING]
     else:
-        wanted = complete_chains(wanted)
+        wanted = [each for each in complete_chains(wanted) if each in kind.descriptions]
     if not wanted:
-        raise OptionError(f"only {', '.join(names)} with --read-only measures nothing; add another")
+        raise OptionError(
+            f"{', '.join(names)} must write, and nothing is written: in a folder because of "
+            "--read-only, in a bucket without --write; add another operation, or give --write"
+        )
     return wanted
 
 
 def _check_combination(
     chosen: Sequence[Operation],
+    kind: type[Place],
     executor: str | None,
     *,
     read_only: bool,
     cold: bool,
-    like: str | os.PathLike[str] | None,
+    like: FolderPath | None,
 ) -> None:
     if read_only and like is not None:
-        raise OptionError("--like tells what to write, and --read-only writes nothing; give one")
+        raise OptionError(
+            "--like tells what to write, and --read-only writes nothing, nor is anything written "
+            "to a bucket without --write; give --like and --write, or none"
+        )
     if executor is None:
         return
     parse_address(executor)
@@ -259,47 +276,46 @@ def _check_combination(
         raise OptionError(
             "--cold cannot empty the caches of other machines; leave it or --cluster out"
         )
-    if read_only and Operation.INDEX in chosen:
+    if Operation.INDEX in chosen and (read_only or not kind.holds_tables):
         others = ",".join(each for each in Operation if each not in (*CHANGING, Operation.INDEX))
         raise OptionError(
             "a cluster needs a folder on the storage for the tables of an index, and --read-only "
-            f"has none; give --operations {others}"
+            f"has none, nor has a bucket; give --operations {others}"
         )
 
 
-def _make_plan(root: Path, n_files: int, like: str | os.PathLike[str] | None) -> Plan:
+def _make_plan(place: Place, n_files: int, like: FolderPath | None) -> Plan:
     if like is not None:
         return plan_like(like, n_files)
     # Before memory is filled with the paths of far too many files.
-    check_room(root, n_files, lambda block: n_files * -(-PAGE_BYTES // block) * block, n_files)
+    place.check_room(n_files)
     return plan_synthetic(n_files)
 
 
 @contextlib.contextmanager
-def _open_folder(
-    root: Path,
+def _open_run(
+    place: Place,
     plan: Plan | None,
     concurrency: int,
     progress: ProgressCallback,
     warn: Callable[[str], None],
-) -> Iterator[Path]:
-    """Yield the folder of a run: without a plan, only one for tables, elsewhere."""
+) -> Iterator[tuple[Place, Path]]:
+    """Yield the place of a run, and a folder for tables: without a plan, nothing is made there."""
     if plan is None:
-        with temporary_folder() as folder:
-            yield folder
+        with temporary_folder() as tables:
+            yield place, tables
         return
-    check_room(root, len(plan.files), plan.count_bytes, plan.count_inodes())
     n_threads = min(concurrency, _MAX_REMOVING_THREADS)
-    with open_folder(root, plan, n_threads=n_threads, warn=warn) as folder:
+    with place.open_run(plan, n_threads=n_threads, warn=warn) as made:
         try:
-            yield folder
+            yield made
         finally:
             progress(0, 0, "removing what was written")
 
 
 def _make_target(
-    root: Path,
-    folder: Path,
+    run: Place,
+    tables: Path,
     plan: Plan | None,
     settings: Settings,
     crew: Crew,
@@ -307,6 +323,6 @@ def _make_target(
 ) -> Target:
     if plan is None:
         progress(0, 0, "looking at the archive")
-        return find_archive(root, settings.n_files, folder)
+        return find_archive(run, tables, settings.n_files)
     progress(0, 0, f"writing {len(plan.files):,} files")
-    return write_archive(folder, plan, crew, settings.levels[-1])
+    return write_archive(run, tables, plan, crew, settings.levels[-1])

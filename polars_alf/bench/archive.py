@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import threading
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pyarrow as pa
 
-from polars_alf.alf.root import open_root
+from polars_alf.alf.paths import join
 from polars_alf.bench.crew import Crew, run_operation
 from polars_alf.bench.operations import CHUNK, UNLIMITED, Level, share_out
-from polars_alf.bench.plan import ARCHIVE, SCRATCH, TABLES, Plan
+from polars_alf.bench.place import Place
+from polars_alf.bench.plan import ARCHIVE, SCRATCH, Plan
 from polars_alf.errors import BenchError
 from polars_alf.parallel.progress import Counter
-from polars_alf.parallel.threads import open_threads
 from polars_alf.walk.entries import join_batches
-from polars_alf.walk.options import WalkOptions
-from polars_alf.walk.walker import Walker
+from polars_alf.walk.sources import open_archive, open_walker
 
 _MAX_LARGE_FILES = 1000
 """Large files of an existing archive: far more than there is time to read."""
@@ -27,78 +25,66 @@ _MAX_LARGE_FILES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Paths to measure with."""
+    """What to measure with. Files, small and large ones are paths as calls take them."""
 
-    root: Path
-    folders: Sequence[str]  # to list, relative to the root
+    place: Place  # of the archive
+    lists: Sequence[str]  # items of LIST
     files: Sequence[str]  # to stat
     small: Sequence[str]  # to read whole
     large: Sequence[str]  # to read in pieces
-    whole: tuple[Path, int]  # archive to index, and its number of files
+    whole: tuple[PurePath, int]  # archive to index, and its number of files
     # A small part of it, if there is one, shows the time that does not grow with the files.
-    part: tuple[Path, int] | None
+    part: tuple[PurePath, int] | None
     mean_bytes: float  # mean size of a file
-    scratch: Path | None  # folder to make files in; None where nothing may be written
+    scratch: Place | None  # folder to make files in; None where nothing may be written
     tables: Path  # folder for the tables of indexes
 
+    @property
+    def files_per_list(self) -> float:
+        """Mean number of files that a call of LIST lists."""
+        return len(self.files) / len(self.lists)
 
-def write_archive(folder: Path, plan: Plan, crew: Crew, level: Level) -> Target:
+
+def write_archive(run: Place, tables: Path, plan: Plan, crew: Crew, level: Level) -> Target:
     """Write the planned archive into the folder of a run; raise BenchError where that fails."""
-    root = folder / ARCHIVE
-    try:
-        _make_folders([root / path for path in plan.folders], level.concurrency)
-    except OSError as error:
-        raise BenchError(
-            error.errno,
-            f"folders cannot be made in {root}: {error.strerror}; see to its free space and its "
-            "permissions",
-        ) from error
-    files = [(f"{root}/{file.path}", file.size) for file in plan.files]
-    run_operation(None, share_out(files, level), crew=crew, root=root, seconds=UNLIMITED)
+    place = run / ARCHIVE
+    place.make_folders(plan.folders, level.concurrency)
+    files = [(place.locate(file.path), file.size) for file in plan.files]
+    run_operation(None, share_out(files, level), crew=crew, place=place, seconds=UNLIMITED)
     n_part = sum(file.path.startswith(f"{plan.part}/") for file in plan.files)
-    small = [f"{root}/{file.path}" for file in plan.small]
     return Target(
-        root=root,
-        folders=plan.folders,
+        place=place,
+        lists=place.plan_lists(plan.folders, plan.file_paths),
         files=[path for path, _ in files],
-        small=small,
-        large=[f"{root}/{file.path}" for file in plan.large],
-        whole=(root, len(files)),
-        part=(root / plan.part, n_part) if n_part < len(files) else None,
+        small=[place.locate(file.path) for file in plan.small],
+        large=[place.locate(file.path) for file in plan.large],
+        whole=(place.path, len(files)),
+        part=(place.path / plan.part, n_part) if n_part < len(files) else None,
         mean_bytes=plan.mean_bytes,
-        scratch=folder / SCRATCH,
-        tables=folder / TABLES,
+        scratch=run / SCRATCH,
+        tables=tables,
     )
 
 
-def _make_folders(folders: Sequence[Path], n_threads: int) -> None:
-    by_depth: dict[int, list[Path]] = defaultdict(list)
-    for folder in folders:
-        by_depth[len(folder.parts)].append(folder)
-    with open_threads(n_threads, threading.Event()) as pool:
-        for _, siblings in sorted(by_depth.items()):
-            for _ in pool.map(Path.mkdir, siblings):
-                pass
-
-
-def find_archive(root: Path, n_files: int, tables: Path) -> Target:
+def find_archive(place: Place, tables: Path, n_files: int) -> Target:
     """Walk an existing archive, subject by subject, until there are `n_files` files.
 
     Where it has more, its largest subject among those walked is indexed instead of the whole.
     BenchError is raised where there are no datasets.
     """
+    root = open_archive(place.path, place.options)
     subjects: dict[str, list[str]] = defaultdict(list)
-    for folder in Walker(open_root(root), WalkOptions()).survey():
+    for folder in open_walker(root, place.options).survey():
         subjects[folder.rpartition("/")[0]].append(folder)
     counts: dict[str, int] = {}
     folders: list[str] = []
     files: list[tuple[str, int]] = []
     for subject, folders in sorted(subjects.items()):
         counter = Counter()
-        walker = Walker(open_root(root), WalkOptions(), counter)
+        walker = open_walker(root, place.options, counter)
         entries = join_batches(walker.walk(folders))
         rows = entries.select("directory", "name", "file_size").iter_rows()
-        files += [(f"{root}/{directory}/{name}", size) for directory, name, size in rows]
+        files += [(join(directory, name), size) for directory, name, size in rows]
         listed: pa.ChunkedArray = walker.listings().column("directory")
         folders += listed.to_pylist()
         counts[subject] = counter.total()[0]
@@ -106,21 +92,22 @@ def find_archive(root: Path, n_files: int, tables: Path) -> Target:
             break
     if not files:
         raise BenchError(
-            f"{root} has no datasets to read; give the folder of an archive, or leave out "
-            "--read-only to have one written"
+            f"{place} has no datasets to read; give the folder of an archive, or --write to have "
+            "one written"
         )
     largest, smallest = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
-    whole = (root / largest, counts[largest])
+    whole = (place.path / largest, counts[largest])
     if len(counts) == len(subjects):
-        whole = (root, sum(counts.values()))
+        whole = (place.path, sum(counts.values()))
+    large = [place.locate(path) for path, size in files if size >= CHUNK]
     return Target(
-        root=root,
-        folders=folders,
-        files=[path for path, _ in files],
-        small=[path for path, size in files if size < CHUNK],
-        large=[path for path, size in files if size >= CHUNK][:_MAX_LARGE_FILES],
+        place=place,
+        lists=place.plan_lists(folders, [path for path, _ in files]),
+        files=[place.locate(path) for path, _ in files],
+        small=[place.locate(path) for path, size in files if size < CHUNK],
+        large=large[:_MAX_LARGE_FILES],
         whole=whole,
-        part=(root / smallest, counts[smallest]) if 2 * counts[smallest] < whole[1] else None,
+        part=(place.path / smallest, counts[smallest]) if 2 * counts[smallest] < whole[1] else None,
         mean_bytes=sum(size for _, size in files) / len(files),
         scratch=None,
         tables=tables,

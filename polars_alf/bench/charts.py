@@ -11,7 +11,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from polars_alf.bench.figures import KEYS
+from polars_alf.bench.figures import KEYS, expr_rate
 from polars_alf.bench.models import apply_law
 from polars_alf.bench.operations import STREAMING, Operation
 from polars_alf.bench.results import StorageReport
@@ -143,7 +143,7 @@ def _trace_models(report: StorageReport) -> pl.DataFrame:
 
 def _draw_throughput(figures: pl.DataFrame, models: pl.DataFrame, *, is_streaming: bool) -> Picture:
     unit = 1e6 if is_streaming else 1.0
-    rate = pl.col("byte_rate") if is_streaming else pl.col("rate")
+    rate = pl.col("byte_rate") if is_streaming else expr_rate()
     # The spread is known of `rate`; it is the same share of the others.
     share = rate / pl.col("rate") / unit
     points = figures.filter(is_streaming == _IS_STREAMING).select(
@@ -168,7 +168,7 @@ def _draw_throughput(figures: pl.DataFrame, models: pl.DataFrame, *, is_streamin
         base.mark_point(filled=True, size=45, opacity=1).encode(y="value:Q", shape=shape),
     )
     data = pl.concat([points, lines], how="diagonal_relaxed")
-    unit_name = "MB/s" if is_streaming else "operations/s"
+    unit_name = "MB/s" if is_streaming else "operations/s (of list and index, files/s)"
     title = f"{unit_name}: medians, spread (crosses are noise), and the fitted law (dashed)"
     return _split(title, data, "operation", lambda part: alt.layer(*layers, data=part))
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import polars as pl
 
+from polars_alf.alf.address import is_address
 from polars_alf.bench.figures import KEYS, LEAST_DIFFERENCE, NOISE_SPREAD
-from polars_alf.bench.operations import STREAMING, Operation
+from polars_alf.bench.operations import Operation
 from polars_alf.bench.results import StorageReport, read_report
 from polars_alf.bench.verdict import make_verdict
 from polars_alf.bench.words import join_words
@@ -150,7 +151,7 @@ def compare_storage(*results: str | os.PathLike[str] | StorageReport) -> Storage
     ]
     if len(reports) < 2:
         raise OptionError("one result is nothing to compare; give two or more")
-    reports = _name_apart(reports)
+    reports = _count_alike(_name_apart(reports))
     first, *others = reports
     frames = [RATIOS.to_frame()]
     for other in others:
@@ -183,6 +184,30 @@ def _name_apart(reports: Sequence[StorageReport]) -> list[StorageReport]:
     ]
 
 
+def _count_alike(reports: list[StorageReport]) -> list[StorageReport]:
+    """Return reports in which lists count folders, if they do in one, of an earlier version."""
+    is_list = pl.col("operation") == str(Operation.LIST)
+    amounts = [report.figures.filter(is_list)["amount"] for report in reports]
+    if not any(amount.null_count() for amount in amounts):
+        return reports
+    return [
+        replace(
+            report,
+            figures=report.figures.with_columns(amount=pl.when(~is_list).then("amount")),
+            models=[_scale_model(model, amount) for model in report.models],
+        )
+        for report, amount in zip(reports, amounts, strict=True)
+    ]
+
+
+def _scale_model(model: dict[str, Any], amounts: pl.Series) -> dict[str, Any]:
+    """Return the model of an operation, that of lists in calls a second."""
+    if model["operation"] != Operation.LIST or not amounts.count():
+        return model
+    names = ("rate_of_one", "rate_of_one_error", "best_rate")
+    return model | {name: model[name] and model[name] / amounts[0] for name in names}
+
+
 def _compare_figures(first: StorageReport, other: StorageReport) -> pl.DataFrame:
     # A single repetition shows no spread: it is taken to be as large as that of noise.
     once = pl.col("repeats") < 2
@@ -190,20 +215,22 @@ def _compare_figures(first: StorageReport, other: StorageReport) -> pl.DataFrame
         report.figures.select(
             *KEYS,
             "rate",
+            "amount",
             least=pl.when(once).then(pl.col("rate") / (1 + NOISE_SPREAD)).otherwise("least_rate"),
             most=pl.when(once).then(pl.col("rate") * (1 + NOISE_SPREAD)).otherwise("most_rate"),
         )
         for report in (other, first)
     ]
     joined = frames[0].join(frames[1], on=KEYS, suffix="_first", maintain_order="left")
-    # Pieces of files are equally large in both, so bytes have the ratio of pieces.
+    # A request lists more files than a folder has. Where one does not tell, operations count.
+    more = (pl.col("amount") / pl.col("amount_first")).fill_null(1.0)
     return joined.select(
         "cache", "concurrency",
         what=pl.col("operation"),
         n_files=pl.lit(None, pl.Int64),
-        ratio=pl.col("rate") / pl.col("rate_first"),
-        least_ratio=pl.col("least") / pl.col("most_first"),
-        most_ratio=pl.col("most") / pl.col("least_first"),
+        ratio=pl.col("rate") / pl.col("rate_first") * more,
+        least_ratio=pl.col("least") / pl.col("most_first") * more,
+        most_ratio=pl.col("most") / pl.col("least_first") * more,
     ).with_columns(is_clear=_IS_CLEAR)  # fmt: skip
 
 
@@ -261,10 +288,7 @@ def _list_conclusions(reports: Iterable[StorageReport]) -> pl.DataFrame:
             "cache", "n_files", what="task", value="seconds", least="least_seconds",
             most="most_seconds",
         )  # fmt: skip
-        # Bytes count where files are read in pieces.
-        share = pl.col("byte_rate") / pl.col("rate")
-        is_streaming = pl.col("operation").is_in([*STREAMING])
-        unit = pl.when(is_streaming).then(share).otherwise(1.0)
+        unit = pl.col("amount").fill_null(1.0)
         best = (
             report.figures.sort("rate", descending=True)
             .group_by("operation", "cache", maintain_order=True)
@@ -297,14 +321,21 @@ _CONDITIONS: dict[str, Callable[[StorageReport], object]] = {
 
 
 def _list_notes(reports: Sequence[StorageReport]) -> list[str]:
+    notes = []
+    in_buckets = [report.label for report in reports if is_address(report.path)]
+    if 0 < len(in_buckets) < len(reports):
+        notes.append(
+            f"nothing of {join_words(in_buckets)} is in this machine's memory, from which warm "
+            "caches serve the others; archives larger than memory are served as --cold measures it"
+        )
     different = [
         name
         for name, find in _CONDITIONS.items()
         if len({str(find(report)) for report in reports}) > 1
     ]
-    if not different:
-        return []
-    return [
-        f"not only the storage differs, but also {join_words(different)}: what is measured depends "
-        "on both"
-    ]
+    if different:
+        notes.append(
+            f"not only the storage differs, but also {join_words(different)}: what is measured "
+            "depends on both"
+        )
+    return notes

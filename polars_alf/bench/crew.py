@@ -7,7 +7,6 @@ and each goes through items of its own until the time is up.
 from __future__ import annotations
 
 import importlib
-import os
 import threading
 import time
 import uuid
@@ -26,7 +25,8 @@ import polars as pl
 from polars_alf.alf.paths import temporary_folder
 from polars_alf.alf.process_limits import start_threads
 from polars_alf.bench.meters import SLOT_NS, Meter, count_done, count_latencies
-from polars_alf.bench.operations import CALLS, DESCRIPTIONS, STREAMING, Operation, Shares
+from polars_alf.bench.operations import STREAMING, Operation, Shares
+from polars_alf.bench.place import Place
 from polars_alf.errors import BenchError
 from polars_alf.parallel import cluster
 from polars_alf.parallel.executors import count_workers, open_processes
@@ -51,7 +51,7 @@ class Task:
     """Work of one process."""
 
     operation: Operation | None  # None writes files
-    root: str
+    place: Place
     shares: Sequence[Sequence[Any]]  # items of each thread
     seconds: float  # most time
     once: bool  # each item serves once, so that the work may end sooner
@@ -59,11 +59,11 @@ class Task:
     start: Start | None = None  # None where there is no other process to wait for
 
     def __str__(self) -> str:
-        return f"the measurement of {self.operation or 'writing'} in {self.root}"
+        return f"the measurement of {self.operation or 'writing'} in {self.place}"
 
     def find_unseen(self) -> str | None:
         """Return the folder of the run where this machine does not see it, else None."""
-        return None if os.access(self.root, os.R_OK | os.X_OK) else self.root
+        return self.place.find_unseen()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ def run_operation(
     shares: Shares,
     *,
     crew: Crew,
-    root: Path,
+    place: Place,
     seconds: float,
     once: bool = True,
 ) -> list[Outcome]:
@@ -157,7 +157,7 @@ def run_operation(
     processes did not start.
     """
     return crew.run(
-        [Task(operation, str(root), share, seconds, once, job) for job, share in enumerate(shares)]
+        [Task(operation, place, share, seconds, once, job) for job, share in enumerate(shares)]
     )
 
 
@@ -171,7 +171,7 @@ def perform(task: Task) -> Outcome:
         items = share if task.once else cycle(share)
         delay = read_delay()
         try:
-            call = CALLS[task.operation](task.root, meter)
+            call = task.place.make_call(task.operation, meter)
             if task.operation in STREAMING:
                 meter.stream(call, items)
             else:
@@ -188,7 +188,7 @@ def perform(task: Task) -> Outcome:
     else:
         _run_threads(run, meters, task.shares)
     if errors:
-        raise _explain(errors[0], task)
+        raise task.place.explain(errors[0], task.operation)
     return Outcome(
         counts=[len(meter.latencies) for meter in meters],
         n_bytes=sum(meter.n_bytes for meter in meters),
@@ -275,15 +275,3 @@ def _run_threads(
             if thread.ident:
                 thread.join()
         raise
-
-
-def _explain(error: Exception, task: Task) -> Exception:
-    """Return an OSError of the system as a BenchError that names the call, else the error."""
-    if not isinstance(error, OSError) or isinstance(error, BenchError):
-        return error
-    call = DESCRIPTIONS[task.operation] if task.operation else "write a file"
-    return BenchError(
-        error.errno,
-        f"the storage failed to {call}: {error.strerror or error}, {error.filename or task.root}; "
-        "see to its free space, its permissions and its mount",
-    )

@@ -6,7 +6,6 @@ from typing import Any
 
 import polars as pl
 
-from polars_alf.bench.machine import ColdMethod
 from polars_alf.bench.meters import HISTOGRAM, PERCENTILES, find_percentiles, merge_histograms
 from polars_alf.bench.operations import STREAMING
 from polars_alf.walk.shards import LEAST_FOLDERS
@@ -35,6 +34,12 @@ DISTURBED = 0.1
 """Share of the time spent waiting for a processor above which other work disturbs."""
 
 
+def expr_rate() -> pl.Expr:
+    """Return the rates of operations, or of files where operations list many."""
+    amount = pl.when(pl.col("byte_rate").is_null()).then("amount")
+    return pl.col("rate") * amount.fill_null(1.0)
+
+
 def make_figures(measurements: pl.DataFrame, latencies: pl.DataFrame) -> pl.DataFrame:
     """Return a row for each operation, cache and concurrency, in the order of measurement.
 
@@ -51,7 +56,7 @@ def make_figures(measurements: pl.DataFrame, latencies: pl.DataFrame) -> pl.Data
             rate.median(),
             rate.min().alias("least_rate"),
             rate.max().alias("most_rate"),
-            pl.col("byte_rate", "busy", "delayed").median(),
+            pl.col("byte_rate", "amount", "busy", "delayed").median(),
             pl.col("workers").min(),
             pl.col("n_stalls").sum(),
             pl.col("stall_seconds").max(),
@@ -76,9 +81,7 @@ def _describe_latencies(latencies: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=keys | {f"{name}_ns": pl.Float64() for name in names})
 
 
-def list_notes(
-    figures: pl.DataFrame, models: list[dict[str, Any]], cold: ColdMethod | None
-) -> list[str]:
+def list_notes(figures: pl.DataFrame, models: list[dict[str, Any]]) -> list[str]:
     """Return warnings to read before trusting the figures."""
     notes = []
     noise = figures.filter("is_noise")
@@ -125,20 +128,4 @@ def list_notes(
             f"not saturated up to the most calls at once: {', '.join(growing)}; give more with "
             "--threads"
         )
-    return [*notes, _CACHE_NOTES[cold]]
-
-
-_CACHE_NOTES = {
-    None: (
-        "caches were warm: an archive larger than memory is served more slowly; --cold measures "
-        "that"
-    ),
-    ColdMethod.DROP_CACHES: (
-        "cold means that this machine's caches were empty; a server has its own"
-    ),
-    ColdMethod.FADVISE: (
-        "cold means that the contents of files were not in memory; their names and attributes "
-        "were, as only root may drop these"
-    ),
-}
-"""Notes by the way in which caches were emptied."""
+    return notes

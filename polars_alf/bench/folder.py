@@ -21,7 +21,7 @@ from polars_alf.parallel.threads import open_threads
 
 _SPARE = 1.05
 
-_REMOVAL_SECONDS = 10.0
+REMOVAL_SECONDS = 10.0
 """Longest wait for interrupted workers to make no more files."""
 
 
@@ -87,12 +87,12 @@ def open_folder(
         yield folder
     finally:
         os.close(spare)
-        with _uninterrupted():
+        with uninterrupted():
             _remove(folder, plan, n_threads, warn)
 
 
 def _remove(folder: Path, plan: Plan, n_threads: int, warn: Callable[[str], None]) -> None:
-    deadline = time.monotonic() + _REMOVAL_SECONDS
+    deadline = time.monotonic() + REMOVAL_SECONDS
     is_gone = False
     while not is_gone:
         try:
@@ -168,7 +168,7 @@ def _remove_folder(folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
+def uninterrupted() -> Iterator[None]:
     """Ignore interrupts: a removal that stops half-way would leave files behind."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -30,8 +30,8 @@ TIMELINE = pl.Schema({"slot": pl.Int64, "n_ops": pl.Int64})
 """Calls that were done in a slot, counted from the zero of the machine's clock."""
 
 
-class TimeIsUpError(Exception):
-    """The time of a meter is over."""
+class TimeIsUpError(BaseException):
+    """The time of a meter is over. No Exception, so that nothing tries the call again."""
 
 
 class Meter:

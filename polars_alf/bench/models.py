@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from polars_alf.bench.figures import expr_rate
 from polars_alf.bench.machine import Cache
 from polars_alf.bench.operations import Operation
 
@@ -64,8 +65,8 @@ def model_operations(measurements: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def _select_rates(part: pl.DataFrame) -> pl.DataFrame:
-    """Return the rates of bytes where they count, else of operations."""
-    rate = pl.coalesce("byte_rate", "rate").alias("rate")
+    """Return the rates that count: of bytes, of files that were listed, or of operations."""
+    rate = pl.coalesce("byte_rate", expr_rate()).alias("rate")
     return part.select("concurrency", "repeat", rate)
 
 

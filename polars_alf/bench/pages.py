@@ -15,7 +15,8 @@ from rich.filesize import decimal
 from polars_alf.bench.advice import explain_advice
 from polars_alf.bench.charts import Picture, draw_charts
 from polars_alf.bench.comparison import StorageComparison
-from polars_alf.bench.operations import DESCRIPTIONS, STREAMING, Operation
+from polars_alf.bench.operations import STREAMING, Operation
+from polars_alf.bench.places import find_kind
 from polars_alf.bench.results import StorageReport, write_file
 from polars_alf.bench.verdict import tabulate_conclusions
 from polars_alf.bench.words import describe_latency, describe_rate, describe_seconds
@@ -36,6 +37,11 @@ def write_pages(folder: Path, subject: StorageReport | StorageComparison) -> lis
     for name, content in contents.items():
         write_file(folder / name, content)
     return [folder / name for name in contents]
+
+
+def _describe_operation(report: StorageReport, operation: str) -> str:
+    """Return one call of an operation in words."""
+    return find_kind(report.path).descriptions[Operation(operation)]
 
 
 def _render(
@@ -62,6 +68,6 @@ def _render(
         pictures=pictures,
         explain_advice=explain_advice,
         describe_rate=describe_rate,
-        descriptions={str(operation): DESCRIPTIONS[operation] for operation in Operation},
+        describe=_describe_operation,
         streaming=[*map(str, STREAMING)],
     )

@@ -120,9 +120,14 @@ class Plan:
         return sorted((folders | parents) - {"."})
 
     @cached_property
+    def file_paths(self) -> frozenset[str]:
+        """All files relative to the archive."""
+        return frozenset(file.path for file in self.files)
+
+    @cached_property
     def paths(self) -> frozenset[str]:
         """All files and folders relative to the archive."""
-        return frozenset([*(file.path for file in self.files), *self.folders])
+        return self.file_paths.union(self.folders)
 
     def count_bytes(self, block: int) -> int:
         """Return the most bytes that a run needs on a file system with blocks of `block` bytes."""
@@ -143,6 +148,14 @@ class Plan:
         if first == SCRATCH:
             return not rest or bool(_SCRATCH_PATH.fullmatch(path))
         return first == TABLES
+
+    def has_file(self, path: str) -> bool:
+        """Whether the run makes a file of a path relative to its folder, tables excepted."""
+        first, _, rest = path.partition("/")
+        if first == ARCHIVE:
+            return rest in self.file_paths
+        match = _SCRATCH_PATH.fullmatch(path)
+        return match is not None and match[1] is not None
 
 
 def plan_synthetic(n_files: int) -> Plan:

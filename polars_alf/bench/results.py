@@ -16,8 +16,9 @@ from polars_alf.display import Shown
 from polars_alf.errors import OutputError, ResultError
 from polars_alf.tables.files import replace_file
 
-_FORMAT = 2
-"""Format of results. The first had none; its rates and latencies were without Python's own time."""
+_FORMAT = 3
+"""Format of results. The first had none; its rates and latencies were without Python's own time.
+The second did not count the files that were listed."""
 
 _RESULT_FILE, _MEASUREMENTS_FILE, _LATENCIES_FILE, _RATES_FILE = (
     "result.json",
@@ -48,7 +49,7 @@ class StorageReport(Shown):
     label
         Name of the storage.
     path
-        Folder that was measured.
+        Folder, or address in a bucket, that was measured.
     begun
         Local time of the start, in ISO 8601.
     seconds
@@ -58,11 +59,13 @@ class StorageReport(Shown):
     machine
         Host, system, kernel, processors, memory (bytes) and Python.
     mount
-        Mount point, type, source and options of the file system.
+        Mount point, type, source and options of the file system; or the address of the bucket, its
+        kind, and its service.
     figures
         A row for each operation, cache and concurrency: ``rate`` (operations per second),
-        ``byte_rate``, their spread, percentiles of latency in nanoseconds, and stalls: times in
-        which no call was done. Null where there is no such value.
+        ``byte_rate``, the mean ``amount`` of bytes or files of an operation, the spread of rates,
+        percentiles of latency in nanoseconds, and stalls: times in which no call was done. Null
+        where there is no such value.
     models
         Growth of each operation's throughput with concurrency.
     advice
@@ -143,6 +146,8 @@ def read_report(path: str | os.PathLike[str]) -> StorageReport:
             figures = pl.DataFrame(values.pop("figures"), infer_schema_length=None)
             if form == 1:
                 figures = _upgrade_figures(figures)
+            if form < 3:
+                figures = figures.with_columns(amount=pl.col("byte_rate") / pl.col("rate"))
             empty = pl.DataFrame()
             return StorageReport(
                 **values, figures=figures, measurements=empty, latencies=empty, rates=empty

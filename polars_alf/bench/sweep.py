@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any
 
 import polars as pl
@@ -33,6 +33,7 @@ from polars_alf.bench.operations import (
     Shares,
     share_out,
 )
+from polars_alf.bench.place import Place
 from polars_alf.bench.timeline import Pace, describe_pace
 from polars_alf.parallel.executors import count_workers
 
@@ -51,6 +52,7 @@ MEASUREMENTS = pl.Schema(
         # makes one call at a time, without the time that it waited for a processor.
         "rate": pl.Float64,
         "byte_rate": pl.Float64,  # bytes per second
+        "amount": pl.Float64,  # mean of an operation: bytes when streaming, files of a list
         "busy": pl.Float64,  # share of the time that the processors of the jobs were at work
         "delayed": pl.Float64,  # share that threads waited for a processor busy with other work
         "workers": pl.Int64,  # of an index: fewer than `jobs` where sessions are few
@@ -103,7 +105,7 @@ class Sweep:
         self._settings = settings
         self._progress = progress
         self._crew = crew
-        self._run = partial(run_operation, crew=crew, root=target.root)
+        self._run = partial(run_operation, crew=crew, place=target.place)
 
     def run(self) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
         """Return MEASUREMENTS, LATENCIES and RATES.
@@ -149,7 +151,7 @@ class Sweep:
         target = self._target
         if operation in STREAMING:
             return target.large
-        others = {Operation.LIST: target.folders, Operation.STAT: target.files}
+        others = {Operation.LIST: target.lists, Operation.STAT: target.files}
         return others.get(operation, target.small)
 
     def _warm_up(self, operations: Sequence[Operation]) -> None:
@@ -223,8 +225,9 @@ class Sweep:
             "fixed_seconds": fixed,
         }
 
-    def _index(self, root: Path, level: Level) -> tuple[float, int]:
+    def _index(self, root: PurePath, level: Level) -> tuple[float, int]:
         """Return the seconds of an index, and how many workers it had."""
+        reach = self._target.place.options
         with temporary_folder(self._target.tables) as folder:
             begin = time.perf_counter()
             # Exactly what `index --jobs --threads` runs: it is what these are recommended for.
@@ -234,6 +237,9 @@ class Sweep:
                 jobs=level.jobs,
                 threads=level.threads,
                 executor=self._crew.executor,
+                endpoint_url=reach.endpoint_url,
+                region=reach.region,
+                anonymous=reach.anonymous,
             )
             return time.perf_counter() - begin, report.n_jobs
 
@@ -255,12 +261,16 @@ class Sweep:
         waited = delay / level.jobs if is_single else 0.0
         running = max(seconds - waited, _MIN_STORAGE_SHARE * seconds)
         is_streaming = operation in STREAMING
+        amount = n_bytes / n_ops if is_streaming else None
+        if operation is Operation.LIST:
+            amount = self._target.files_per_list
         return {
             "n_ops": n_ops,
             "n_bytes": n_bytes if is_streaming else None,
             "seconds": seconds,
             "rate": n_ops / running,
             "byte_rate": n_bytes / running if is_streaming else None,
+            "amount": amount,
             "busy": work / seconds / level.jobs,
             "delayed": delay / seconds / level.concurrency,
         }
@@ -269,8 +279,8 @@ class Sweep:
 class _ScratchFiles:
     """Files that the threads of a level make, rename and remove, each in a folder of its own."""
 
-    def __init__(self, folder: Path | None, n_files: int, level: Level) -> None:
-        self._folder = folder
+    def __init__(self, place: Place | None, n_files: int, level: Level) -> None:
+        self._place = place
         self._n_each = max(n_files // level.concurrency, 1)
         self._level = level
         self._paths: list[list[list[str]]] = []
@@ -297,11 +307,13 @@ class _ScratchFiles:
         return self._paths if operation in (chain[-1] for chain in CHAINS) else []
 
     def _name_files(self) -> None:
-        assert self._folder is not None
-        folders = [self._folder / f"w{i}" for i in range(self._level.concurrency)]
-        for folder in folders:
-            folder.mkdir(exist_ok=True)
-        shares = [[f"{folder}/f{i:07}.npy" for i in range(self._n_each)] for folder in folders]
+        assert self._place is not None
+        folders = [f"w{i}" for i in range(self._level.concurrency)]
+        self._place.make_folders(folders, 1)
+        shares = [
+            [self._place.locate(f"{folder}/f{i:07}.npy") for i in range(self._n_each)]
+            for folder in folders
+        ]
         self._paths = [shares[job :: self._level.jobs] for job in range(self._level.jobs)]
 
 

@@ -26,7 +26,7 @@ _VERBS = {
     Operation.DELETE: "removes files",
     Operation.FSYNC: "makes files safe from power failures",
     Operation.READBACK: "reads back what was written",
-    Operation.LIST: "lists folders",
+    Operation.LIST: "lists",
     Operation.STAT: "looks up files (stat)",
     Operation.READ: "reads small files",
     Operation.STREAM: "reads large files",
@@ -161,5 +161,5 @@ def _describe_conclusion(row: dict[str, Any]) -> str:
         longest = f", up to {row['most']:.1f} s" if row["value"] else ""
         return f"{row['value']:.0f}{longest}"
     unit = "byte_rate" if row["what"] in STREAMING else "rate"
-    rate = describe_rate({"byte_rate": None, unit: row["value"]})
+    rate = describe_rate({unit: row["value"]})
     return f"{rate} with {row['concurrency']}"

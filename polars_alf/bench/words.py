@@ -47,7 +47,7 @@ def describe_latency(nanoseconds: float | None) -> str:
 
 
 def describe_rate(figure: dict[str, Any]) -> str:
-    """Return the throughput of a figure: in bytes where they count, else in operations."""
+    """Return the throughput of a figure: in bytes or files where they count, else in operations."""
     if figure.get("byte_rate") is not None:
         return f"{decimal(int(figure['byte_rate']))}/s"
-    return f"{figure['rate']:,.0f}/s"
+    return f"{figure['rate'] * (figure.get('amount') or 1):,.0f}/s"

@@ -77,28 +77,37 @@ class Service:
         return "/".join(filter(None, (self.address.folder, path)))
 
     @property
+    def endpoint(self) -> str:
+        """The address of the service, or what names it in the environment; "" for the provider."""
+        known = (os.environ.get(name) for name in _ENDPOINTS[self.address.scheme])
+        return (self.endpoint_url or next(filter(None, known), "")).rstrip("/")
+
+    @property
     def number(self) -> int:
         """A number that tells apart the services on which a bucket of this name may be."""
-        known = (os.environ.get(name) for name in _ENDPOINTS[self.address.scheme])
-        endpoint = self.endpoint_url or next(filter(None, known), "")
         # Of 63 bits, as JSON and tables hold any.
-        return xxhash.xxh3_64_intdigest(endpoint.rstrip("/").encode()) >> 1
+        return xxhash.xxh3_64_intdigest(self.endpoint.encode()) >> 1
 
-    def explain(self, error: BaseException, doing: str = "be listed") -> PolarsAlfError:
-        """Return the error to raise in the place of one of the store."""
+    def explain(
+        self,
+        error: BaseException,
+        doing: str = "be listed",
+        kept: str = "tables that were there are as they were",
+    ) -> PolarsAlfError:
+        """Return the error to raise in the place of one of the store; `kept` is what it left."""
         kind, reason = classify_failure(error)
-        here = f"{self.address} cannot {doing}: {reason}"
-        kept = "tables that were there are as they were"
+        here = "; ".join(filter(None, (f"{self.address} cannot {doing}: {reason}", kept)))
         if kind is Failure.NOT_FOUND:
             return ArchiveNotFoundError(
-                f"{here}; check the name of the bucket, and --endpoint-url (endpoint_url=…)"
+                f"{self.address} cannot {doing}: {reason}; check the name of the bucket, and "
+                "--endpoint-url (endpoint_url=…)"
             )
         if kind is Failure.DENIED:
             return ArchivePermissionError(
-                f"{here}; {kept}; {_CREDENTIALS[self.address.scheme]}, give --region (region=…) "
+                f"{here}; {_CREDENTIALS[self.address.scheme]}, give --region (region=…) "
                 "where the bucket is elsewhere, or --anonymous (anonymous=True) where it is public"
             )
-        return ScanError(f"{here}; {kept}; run again when the service answers")
+        return ScanError(f"{here}; run again when the service answers")
 
 
 class Failure(Enum):

@@ -15,8 +15,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, BadParameter, Exit, Option, Typer
 from typer.core import TyperGroup
 
+from polars_alf.alf.address import parse_address
 from polars_alf.cli import output
-from polars_alf.cli.options import AsJson, Force, Progress, Quiet
+from polars_alf.cli.options import (
+    Anonymous,
+    AsJson,
+    EndpointUrl,
+    Force,
+    Progress,
+    Quiet,
+    Region,
+)
 from polars_alf.cli.progress import ProgressKind, show_steps
 from polars_alf.errors import OptionError, OutputError
 from polars_alf.tables.output import check_output
@@ -54,7 +63,12 @@ Out = Annotated[
 
 @app.command("run")
 def run(
-    path: Annotated[str, Argument(metavar="PATH", help="A folder on that storage.")],
+    path: Annotated[
+        str,
+        Argument(
+            metavar="PATH", help="A folder on that storage, or in a bucket: s3://, gs://, az://."
+        ),
+    ],
     files: Annotated[int, Option(metavar="N", min=1, help="Files to measure with.")] = 20_000,
     threads: Annotated[
         str, Option(metavar="N,N,…", help="Calls to have under way at once, in turn.")
@@ -72,8 +86,12 @@ def run(
         Option(metavar="NAME,NAME,…", help="What to measure, such as stat,index; all by default."),
     ] = None,
     read_only: Annotated[
-        bool, Option("--read-only", help="Measure the archive in PATH, and write nothing there.")
-    ] = False,
+        bool | None,
+        Option(
+            "--read-only/--write",
+            help="Measure the archive in PATH, and write nothing; by default in a bucket.",
+        ),
+    ] = None,
     cold: Annotated[
         bool, Option("--cold", help="With empty caches, too; as root of the whole machine.")
     ] = False,
@@ -88,6 +106,9 @@ def run(
     name: Annotated[
         str | None, Option(metavar="LABEL", help="What to call this storage in reports.")
     ] = None,
+    endpoint_url: EndpointUrl = None,
+    region: Region = None,
+    anonymous: Anonymous = False,
     out: Out = None,
     force: Force = False,
     as_json: AsJson = False,
@@ -97,8 +118,9 @@ def run(
     """Measure how the storage of PATH serves an ALF archive, and report it.
 
     Writes a synthetic archive in a new folder in PATH and removes it again, also when interrupted.
+    Nothing is written to a bucket without --write: the archive that is there is read.
     The report has JSON, Parquet, a page for the browser and pictures. What is recommended there
-    is what index --jobs auto takes on the same mount.
+    is what index --jobs auto takes on the same mount, or for the same bucket.
 
     To put results side by side: polars-alf bench compare A B...
 
@@ -109,15 +131,19 @@ def run(
     check_extra()
     from polars_alf.bench import pages
     from polars_alf.bench.api import bench_storage
+    from polars_alf.bench.places import is_read_by_default
     from polars_alf.bench.results import REPORT_FILES
 
     levels = _parse_threads(threads)
     if hasattr(signal, "SIGHUP"):
         # The end of a terminal must not leave an archive behind.
         signal.signal(signal.SIGHUP, signal.default_int_handler)
+    if read_only is None:
+        read_only = is_read_by_default(path)
     state = "nothing was written" if read_only else "what was written was removed"
     out = _choose_folder(out, name)
-    _check_files(out, REPORT_FILES, [Path(each) for each in (path, like) if each], force=force)
+    folders = [each for each in (path, like) if each and parse_address(each) is None]
+    _check_files(out, REPORT_FILES, [*map(Path, folders)], force=force)
     with _open_folder(out) as folder, output.running(state):
         with show_steps(progress, quiet=quiet) as show:
             report = bench_storage(
@@ -133,6 +159,9 @@ def run(
                 like=like,
                 executor=cluster,
                 name=name,
+                endpoint_url=endpoint_url,
+                region=region,
+                anonymous=anonymous,
                 progress=show,
             )
         folder.mkdir(parents=True, exist_ok=True)  # minutes may have passed
@@ -333,7 +362,7 @@ def _tabulate_rates(report: StorageReport) -> pl.DataFrame:
                 "operation": figure["operation"],
                 "cache": figure["cache"],
                 "one at a time": describe_rate(figure),
-                "best": describe_rate({"byte_rate": None, unit: law["best_rate"]}),
+                "best": describe_rate({unit: law["best_rate"]}),
                 "saturates at": f"{'' if law['is_saturated'] else '> '}{law['saturation']:.1f}",
                 "50 %": describe_latency(figure["p50_ns"]),
                 "noise": "yes" if figure["is_noise"] else "no",

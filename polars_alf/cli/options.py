@@ -13,7 +13,6 @@ from typing import Annotated, Any
 
 from typer import Argument, BadParameter, Option
 
-from polars_alf.alf.address import parse_address
 from polars_alf.cli.output import print_message
 from polars_alf.cli.priority import lower_priority
 from polars_alf.cli.progress import ProgressKind, Show, open_console, show_progress
@@ -195,9 +194,8 @@ class WalkOptions:
             parse_cluster(self.cluster)
         jobs, threads = self.jobs, self.threads
         if jobs == AUTO:
-            # What was measured here tells nothing of the machines of a cluster, or of a bucket.
-            is_here = not self.cluster and parse_address(root) is None
-            best = self._find_best(root) if is_here else (None, None)
+            # What was measured here tells nothing of the machines of a cluster.
+            best = (None, None) if self.cluster else self._find_best(root)
             jobs, threads = best[0], threads or best[1]
         arguments = {
             "exclude": self.exclude or None,
@@ -215,7 +213,7 @@ class WalkOptions:
         """Return the jobs and threads that bench has found best for the storage of a folder."""
         from polars_alf.bench.advice import find_advice
 
-        found = find_advice(root)
+        found = find_advice(root, getattr(self, "endpoint_url", None))
         if found is None:
             print_message(
                 f"warning: the storage of {root} has not been measured: one worker a processor; "
@@ -238,21 +236,27 @@ class WalkOptions:
         return show_progress(open_console(), as_json=as_json)
 
 
+EndpointUrl = Annotated[
+    str | None,
+    Option(metavar="URL", help="Service that has the bucket; the provider's by default."),
+]
+
+Region = Annotated[
+    str | None, Option(metavar="NAME", help="Region of the bucket; that of a profile by default.")
+]
+
+Anonymous = Annotated[
+    bool, Option("--anonymous", help="Sign no requests, as the bucket is public.")
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ArchiveOptions(WalkOptions):
     """Options of commands that walk a folder or a bucket."""
 
-    endpoint_url: Annotated[
-        str | None,
-        Option(metavar="URL", help="Service that has the bucket; the provider's by default."),
-    ] = None
-    region: Annotated[
-        str | None,
-        Option(metavar="NAME", help="Region of the bucket; that of a profile by default."),
-    ] = None
-    anonymous: Annotated[
-        bool, Option("--anonymous", help="Sign no requests, as the bucket is public.")
-    ] = False
+    endpoint_url: EndpointUrl = None
+    region: Region = None
+    anonymous: Anonymous = False
 
     def list_arguments(self, root: str) -> dict[str, Any]:
         """Return what was given, as keyword arguments of the functions that walk `root`."""

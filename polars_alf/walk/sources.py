@@ -38,6 +38,12 @@ def open_archive(path: FolderPath, options: WalkOptions) -> Root:
     address = parse_address(path)
     if address is not None:
         return _open_bucket(address, options)
+    check_reach(path, options)
+    return open_root(path, options.op_timeout)
+
+
+def check_reach(path: FolderPath, options: WalkOptions) -> None:
+    """Raise OptionError where options tell how a bucket is reached, and the path is no bucket's."""
     for name in ("endpoint_url", "region", "anonymous"):
         if getattr(options, name):
             flag = f"--{name.replace('_', '-')}"
@@ -45,7 +51,6 @@ def open_archive(path: FolderPath, options: WalkOptions) -> Root:
                 f"{flag} ({name}=…) is about buckets, and the archive {os.fspath(path)} is a "
                 "folder; leave it out, or give s3://BUCKET"
             )
-    return open_root(path, options.op_timeout)
 
 
 def _open_bucket(address: Address, options: WalkOptions) -> Root:
