@@ -75,6 +75,7 @@ STEP = f"{KILLS}::test_a_run_is_killed_at_a_step"
 TOGETHER = "tests/faults/test_together.py"
 READERS = f"{TOGETHER}::test_readers_see_one_generation_and_whole_files"
 MOVING = "tests/faults/test_moving.py"
+CLOUD_BENCH = "tests/cloud/test_bench.py"
 BENCH_LEFT = "tests/bench/test_folder.py::test_what_another_run_has_left_is_named_and_is_no_session"
 ENCODING = "tests/alf/test_encoding.py"
 
@@ -637,9 +638,30 @@ MUTATIONS = [
         (BENCH_LEFT,),
     ),
     Mutation(
+        "a bench deletes what others put beside its objects",
+        "polars_alf/bench/objects.py",
+        " if plan.has_file(key[n_before:])",
+        "",
+        (f"{CLOUD_BENCH}::test_only_what_was_written_is_deleted",),
+    ),
+    Mutation(
+        "a bench leaves what it put into a bucket",
+        "polars_alf/bench/objects.py",
+        "                    run._remove(plan, warn)\n",
+        "                    pass\n",
+        (f"{CLOUD_BENCH}::test_other_bytes_than_were_put_are_found",),
+    ),
+    Mutation(
+        "a bench writes to a bucket unasked",
+        "polars_alf/bench/places.py",
+        "    return find_kind(path) is Bucket\n",
+        "    return False\n",
+        (f"{CLOUD_BENCH}::test_a_bucket_is_only_read_unless_asked_otherwise",),
+    ),
+    Mutation(
         "what a bench has left is not named",
         "polars_alf/bench/api.py",
-        "    for folder in find_others(root):\n",
+        "    for folder in place.find_others():\n",
         "    for folder in []:\n",
         (BENCH_LEFT,),
     ),

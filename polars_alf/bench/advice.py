@@ -16,6 +16,7 @@ from polars_alf.bench.machine import Mount, find_mount
 from polars_alf.bench.models import GOOD_ENOUGH, prefer_cold, select_basis
 from polars_alf.bench.objects import Bucket
 from polars_alf.bench.operations import Operation
+from polars_alf.bench.places import find_kind
 from polars_alf.bench.results import StorageReport, write_json
 from polars_alf.bench.words import describe_rate, join_words
 from polars_alf.walk.options import WalkOptions
@@ -29,7 +30,8 @@ def explain_advice(report: StorageReport) -> list[str]:
     advice, reasons = report.advice, []
     if "jobs" in advice:
         chosen = (pl.col("jobs") == advice["jobs"]) & (pl.col("threads") == advice["threads"])
-        reasons.append(_explain(select_basis(report.figures), chosen))
+        by_lists = find_kind(report.path).lists_tell_all
+        reasons.append(_explain(select_basis(report.figures, by_lists=by_lists), chosen))
     if "digest_jobs" in advice:
         figures = prefer_cold(report.figures, Operation.MD5)
         reasons.append(_explain(figures, pl.col("concurrency") == advice["digest_jobs"]))

@@ -85,7 +85,7 @@ def bench_storage(
         empty them (Linux, as root), else those of the files' contents. Not for buckets.
     operations
         Names of `polars_alf.bench.operations.Operation`; by default all. Advice and predictions
-        need ``index``, and those for digests ``read`` and ``md5``.
+        need ``index``, or in a bucket ``list``, and those for digests ``read`` and ``md5``.
     like
         Folder with the tables of an archive: files with the paths and sizes of its datasets are
         written, instead of made-up ones, whole subjects until there are `files`, or 4 GiB of them.
@@ -199,10 +199,13 @@ def bench_storage(
         mount=asdict(place.mount),
         figures=figures,
         models=models,
-        advice=recommend(measurements),
-        predictions=predict(measurements, models, target.mean_bytes),
+        advice=recommend(measurements, by_lists=kind.lists_tell_all),
+        predictions=predict(measurements, models, target.mean_bytes, by_lists=kind.lists_tell_all),
         mean_bytes=target.mean_bytes,
-        notes=[*list_notes(figures, models), place.note_caches(method)],
+        notes=[
+            *list_notes(figures, models, by_lists=kind.lists_tell_all),
+            place.note_caches(method),
+        ],
         measurements=measurements,
         latencies=latencies,
         rates=rates,
@@ -249,8 +252,8 @@ def _choose_operations(
         wanted = [each for each in complete_chains(wanted) if each in kind.descriptions]
     if not wanted:
         raise OptionError(
-            f"{', '.join(names)} must write, and nothing is written: in a folder because of "
-            "--read-only, in a bucket without --write; add another operation, or give --write"
+            f"only {', '.join(names)} measures nothing where nothing is written; add another, or "
+            "give --write"
         )
     return wanted
 
@@ -278,9 +281,10 @@ def _check_combination(
         )
     if Operation.INDEX in chosen and (read_only or not kind.holds_tables):
         others = ",".join(each for each in Operation if each not in (*CHANGING, Operation.INDEX))
+        what = "--read-only" if kind.holds_tables else "a bucket"
         raise OptionError(
-            "a cluster needs a folder on the storage for the tables of an index, and --read-only "
-            f"has none, nor has a bucket; give --operations {others}"
+            f"a cluster needs a folder on the storage for the tables of an index, and {what} has "
+            f"none; give --operations {others}"
         )
 
 

@@ -79,10 +79,10 @@ def find_archive(place: Place, tables: Path, n_files: int) -> Target:
     counts: dict[str, int] = {}
     folders: list[str] = []
     files: list[tuple[str, int]] = []
-    for subject, folders in sorted(subjects.items()):
+    for subject, dated in sorted(subjects.items()):
         counter = Counter()
         walker = open_walker(root, place.options, counter)
-        entries = join_batches(walker.walk(folders))
+        entries = join_batches(walker.walk(dated))
         rows = entries.select("directory", "name", "file_size").iter_rows()
         files += [(join(directory, name), size) for directory, name, size in rows]
         listed: pa.ChunkedArray = walker.listings().column("directory")

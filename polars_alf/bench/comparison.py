@@ -151,7 +151,7 @@ def compare_storage(*results: str | os.PathLike[str] | StorageReport) -> Storage
     ]
     if len(reports) < 2:
         raise OptionError("one result is nothing to compare; give two or more")
-    reports = _count_alike(_name_apart(reports))
+    reports = _fill_caches(_count_alike(_name_apart(reports)))
     first, *others = reports
     frames = [RATIOS.to_frame()]
     for other in others:
@@ -206,6 +206,25 @@ def _scale_model(model: dict[str, Any], amounts: pl.Series) -> dict[str, Any]:
         return model
     names = ("rate_of_one", "rate_of_one_error", "best_rate")
     return model | {name: model[name] and model[name] / amounts[0] for name in names}
+
+
+def _fill_caches(reports: list[StorageReport]) -> list[StorageReport]:
+    """Return reports in which the figures of buckets count for warm and for cold caches.
+
+    This machine keeps nothing of a bucket in its caches, so that it makes no difference to them.
+    """
+    caches = sorted({cache for report in reports for cache in report.figures["cache"]})
+    return [
+        replace(
+            report,
+            figures=pl.concat(report.figures.with_columns(cache=pl.lit(each)) for each in caches),
+            models=[model | {"cache": each} for each in caches for model in report.models],
+            predictions=[row | {"cache": each} for each in caches for row in report.predictions],
+        )
+        if is_address(report.path)
+        else report
+        for report in reports
+    ]
 
 
 def _compare_figures(first: StorageReport, other: StorageReport) -> pl.DataFrame:
@@ -325,8 +344,8 @@ def _list_notes(reports: Sequence[StorageReport]) -> list[str]:
     in_buckets = [report.label for report in reports if is_address(report.path)]
     if 0 < len(in_buckets) < len(reports):
         notes.append(
-            f"nothing of {join_words(in_buckets)} is in this machine's memory, from which warm "
-            "caches serve the others; archives larger than memory are served as --cold measures it"
+            f"this machine keeps nothing of {join_words(in_buckets)} in memory, from which warm "
+            "caches serve the others: for archives larger than memory, compare with --cold ones"
         )
     different = [
         name

@@ -139,6 +139,7 @@ class Disk(Place):
 
     descriptions = DESCRIPTIONS
     holds_tables = True
+    lists_tell_all = False
 
     @property
     def mount(self) -> Mount:

@@ -81,8 +81,11 @@ def _describe_latencies(latencies: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=keys | {f"{name}_ns": pl.Float64() for name in names})
 
 
-def list_notes(figures: pl.DataFrame, models: list[dict[str, Any]]) -> list[str]:
-    """Return warnings to read before trusting the figures."""
+def list_notes(figures: pl.DataFrame, models: list[dict[str, Any]], *, by_lists: bool) -> list[str]:
+    """Return warnings to read before trusting the figures.
+
+    `by_lists` is whether lists tell how long an index takes.
+    """
     notes = []
     noise = figures.filter("is_noise")
     if len(noise):
@@ -117,9 +120,11 @@ def list_notes(figures: pl.DataFrame, models: list[dict[str, Any]]) -> list[str]
     few = figures.filter(pl.col("workers") < pl.col("jobs"))
     if len(few):
         jobs, workers = int(max(few["jobs"])), int(min(few["workers"]))
+        consequence = "predicted times are too long, and options go by how folders were listed"
+        if by_lists:
+            consequence = "predicted times and options go by how files were listed"
         notes.append(
-            f"with so few sessions an index had {workers} of {jobs} workers: predicted times are "
-            "too long, and options go by how folders were listed; give "
+            f"with so few sessions an index had {workers} of {jobs} workers: {consequence}; give "
             f"--files {jobs * SESSIONS_PER_WORKER * FILES_PER_SESSION} or more"
         )
     growing = dict.fromkeys(model["operation"] for model in models if not model["is_saturated"])

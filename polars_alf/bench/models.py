@@ -172,14 +172,14 @@ def choose_concurrency(rates: pl.DataFrame) -> int:
     return min(level for level, rate in medians.items() if rate >= enough)
 
 
-def recommend(measurements: pl.DataFrame) -> dict[str, int]:
+def recommend(measurements: pl.DataFrame, *, by_lists: bool = False) -> dict[str, int]:
     """Return the best ``jobs`` and ``threads`` of an index, and ``digest_jobs`` of one with MD5.
 
     Cold caches are preferred, as an archive is seldom in memory. Operations that were not measured
-    give no advice.
+    give no advice; `by_lists` is as for `select_basis`.
     """
     advice = {}
-    basis = select_basis(measurements)
+    basis = select_basis(measurements, by_lists=by_lists)
     if len(basis):
         best = basis.filter(concurrency=choose_concurrency(_select_rates(basis)))
         advice = {"jobs": int(best["jobs"][0]), "threads": int(best["threads"][0])}
@@ -189,15 +189,17 @@ def recommend(measurements: pl.DataFrame) -> dict[str, int]:
     return advice
 
 
-def select_basis(rows: pl.DataFrame) -> pl.DataFrame:
+def select_basis(rows: pl.DataFrame, *, by_lists: bool) -> pl.DataFrame:
     """Return the measurements, or figures, that the options of an index go by.
 
     Those of indexes; but where these had fewer workers than they were given, which says nothing of
-    more workers, those of listing folders, which is what an index waits for. Without an index
-    there are none.
+    more workers, those of lists, which is what an index waits for. Without an index there are none,
+    or those of lists if `by_lists`: if these have all that an index asks for.
     """
     index = prefer_cold(rows, Operation.INDEX)
-    if index.filter(pl.col("workers") < pl.col("jobs")).is_empty():
+    if index.is_empty() and not by_lists:
+        return index
+    if len(index) and index.filter(pl.col("workers") < pl.col("jobs")).is_empty():
         return index
     return prefer_cold(rows, Operation.LIST)
 
@@ -222,22 +224,31 @@ class Prediction:
 
 
 def predict(
-    measurements: pl.DataFrame, models: list[dict[str, Any]], mean_bytes: float
+    measurements: pl.DataFrame,
+    models: list[dict[str, Any]],
+    mean_bytes: float,
+    *,
+    by_lists: bool = False,
 ) -> list[dict[str, Any]]:
     """Return a `Prediction` of indexes and of digests for each cache, with the best concurrency.
 
-    `mean_bytes` is the mean size of a file.
+    `mean_bytes` is the mean size of a file. If `by_lists`, as for `select_basis`, lists tell the
+    time of an index that was not measured, or not with all its workers.
     """
-    advice = recommend(measurements)
+    advice = recommend(measurements, by_lists=by_lists)
+    from_lists = by_lists and select_basis(measurements, by_lists=True)["workers"].count() == 0
     errors = {(model["operation"], model["cache"]): model["fit_error"] or 0.0 for model in models}
     found: list[Prediction] = []
     for (cache,), part in measurements.group_by("cache", maintain_order=True):
-        index = part.filter(
-            operation=str(Operation.INDEX),
-            jobs=advice.get("jobs", 0),
-            threads=advice.get("threads", 0),
+        best = part.filter(jobs=advice.get("jobs", 0), threads=advice.get("threads", 0))
+        index, lists = (
+            best.filter(operation=str(each)) for each in (Operation.INDEX, Operation.LIST)
         )
-        if len(index):
+        if from_lists and len(lists):
+            times = [(0.0, each) for each in 1 / lists.select(expr_rate()).to_series()]
+            error = errors[Operation.LIST, cache]
+            found += _predict("index", str(cache), PREDICTED_COUNTS, times, error)
+        elif len(index):
             error = errors[Operation.INDEX, cache]
             found += predict_index(index, str(cache), PREDICTED_COUNTS, error)
         at_best = part.filter(concurrency=advice.get("digest_jobs", 0)).sort("repeat")

@@ -62,6 +62,7 @@ class Bucket(Place):
 
     descriptions = DESCRIPTIONS
     holds_tables = False
+    lists_tell_all = True
 
     @property
     def service(self) -> Service:

@@ -33,6 +33,8 @@ class Place(ABC):
         The operations that there are, and one call of each in words.
     holds_tables
         Whether the tables of an index may lie there.
+    lists_tell_all
+        Whether a list has all that an index asks for, so that lists tell how long one takes.
     """
 
     path: PurePath
@@ -40,6 +42,7 @@ class Place(ABC):
 
     descriptions: ClassVar[Mapping[Operation, str]]
     holds_tables: ClassVar[bool]
+    lists_tell_all: ClassVar[bool]
 
     def __str__(self) -> str:
         return str(self.path)

@@ -55,9 +55,11 @@ def test_an_index_that_cannot_be_shared_gives_no_advice(tmp_path: Path) -> None:
     few = bench(tmp_path, operations=["list", "index"], threads=[1, 2], jobs=2)
     assert few.figures.filter(operation="index")["workers"].to_list() == [1, 1]
     (reason,) = explain_advice(few)
-    rates = few.figures.filter(operation="list")["rate"]
+    listed = few.figures.filter(operation="list")
+    assert listed["amount"].to_list() == [84 / 20] * 2, "files of a folder"
+    rates = listed["rate"] * listed["amount"]
     assert reason.startswith(
-        f"with 1 and 2 calls at once, folders were listed at {rates[0]:,.0f}/s and "
+        f"with 1 and 2 calls at once, files were listed at {rates[0]:,.0f}/s and "
         f"{rates[1]:,.0f}/s (warm)"
     )
     chosen = min(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def test_the_verdict_comes_first(make: Callable[..., StorageReport]) -> None:
     found = compare_storage(tape, make("nas", serve_nas))
     assert found.verdict == [
         "To index 1 billion files, nas is faster: 2.1 h on nas and 6.4 h on tape.",
-        "nas lists folders 3.1 times as fast as tape below 8 calls at once.",
+        "nas lists 3.1 times as fast as tape below 8 calls at once.",
         "nas is indexed 3.0 times as fast as tape.",
         "No clear difference at stat.",
         "All of this with warm caches.",
@@ -184,6 +185,32 @@ def test_systems_without_an_index_are_judged_by_their_figures(
         report.predictions.clear()
     verdict = compare_storage(first, other).verdict
     assert verdict[0] == "It depends: first is faster at stat and index; other is faster at list."
+
+
+def test_a_bucket_is_compared_with_warm_and_with_cold_caches(
+    make: Callable[..., StorageReport],
+) -> None:
+    disk = make("disk", lambda *_: 1000.0)
+    cold = pl.lit("cold").alias("cache")
+    slower = (pl.col("rate", "least_rate", "most_rate") / 4, cold)
+    disk = replace(
+        disk,
+        figures=pl.concat([disk.figures, disk.figures.with_columns(*slower)]),
+        predictions=[
+            *disk.predictions,
+            *(row | {"cache": "cold", "seconds": 4 * row["seconds"]} for row in disk.predictions),
+        ],
+    )
+    bucket = replace(make("s3", lambda *_: 500.0), path="s3://bucket/archive")
+    found = compare_storage(disk, bucket)
+    listed = found.ratios.filter(what="list", concurrency=1)
+    ratios = dict(listed.select("cache", "ratio").iter_rows())
+    assert ratios == {"warm": pytest.approx(0.5), "cold": pytest.approx(2)}
+    assert "s3 lists 2.0 times as fast as disk." in found.verdict
+    assert found.verdict[-1] == "All of this with empty caches."
+    (note,) = found.notes
+    assert "keeps nothing of s3 in memory" in note
+    assert compare_storage(bucket, replace(bucket, label="other")).notes == []
 
 
 def test_what_else_differs_is_told(make: Callable[..., StorageReport]) -> None:
