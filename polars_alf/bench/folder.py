@@ -21,7 +21,7 @@ from polars_alf.parallel.threads import open_threads
 
 _SPARE = 1.05
 
-REMOVAL_SECONDS = 10.0
+_REMOVAL_SECONDS = 10.0
 """Longest wait for interrupted workers to make no more files."""
 
 
@@ -92,7 +92,7 @@ def open_folder(
 
 
 def _remove(folder: Path, plan: Plan, n_threads: int, warn: Callable[[str], None]) -> None:
-    deadline = time.monotonic() + REMOVAL_SECONDS
+    deadline = time.monotonic() + _REMOVAL_SECONDS
     is_gone = False
     while not is_gone:
         try:

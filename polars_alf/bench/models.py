@@ -236,7 +236,8 @@ def predict(
     time of an index that was not measured, or not with all its workers.
     """
     advice = recommend(measurements, by_lists=by_lists)
-    from_lists = by_lists and select_basis(measurements, by_lists=True)["workers"].count() == 0
+    basis = select_basis(measurements, by_lists=by_lists)["operation"]
+    from_lists = by_lists and str(Operation.LIST) in basis
     errors = {(model["operation"], model["cache"]): model["fit_error"] or 0.0 for model in models}
     found: list[Prediction] = []
     for (cache,), part in measurements.group_by("cache", maintain_order=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,7 +16,7 @@ import pyarrow as pa
 
 from polars_alf.alf.address import Address, hide_secrets
 from polars_alf.alf.paths import BENCH_FOLDER, BENCH_PREFIX, temporary_folder
-from polars_alf.bench.folder import REMOVAL_SECONDS, uninterrupted
+from polars_alf.bench.folder import uninterrupted
 from polars_alf.bench.machine import ColdMethod, Mount
 from polars_alf.bench.meters import Meter
 from polars_alf.bench.operations import CHANGING, CHUNK, Operation, check_content, make_content
@@ -32,6 +31,9 @@ from polars_alf.walk.digests import Algorithm
 
 _PATIENCE = 30.0
 """Seconds to try a request for: a service that takes longer cannot be measured."""
+
+_REMOVALS = 5
+"""Times to look for objects to delete: what was under way at an interrupt may come later."""
 
 _KEYS_PER_DELETION = 1000
 """Most keys that a service takes in a request to delete."""
@@ -127,22 +129,21 @@ class Bucket(Place):
         import obstore
 
         n_before = len(self.locate(""))
-        deadline = time.monotonic() + REMOVAL_SECONDS
         store = open_store(self.service)
         try:
-            keys = self._list_keys()
-            # A request that was under way when the run was interrupted may come later.
-            while ours := [key for key in keys if plan.has_file(key[n_before:])]:
-                if time.monotonic() > deadline:
-                    raise BenchError(f"{self} fills while it is removed; remove it yourself")
-                for start in range(0, len(ours), _KEYS_PER_DELETION):
-                    obstore.delete(store, ours[start : start + _KEYS_PER_DELETION])
+            for _ in range(_REMOVALS):
                 keys = self._list_keys()
+                ours = [key for key in keys if plan.has_file(key[n_before:])]
+                if not ours:
+                    break
+                for start in range(0, len(ours), _KEYS_PER_DELETION):
+                    with suppress(FileNotFoundError):  # deleted by a try that got no answer
+                        obstore.delete(store, ours[start : start + _KEYS_PER_DELETION])
         except (OSError, obstore.exceptions.BaseError) as error:
-            if isinstance(error, PolarsAlfError):
-                raise
             reason = classify_failure(error)[1]
             raise BenchError(f"{self} cannot be removed: {reason}; remove it yourself") from None
+        if ours:
+            raise BenchError(f"{self} fills while it is removed; remove it yourself")
         if keys:
             names = ", ".join(keys[:3])
             warn(f"{self} is left, with what this run did not write: {names}")
