@@ -256,7 +256,10 @@ def _compare_figures(first: StorageReport, other: StorageReport) -> pl.DataFrame
 def _compare_predictions(first: StorageReport, other: StorageReport) -> pl.DataFrame:
     frame, frame_first = (_frame_predictions(report) for report in (other, first))
     joined = frame.join(
-        frame_first, on=["task", "cache", "n_files"], suffix="_first", maintain_order="left"
+        frame_first,
+        on=["task", "basis", "cache", "n_files"],
+        suffix="_first",
+        maintain_order="left",
     )
     return joined.select(
         "cache", "n_files",
@@ -274,7 +277,7 @@ _IS_CLEAR = ((pl.col("least_ratio") > 1) & (pl.col("ratio") >= 1 + LEAST_DIFFERE
 
 
 def _frame_predictions(report: StorageReport) -> pl.DataFrame:
-    schema = {"task": pl.String, "cache": pl.String, "n_files": pl.Int64}
+    schema = {"task": pl.String, "basis": pl.String, "cache": pl.String, "n_files": pl.Int64}
     schema |= dict.fromkeys(("seconds", "least_seconds", "most_seconds"), pl.Float64)
     return pl.DataFrame(
         [{name: row[name] for name in schema} for row in report.predictions], schema
@@ -346,6 +349,15 @@ def _list_notes(reports: Sequence[StorageReport]) -> list[str]:
         notes.append(
             f"this machine keeps nothing of {join_words(in_buckets)} in memory, from which warm "
             "caches serve the others: for archives larger than memory, compare with --cold ones"
+        )
+    bases = pl.concat([_frame_predictions(report) for report in reports])["basis"]
+    if {*map(str, (Operation.INDEX, Operation.LIST))} <= {*bases}:
+        by_lists = [
+            r.label for r in reports if str(Operation.LIST) in _frame_predictions(r)["basis"]
+        ]
+        notes.append(
+            f"the times of indexes are those of lists alone for {join_words(by_lists)}, without "
+            "the work of processors: compare them when the operation index was measured for all"
         )
     different = [
         name

@@ -117,12 +117,17 @@ def list_notes(figures: pl.DataFrame, models: list[dict[str, Any]], *, by_lists:
             f"{longest['stall_seconds']:.1f} s: no call of {longest['operation']} was done, with "
             f"{longest['concurrency']} at once"
         )
+    if by_lists and figures["workers"].count() == 0 and len(figures.filter(operation="list")):
+        notes.append(
+            "no index was measured: predicted times are those of lists alone, without the work of "
+            "processors"
+        )
     few = figures.filter(pl.col("workers") < pl.col("jobs"))
     if len(few):
         jobs, workers = int(max(few["jobs"])), int(min(few["workers"]))
         consequence = "predicted times are too long, and options go by how folders were listed"
         if by_lists:
-            consequence = "predicted times and options go by how files were listed"
+            consequence = "predicted times are those of lists alone, and options go by these"
         notes.append(
             f"with so few sessions an index had {workers} of {jobs} workers: {consequence}; give "
             f"--files {jobs * SESSIONS_PER_WORKER * FILES_PER_SESSION} or more"

@@ -216,6 +216,7 @@ class Prediction:
     """Likely, least and most seconds of a task with a number of files."""
 
     task: str
+    basis: str  # operation whose measurements tell
     cache: str
     n_files: int
     seconds: float
@@ -248,7 +249,7 @@ def predict(
         if from_lists and len(lists):
             times = [(0.0, each) for each in 1 / lists.select(expr_rate()).to_series()]
             error = errors[Operation.LIST, cache]
-            found += _predict("index", str(cache), PREDICTED_COUNTS, times, error)
+            found += _predict("index", Operation.LIST, str(cache), PREDICTED_COUNTS, times, error)
         elif len(index):
             error = errors[Operation.INDEX, cache]
             found += predict_index(index, str(cache), PREDICTED_COUNTS, error)
@@ -258,7 +259,7 @@ def predict(
         if len(reads) and len(digests):
             times = [(0.0, each) for each in 1 / reads + mean_bytes / digests]
             error = errors[Operation.MD5, cache]
-            found += _predict("digest", str(cache), PREDICTED_COUNTS, times, error)
+            found += _predict("digest", Operation.MD5, str(cache), PREDICTED_COUNTS, times, error)
     return [asdict(prediction) for prediction in found]
 
 
@@ -271,11 +272,12 @@ def predict_index(
     """
     each = (pl.col("seconds") - pl.col("fixed_seconds")) / pl.col("n_ops")
     times = rows.select("fixed_seconds", each).rows()
-    return _predict("index", cache, counts, times, error)
+    return _predict("index", Operation.INDEX, cache, counts, times, error)
 
 
 def _predict(
     task: str,
+    basis: Operation,
     cache: str,
     counts: Sequence[int],
     times: Sequence[tuple[float, float]],
@@ -291,6 +293,14 @@ def _predict(
         least, most = min(seconds), max(seconds)
         likely = min(max(fixed_seconds + n_files / rate, least), most)
         found.append(
-            Prediction(task, cache, n_files, likely, least / (1 + error), most * (1 + error))
+            Prediction(
+                task,
+                str(basis),
+                cache,
+                n_files,
+                likely,
+                least / (1 + error),
+                most * (1 + error),
+            )
         )
     return found

@@ -148,6 +148,10 @@ def read_report(path: str | os.PathLike[str]) -> StorageReport:
                 figures = _upgrade_figures(figures)
             if form < 3:
                 figures = figures.with_columns(amount=pl.col("byte_rate") / pl.col("rate"))
+                bases = {"index": "index", "digest": "md5"}
+                values["predictions"] = [
+                    row | {"basis": bases[row["task"]]} for row in values["predictions"]
+                ]
             empty = pl.DataFrame()
             return StorageReport(
                 **values, figures=figures, measurements=empty, latencies=empty, rates=empty

@@ -83,7 +83,9 @@ def _judge_tasks(
     for task in ("index", "digest"):
         rows = conclusions.filter(what=task, cache=cache, n_files=_COUNT).sort("value")
         rows = rows.filter(pl.col("value").is_not_null())
-        if len(rows) < len(labels):
+        compared = ratios.filter(what=task, cache=cache, n_files=_COUNT)
+        # Those of the others were predicted from other operations.
+        if len(rows) < len(labels) or len(compared) < len(labels) - 1:
             continue
         times = [f"{describe_seconds(row['value'])} on {row['label']}" for row in rows.to_dicts()]
         (best, _), (value, second), (most, _), (_, least) = (

@@ -213,6 +213,21 @@ def test_a_bucket_is_compared_with_warm_and_with_cold_caches(
     assert compare_storage(bucket, replace(bucket, label="other")).notes == []
 
 
+def test_times_of_lists_and_of_indexes_are_not_compared(
+    make: Callable[..., StorageReport],
+) -> None:
+    disk, other = make("disk", lambda *_: 1000.0), make("other", lambda *_: 500.0)
+    assert compare_storage(disk, other).verdict[0].startswith("To index 1 billion files")
+    for row in other.predictions:
+        row["basis"] = "list"
+    found = compare_storage(disk, other)
+    assert found.verdict[0] == "disk is faster wherever there is a clear difference."
+    assert found.ratios["n_files"].count() == 0
+    assert len(found.conclusions.filter(what="index").drop_nulls("n_files")) == 6
+    (note,) = found.notes
+    assert "those of lists alone for other" in note
+
+
 def test_what_else_differs_is_told(make: Callable[..., StorageReport]) -> None:
     first, other = make("first", lambda *_: 1.0), make("other", lambda *_: 1.0)
     other.settings["files"] = 10

@@ -175,6 +175,7 @@ def test_a_slow_service_is_seen_to_be_slow(mirror: Mirror) -> None:
     (predicted,) = (row for row in slow.predictions if row["n_files"] == 10**9)
     rate = rates["rate"][1] * rates["amount"][1]
     assert predicted["seconds"] == pytest.approx(1e9 / rate)
+    assert any("those of lists alone" in note for note in slow.notes)
 
 
 @given(st.integers(1, 5000))
