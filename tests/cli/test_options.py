@@ -148,7 +148,7 @@ def test_jobs_of_a_measurement_are_taken(
     command: str, calls: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     advice = {"begun": "2026-01-01", "advice": {"jobs": 2, "threads": 16}}
-    monkeypatch.setattr("polars_alf.bench.advice.find_advice", lambda root: advice)
+    monkeypatch.setattr("polars_alf.bench.advice.find_advice", lambda *_: advice)
     result = CliRunner().invoke(app, [command, "archive", "--jobs", "auto"])
     assert "jobs 2, threads 16: found best when measured on 2026-01-01" in result.stderr
     call(command, "--jobs", "auto", "--threads", "4", "--quiet")
