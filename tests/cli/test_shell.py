@@ -26,7 +26,7 @@ LINES = {
     "polars-alf in": {"index", "info", "insertions"},
     "polars-alf bench c": {"compare"},
     "polars-alf index --ex": {"--exclude", "--executor"},
-    "polars-alf bench --re": {"--read-only", "--repeats"},
+    "polars-alf bench --re": {"--read-only", "--region", "--repeats"},
     "polars-alf index data --executor ": {"serial", "threads", "processes"},
     "polars-alf changes --kind u": {"unreadable"},
     "polars-alf merge --keep ": {"first", "newest"},
