@@ -178,6 +178,7 @@ def test_shards_with_pacers_of_their_own_keep_to_the_rate(many: Path, tmp_path: 
 
 
 def test_a_cluster_keeps_to_the_rate(many: Path, tmp_path: Path, library: Path) -> None:
+    pytest.importorskip("distributed", reason="Dask is not installed")
     rate, n_workers = 300, 3
     index_here(many, tmp_path / "plain")
     load = Load(tmp_path / "load")
