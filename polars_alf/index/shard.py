@@ -228,7 +228,8 @@ def visit_shards(
     work: Path,
 ) -> tuple[list[ShardSummary], int]:
     """Index shards; parameters and results of `index_shards`. Workers count in `work`."""
-    workers = walk.choose_workers(len(shards))
+    n_folders = 0 if options.digests else sum(len(shard.folders) for shard in shards)
+    workers = walk.choose_workers(len(shards), n_folders=n_folders)
     digest_threads = 1
     if options.digests and (n_wanted := walk.count_workers()) > 1:
         # Two, as one reads while the other computes, and the last shard may have the most to read.

@@ -279,7 +279,8 @@ def list_archive(walk: Walk, survey: Survey, folders: Sequence[str]) -> Iterator
         tasks = [
             (shard, WriteFrames(_list_shard, folder, "lz4")) for shard in walk.plan_shards(folders)
         ]
-        for name in walk.visit(tasks, folder, ordered=True):
+        workers = walk.choose_workers(len(tasks), n_folders=len(folders))
+        for name in walk.visit(tasks, folder, workers=workers, ordered=True):
             path = folder / name
             issues.append(pl.read_ipc(path / "issues.arrow"))
             directories = pl.read_ipc(path / "directories.arrow")

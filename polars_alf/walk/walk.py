@@ -23,6 +23,7 @@ from polars_alf.parallel.executors import (
     Workers,
     choose_workers,
     count_workers,
+    find_obstacle,
     open_workers,
     run_tasks,
 )
@@ -39,6 +40,13 @@ SHARDS_PER_WORKER = 4
 
 FEW_SHARDS = 8
 """Shards up to which a run stays in one process: starting others takes longer."""
+
+THREADS_AT_ONCE = 3
+"""Workers that are threads at most where much is to be listed: of a shard's work a third is done in
+Python, by one thread at a time."""
+
+MANY_FOLDERS = 16_384
+"""Dated folders above which that outweighs the second that other processes take to start."""
 
 SLOW_WORKERS = 16
 """Workers that are threads where storage is slow: each waits for the last call of its shard."""
@@ -136,11 +144,12 @@ class Walk:
         """Return how many workers the options allow, or there are processors for."""
         return count_workers(self.options.n_jobs, self._place)
 
-    def choose_workers(self, n_tasks: int, *, idle: bool = False) -> Workers:
+    def choose_workers(self, n_tasks: int, *, idle: bool = False, n_folders: int = 0) -> Workers:
         """Return the workers that are fastest for so many tasks, where the options leave that.
 
         Tasks that only wait for the storage are idle. Where that is slow, or Python does the work,
-        the threads that look ahead within one task overlap more than tasks would.
+        the threads that look ahead within one task overlap more than tasks would. `n_folders` is
+        how many dated folders the tasks make rows of, without reading files.
         """
         is_native = IMPLEMENTATION == "native"
         if idle and self._place is None and (not is_native or is_slow(str(self.root))):
@@ -153,6 +162,11 @@ class Walk:
         if is_free and n_tasks > 1 and is_native and is_slow(str(self.root)):
             n_jobs = min(max(SLOW_WORKERS, workers.n_jobs), n_tasks)
             return Workers("threads", n_jobs)
+        is_much = n_folders > MANY_FOLDERS and workers.n_jobs > THREADS_AT_ONCE
+        # Threads share a rate, and the requests to a bucket; processes would divide them.
+        stays_here = self._place or self.root.is_bucket or self.options.max_rate is not None
+        if is_much and not stays_here and not find_obstacle(workers.n_jobs - 1):
+            return Workers("processes", workers.n_jobs)
         return workers
 
     def plan_shards(
@@ -200,6 +214,7 @@ class Walk:
         stop = threading.Event() if workers.backend == "threads" else None
         # The last shards may have processors to share, where threads can use those.
         is_shared = IMPLEMENTATION == "native" and self._place in (None, "threads")
+        is_shared &= workers.backend != "processes"
         n_threads = self.count_workers() if is_shared else 1
         n_alone = len(tasks) - workers.n_jobs
         # Threads share one pacer. Others have nothing in common: each gets a share, used or not.

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -16,7 +17,8 @@ from trees import SESSION, make_tree
 from tuning import tune
 
 from polars_alf import Progress, index_archive
-from polars_alf.parallel.executors import EXECUTORS, Executor
+from polars_alf.native import IMPLEMENTATION
+from polars_alf.parallel.executors import EXECUTORS, Executor, Workers
 from polars_alf.walk import walk
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
@@ -61,6 +63,46 @@ def test_the_cut_into_shards_changes_nothing(
     tune(monkeypatch, least_folders=1)
     index_archive(archive, other, namespace=NAMESPACE)
     for one, two in zip(read_tables(out_dir), read_tables(other), strict=True):
+        assert_frame_equal(one, two)
+
+
+@pytest.mark.skipif(IMPLEMENTATION != "native", reason="Python's workers are always processes")
+@pytest.mark.parametrize(
+    ("jobs", "options", "backend"),
+    [
+        (4, {}, "processes"),
+        (3, {}, "threads"),
+        (4, {"executor": "threads"}, "threads"),
+        (4, {"hash_files": True}, "threads"),
+        (4, {"max_rate": 1e6}, "threads"),
+    ],
+)
+def test_many_workers_are_processes_where_much_is_to_be_listed(
+    archive: Path,
+    out_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    jobs: int,
+    options: dict[str, Any],
+    backend: str,
+) -> None:
+    make_tree(archive, {f"lab/Subjects/S{i}/2021-02-{i:02}/001": SESSION for i in range(1, 9)})
+    (tmp_path / "plain").mkdir()
+    hash_files = options.get("hash_files", False)
+    index_archive(archive, tmp_path / "plain", namespace=NAMESPACE, hash_files=hash_files, jobs=1)
+    tune(monkeypatch, least_folders=1)
+    monkeypatch.setattr(walk, "MANY_FOLDERS", 3)
+    used: list[Workers] = []
+    run_tasks = walk.run_tasks
+
+    def spy(visit: Any, tasks: Any, workers: Workers, **more: Any) -> Any:
+        used.append(workers)
+        return run_tasks(visit, tasks, workers, **more)
+
+    monkeypatch.setattr(walk, "run_tasks", spy)
+    index_archive(archive, out_dir, namespace=NAMESPACE, jobs=jobs, **options)
+    assert used == [Workers(backend, jobs)]  # type: ignore[arg-type]
+    for one, two in zip(read_tables(out_dir), read_tables(tmp_path / "plain"), strict=True):
         assert_frame_equal(one, two)
 
 
