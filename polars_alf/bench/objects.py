@@ -70,7 +70,7 @@ class Bucket(Place):
     def service(self) -> Service:
         """How the bucket is reached: the same for all folders in it, as it keeps connections."""
         address = Address(*self.path.parts[:2])
-        return replace(self.options.find_service(address), op_timeout=_PATIENCE)
+        return replace(self.options.find_service(address), op_timeout=_PATIENCE, kept="")
 
     @property
     def mount(self) -> Mount:
@@ -186,7 +186,7 @@ class Bucket(Place):
             failure, reason = classify_failure(error)
             if failure in (Failure.DENIED, Failure.BUSY):
                 is_writing = operation is None or operation in CHANGING
-                return self.service.explain(error, "be written to" if is_writing else "be read", "")
+                return self.service.explain(error, "be written to" if is_writing else "be read")
         call = DESCRIPTIONS[operation] if operation else "put an object"
         return BenchError(
             f"the service of {self} failed to {call}: {reason}; see to it, and measure again"

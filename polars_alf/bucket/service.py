@@ -64,6 +64,8 @@ class Service:
         Whether requests are not signed.
     op_timeout
         Seconds to try a request for; None tries as long as is usual.
+    kept
+        What an error says of the tables.
     """
 
     address: Address
@@ -71,6 +73,7 @@ class Service:
     region: str | None = None
     anonymous: bool = False
     op_timeout: float | None = None
+    kept: str = "; tables that were there are as they were"
 
     def locate(self, path: str) -> str:
         """Return the path in the bucket of one that is relative to the archive."""
@@ -88,26 +91,20 @@ class Service:
         # Of 63 bits, as JSON and tables hold any.
         return xxhash.xxh3_64_intdigest(self.endpoint.encode()) >> 1
 
-    def explain(
-        self,
-        error: BaseException,
-        doing: str = "be listed",
-        kept: str = "tables that were there are as they were",
-    ) -> PolarsAlfError:
-        """Return the error to raise in the place of one of the store; `kept` is what it left."""
+    def explain(self, error: BaseException, doing: str = "be listed") -> PolarsAlfError:
+        """Return the error to raise in the place of one of the store."""
         kind, reason = classify_failure(error)
-        here = "; ".join(filter(None, (f"{self.address} cannot {doing}: {reason}", kept)))
+        here = f"{self.address} cannot {doing}: {reason}"
         if kind is Failure.NOT_FOUND:
             return ArchiveNotFoundError(
-                f"{self.address} cannot {doing}: {reason}; check the name of the bucket, and "
-                "--endpoint-url (endpoint_url=…)"
+                f"{here}; check the name of the bucket, and --endpoint-url (endpoint_url=…)"
             )
         if kind is Failure.DENIED:
             return ArchivePermissionError(
-                f"{here}; {_CREDENTIALS[self.address.scheme]}, give --region (region=…) "
+                f"{here}{self.kept}; {_CREDENTIALS[self.address.scheme]}, give --region (region=…) "
                 "where the bucket is elsewhere, or --anonymous (anonymous=True) where it is public"
             )
-        return ScanError(f"{here}; run again when the service answers")
+        return ScanError(f"{here}{self.kept}; run again when the service answers")
 
 
 class Failure(Enum):

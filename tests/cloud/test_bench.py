@@ -336,7 +336,7 @@ def test_a_missing_extra_names_its_cure(tmp_path: Path) -> None:
 
 
 def test_no_service_at_the_address(tmp_path: Path) -> None:
-    with pytest.raises(ScanError, match="no connection to the service"):
+    with pytest.raises(ScanError, match="no connection to the service; run again"):
         bench("s3://bucket", endpoint_url="http://127.0.0.1:9")
 
 
