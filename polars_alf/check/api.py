@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -12,20 +12,16 @@ from typing import TypeAlias
 import polars as pl
 
 from polars_alf.alf.paths import (
-    expr_below,
-    expr_join,
     find_folder_above,
-    join,
     temporary_folder,
 )
-from polars_alf.alf.root import call_within, open_root
+from polars_alf.alf.root import open_root
 from polars_alf.alf.spellings import accepting_old_spellings
-from polars_alf.alf.uuid_names import expr_without_uuid
 from polars_alf.check.database import find_differences, find_unpaired, pair_sessions
 from polars_alf.check.findings import CheckKind, join_findings, make_findings
+from polars_alf.check.listing import DIRECTORIES, read_names
 from polars_alf.check.names import count_stems, find_misspelt, learn_spelling
 from polars_alf.check.parts import (
-    FILES,
     ArchiveParts,
     Parts,
     TableParts,
@@ -43,10 +39,7 @@ from polars_alf.query.sql import choose_sessions
 from polars_alf.schema import DATASETS, HIDING, SESSIONS, polars_schema
 from polars_alf.tables.files import own_files
 from polars_alf.tables.rows import assemble_sessions, drop_duplicate_sessions
-from polars_alf.walk.entries import join_batches
-from polars_alf.walk.options import WalkOptions, is_excluded
-from polars_alf.walk.shards import Shard
-from polars_alf.walk.sources import AnyWalker
+from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.walk import open_walk
 
 TemplateLike: TypeAlias = "Template | str | os.PathLike[str] | Sequence[str]"
@@ -179,11 +172,11 @@ def check_archive(
     opened = open_root(root, op_timeout)
     with temporary_folder() as scratch:
         parts = ArchiveParts(scratch)
-        issues, directories = [], [pl.DataFrame(schema=_DIRECTORIES)]
+        issues, directories = [], [pl.DataFrame(schema=DIRECTORIES)]
         with open_walk(opened, _leaving_out_tables(options, opened.path), progress) as walk:
             survey = walk.survey()
             issues.append(pl.DataFrame(survey.issues))
-            tasks = [(shard, _read_names) for shard in walk.plan_shards(survey.folders)]
+            tasks = [(shard, read_names) for shard in walk.plan_shards(survey.folders)]
             for found in walk.visit_frames(tasks):
                 issues.append(found["issues"])
                 directories.append(found["directories"])
@@ -343,65 +336,6 @@ def _read_tables(tables: Tables) -> tuple[pl.DataFrame, pl.LazyFrame]:
 
 def _leaving_out_tables(options: WalkOptions, root: Path) -> WalkOptions:
     return replace(options, own_files=own_files(root, root))
-
-
-_DIRECTORIES = {"directory": pl.String, "session": pl.String}
-
-
-def _read_names(walker: AnyWalker, shard: Shard) -> dict[str, pl.DataFrame]:
-    """Return the files of a shard in its sessions, and the names of those that are not ALF."""
-    entries = join_batches(walker.walk(shard.folders))
-    directories = pl.DataFrame(walker.directories())
-    within = directories.select(
-        "directory", folder="session", collection=expr_below("directory", "session")
-    )
-    path = expr_join("collection", "name")
-    files = entries.join(within, on="directory").select("folder", "file_size", rel_path=path)
-    plain = files.with_columns(rel_path=expr_without_uuid(pl.col("rel_path")))
-    if not plain.equals(files):
-        files = plain.unique(["folder", "rel_path"], keep="first", maintain_order=True)
-    listings = pl.DataFrame(walker.listings()).filter(pl.col("n_others") > 0)
-    asked = listings.select("directory").join(within, on="directory", how="semi")["directory"]
-    named = pl.DataFrame(
-        [*_list_names(walker, asked)],
-        {"directory": pl.String, "name": pl.String},
-        orient="row",
-    )
-    known = entries.select("directory", pl.col("name").cast(pl.String))
-    others = named.join(known, on=["directory", "name"], how="anti").join(within, on="directory")
-    return {
-        "directories": directories.filter(pl.col("directory") == pl.col("session")).select(
-            _DIRECTORIES.keys()
-        ),
-        "files": files.select(FILES.keys()),
-        "others": others.select("folder", rel_path=path),
-        "issues": pl.DataFrame(walker.issues()),
-    }
-
-
-_CALLS_TO_LIST = 2
-"""Calls to the storage to list names: to open a directory, and to read it."""
-
-
-def _list_names(walker: AnyWalker, directories: pl.Series) -> Iterator[tuple[str, str]]:
-    """Yield the files of directories that have others than datasets, which a walk only counts."""
-    timeout, patterns = walker.options.op_timeout, walker.options.patterns
-    for directory in directories:
-        path = walker.root.locate(directory)
-        walker.pacer.wait(_CALLS_TO_LIST)
-        try:
-            # TimeoutError is an OSError, too.
-            names = call_within(timeout, lambda: _scan(path)) if timeout else _scan(path)  # noqa: B023
-        except OSError:  # the walk has reported it, or it has gone since
-            continue
-        for name in names:
-            if not is_excluded(patterns, join(directory, name)):
-                yield directory, name
-
-
-def _scan(path: str) -> list[str]:
-    with os.scandir(path) as entries:
-        return [entry.name for entry in entries if entry.name.isprintable() and not entry.is_dir()]
 
 
 def _find_unreadable(sessions: pl.DataFrame, issues: pl.DataFrame) -> pl.DataFrame:
