@@ -213,8 +213,8 @@ class Walk:
         total = counters.slot(0)
         stop = threading.Event() if workers.backend == "threads" else None
         # The last shards may have processors to share, where threads can use those.
-        is_shared = IMPLEMENTATION == "native" and self._place in (None, "threads")
-        is_shared &= workers.backend != "processes"
+        is_here = self._place in (None, "threads") and workers.backend != "processes"
+        is_shared = IMPLEMENTATION == "native" and is_here
         n_threads = self.count_workers() if is_shared else 1
         n_alone = len(tasks) - workers.n_jobs
         # Threads share one pacer. Others have nothing in common: each gets a share, used or not.

@@ -93,15 +93,19 @@ def test_many_workers_are_processes_where_much_is_to_be_listed(
     tune(monkeypatch, least_folders=1)
     monkeypatch.setattr(walk, "MANY_FOLDERS", 3)
     used: list[Workers] = []
+    n_threads: set[int] = set()
     run_tasks = walk.run_tasks
 
     def spy(visit: Any, tasks: Any, workers: Workers, **more: Any) -> Any:
         used.append(workers)
+        n_threads.update(task.n_threads for task in tasks)
         return run_tasks(visit, tasks, workers, **more)
 
     monkeypatch.setattr(walk, "run_tasks", spy)
     index_archive(archive, out_dir, namespace=NAMESPACE, jobs=jobs, **options)
     assert used == [Workers(backend, jobs)]  # type: ignore[arg-type]
+    # The threads of the last shards are those of one process: others would multiply them.
+    assert n_threads == ({1} if backend == "processes" else {1, jobs})
     for one, two in zip(read_tables(out_dir), read_tables(tmp_path / "plain"), strict=True):
         assert_frame_equal(one, two)
 
