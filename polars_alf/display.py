@@ -1,4 +1,4 @@
-"""What people see of the package: results in a line or a table, sizes, counts, and warnings."""
+"""Presentation of results, sizes and counts in a line or a table, and of warnings."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _MAX_LARGE_FILES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What to measure with. Files, small and large ones are paths as calls take them."""
+    """Files and folders to measure with, in the form that calls take."""
 
     place: Place  # of the archive
     lists: Sequence[str]  # items of LIST

@@ -54,12 +54,12 @@ class Place(ABC):
     @property
     @abstractmethod
     def mount(self) -> Mount:
-        """What it is on: a file system, or a bucket."""
+        """File system or bucket that it is on."""
 
     @property
     @abstractmethod
     def label(self) -> str:
-        """What to call its storage where nobody gives a name."""
+        """Name of its storage in reports where nobody gives one."""
 
     @abstractmethod
     def find_others(self) -> list[str]:

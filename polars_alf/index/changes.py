@@ -40,7 +40,7 @@ class ChangeKind(StrEnum):
 
     ADDED = "added"
     CHANGED = "changed"
-    """Its size, its time of modification or its inode is another."""
+    """Another size, time of modification or inode."""
     REMOVED = "removed"
     UNREADABLE = "unreadable"
     """It may be there, but could not be read; see the issues. It is not in the tables."""

@@ -29,7 +29,7 @@ Settings = Mapping[str, object]
 """All that decides about the rows of a shard but its files, in values that JSON has."""
 
 _FORMAT = 3
-"""Of the files of a shard: a run that was interrupted goes on only with its own."""
+"""Format of a shard's files; an interrupted run goes on with its own format only."""
 
 _OF_LISTINGS = ("root", "inode", "follow_links", "exclude", "include_snapshots")
 _OF_ROWS = ("version", "lab", "hash_ids", "uuid_filenames", "digests", "columns", "ignore_inode")
@@ -37,7 +37,7 @@ _OF_ROWS = ("version", "lab", "hash_ids", "uuid_filenames", "digests", "columns"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexOptions:
-    """What to make of an archive. Checks itself.
+    """Options of an index, checked when they are made.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What an index tells of itself: to its caller, and later to whoever asks."""
+"""Report of an index, for its caller and for whoever asks later."""
 
 from __future__ import annotations
 
