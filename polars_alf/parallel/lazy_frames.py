@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import inspect
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -21,6 +22,9 @@ _IDLE_SECONDS = 0.5
 """After so long without another frame, Polars waits for somebody to take rows, not for Python."""
 
 _STEP_SECONDS = 0.005
+
+_BATCHES = "_CollectBatches"
+"""Name of the class of what `polars.LazyFrame.collect_batches` returns."""
 
 _reads: dict[Generator[pl.DataFrame], int] = {}
 """Those that have begun and not ended, and how many frames each has given."""
@@ -62,9 +66,14 @@ def _end_reads() -> None:
     """Wait until no thread of Polars is in Python or on its way there, and end what was left."""
     if not _reads:
         return
+    # Polars reads on, and its threads come back to Python, when somebody lets go of the batches
+    # that nobody takes: the interpreter would do so at its very end, which is too late.
+    for taken in gc.get_objects():
+        if type(taken).__name__ == _BATCHES and type(taken).__module__.startswith("polars."):
+            vars(taken).clear()
     start = last_change = now = time.monotonic()
     before = None
-    while now - start < _RUNNING_SECONDS and now - last_change < _IDLE_SECONDS:
+    while _reads and now - start < _RUNNING_SECONDS and now - last_change < _IDLE_SECONDS:
         pl.Series()  # Polars closes what it has dropped when Python calls it the next time
         reads = _reads.copy()
         is_running = inspect.GEN_RUNNING in {*map(inspect.getgeneratorstate, reads)}
