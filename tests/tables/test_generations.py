@@ -549,9 +549,9 @@ def test_nothing_that_is_replaced_is_lost(tmp_path: Path, actions: list[tuple[st
             elif action == "merge":
                 merge_tables([other], folder)
             elif action == "restore" and list_kept(folder):
-                (kept,) = map(read_pair, list_kept(folder))
+                kept = [*map(read_pair, list_kept(folder))]
                 restore_tables(folder)
-                assert read_pair(folder) == kept
+                assert read_pair(folder) in kept
             elif action == "one writes":
                 write_foreign(folder)
             elif action == "damage" and before:
@@ -562,6 +562,7 @@ def test_nothing_that_is_replaced_is_lost(tmp_path: Path, actions: list[tuple[st
             assert before in map(read_pair, list_kept(folder))
         if action == "restore" and before and list_kept(folder):
             assert before in map(read_pair, list_kept(folder))
-        assert len(list_kept(folder)) <= generations.KEEP
+        # The last that had other files is kept, too.
+        assert len(list_kept(folder)) <= generations.KEEP + 1
         if read_pair(folder):
             assert "current" in read_history(folder)["status"].to_list()
