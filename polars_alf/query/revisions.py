@@ -55,19 +55,28 @@ def _expr_default(schema: Mapping[str, pl.DataType], *, keep: bool) -> pl.Expr:
 
 def _add_to_frame(datasets: pl.DataFrame, *, keep: bool) -> pl.DataFrame:
     """Do the same, where only the few rows that have revisions beside them are compared."""
-    row = pl.int_range(pl.len(), dtype=pl.UInt32).alias("row")
-    keys = datasets.select("eid", "rel_path", row)
-    is_revised = pl.col("rel_path").str.contains("#", literal=True)
-    revised = keys.filter(is_revised)
-    plain = revised.select("eid", rel_path=_PLAIN).unique()
-    others = keys.filter(~is_revised).join(
-        plain, on=["eid", "rel_path"], how="semi", nulls_equal=True
+    keep = keep and has_choices(datasets.schema)
+    keys = datasets.select(
+        "eid",
+        "rel_path",
+        row=pl.int_range(pl.len(), dtype=pl.UInt32),
+        chosen=_CHOICE if keep else pl.lit(value=False),
     )
-    rows = pl.concat([revised["row"], others["row"]]).sort()
-    some = datasets[rows]
-    chosen = some.select(_expr_default(datasets.schema, keep=keep)).to_series()
+    is_revised = pl.col("rel_path").str.contains("#", literal=True)
+    group = ["eid", "plain"]
+    revised = keys.filter(is_revised).with_columns(plain=_PLAIN, revision=_REVISION)
+    beside = keys.filter(
+        ~is_revised & pl.col("rel_path").is_in(revised["plain"].unique().implode())
+    )
+    beside = beside.with_columns(plain="rel_path", revision=pl.lit("")).join(
+        revised, on=group, how="semi", nulls_equal=True
+    )
+    rows = pl.concat([revised, beside]).sort("revision", "row")
+    only_choices = rows.filter("chosen").unique(group, keep="none")
+    defaults = pl.concat([rows, only_choices]).unique(group, keep="last")
     default = pl.repeat(value=True, n=len(datasets), dtype=pl.Boolean, eager=True)
-    return datasets.with_columns(default.scatter(rows, chosen).alias(DEFAULT_REVISION))
+    default = default.scatter(rows["row"], False).scatter(defaults["row"], True)
+    return datasets.with_columns(default.alias(DEFAULT_REVISION))
 
 
 def has_choices(schema: Mapping[str, pl.DataType]) -> bool:
