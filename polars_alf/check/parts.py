@@ -12,9 +12,9 @@ from typing import Protocol
 import polars as pl
 
 from polars_alf.errors import TableError
-from polars_alf.tables.rows import ROWS_PER_GROUP
+from polars_alf.tables.rows import ROWS_AT_ONCE
 
-_ROWS = 4 * ROWS_PER_GROUP
+_ROWS = 4 * ROWS_AT_ONCE
 """About how many datasets of tables are in memory at a time."""
 
 OTHERS = {"folder": pl.String, "rel_path": pl.String}

@@ -118,9 +118,11 @@ def check_removals(
     old = _read_rows(folder, uuid_filenames=bool(options.uuid_filenames))
     if _is_database(folder) and not _is_new_database(folder):
         sessions, datasets = _keep_existing(sessions, datasets)
+    is_there = any(table_path(folder, name).exists() for name in TABLES)
+    if old is None and not is_there:
+        return Removals()
     new = Rows.read(sessions, datasets)
     removals = count_removals(old, new) if old else Removals()
-    is_there = any(table_path(folder, name).exists() for name in TABLES)
     is_unread = old is None or old.sessions.is_empty() or old.counts.is_empty()
     if is_there and is_unread and changes:
         removals = _count_changes(removals, changes, n_left=len(new.counts))

@@ -67,7 +67,7 @@ class IndexOptions:
     least_folders
         Least number of dated folders in a shard.
     rows_per_group
-        About how many rows are in memory at a time, and in one row group of a table.
+        About how many rows are in one row group of a table, and in memory for each thread.
     clock_ns
         A tick of the file system's clock: what is younger than that may change without a sign.
 

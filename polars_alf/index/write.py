@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -21,7 +21,13 @@ from polars_alf.index.checkpoint import Run, discarded_on_error, mark_refused
 from polars_alf.index.earlier import warn_replaced
 from polars_alf.index.guard import check_removals
 from polars_alf.index.known_rows import KnownRows
-from polars_alf.index.merge import ShardRows, check_sessions, group_sessions
+from polars_alf.index.merge import (
+    Group,
+    ShardRows,
+    check_sessions,
+    group_sessions,
+    iter_groups,
+)
 from polars_alf.index.options import IndexOptions, Settings
 from polars_alf.index.report import (
     IndexReport,
@@ -43,6 +49,9 @@ from polars_alf.tables.rows import sum_bytes
 from polars_alf.tables.transaction import Staging
 from polars_alf.walk.feed import Feed
 from polars_alf.walk.walk import Survey, Walk
+
+_MOST_GROUPS = 8192
+"""Row groups of a table, or else its footer, which is read whole, would take as long as a query."""
 
 _NO_CHANGES = polars_schema(CHANGES).to_frame()
 
@@ -253,40 +262,46 @@ def _write_rows(
     """
     more: dict[str, pl.DataType] = dict.fromkeys(columns, pl.String())
     kept: dict[str, pl.DataType] = {}
-    n_datasets: int | None = int(order["n_datasets"].cast(pl.UInt64).sum())
+    n_files = int(order["n_datasets"].cast(pl.UInt64).sum())
     if known:
         spilled = staging.path / "known"
         shutil.rmtree(spilled, ignore_errors=True)  # of a run that was interrupted
         order = known.take_sessions(order, rows, spilled / "sessions", staging.origin.namespace)
-        groups = group_sessions(order, rows.rows_per_group, known.count_missing())
+        # One is in memory at a time, and finding its rows takes as long for a small one.
+        groups = group_sessions(order, 2 * rows.rows_per_group, known.count_missing())
         known.spill_datasets(groups, spilled)
         kept = known.columns["sessions"]
         more |= known.columns["datasets"]
-        n_datasets = None
     else:
-        groups = group_sessions(order, rows.rows_per_group)
+        groups = group_sessions(order, max(rows.rows_per_group, n_files // _MOST_GROUPS))
     if makes_defaults:
         more[DEFAULT_REVISION] = pl.Boolean()
 
-    def session_frames() -> Iterator[pl.DataFrame]:
-        for part in order.iter_slices(rows.rows_per_group):
-            picked = rows.pick_sessions(part)
-            frame = picked.select(SESSIONS.names)
-            if known:
-                frame = known.complete_sessions(frame)
-            yield reader.fill(frame, picked["session"]) if reader else frame
+    def make_sessions(part: pl.DataFrame) -> pl.DataFrame:
+        picked = rows.pick_sessions(part)
+        frame = picked.select(SESSIONS.names)
+        if known:
+            frame = known.complete_sessions(frame)
+        return reader.fill(frame, picked["session"]) if reader else frame
 
-    staging.write_table("sessions", session_frames(), len(order), kept)
-    n_bytes = 0
+    sizes: list[int] = []
+    wanted = [*columns, IS_NAMED] if known and known.uuid_filenames else columns
 
-    def frames() -> Iterator[pl.DataFrame]:
-        nonlocal n_bytes
-        wanted = [*columns, IS_NAMED] if known and known.uuid_filenames else columns
-        for group, frame in rows.merge_datasets(groups, wanted, every_group=known is not None):
-            n_bytes += sum_bytes(frame["file_size"])
-            if known:
-                frame = known.complete_datasets(group, frame)
-            # All rows of a session, and so all revisions of a dataset, are in one group.
-            yield with_default_revisions(frame) if makes_defaults else frame
+    def make_datasets(group: Group) -> pl.DataFrame:
+        frame = rows.merge_datasets(group.sessions, wanted)
+        sizes.append(sum_bytes(frame["file_size"]))
+        if known:
+            frame = known.complete_datasets(group.number, frame)
+        # All rows of a session, and so all revisions of a dataset, are in one group.
+        return with_default_revisions(frame) if makes_defaults else frame
 
-    return len(order), staging.write_table("datasets", frames(), n_datasets, more), n_bytes
+    n_datasets = None if known else n_files
+    slices = order.iter_slices(rows.rows_per_group)
+    parts = iter_groups(groups, all_groups=known is not None)
+    if known or reader:  # which count and report, part after part
+        staging.write_table("sessions", map(make_sessions, slices), len(order), kept)
+        written = staging.write_table("datasets", map(make_datasets, parts), n_datasets, more)
+    else:
+        staging.write_table("sessions", slices, len(order), kept, make=make_sessions)
+        written = staging.write_table("datasets", parts, n_datasets, more, make=make_datasets)
+    return len(order), written, sum(sizes)

@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from polars_alf.merge.sources import RANK, Source, check_present
-from polars_alf.tables.rows import ROWS_PER_GROUP
+from polars_alf.tables.rows import ROWS_AT_ONCE, ROWS_PER_GROUP
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def count_datasets(sources: Sequence[Source], eids: pl.DataFrame) -> pl.DataFram
     )
 
 
-def plan_buckets(counts: pl.DataFrame, rows_per_bucket: int = ROWS_PER_GROUP) -> Buckets:
+def plan_buckets(counts: pl.DataFrame, rows_per_bucket: int = ROWS_AT_ONCE) -> Buckets:
     """Divide the sessions of `count_datasets`, in order, into buckets of about as many datasets.
 
     A session is never divided: one with more datasets makes its bucket larger.

@@ -13,8 +13,8 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Future, wait
 from concurrent.futures import Executor as Pool
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -330,17 +330,28 @@ def _begin_worker(caller: int, module: str) -> None:
     gc.enable()
 
 
-def one_ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """Yield items while a thread makes the following one; None ends them."""
-    with ThreadPoolExecutor(1) as pool:
-        try:
-            following = pool.submit(next, items, None)
-        except RuntimeError:  # this process can have no more threads
-            yield from items
-            return
-        while (item := wait_for(following)) is not None:
-            following = pool.submit(next, items, None)
-            yield item
+def map_ahead(
+    function: Callable[[Task], Result], tasks: Iterable[Task], n_threads: int
+) -> Iterator[Result]:
+    """Yield the result of each task in turn, while threads make some of the following ones.
+
+    The calling thread takes the tasks, one at a time, as the results are used. Where one thread is
+    wanted, or none can be started, it does all.
+    """
+    if n_threads == 1:
+        yield from map(function, tasks)
+        return
+    with open_threads(n_threads, threading.Event()) as pool:
+        waiting: deque[Future[Result]] = deque()
+        for task in tasks:
+            try:
+                waiting.append(pool.submit(function, task))
+            except LimitError:
+                yield function(task)
+            if len(waiting) == n_threads:
+                yield wait_for(waiting.popleft())
+        while waiting:
+            yield wait_for(waiting.popleft())
 
 
 # Once Polars has run, its handler of SIGINT lets the system resume a wait, so that Python would

@@ -26,7 +26,7 @@ from polars_alf.schema import TABLES
 from polars_alf.tables.files import check_replaceable, reporting_write_errors, table_path
 from polars_alf.tables.generations import KEEP, check_keep
 from polars_alf.tables.history import make_record, read_records
-from polars_alf.tables.rows import ROWS_PER_GROUP, sum_bytes
+from polars_alf.tables.rows import ROWS_AT_ONCE, sum_bytes
 from polars_alf.tables.transaction import discard_runs, locked_state, staged
 
 Division = Literal["lab", "subject", "year"]
@@ -191,7 +191,7 @@ def _place_sessions(sessions: pl.LazyFrame, datasets: pl.LazyFrame, by: Division
     return (
         found.with_columns(folder=pl.concat_str(names, separator="/"))
         .sort([f"{level}_value" for level in levels] + ["id"])
-        .with_columns(((n.cum_sum() - n) // ROWS_PER_GROUP).cast(pl.UInt32).alias(BUCKET))
+        .with_columns(((n.cum_sum() - n) // ROWS_AT_ONCE).cast(pl.UInt32).alias(BUCKET))
         .drop("n")
     )
 

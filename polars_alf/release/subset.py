@@ -37,7 +37,7 @@ from polars_alf.tables.foreign import (
 )
 from polars_alf.tables.generations import KEEP, check_keep
 from polars_alf.tables.history import make_record
-from polars_alf.tables.rows import ROWS_PER_GROUP, sum_bytes
+from polars_alf.tables.rows import ROWS_AT_ONCE, sum_bytes
 from polars_alf.tables.transaction import discard_runs, locked_state, staged
 
 Ids = Iterable[str | uuid.UUID]
@@ -289,7 +289,7 @@ def _group_sessions(part: pl.DataFrame, datasets: pl.LazyFrame) -> Iterator[pl.D
     counts = datasets.group_by("eid").agg(n=pl.len())
     counted = part.lazy().join(counts, left_on="id", right_on="eid", how="left").sort("id")
     n_datasets = pl.col("n").fill_null(0).cast(pl.Int64)
-    group = ((n_datasets.cum_sum() - n_datasets) // ROWS_PER_GROUP).alias("group")
+    group = ((n_datasets.cum_sum() - n_datasets) // ROWS_AT_ONCE).alias("group")
     grouped = counted.with_columns(group).collect(engine="streaming")
     yield from grouped.partition_by("group", maintain_order=True)
 

@@ -10,19 +10,21 @@ from __future__ import annotations
 import binascii
 import os
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
 from polars_alf.errors import TableError
+from polars_alf.parallel.executors import map_ahead
 from polars_alf.tables.files import REPAIR_ADVICE
 from polars_alf.tables.fingerprint import Fingerprint, fingerprint_file
+from polars_alf.tables.row_groups import MAGIC, TAIL, JoinedFile, RowGroup
 
 KEY = b"polars_alf_seal"
 """The key, in the metadata of the footer, of the footer's checksum and then the columns'."""
@@ -32,51 +34,49 @@ _ENCODED_KEY = b64encode(KEY)
 _DIGITS = 16
 _BLANK = b"0" * _DIGITS
 
-_MAGIC = b"PAR1"
-
-_TAIL = 4 + len(_MAGIC)  # the size of the footer, and the magic
-
 _WRITER = "parquet-cpp-arrow"  # as pyarrow calls itself
 
 _MOST_CHECKED = 65_536
 
+_MOST_THREADS = 16
+"""Row groups that are in memory at a time, of some 50 MB each; more would wait for the disk."""
 
-@contextmanager
-def checksummed_writer(
-    path: Path, schema: pa.Schema, **options: Any
-) -> Iterator[Callable[[pa.Table], None]]:
-    """Yield a function that writes a table as one row group of a Parquet file with checksums.
+Part = TypeVar("Part")
 
-    The file is durable at the end. `schema` has no nested columns; `options` are those of
+
+def write_checksummed(
+    path: Path,
+    schema: pa.Schema,
+    parts: Iterable[Part],
+    make: Callable[[Part], pa.Table],
+    **options: Any,
+) -> int:
+    """Write a Parquet file with checksums, and return the number of its rows.
+
+    Threads make a table of each part, which becomes a row group, and encode it. The file is
+    durable at the end. `schema` has no nested columns; `options` are those of
     `pyarrow.parquet.ParquetWriter`.
     """
-    n_groups = 0
-    with path.open("w+b") as file:
-        with pq.ParquetWriter(file, schema, **options) as writer:
 
-            def write(table: pa.Table) -> None:
-                nonlocal n_groups
-                writer.write_table(table, row_group_size=len(table) or 1)
-                n_groups += 1
+    def encode(part: Part) -> tuple[RowGroup, bytes]:
+        group = RowGroup.encode(make(part), **options)
+        chunks = _list_chunks(group.metadata)
+        sums = (_compute_checksum(group.file[start : start + size]) for start, size in chunks)
+        return group, b"".join(sums)
 
-            yield write
-            blank = _BLANK * (1 + n_groups * len(schema))
-            writer.add_key_value_metadata({KEY.decode(): blank.decode()})
-        file.flush()
-        _fill_in(file, blank)
+    n_threads = min(pl.thread_pool_size(), _MOST_THREADS)
+    columns = b""
+    with path.open("wb") as file:
+        joined = JoinedFile(file)
+        for group, sums in map_ahead(encode, parts, n_threads):
+            joined.add(group)
+            columns += sums
+        text = _BLANK + columns
+        footer = joined.make_footer(schema, {KEY.decode(): text.decode()}, **options)
+        file.write(_put(footer, _find_text(footer, text), _compute_checksum(footer)))
         file.flush()
         os.fsync(file.fileno())
-
-
-def _fill_in(file: BinaryIO, blank: bytes) -> None:
-    """Write the checksums of a file in the place of blank ones."""
-    chunks = _list_chunks(pq.read_metadata(file))
-    columns = b"".join(_compute_checksum(_read_part(file, start, size)) for start, size in chunks)
-    start, footer = _read_footer(file)
-    position = _find_text(footer, blank)
-    footer = _put(footer, position, _BLANK + columns)
-    file.seek(start + position)
-    file.write(_compute_checksum(footer) + columns)
+    return joined.n_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,7 @@ def _list_chunks(metadata: pq.FileMetaData) -> list[tuple[int, int]]:
     return chunks
 
 
-def _compute_checksum(content: bytes) -> bytes:
+def _compute_checksum(content: bytes | memoryview) -> bytes:
     return xxhash.xxh3_64_hexdigest(content).encode()
 
 
@@ -181,13 +181,13 @@ def _read_part(file: BinaryIO, start: int, size: int) -> bytes:
 def read_footer_size(file: BinaryIO) -> int:
     """Return the size in bytes that a Parquet file gives for its footer; 0 for any other file."""
     size = file.seek(0, os.SEEK_END)
-    tail = _read_part(file, max(size - _TAIL, 0), _TAIL)
-    return int.from_bytes(tail[:4], "little") if tail.endswith(_MAGIC) else 0
+    tail = _read_part(file, max(size - TAIL, 0), TAIL)
+    return int.from_bytes(tail[:4], "little") if tail.endswith(MAGIC) else 0
 
 
 def _read_footer(file: BinaryIO) -> tuple[int, bytes]:
     """Return the start of a footer, and the footer with the tail after it."""
-    size = _TAIL + read_footer_size(file)
+    size = TAIL + read_footer_size(file)
     start = file.seek(-size, os.SEEK_END)
     return start, file.read(size)
 

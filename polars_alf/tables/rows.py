@@ -17,8 +17,11 @@ SESSION_KEY = ("lab", "subject", "date", "number")
 
 _IN_LAB = r"(^|/)Subjects/[^/]+/[^/]+/[^/]+$"
 
-ROWS_PER_GROUP = 131_072
-"""About how many rows are in memory at a time, and in one row group of a table."""
+ROWS_PER_GROUP = 65_536
+"""About how many rows are in one row group of a table, and in memory for each thread."""
+
+ROWS_AT_ONCE = 131_072
+"""About how many rows are in memory where one thread takes part after part."""
 
 
 def assemble_sessions(

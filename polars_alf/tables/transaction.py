@@ -17,14 +17,14 @@ import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import cast
 
 import polars as pl
 import pyarrow as pa
 
 from polars_alf.arrow import to_arrow
 from polars_alf.errors import ArchiveBusyError, ArchivePermissionError, LimitError, TableError
-from polars_alf.parallel.executors import one_ahead
-from polars_alf.tables.checksums import checksummed_writer
+from polars_alf.tables.checksums import Part, write_checksummed
 from polars_alf.tables.contract import Origin, table_schema
 from polars_alf.tables.files import (
     STATE_DIR,
@@ -130,30 +130,31 @@ class Staging:
     def write_table(
         self,
         name: str,
-        frames: Iterable[pl.DataFrame],
+        parts: Iterable[Part],
         n_rows: int | None = None,
         more: Mapping[str, pl.DataType] | None = None,
         *,
+        make: Callable[[Part], pl.DataFrame] | None = None,
         with_index: bool | None = None,
     ) -> int:
         """Write ``sessions``, ``datasets`` or ``insertions``, and return the number of rows.
 
-        Each frame becomes one row group; the next one is made while one is written. Any number of
-        rows but `n_rows` is a TableError. `more` are columns beside those of every table,
-        by name and type. `with_index` is by default that of the generation.
+        Each part is a frame, or one is made of it by `make`, in any thread. Each becomes one row
+        group; some are encoded at a time. Any number of rows but `n_rows` is a TableError. `more`
+        are columns beside those of every table, by name and type. `with_index` is by default that
+        of the generation.
         """
         with_index = self._with_index if with_index is None else with_index
         schema = table_schema(name, n_rows, self.origin, with_index=with_index, more=more)
-        written = 0
-        with checksummed_writer(
+        make = make or cast("Callable[[Part], pl.DataFrame]", lambda frame: frame)
+        written = write_checksummed(
             table_path(self.path, name),
             schema,
+            parts,
+            lambda part: to_arrow(make(part), schema),
             use_dictionary=[c for c in schema.names if c not in _ALL_DIFFERENT],
             compression={c: "none" if c in _RANDOM else "snappy" for c in schema.names},
-        ) as write:
-            for table in one_ahead(to_arrow(frame, schema) for frame in frames):
-                write(table)
-                written += len(table)
+        )
         if n_rows is not None and written != n_rows:
             raise TableError(f"{written} rows came for the table {name} instead of {n_rows}")
         return written

@@ -8,13 +8,21 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from polars_alf.errors import ScanError
-from polars_alf.parallel.executors import EXECUTORS, Executor, Workers, count_workers, run_tasks
+from polars_alf.parallel.executors import (
+    EXECUTORS,
+    Executor,
+    Workers,
+    count_workers,
+    map_ahead,
+    run_tasks,
+)
 from polars_alf.parallel.threads import StoppedError
 
 
@@ -131,3 +139,44 @@ def test_threads_are_told_to_stop_and_not_waited_for_for_ever() -> None:
     assert seen[2:] == ["stopped"]
     assert not ended.is_set()
     ended.set()
+
+
+def test_map_ahead_keeps_the_order_and_takes_few_tasks_ahead() -> None:
+    taken: list[int] = []
+    arrived = threading.Barrier(3, timeout=30)
+
+    def take() -> Iterator[int]:
+        for task in range(30):
+            taken.append(task)
+            yield task
+
+    def work(task: int) -> int:
+        arrived.wait()  # passes only where three run at a time
+        return -task
+
+    found = map_ahead(work, take(), 3)
+    for n_used, result in enumerate(found, start=1):
+        assert result == 1 - n_used
+        assert len(taken) <= n_used + 2
+
+
+def test_map_ahead_passes_on_what_a_task_raises() -> None:
+    def refuse(task: int) -> int:
+        if task == 2:
+            raise ValueError("two")
+        return task
+
+    found = map_ahead(refuse, range(5), 2)
+    assert [next(found), next(found)] == [0, 1]
+    with pytest.raises(ValueError, match="two"):
+        next(found)
+
+
+def test_map_ahead_without_threads_works_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    here = threading.get_ident()
+    found = [*map_ahead(lambda task: (task, threading.get_ident()), range(4), 3)]
+    assert found == [(task, here) for task in range(4)]

@@ -38,7 +38,7 @@ def test_one_opens_each_pair(
     with pytest.MonkeyPatch.context() as patch:
         if n_rows:
             patch.setattr(spill, "ROWS_PER_BUCKET", n_rows)
-            patch.setattr(split, "ROWS_PER_GROUP", n_rows)
+            patch.setattr(split, "ROWS_AT_ONCE", n_rows)
         found = split_tables(archive, out_dir, by=by)
     assert len(found.parts) == NAMES[by]
     assert found.parts["n_datasets"].sum() == 12

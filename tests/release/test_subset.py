@@ -203,7 +203,7 @@ def test_groups_of_rows_make_no_difference(
     one.mkdir()
     many.mkdir()
     whole = polars_alf.subset_tables(tables, one, where="true")
-    monkeypatch.setattr("polars_alf.release.subset.ROWS_PER_GROUP", group)
+    monkeypatch.setattr("polars_alf.release.subset.ROWS_AT_ONCE", group)
     parts = polars_alf.subset_tables(tables, many, where="true")
     assert whole.checksum == parts.checksum
     assert read(one)[1].equals(read(many)[1])

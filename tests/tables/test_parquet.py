@@ -20,7 +20,7 @@ from polars.testing import assert_frame_equal
 from polars_alf import errors, index_archive, scan_datasets, scan_sessions
 from polars_alf.alf.grammar import QC_DTYPE
 from polars_alf.errors import TableError
-from polars_alf.tables.checksums import checksummed_writer
+from polars_alf.tables.checksums import write_checksummed
 from polars_alf.tables.parquet import open_table, scan_table
 
 if TYPE_CHECKING:
@@ -88,9 +88,9 @@ def in_row_groups(tmp_path: Path) -> Path:
     }
     path = folder / "datasets.pqt"
     rows = pl.DataFrame(columns).to_arrow()
-    with checksummed_writer(path, rows.schema, use_dictionary=False) as write:
-        for start in range(0, len(rows), 5):
-            write(rows.slice(start, 5))
+    write_checksummed(
+        path, rows.schema, range(0, 50, 5), lambda at: rows.slice(at, 5), use_dictionary=False
+    )
     break_columns(path, lambda group, column: group != 3)
     return folder
 
