@@ -6,11 +6,11 @@ and come into memory group by group.
 
 from __future__ import annotations
 
-import mmap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
 import polars as pl
 import pyarrow as pa
@@ -24,6 +24,7 @@ from polars_alf.alf.root import Root
 from polars_alf.arrow import make_table
 from polars_alf.errors import ScanError
 from polars_alf.index.changes import DIGESTS
+from polars_alf.index.mapped_files import MappedFiles
 from polars_alf.schema import ISSUES, LOST, SESSIONS, IssueKind, polars_schema
 from polars_alf.tables.named_rows import IS_NAMED
 from polars_alf.tables.rows import (
@@ -60,6 +61,13 @@ _HALVES = pl.Schema({"high": pl.UInt64(), "low": pl.UInt64()})
 """Rows of a shard, as they are written: datasets with the halves of their ids if ids are UUIDs."""
 
 
+class Group(NamedTuple):
+    """Sessions, as a part of an order, whose datasets are in memory at a time."""
+
+    number: int
+    sessions: pl.DataFrame
+
+
 class ShardRows:
     """The rows of all shards.
 
@@ -72,7 +80,7 @@ class ShardRows:
     with_names
         Whether datasets have ``is_named``, as of `tables.named_rows`.
     rows_per_group
-        About how many rows are in memory at a time.
+        About how many rows are in memory at a time for each thread.
     """
 
     def __init__(
@@ -86,8 +94,8 @@ class ShardRows:
         self._shards = shards
         self._by_id = by_id
         self.rows_per_group = rows_per_group
-        self._sessions = [_Mapped(shard / "sessions.arrow") for shard in shards]
-        self._datasets = [_Mapped(shard / "datasets.arrow") for shard in shards]
+        self._sessions = MappedFiles([shard / "sessions.arrow" for shard in shards])
+        self._datasets = MappedFiles([shard / "datasets.arrow" for shard in shards])
         more = {**(_HALVES if by_id else {}), **({IS_NAMED: pl.Boolean()} if with_names else {})}
         self._schema = pl.Schema({**_DATASETS, **more})
 
@@ -111,13 +119,13 @@ class ShardRows:
         }
         halves = dict.fromkeys(("high", "low"), pl.lit(0, pl.UInt64))
         columns |= split_ids(pl.col("id")) if self._by_id else halves
-        for shard, file in enumerate(self._sessions):
-            rows = pl.DataFrame(file.rows)
+        for shard in range(len(self._sessions)):
+            rows = pl.DataFrame(self._sessions[shard])
             if not self._by_id:
                 keys.append(rows["key"])
             own = {**columns, "shard": pl.lit(shard, pl.UInt32)}
             orders.append(rows.select(own[name].alias(name) for name in _ORDER))
-            file.release()
+            self._sessions.release(shard)
         order = pl.concat(orders)
         return order.sort("high", "low") if self._by_id else order.sort(pl.concat(keys))
 
@@ -151,8 +159,8 @@ class ShardRows:
         )
         for name, frame in (("sessions", rows), ("datasets", self._schema.to_frame())):
             frame.write_ipc(folder / f"{name}.arrow", compat_level=pl.CompatLevel.oldest())
-        self._sessions.append(_Mapped(folder / "sessions.arrow"))
-        self._datasets.append(_Mapped(folder / "datasets.arrow"))
+        self._sessions.append(folder / "sessions.arrow")
+        self._datasets.append(folder / "datasets.arrow")
         return sessions.select("id").with_columns(
             shard=pl.lit(len(self._sessions) - 1, pl.UInt32),
             row=pl.int_range(pl.len(), dtype=pl.UInt32),
@@ -163,40 +171,16 @@ class ShardRows:
     def list_folders(self, dropped: pl.DataFrame) -> Iterator[pl.Series]:
         """Yield the ``session`` directories of each shard, without those dropped of an order."""
         gone = dict(dropped.group_by("shard").agg("row").iter_rows())
-        for shard, file in enumerate(self._sessions):
-            folders = pl.DataFrame(file.rows.select(["session"])).to_series()
+        for shard in range(len(self._sessions)):
+            folders = pl.DataFrame(self._sessions[shard].select(["session"])).to_series()
             if shard in gone:
                 folders = folders.filter(~pl.int_range(len(folders), eager=True).is_in(gone[shard]))
             yield folders
-            file.release()
+            self._sessions.release(shard)
 
-    def merge_datasets(
-        self, order: pl.DataFrame, more: Sequence[str] = (), *, every_group: bool = False
-    ) -> Iterator[tuple[int, pl.DataFrame]]:
-        """Merge the datasets of all shards into the order of their sessions.
-
-        Parameters
-        ----------
-        order
-            Sessions wanted, in the order wanted, with ``group`` of `group_sessions`.
-        more
-            Columns beside those of DATASETS.
-        every_group
-            Whether groups without datasets are yielded, too.
-
-        Yields
-        ------
-        group : int
-            The groups in their order.
-        datasets : polars.DataFrame
-            DATASETS of the group, and more.
-        """
-        start = 0
-        for n_sessions, group in order["group"].rle().struct.unnest().iter_rows():
-            part = order.slice(start, n_sessions).filter(pl.col("n_datasets") > 0)
-            start += n_sessions
-            if len(part) or every_group:
-                yield group, complete_datasets(self._pick_datasets(part).lazy(), more).collect()
+    def merge_datasets(self, part: pl.DataFrame, more: Sequence[str] = ()) -> pl.DataFrame:
+        """Return DATASETS of a part of an order, in that order, and the columns `more`."""
+        return complete_datasets(self._pick_datasets(part).lazy(), more).collect()
 
     def _pick_datasets(self, part: pl.DataFrame) -> pl.DataFrame:
         """Return the datasets of a part of an order, in that order, with ``id`` and ``eid``."""
@@ -236,29 +220,25 @@ def group_sessions(
     return grouped.drop("n_known", strict=False)
 
 
-class _Mapped:
-    """The rows of a file, of which only what is asked for comes into memory."""
-
-    def __init__(self, path: Path) -> None:
-        with path.open("rb") as file:
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self.rows = pa.ipc.open_file(pa.py_buffer(self._map)).read_all()
-
-    def release(self) -> None:
-        """Give back the memory; the rows stay readable."""
-        if hasattr(self._map, "madvise"):
-            self._map.madvise(mmap.MADV_DONTNEED)
+def iter_groups(order: pl.DataFrame, *, all_groups: bool = False) -> Iterator[Group]:
+    """Yield the groups of `group_sessions`, `all_groups` or those that have datasets."""
+    start = 0
+    for n_sessions, number in order["group"].rle().struct.unnest().iter_rows():
+        sessions = order.slice(start, n_sessions).filter(pl.col("n_datasets") > 0)
+        start += n_sessions
+        if len(sessions) or all_groups:
+            yield Group(number, sessions)
 
 
-def _take(files: Sequence[_Mapped], places: pl.DataFrame) -> pl.DataFrame:
+def _take(files: MappedFiles, places: pl.DataFrame) -> pl.DataFrame:
     """Take ``n`` rows from each ``offset`` of each ``shard``, in that order."""
     tables = []
     runs = _find_runs(places).select("shard", "offset", "n").iter_rows()
     while some := list(islice(runs, _FILES_AT_ONCE)):
-        slices = [files[shard].rows.slice(offset, n) for shard, offset, n in some]
+        slices = [files[shard].slice(offset, n) for shard, offset, n in some]
         tables.append(pa.concat_tables(slices).combine_chunks())
         for shard in {shard for shard, _, _ in some}:
-            files[shard].release()
+            files.release(shard)
     return pl.DataFrame(pa.concat_tables(tables))
 
 

@@ -1,0 +1,74 @@
+"""The files of many shards, mapped: only what is asked for comes into memory."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+
+_MOST_MAPS = 16_384
+"""Files that are mapped at a time: a process may have 65,530 maps (vm.max_map_count)."""
+
+_DONTNEED = getattr(mmap, "MADV_DONTNEED", None)  # Windows has none
+
+
+class _Mapped(NamedTuple):
+    content: pa.Buffer
+    rows: pa.Table
+
+
+class MappedFiles:
+    """Arrow files as tables whose rows stay on disk; any thread may ask for them.
+
+    None of the files is open: of an archive's shards there are more than a process may open.
+
+    Parameters
+    ----------
+    paths
+        Of the files, which do not change.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = [*paths]
+        self._mapped: OrderedDict[int, _Mapped] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, position: int) -> pa.Table:
+        with self._lock:
+            mapped = self._mapped.get(position)
+            if mapped is None:
+                mapped = self._mapped[position] = _map(self._paths[position])
+                if len(self._mapped) > _MOST_MAPS:
+                    self._mapped.popitem(last=False)
+            return mapped.rows
+
+    def append(self, path: Path) -> None:
+        """Add a file as the last one."""
+        self._paths.append(path)
+
+    def release(self, position: int) -> None:
+        """Give back the memory that a file's rows have taken; the rows stay readable."""
+        with self._lock:
+            mapped = self._mapped.get(position)
+        if mapped is not None and _DONTNEED is not None:
+            _madvise(mapped.content.address, mapped.content.size, _DONTNEED)
+
+
+def _map(path: Path) -> _Mapped:
+    with pa.memory_map(str(path)) as file:  # the map stays, as long as something of it is in use
+        content = file.read_buffer()
+    return _Mapped(content, pa.ipc.open_file(pa.BufferReader(content)).read_all())
+
+
+if _DONTNEED is not None:
+    _madvise = ctypes.CDLL(None).madvise  # that of mmap needs an object that holds a file open
+    _madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
