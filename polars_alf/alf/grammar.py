@@ -76,6 +76,7 @@ _USUAL_LAB = _Pattern(r"\w+")
 _SUBJECT = _Pattern(r"[\w.-]+")
 
 _DATE = _Pattern(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_DATES = re.compile(rf"{_DATE.source}(?:/{_DATE.source})*")
 
 _NUMBER = _Pattern(r"[0-9]{1,3}")
 
@@ -196,6 +197,11 @@ def is_subject(name: str) -> bool:
 def looks_like_date(name: str) -> bool:
     """Whether a folder's name has the shape of a date, even if there is no such day."""
     return _DATE.fullmatch(name) is not None
+
+
+def look_like_dates(names: Sequence[str]) -> bool:
+    """Whether all of some folders' names do."""
+    return _DATES.fullmatch("/".join(names)) is not None
 
 
 def is_date(name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import sys
 import threading
 from array import array
 from collections.abc import Iterable, Sequence
@@ -314,10 +315,9 @@ def _column(values: array[int], dtype: pa.DataType, is_known: pa.Buffer | None =
 
 def _repeat_codes(lengths: Sequence[int]) -> pa.Array:
     """Return 0 as many times as the first length tells, 1 as the second does, and so on."""
-    codes = array("i")
-    for code, length in enumerate(lengths):
-        codes.extend(repeat(code, length))
-    return _column(codes, pa.int32())
+    # An array would take them one at a time, for all files of an archive.
+    parts = [code.to_bytes(4, sys.byteorder) * length for code, length in enumerate(lengths)]
+    return _column(array("i", b"".join(parts)), pa.int32())
 
 
 def _names(codes: pa.Array, names: Sequence[str]) -> pa.DictionaryArray:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 
 from polars_alf.alf import grammar
 from polars_alf.alf.paths import join, printable
@@ -11,6 +12,9 @@ from polars_alf.display import count
 from polars_alf.errors import ScanError
 from polars_alf.schema import IssueKind
 from polars_alf.walk.batches import Issue
+
+_NESTED = re.compile(r"/[0-9]{1,3}(?=/|$)")
+"""What has the number of a session among paths."""
 
 
 class Layout:
@@ -54,27 +58,59 @@ class Layout:
         self, directory: str, session: str | None, names: Sequence[str]
     ) -> list[tuple[str, str | None]]:
         """Return the directories that a survey enters."""
-        paths = (join(directory, name) for name in names)
-        return [(path, None) for path in paths if not self.is_dated(path)]
+        return [(join(directory, name), None) for name in self.divide(directory, names)[1]]
+
+    def divide(self, directory: str, names: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+        """Return the names of dated folders among those in a directory, and the others."""
+        if grammar.look_like_dates(names):
+            return names, ()
+        dated = {*filter(grammar.looks_like_date, names)}
+        if self._is_subjects_date(directory):
+            dated.update(filter(grammar.is_number, names))
+        return [*dated], [name for name in names if name not in dated]
+
+    def _is_subjects_date(self, directory: str) -> bool:
+        """Whether sessions may lie in a directory."""
+        parts = self._parts(directory)
+        return len(parts) > 1 and grammar.is_date(parts[-1]) and grammar.is_subject(parts[-2])
 
     def list_below(
         self, directory: str, session: str | None, names: Sequence[str]
     ) -> list[tuple[str, str | None]]:
         """Return the directories that a walk enters, and the session of each."""
         if session is None:
-            paths = [join(directory, name) for name in names]
-            return [(path, self.find_session(path)) for path in paths]
+            may_be = self._is_subjects_date(directory)
+            paths = ((join(directory, name), name) for name in names)
+            return [(p, p if may_be and grammar.is_number(name) else None) for p, name in paths]
         above = f"{directory}/" if directory else ""
         return [(above + name, session) for name in names]
 
+    def check_sessions(
+        self,
+        directories: Sequence[str],
+        sessions: Sequence[str],
+        subdirectories: Sequence[str],
+        begun: Collection[str],
+    ) -> None:
+        """Do what `check_in_session` does for many directories; `begun` are sessions themselves."""
+        if _NESTED.search("/".join(("", *subdirectories))):
+            for directory, session, below in zip(
+                directories, sessions, subdirectories, strict=True
+            ):
+                self.check_in_session(directory, session, below.split("/"))
+            return
+        for directory in filter(begun.__contains__, directories if begun else ()):
+            self._check_number(directory)
+
     def check_in_session(self, directory: str, session: str, names: Sequence[str]) -> None:
         """Report sessions among the directories in a session, and a session's own odd number."""
-        for name in names:
-            if name.isdigit():
-                self._check_nested(join(directory, name), session)
-        if directory != session:
-            return
-        name = self._parts(directory)[-1]
+        for name in filter(grammar.is_number, names):
+            self._check_nested(join(directory, name), session)
+        if directory == session:
+            self._check_number(directory)
+
+    def _check_number(self, directory: str) -> None:
+        name = directory.rpartition("/")[2] or self._parts(directory)[-1]
         if len(name) < 3:
             self.report(
                 directory,
@@ -119,7 +155,7 @@ class Layout:
 
     def check_lab(self, directory: str) -> None:
         """Report the lab of a folder of subjects if its name is unusual."""
-        parts = self._parts(directory)
+        parts = self._parts(directory) if directory.endswith("Subjects") else ()
         if len(parts) > 1 and parts[-1] == "Subjects" and not grammar.is_usual_lab(parts[-2]):
             self.report(
                 directory.rpartition("/")[0],
@@ -127,6 +163,13 @@ class Layout:
                 f"lab {parts[-2]!r} has more than letters, digits and '_'; ONE opens its data, "
                 "but some of its functions cut the name; rename the folder if you can",
             )
+
+    def check_collections(self, directories: Sequence[str], sessions: Sequence[str]) -> None:
+        """Do what `check_collection` does for each of some directories."""
+        rows = [*zip(directories, sessions, strict=True)]
+        if not self._valid.issuperset(path[len(session) :] for path, session in rows):
+            for directory, session in rows:
+                self.check_collection(directory, session)
 
     def check_collection(self, directory: str, session: str) -> None:
         """Report a directory that has datasets, and is no collection as ALF has them."""

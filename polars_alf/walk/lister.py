@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from polars_alf import native
-from polars_alf.alf.paths import BENCH_FOLDER, STATE_DIR, join, list_folders_above
+from polars_alf.alf.paths import BENCH_FOLDER, BENCH_PREFIX, STATE_DIR, join, list_folders_above
 from polars_alf.alf.root import Root
 from polars_alf.errors import ScanError
 from polars_alf.native.twin import UNKNOWN_TIME, Odd
@@ -82,10 +82,14 @@ class Lister:
         self._own_files = options.own_files
         self._excluded = options.patterns
 
-    def takes_all(self, folders: Sequence[str]) -> bool:
-        """Whether a session in some folders is all that lies below it, and no more."""
-        is_selective = self._follow_links or self._excluded is not None
-        return not is_selective and not any(
+    @property
+    def takes_all(self) -> bool:
+        """Whether a session is all that lies below it, but for what is our own, and no more."""
+        return not self._follow_links and self._excluded is None
+
+    def has_own_in(self, folders: Sequence[str]) -> bool:
+        """Whether something of our own may lie in some folders, or below."""
+        return any(
             not folder or f"{directory}/".startswith(f"{folder}/")
             for directory in self._own_files
             for folder in folders
@@ -136,6 +140,12 @@ class Lister:
         if into.linked and self.known is not None:
             self.known.note_links(join(directory, name) for name in into.linked)
         return [columns.names[code] for code in columns.unexamined]
+
+    def has_own(self, directory: str, subdirectories: str) -> bool:
+        """Whether something of our own may lie in a directory."""
+        if directory in self._own_files:
+            return True
+        return STATE_DIR in subdirectories or BENCH_PREFIX in subdirectories
 
     def count_tables(self, directory: str, subdirectories: str) -> int:
         """Return how many files beside a folder of our state are tables, which are our own, too.

@@ -52,9 +52,9 @@ class Shard:
         return xxhash.xxh3_128_hexdigest("\0".join(self.folders).encode())
 
 
-def path_key(path: str) -> list[str]:
+def path_key(path: str) -> str:
     """Return the key that sorts POSIX paths component by component, as `pathlib` does."""
-    return path.split("/")
+    return path.replace("/", "\0")  # which no name has, and which sorts before all that they have
 
 
 def plan_shards(

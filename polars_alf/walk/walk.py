@@ -135,7 +135,10 @@ class Walk:
 
     def survey(self, known: KnownListings | None = None) -> Survey:
         """Find the dated folders of the archive; `known` are listings of an earlier survey."""
-        walker = open_walker(self.root, self.options, self._counter, pacer=self.pacer)
+        n_threads = self.count_workers() if IMPLEMENTATION == "native" else 1
+        walker = open_walker(
+            self.root, self.options, self._counter, n_threads=n_threads, pacer=self.pacer
+        )
         begun_ns = time.time_ns()
         folders = walker.survey(known)
         return Survey(folders, walker.issues(), walker.n_other_files, walker.listings(), begun_ns)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Sequence
-from itertools import groupby
+from itertools import compress, groupby
 from operator import attrgetter, sub
 
 import pyarrow as pa
@@ -35,22 +35,17 @@ from polars_alf.walk.concurrency import (
     visits,
 )
 from polars_alf.walk.directory import Directory
+from polars_alf.walk.folders import FOLDERS_AT_ONCE, SECONDS_AT_ONCE, Folders
 from polars_alf.walk.known import KnownListings
 from polars_alf.walk.layout import Layout
-from polars_alf.walk.lister import Lister, split_names
+from polars_alf.walk.lister import Lister
 from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.prefetch import ListBelow, Prefetch
 
 ROWS_PER_BATCH = 65_536
 
-_FOLDERS_AT_ONCE = 64
-"""Directories that are asked for at once: enough for one call to outweigh its own cost."""
-
 _FILES_AT_ONCE = 65_536
 """Files after which a call ends, so that progress shows and an interrupt is heard."""
-
-_SECONDS_AT_ONCE = 0.02
-"""Time below which a call may ask for more: what the storage is like must soon be known."""
 
 
 class Walker:
@@ -92,6 +87,9 @@ class Walker:
         self._lister = self._open_lister()
         self._walked = Directories()
         self._batch = Batch(self._lister.names)
+        self._folders = Folders(
+            self._lister, self._layout, self.counter, self._walked, self._list_alone
+        )
 
     def _open_lister(self) -> Lister:
         return Lister(self.root, self.options, self._layout.is_session, self.pacer)
@@ -105,12 +103,14 @@ class Walker:
             return [""]
         self._lister.known = known
         dated: list[str] = []
-        for visited in self._visit([("", None)], self._layout.list_above_dates):
-            if visited is None:
-                continue
-            directory, _, names = visited
-            self._layout.check_lab(directory)
-            dated += filter(self._layout.is_dated, (join(directory, name) for name in names))
+        left: list[tuple[str, str | None]] = [("", None)]
+        if known is None and self._may_walk_at_once and not self._lister.pacer.turns:
+            dated, left = self._folders.survey(self._find_concurrency(), self._n_threads)
+        for visited in self._visit(left, self._layout.list_above_dates):
+            if visited is not None:
+                directory, _, names = visited
+                self._layout.check_lab(directory)
+                dated += (join(directory, n) for n in self._layout.divide(directory, names)[0])
         return dated
 
     def walk(
@@ -132,8 +132,7 @@ class Walker:
         """
         self._lister.known = known
         stack = [(folder, self._layout.find_session(folder)) for folder in reversed(folders)]
-        at_once = known is None and self._lister.takes_all(folders)
-        at_once &= self.options.op_timeout is None
+        at_once = known is None and self._may_walk_at_once and not self._lister.has_own_in(folders)
         if at_once:
             yield from self._walk_at_once(stack)
         for visited in self._visit(stack, self._layout.list_below, at_once=at_once):
@@ -171,6 +170,10 @@ class Walker:
 
     # Many directories at once
 
+    @property
+    def _may_walk_at_once(self) -> bool:
+        return self._lister.takes_all and self.options.op_timeout is None
+
     def _walk_at_once(self, stack: list[tuple[str, str | None]]) -> Iterator[pa.RecordBatch]:
         """Walk as long as the storage answers at once; the stack keeps what is left.
 
@@ -196,8 +199,8 @@ class Walker:
                 most_examined=_FILES_AT_ONCE,
             )
             self._examine_rest(columns)
-            if time.perf_counter() - begin < _SECONDS_AT_ONCE:
-                n_folders = min(2 * n_folders, _FOLDERS_AT_ONCE)
+            if time.perf_counter() - begin < SECONDS_AT_ONCE:
+                n_folders = min(2 * n_folders, FOLDERS_AT_ONCE)
             sessions = [session or "" for _, session in taken]
             left = zip(columns.left, columns.left_origins, strict=True)
             stack += [(directory, sessions[origin]) for directory, origin in left][::-1]
@@ -223,29 +226,19 @@ class Walker:
             self.counter.add()
 
     def _take_folders(self, columns: Columns, stack: list[tuple[str, str | None]]) -> None:
-        """Take directories that lie in no session."""
-        is_odd = {row.directory for row in columns.odd}
-        is_odd |= {i for i, number in enumerate(columns.errors) if number}
-        start = 0
-        for i, end in enumerate(columns.ends):
-            if end > start:
-                is_odd.add(i)
-            start = end
-        for i in reversed(range(len(columns.paths))):
-            directory = columns.paths[i]
-            if i in is_odd:
-                n_before = self._batch.begin_directory()
-                self._lister.list_directory(directory, None, self._batch)
-                names = self._end_directory(directory, None, n_before)
-            else:
-                names = split_names(columns.subdirectories[i], None)
-                below = columns.subdirectories[i]
-                n_others = columns.n_others[i] - self._lister.count_tables(directory, below)
-                fingerprint = columns.mtimes[i], columns.ctimes[i], columns.inodes[i]
-                self._walked.add(directory, None, fingerprint, n_others, "/".join(names))
-                self.counter.add(n_others)
+        """Take directories that lie in no session, and put those in them on the stack."""
+        found = []
+        for directory, names in self._folders.take(columns):
             self._layout.report_no_session(directory)
-            stack += self._layout.list_below(directory, None, names)
+            found.append(self._layout.list_below(directory, None, names))
+        for below in reversed(found):
+            stack += below
+
+    def _list_alone(self, directory: str) -> list[str]:
+        """List and take a directory that lies in no session; return the names of those in it."""
+        n_before = self._batch.begin_directory()
+        self._lister.list_directory(directory, None, self._batch)
+        return self._end_directory(directory, None, n_before)
 
     def _take_sessions(
         self,
@@ -259,15 +252,11 @@ class Walker:
         if codes and min(codes) < 0:
             columns.drop_files([code < 0 for code in codes])
         lengths = [*map(sub, columns.ends, (0, *columns.ends))]
-        for path, session, n_datasets, below in zip(
-            columns.paths, sessions, lengths, columns.subdirectories, strict=True
-        ):
-            if n_datasets:
-                batch.directories.append(path)
-                batch.lengths.append(n_datasets)
-                self._layout.check_collection(path, session)
-            if below or path in begun:
-                self._layout.check_in_session(path, session, below.split("/"))
+        directories = [*compress(columns.paths, lengths)]
+        batch.directories += directories
+        batch.lengths += filter(None, lengths)
+        self._layout.check_collections(directories, [*compress(sessions, lengths)])
+        self._layout.check_sessions(columns.paths, sessions, columns.subdirectories, begun)
         batch.name_codes.extend(map(codes.__getitem__, columns.codes))
         batch.sizes.extend(columns.sizes)
         batch.times.extend(columns.file_mtimes)
