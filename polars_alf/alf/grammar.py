@@ -16,6 +16,7 @@ expression, as for null, a null Struct; nothing raises.
 from __future__ import annotations
 
 import datetime
+import functools
 import re
 from collections.abc import Callable, Sequence
 from enum import IntEnum
@@ -204,6 +205,7 @@ def look_like_dates(names: Sequence[str]) -> bool:
     return _DATES.fullmatch("/".join(names)) is not None
 
 
+@functools.lru_cache(1 << 14)
 def is_date(name: str) -> bool:
     """Whether a folder's name is a calendar date, from 0001-01-01 to 9999-12-31."""
     if not looks_like_date(name):

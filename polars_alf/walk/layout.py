@@ -33,7 +33,12 @@ class Layout:
         self._valid: set[str] = set()  # ends of directories that are collections as ALF has them
 
     def _parts(self, directory: str) -> list[str]:
-        return [*self._root_parts, *directory.split("/")] if directory else [*self._root_parts]
+        """Return the last components of a directory's path: three, if there are as many."""
+        # This runs a few times for every directory that lies in no session.
+        parts = directory.rsplit("/", 3)
+        if len(parts) > 3:
+            return parts[1:]
+        return [*self._root_parts, *parts] if directory else [*self._root_parts]
 
     def is_session(self, directory: str) -> bool:
         """Whether a directory is a session, in another one or not."""
@@ -123,7 +128,9 @@ class Layout:
         """Report a directory that lies in no session where it nearly is one."""
         parts = self._parts(directory)
         name = parts[-1] if parts else ""
-        if grammar.looks_like_date(name) and not grammar.is_date(name):
+        if grammar.is_date(name):
+            return
+        if grammar.looks_like_date(name):
             self.report(
                 directory,
                 IssueKind.INVALID_DATE,
