@@ -1,10 +1,11 @@
-"""What of an index stays serial: `python benchmarks/bench_stages.py ARCHIVE`.
+"""What of an index stays serial: `python benchmarks/bench_stages.py ARCHIVE`, or `--datasets N`.
 
 Each stage is timed with one processor and with two, in turn, and time(p) = a + b / p is fitted to
 its medians: `a` is what more processors do not help. From that follows what 16 and 64 processors
 would take, for the archive and for a billion files of its kind: arithmetic, that nobody has seen.
 The processor time of the main thread is the other measure of what stays serial in the survey and
-in writing, where other threads do what is shared; a listing it shares itself.
+in writing, where other threads do what is shared; a listing it shares itself. With `--datasets`
+the walk is synthetic, and all that follows it is the real thing.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from bench_commands import FILES_PER_SESSION, make_root
 from machine import describe_machine
 from measure import make_environment
 
@@ -26,6 +28,14 @@ STAGES = ("start", "survey", "list", "write", "rest")
 PROCESSORS = (1, 2)
 PREDICTED = (16, 64)
 BILLION = 1_000_000_000
+
+SYNTHETIC = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from polars_alf.walk import sources
+from synthetic import SyntheticWalker
+sources.Walker = SyntheticWalker
+"""
 
 INDEX = """
 import json, os, sys, time
@@ -60,16 +70,19 @@ print(json.dumps({"start": start - begin, **spent, "rest": rest, **main, "n_file
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("archive", type=Path)
+    parser.add_argument("archive", type=Path, nargs="?")
+    parser.add_argument("--datasets", type=int, help="of a synthetic archive instead")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
+    if (options.archive is None) == (options.datasets is None):
+        parser.error("give an archive, or --datasets")
     if len(os.sched_getaffinity(0)) < max(PROCESSORS):
         sys.exit(f"error: {max(PROCESSORS)} processors are needed")
     measured: dict[tuple[int, str], list[float]] = {}
     n_files = 0
     for turn in range(options.rounds):
         for processors in PROCESSORS if turn % 2 else PROCESSORS[::-1]:
-            found = index(options.archive.resolve(), processors)
+            found = index(options.archive, options.datasets, processors)
             n_files = int(found.pop("n_files"))
             for stage, seconds in found.items():
                 measured.setdefault((processors, stage), []).append(seconds)
@@ -78,10 +91,16 @@ def main() -> None:
     show({key: statistics.median(seconds) for key, seconds in measured.items()}, n_files)
 
 
-def index(archive: Path, processors: int) -> dict[str, float]:
+def index(archive: Path | None, n_datasets: int | None, processors: int) -> dict[str, float]:
     """Return the seconds of each stage of an index with so many processors."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-c", INDEX, str(archive), folder, str(processors)]
+    with tempfile.TemporaryDirectory() as above:
+        folder, code = Path(above, "tables"), INDEX
+        folder.mkdir()
+        if n_datasets is not None:
+            archive = make_root(Path(above), round(n_datasets / FILES_PER_SESSION))
+            code = SYNTHETIC + INDEX
+        arguments = (str(Path(archive or "").resolve()), str(folder), str(processors))
+        command = [sys.executable, "-c", code, *arguments]
         output = subprocess.run(
             command, env=make_environment(), cwd=folder, capture_output=True, text=True, check=True
         ).stdout

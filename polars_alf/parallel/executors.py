@@ -331,12 +331,17 @@ def _begin_worker(caller: int, module: str) -> None:
 
 
 def map_ahead(
-    function: Callable[[Task], Result], tasks: Iterable[Task], n_threads: int
+    function: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    n_threads: int,
+    *,
+    n_ahead: int | None = None,
 ) -> Iterator[Result]:
     """Yield the result of each task in turn, while threads make some of the following ones.
 
-    The calling thread takes the tasks, one at a time, as the results are used. Where one thread is
-    wanted, or none can be started, it does all.
+    The calling thread takes the tasks, one at a time, as the results are used. `n_ahead` is how
+    many it takes before it needs a result, by default as many as there are threads; with more, no
+    thread waits while it uses one. Where one thread is wanted, or none can be started, it does all.
     """
     if n_threads == 1:
         yield from map(function, tasks)
@@ -348,7 +353,7 @@ def map_ahead(
                 waiting.append(pool.submit(function, task))
             except LimitError:
                 yield function(task)
-            if len(waiting) == n_threads:
+            if len(waiting) == (n_ahead or n_threads):
                 yield wait_for(waiting.popleft())
         while waiting:
             yield wait_for(waiting.popleft())

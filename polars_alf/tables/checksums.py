@@ -49,12 +49,15 @@ def write_checksummed(
     schema: pa.Schema,
     parts: Iterable[Part],
     make: Callable[[Part], pa.Table],
+    *,
+    are_small: bool = False,
     **options: Any,
 ) -> int:
     """Write a Parquet file with checksums, and return the number of its rows.
 
-    Threads make a table of each part, which becomes a row group, and encode it. The file is
-    durable at the end. `schema` has no nested columns; `options` are those of
+    Threads make a table of each part, which becomes a row group, and encode it. `are_small` tells
+    that parts take little memory before that, so that more of them may wait. The file is durable
+    at the end. `schema` has no nested columns; `options` are those of
     `pyarrow.parquet.ParquetWriter`.
     """
 
@@ -68,7 +71,8 @@ def write_checksummed(
     columns = b""
     with path.open("wb") as file:
         joined = JoinedFile(file)
-        for group, sums in map_ahead(encode, parts, n_threads):
+        n_ahead = n_threads * (2 if are_small else 1)
+        for group, sums in map_ahead(encode, parts, n_threads, n_ahead=n_ahead):
             joined.add(group)
             columns += sums
         text = _BLANK + columns

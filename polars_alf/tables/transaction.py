@@ -146,12 +146,13 @@ class Staging:
         """
         with_index = self._with_index if with_index is None else with_index
         schema = table_schema(name, n_rows, self.origin, with_index=with_index, more=more)
-        make = make or cast("Callable[[Part], pl.DataFrame]", lambda frame: frame)
+        make_frame = make or cast("Callable[[Part], pl.DataFrame]", lambda frame: frame)
         written = write_checksummed(
             table_path(self.path, name),
             schema,
             parts,
-            lambda part: to_arrow(make(part), schema),
+            lambda part: to_arrow(make_frame(part), schema),
+            are_small=make is not None,
             use_dictionary=[c for c in schema.names if c not in _ALL_DIFFERENT],
             compression={c: "none" if c in _RANDOM else "snappy" for c in schema.names},
         )
