@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 import subprocess
 import sys
@@ -106,6 +107,29 @@ def test_an_index_of_an_inventory_is_measured() -> None:
     figures = [figure.strip() for figure in result.stdout.splitlines()[-1].split("|")]
     assert (figures[1], figures[3]) == ("7,200", "none")
     assert int(figures[7]) > 50
+
+
+@pytest.mark.skipif(
+    len(getattr(os, "sched_getaffinity", lambda _: ())(0)) < 2, reason="two processors are compared"
+)
+def test_stages_and_surveys_are_measured() -> None:
+    def run(script: str, *options: str) -> list[list[str]]:
+        command = [sys.executable, str(REPOSITORY / "benchmarks" / script), *options]
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return [[cell.strip() for cell in line.split("|")[1:-1]] for line in output.splitlines()]
+
+    rows = {
+        row[0]: row for row in run("bench_stages.py", "--datasets", "7200", "--rounds", "1") if row
+    }
+    assert {"start", "survey", "list", "write", "all"} < {*rows}
+    assert all(float(rows["write"][column]) > 0 for column in (1, 2, 3))
+    rows = {
+        row[1]: row
+        for row in run("bench_survey.py", "--dates", "200", "--subjects", "70", "--rounds", "1")
+        if row
+    }
+    assert rows["200"][0] == "2"
+    assert rows["70"][0] == "70"
 
 
 def test_contenders_take_turns_and_failures_stay(tmp_path: Path) -> None:
