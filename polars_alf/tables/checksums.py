@@ -68,14 +68,14 @@ def write_checksummed(
         return group, b"".join(sums)
 
     n_threads = min(pl.thread_pool_size(), _MOST_THREADS)
-    columns = b""
+    columns: list[bytes] = []
     with path.open("wb") as file:
         joined = JoinedFile(file)
         n_ahead = n_threads * (2 if are_small else 1)
         for group, sums in map_ahead(encode, parts, n_threads, n_ahead=n_ahead):
             joined.add(group)
-            columns += sums
-        text = _BLANK + columns
+            columns.append(sums)
+        text = b"".join((_BLANK, *columns))
         footer = joined.make_footer(schema, {KEY.decode(): text.decode()}, **options)
         file.write(_put(footer, _find_text(footer, text), _compute_checksum(footer)))
         file.flush()

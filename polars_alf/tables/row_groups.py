@@ -77,12 +77,18 @@ class RowGroup:
     def encode(cls, table: pa.Table, **options: Any) -> RowGroup:
         """Encode a table; `options` are those of `pyarrow.parquet.ParquetWriter`.
 
-        They ask for no page index and no Bloom filter, which would have positions of their own.
+        They ask for no page index and no Bloom filter, which would have positions of their own:
+        NotImplementedError where there is anything but columns.
         """
         sink, footers = pa.BufferOutputStream(), list[pq.FileMetaData]()
         with pq.ParquetWriter(sink, table.schema, metadata_collector=footers, **options) as writer:
             writer.write_table(table, row_group_size=len(table) or 1)
-        return cls(memoryview(sink.getvalue()), footers[0])
+        group = cls(memoryview(sink.getvalue()), footers[0])
+        columns = group.metadata.row_group(0)
+        sizes = [columns.column(n).total_compressed_size for n in range(columns.num_columns)]
+        if sum(sizes) != len(_split(group.file)[0]):
+            raise NotImplementedError("a Parquet file has more than the columns of its row groups")
+        return group
 
 
 class JoinedFile:

@@ -60,6 +60,7 @@ class Folders:
 
         Returns the dated folders, and the directories that are left where the storage is slow.
         """
+        concurrency.least = 1  # what an earlier walk of this thread had to share is gone
         meter = Meter()
         dated: list[str] = []
         level = [""]

@@ -110,3 +110,12 @@ def test_a_footer_of_another_shape_is_refused() -> None:
     file = memoryview(bytes(group.file[:end]) + footer + tail)
     with pytest.raises(NotImplementedError, match="type 11"):
         JoinedFile(io.BytesIO()).add(RowGroup(file, group.metadata))
+
+
+@pytest.mark.parametrize(
+    "options", [{"write_page_index": True}, {"bloom_filter_options": {"text": True}}]
+)
+def test_what_has_positions_of_its_own_is_refused(options: dict[str, Any]) -> None:
+    table = make_table([("a", 1, 0.5, True, "PASS")])
+    with pytest.raises(NotImplementedError, match="more than the columns"):
+        RowGroup.encode(table, **options)
