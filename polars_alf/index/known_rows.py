@@ -9,9 +9,11 @@ those given come before those that are there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 from uuid import UUID
 
 import polars as pl
@@ -34,12 +36,15 @@ from polars_alf.query.columns import expr_session_path
 from polars_alf.query.revisions import DEFAULT_REVISION
 from polars_alf.query.spill import BUCKET, Spill, read_batches, select_range
 from polars_alf.schema import DIGEST_COLUMNS, TABLES, IssueKind, polars_schema
+from polars_alf.tables.consistent_read import read_consistently
 from polars_alf.tables.foreign import Columns, list_marked, merge_columns, restore_columns
 from polars_alf.tables.named_rows import IS_NAMED
 
 _NAME = ["lab", "subject", "date", "number"]
 _UUID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 _GROUP = "group"
+
+Result = TypeVar("Result")
 
 _IDS = pl.Schema({"session": pl.String, "own": pl.String, "id": pl.String})
 
@@ -90,9 +95,8 @@ class KnownRows:
             pl.struct(_NAME).n_unique().over("eid", "source") == 1
         )
         is_uuid = pl.col("eid").str.contains(_UUID).fill_null(value=False)
-        self._sessions = (
-            pl.concat(frames).with_columns(is_clear=is_clear, is_uuid=is_uuid).collect()
-        )
+        marked = pl.concat(frames).with_columns(is_clear=is_clear, is_uuid=is_uuid)
+        self._sessions = self._read(marked.collect)
         is_given = pl.col("source").is_in(self._list_ranks("is_given"))
         wrong = self._sessions.filter(~pl.col("is_uuid") & is_given)
         if len(wrong):
@@ -125,6 +129,12 @@ class KnownRows:
 
     def _list_ranks(self, quality: str) -> list[int]:
         return [rank for rank, tables in enumerate(self.tables) if getattr(tables, quality)]
+
+    def _read(self, read: Callable[[], Result]) -> Result:
+        """Return the result of reading the tables, which ONE may be writing at this moment."""
+        for tables in self.tables:
+            read = partial(read_consistently, tables.folder, read)
+        return read()
 
     # Sessions
 
@@ -244,7 +254,7 @@ class KnownRows:
                 .join(eids, on="eid")
                 .select("id", "n_known")
             )
-        return pl.concat(counts).group_by("id").agg(pl.col("n_known").sum()).collect()
+        return self._read(pl.concat(counts).group_by("id").agg(pl.col("n_known").sum()).collect)
 
     def spill_datasets(self, order: pl.DataFrame, folder: Path) -> None:
         """Write the known rows of datasets into a folder, by the ``group`` that needs them."""
@@ -266,10 +276,7 @@ class KnownRows:
                 known="id",
                 source=pl.lit(rank, pl.UInt32),
             )
-            self._spilled.append(Spill(folder))
-            for rows in read_batches(datasets):
-                near = select_range(eids, "known_eid", rows["known_eid"])
-                self._spilled[-1].add(rows.join(near, on="known_eid", maintain_order="left"))
+            self._spilled.append(self._read(partial(_spill, datasets, eids, folder)))
 
     def complete_datasets(self, group: int, datasets: pl.DataFrame) -> pl.DataFrame:
         """Return DATASETS of a group with ids and values that are known, and rows without a file.
@@ -398,3 +405,12 @@ class KnownRows:
         message = f"{what}, so it keeps the id that follows from its path; mend the tables it is in"
         kind = IssueKind.AMBIGUOUS_ID.value
         self.issues.append((printable(path) or ".", kind, None, printable(message)))
+
+
+def _spill(datasets: pl.LazyFrame, eids: pl.DataFrame, folder: Path) -> Spill:
+    """Spill the rows of datasets whose sessions are among those of `eids`."""
+    spill = Spill(folder)
+    for rows in read_batches(datasets):
+        near = select_range(eids, "known_eid", rows["known_eid"])
+        spill.add(rows.join(near, on="known_eid", maintain_order="left"))
+    return spill

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import warnings
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from trees import SESSION, make_tree
 from tuning import tune
 
 from polars_alf import errors, index_archive, scan_datasets, scan_sessions
+from polars_alf.index import known_rows
+from polars_alf.query import spill
 from polars_alf.tables import transaction
 
 NAMES = ("sessions", "datasets")
@@ -294,3 +298,33 @@ def test_nothing_that_was_written_is_gone(
         "qc", "extra", "more", "qc_now", "extra_now", "more_now"
     ).rows():
         assert (qc_now, extra_now, more_now) == (qc or "NOT_SET", extra, more)
+
+
+def test_tables_that_one_writes_meanwhile_are_read_again(
+    archive: Path, out_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It writes into the files: for a moment one is empty."""
+    index_archive(archive, out_dir)
+    edit_table(out_dir, "datasets", lambda frame: frame.with_columns(note=pl.lit("seen")))
+    path = out_dir / "datasets.pqt"
+    content, n_reads = path.read_bytes(), []
+
+    lock = out_dir / ".ONE.lock"
+
+    def end_writing() -> None:
+        path.write_bytes(content)
+        lock.unlink()
+
+    def read(frame: pl.LazyFrame) -> Iterator[pl.DataFrame]:
+        if not n_reads:
+            lock.write_text("{}")
+            path.write_bytes(b"")
+            threading.Timer(0.3, end_writing).start()
+        n_reads.append(1)
+        return spill.read_batches(frame)
+
+    monkeypatch.setattr(known_rows, "read_batches", read)
+    report = index_archive(archive, out_dir)
+    assert len(n_reads) > 1
+    assert report.n_kept_datasets == report.n_datasets
+    assert {*scan_datasets(out_dir).collect()["note"]} == {"seen"}
