@@ -20,7 +20,6 @@ import polars as pl
 
 from polars_alf.alf.ids import expr_uuid3
 from polars_alf.alf.paths import join, printable
-from polars_alf.alf.uuid_names import expr_without_uuid
 from polars_alf.errors import TableError
 from polars_alf.index.known_tables import (
     WRITTEN,
@@ -34,7 +33,7 @@ from polars_alf.index.known_tables import (
 from polars_alf.index.merge import ShardRows
 from polars_alf.query.columns import expr_session_path
 from polars_alf.query.revisions import DEFAULT_REVISION
-from polars_alf.query.spill import BUCKET, Spill, read_batches, select_range
+from polars_alf.query.spill import BUCKET, Spill, spill_joined
 from polars_alf.schema import DIGEST_COLUMNS, TABLES, IssueKind, polars_schema
 from polars_alf.tables.consistent_read import read_consistently
 from polars_alf.tables.foreign import Columns, list_marked, merge_columns, restore_columns
@@ -263,20 +262,12 @@ class KnownRows:
         for rank, tables in enumerate(self.tables):
             eids = self._matches.filter(source=rank).select("id", "session", known_eid="eid")
             eids = eids.unique(["known_eid", "id"]).join(groups, on="id")
-            path = pl.col("rel_path")
-            if self.uuid_filenames and not tables.has_named_ids:
-                path = expr_without_uuid(path)
             eids = eids.rename({"id": "eid"}).drop_nulls("known_eid").sort("known_eid")
-            datasets = tables.datasets.drop_nulls("rel_path").select(
-                *tables.select_written("datasets", self.columns["datasets"]),
-                path,
-                "file_size",
-                "hash",
-                known_eid="eid",
-                known="id",
-                source=pl.lit(rank, pl.UInt32),
-            )
-            self._spilled.append(self._read(partial(_spill, datasets, eids, folder)))
+            datasets = tables.select_datasets(
+                self.columns["datasets"], without_uuids=self.uuid_filenames
+            ).with_columns(source=pl.lit(rank, pl.UInt32))
+            spill = partial(spill_joined, datasets, eids, "known_eid", folder)
+            self._spilled.append(self._read(spill))
 
     def complete_datasets(self, group: int, datasets: pl.DataFrame) -> pl.DataFrame:
         """Return DATASETS of a group with ids and values that are known, and rows without a file.
@@ -405,12 +396,3 @@ class KnownRows:
         message = f"{what}, so it keeps the id that follows from its path; mend the tables it is in"
         kind = IssueKind.AMBIGUOUS_ID.value
         self.issues.append((printable(path) or ".", kind, None, printable(message)))
-
-
-def _spill(datasets: pl.LazyFrame, eids: pl.DataFrame, folder: Path) -> Spill:
-    """Spill the rows of datasets whose sessions are among those of `eids`."""
-    spill = Spill(folder)
-    for rows in read_batches(datasets):
-        near = select_range(eids, "known_eid", rows["known_eid"])
-        spill.add(rows.join(near, on="known_eid", maintain_order="left"))
-    return spill

@@ -11,6 +11,7 @@ import polars as pl
 
 from polars_alf.alf.ids import expr_uuid3
 from polars_alf.alf.paths import printable
+from polars_alf.alf.uuid_names import expr_without_uuid
 from polars_alf.errors import TableError, TableNotFoundError
 from polars_alf.index.report import read_settings
 from polars_alf.query.revisions import keep_own_choices
@@ -53,6 +54,23 @@ class KnownTables:
     def has_named_ids(self) -> bool:
         """Whether ids are in the names of files, which their paths do not have."""
         return any(header.uuid_filenames for header in self.headers)
+
+    def select_datasets(self, columns: Columns, *, without_uuids: bool) -> pl.LazyFrame:
+        """Return what they say of datasets, with ``known_eid`` and ``known``, their ids.
+
+        Paths go without the UUIDs in names if `without_uuids`.
+        """
+        path = pl.col("rel_path")
+        if without_uuids and not self.has_named_ids:
+            path = expr_without_uuid(path)
+        return self.datasets.drop_nulls("rel_path").select(
+            *self.select_written("datasets", columns),
+            path,
+            "file_size",
+            "hash",
+            known_eid="eid",
+            known="id",
+        )
 
     def list_columns(self, name: str) -> Columns:
         """Return the columns of a table that are not ours."""

@@ -118,3 +118,12 @@ def select_range(ordered: pl.DataFrame, column: str, values: pl.Series) -> pl.Da
     highest: Any = values.max()
     start = ordered[column].search_sorted(lowest, "left")
     return ordered.slice(start, ordered[column].search_sorted(highest, "right") - start)
+
+
+def spill_joined(rows: pl.LazyFrame, ordered: pl.DataFrame, column: str, folder: Path) -> Spill:
+    """Spill the rows of a lazy frame, joined by a column with those of a frame that it sorts."""
+    spill = Spill(folder)
+    for some in read_batches(rows):
+        near = select_range(ordered, column, some[column])
+        spill.add(some.join(near, on=column, maintain_order="left"))
+    return spill

@@ -19,7 +19,6 @@ from trees import SESSION, make_tree
 from tuning import tune
 
 from polars_alf import errors, index_archive, scan_datasets, scan_sessions
-from polars_alf.index import known_rows
 from polars_alf.query import spill
 from polars_alf.tables import transaction
 
@@ -321,9 +320,10 @@ def test_tables_that_one_writes_meanwhile_are_read_again(
             path.write_bytes(b"")
             threading.Timer(0.3, end_writing).start()
         n_reads.append(1)
-        return spill.read_batches(frame)
+        return read_batches(frame)
 
-    monkeypatch.setattr(known_rows, "read_batches", read)
+    read_batches = spill.read_batches
+    monkeypatch.setattr(spill, "read_batches", read)
     report = index_archive(archive, out_dir)
     assert len(n_reads) > 1
     assert report.n_kept_datasets == report.n_datasets
