@@ -124,9 +124,9 @@ class BucketWalker:
                 self._layout.check_lab(folder)
                 self._take([(folder, None)], [names], keys)
                 self._report_odd(level.odd)
-                paths = [join(folder, name) for name in names]
-                dated += filter(self._layout.is_dated, paths)
-                below += (path for path in paths if not self._layout.is_dated(path))
+                dates, others = self._layout.divide(folder, names)
+                dated += (join(folder, name) for name in dates)
+                below += (join(folder, name) for name in others)
             folders = below
         return dated
 

@@ -72,7 +72,8 @@ class Layout:
         dated = {*filter(grammar.looks_like_date, names)}
         if self._is_subjects_date(directory):
             dated.update(filter(grammar.is_number, names))
-        return [*dated], [name for name in names if name not in dated]
+        found = [name for name in names if name in dated]
+        return found, [name for name in names if name not in dated]
 
     def _is_subjects_date(self, directory: str) -> bool:
         """Whether sessions may lie in a directory."""
