@@ -135,7 +135,9 @@ class Walk:
 
     def survey(self, known: KnownListings | None = None) -> Survey:
         """Find the dated folders of the archive; `known` are listings of an earlier survey."""
-        n_threads = self.count_workers() if IMPLEMENTATION == "native" else 1
+        # They are of this machine, also where a cluster is to do the rest.
+        can_share = IMPLEMENTATION == "native" and self._place != "serial"
+        n_threads = count_workers(self.options.n_jobs) if can_share else 1
         walker = open_walker(
             self.root, self.options, self._counter, n_threads=n_threads, pacer=self.pacer
         )
