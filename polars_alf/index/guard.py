@@ -114,13 +114,13 @@ def check_removals(
     Where they cannot be read, `changes` since the last index tell how many go. Raises
     MassRemovalError where it is too much.
     """
-    sessions, datasets = (scan_table(table_path(staged, name)) for name in TABLES)
     old = _read_rows(folder, uuid_filenames=bool(options.uuid_filenames))
-    if _is_database(folder) and not _is_new_database(folder):
-        sessions, datasets = _keep_existing(sessions, datasets)
     is_there = any(table_path(folder, name).exists() for name in TABLES)
     if old is None and not is_there:
         return Removals()
+    sessions, datasets = (scan_table(table_path(staged, name)) for name in TABLES)
+    if _is_database(folder) and not _is_new_database(folder):
+        sessions, datasets = _keep_existing(sessions, datasets)
     new = Rows.read(sessions, datasets)
     removals = count_removals(old, new) if old else Removals()
     is_unread = old is None or old.sessions.is_empty() or old.counts.is_empty()
