@@ -17,17 +17,13 @@ from pathlib import Path
 
 from machine import describe_machine
 from measure import measure_peak
+from synthetic import TAKE_ITS_PLACE
 
 FILES_PER_SESSION = 72
 MORE_SESSIONS = 10
 
-WALK = f"""
-import sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+WALK = f"""{TAKE_ITS_PLACE}
 import polars as pl, polars_alf
-from polars_alf.walk import sources
-from synthetic import SyntheticWalker
-sources.Walker = SyntheticWalker
 root, tables, more, out, n = *sys.argv[1:5], int(sys.argv[5])
 """
 

@@ -14,15 +14,11 @@ from pathlib import Path
 
 from machine import describe_machine
 from measure import measure_peak, time_command
+from synthetic import TAKE_ITS_PLACE
 
 FILES_PER_SESSION = 72
-INDEX = f"""
-import sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+INDEX = f"""{TAKE_ITS_PLACE}
 from polars_alf import index_archive
-from polars_alf.walk import sources
-from synthetic import SyntheticWalker
-sources.Walker = SyntheticWalker
 report = index_archive(sys.argv[1], sys.argv[2])
 print(report.n_datasets)
 """

@@ -23,19 +23,12 @@ from pathlib import Path
 from bench_commands import FILES_PER_SESSION, make_root
 from machine import describe_machine
 from measure import make_environment
+from synthetic import TAKE_ITS_PLACE
 
 STAGES = ("start", "survey", "list", "write", "rest")
 PROCESSORS = (1, 2)
 PREDICTED = (16, 64)
 BILLION = 1_000_000_000
-
-SYNTHETIC = f"""
-import sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from polars_alf.walk import sources
-from synthetic import SyntheticWalker
-sources.Walker = SyntheticWalker
-"""
 
 INDEX = """
 import json, os, sys, time
@@ -98,7 +91,7 @@ def index(archive: Path | None, n_datasets: int | None, processors: int) -> dict
         folder.mkdir()
         if n_datasets is not None:
             archive = make_root(Path(above), round(n_datasets / FILES_PER_SESSION))
-            code = SYNTHETIC + INDEX
+            code = TAKE_ITS_PLACE + INDEX
         arguments = (str(Path(archive or "").resolve()), str(folder), str(processors))
         command = [sys.executable, "-c", code, *arguments]
         output = subprocess.run(

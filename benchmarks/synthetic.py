@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -19,6 +20,15 @@ from polars_alf.parallel.progress import Counter
 from polars_alf.schema import DIRECTORIES, ENTRIES, ISSUES, LISTINGS
 from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.walker import ROWS_PER_BATCH
+
+TAKE_ITS_PLACE = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from polars_alf.walk import sources
+from synthetic import SyntheticWalker
+sources.Walker = SyntheticWalker
+"""
+"""Code that has another process walk a synthetic archive."""
 
 DAYS = 100
 COLLECTIONS = ("", "/alf", "/alf/probe00", "/alf/probe01", "/raw_ephys_data", "/raw_video_data")
