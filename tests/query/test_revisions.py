@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from polars_alf import with_default_revisions
 
@@ -53,3 +55,26 @@ def test_texts_are_no_choice() -> None:
 def test_sessions_are_apart() -> None:
     frame = pl.DataFrame({"eid": ["s", "t"], "rel_path": ["a.b.npy", "#1#/a.b.npy"]})
     assert with_default_revisions(frame)["default_revision"].all()
+
+
+PATHS = st.builds(
+    "{}{}{}".format,
+    st.sampled_from(["", "alf/", "alf/probe/"]),
+    st.sampled_from(["", "", "#1#/", "#2#/", "#2020-01-01#/"]),
+    st.sampled_from(["a.b.npy", "c.d.npy", "x#y.npy"]),
+)
+ROWS = st.tuples(st.sampled_from(["s", "t", None]), PATHS, st.sampled_from([True, False, None]))
+
+
+@given(st.lists(ROWS, max_size=25), st.booleans(), st.booleans())
+def test_frames_and_lazy_frames_agree(
+    rows: list[tuple[str | None, str, bool | None]], has_choices: bool, keep: bool
+) -> None:
+    schema = {"eid": pl.String, "rel_path": pl.String, "default_revision": pl.Boolean}
+    frame = pl.DataFrame([*dict.fromkeys(rows)], schema, orient="row")
+    # Rows of one path are told apart by nothing.
+    frame = frame.unique(["eid", "rel_path"], keep="first", maintain_order=True)
+    if not has_choices:
+        frame = frame.drop("default_revision")
+    lazy = with_default_revisions(frame.lazy(), keep=keep).collect()
+    assert with_default_revisions(frame, keep=keep).equals(lazy)
