@@ -37,7 +37,7 @@ _LOCATIONS = ("root", "cache_dir")
 
 @dataclass(frozen=True, slots=True, repr=False)
 class IndexReport(Shown):
-    """What an index found, and where it is.
+    """Counts of what an index found, and the paths of its tables.
 
     Parameters
     ----------

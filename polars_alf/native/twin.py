@@ -50,7 +50,7 @@ class Odd(IntEnum):
     UNKNOWN_TYPE = 4
     """The system gave no type, and an error when it was asked."""
     UNREAD_LINK = 5
-    """What a link leads to could not be examined."""
+    """The target of a link could not be examined."""
     UNREAD_FILE = 6
     """The file could not be examined."""
     """The file was left out, as the directory has too many."""

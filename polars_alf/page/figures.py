@@ -51,7 +51,7 @@ _HAS_DATE = pl.col("date").is_not_null()
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What a page shows of the tables of one folder.
+    """Figures that a page shows of the tables of one folder.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ _BATCHES = "_CollectBatches"
 """Name of the class of what `polars.LazyFrame.collect_batches` returns."""
 
 _reads: dict[Generator[pl.DataFrame], int] = {}
-"""Those that have begun and not ended, and how many frames each has given."""
+"""Reads that have begun and not ended, and how many frames each has given."""
 
 
 def make_lazy_frame(

@@ -205,7 +205,7 @@ def read_ids(path: Path) -> dict[str, list[str]]:
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    """What tells the part; None where it does not matter."""
+    """Conditions that tell the part; None where one does not matter."""
 
     where: str | None
     eids: pl.Series | None

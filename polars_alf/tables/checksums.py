@@ -91,7 +91,7 @@ class Checksums:
     """Start, size in bytes and checksum of each column of each row group, group by group."""
     n_columns: int
     fingerprint: Fingerprint
-    """Of the file when its footer was read."""
+    """Fingerprint of the file when its footer was read."""
 
 
 def read_checksums(file: BinaryIO, path: Path, metadata: pq.FileMetaData) -> Checksums | None:

@@ -28,7 +28,7 @@ TAIL = 4 + len(MAGIC)
 _N_ROWS, _ROW_GROUPS, _POSITION, _ORDINAL = "rows", "row groups", "position", "ordinal"
 
 _Wanted: TypeAlias = "Mapping[int, str | _Wanted]"
-"""What to find in a struct, by the numbers of its fields."""
+"""Names of the values to find in a struct, by the numbers of their fields."""
 
 _FOOTER: _Wanted = {3: _N_ROWS, 4: _ROW_GROUPS}
 

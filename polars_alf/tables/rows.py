@@ -13,7 +13,7 @@ from polars_alf.schema import DATASETS, DIGEST_COLUMNS, SESSIONS, polars_schema
 from polars_alf.walk.entries import Entries, find_codes
 
 SESSION_KEY = ("lab", "subject", "date", "number")
-"""What ONE makes the path of a session from; ``number`` has no zeros before it."""
+"""Columns that ONE makes the path of a session from; ``number`` has no zeros before it."""
 
 _IN_LAB = r"(^|/)Subjects/[^/]+/[^/]+/[^/]+$"
 
