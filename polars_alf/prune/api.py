@@ -24,8 +24,8 @@ from polars_alf.display import count, warn_caller
 from polars_alf.errors import ForeignTablesError, KeptWarning
 from polars_alf.parallel.pacer import Pacer
 from polars_alf.parallel.progress import Progress
-from polars_alf.prune.buckets import Buckets, fill_buckets
-from polars_alf.prune.claims import SessionClaims, find_claimed
+from polars_alf.prune.buckets import Buckets
+from polars_alf.prune.claims import find_claimed
 from polars_alf.prune.examine import REMOVALS, Removal, RemovalKind, examine_files, find_emptied
 from polars_alf.prune.guard import refuse_bucket
 from polars_alf.prune.skipped import find_taken_out, list_states, read_skipped
@@ -147,14 +147,14 @@ def plan_removals(
         with list_archive(walk, survey, survey.folders) as listing:
             walk.monitor.stage = "compare"
             issues = listing.issues
-            buckets, sessions_found = fill_buckets(listing, opened.posix, tables, scratch)
-            claims = buckets.claims
-            if not claims.belong and not force:
+            buckets = Buckets(listing, opened.posix, tables, scratch)
+            if not buckets.belong and not force:
                 raise ForeignTablesError(
                     f"{tables.place} have no session that is in {opened}; give the tables of this "
                     "archive, or force it"
                 )
             strays, figures = _find_strays(opened, buckets, walk.pacer)
+            without_row = _find_unknown_sessions(opened, buckets) if remove_empty_sessions else []
     if not buckets.paths.is_empty():
         warn_caller(
             f"{tables.place} have datasets whose sessions are in neither table: files with one of "
@@ -173,7 +173,7 @@ def plan_removals(
         unread = {folder for path in hidden for folder in list_folders_above(path)}
         unknown = [
             session
-            for session in _find_unknown_sessions(opened, sessions_found, claims)
+            for session in without_row
             if find_folder_above(session, doubts.keys()) is None
             and not is_excluded(patterns, f"{session}/")
         ]
@@ -199,9 +199,11 @@ def _find_strays(
     n_archive, n_kept, labs = 0, [], []
     paths: set[str] = set()
     removals: dict[str, Removal] = {}
-    for files, owners, claims in buckets:
+    for part in buckets:
+        files = part.files
         entries = files.entries.with_row_index("entry").lazy()
-        claimed = find_claimed(entries, owners, claims).collect(engine="streaming").lazy()
+        claimed = find_claimed(entries, part.owners.lazy(), part.claims)
+        claimed = claimed.collect(engine="streaming").lazy()
         lab = _list_labs(files.directories)
         strays, kept, n_here = pl.collect_all(
             [
@@ -215,7 +217,7 @@ def _find_strays(
                 entries.join(lab.lazy(), on="directory", how="semi").select(pl.len()),
             ]
         )
-        strays = strays.with_columns(_expr_reason(buckets.claims)) if len(strays) else strays
+        strays = strays.with_columns(_expr_reason(part.with_row))
         n_archive += n_here.item()
         n_kept.append(kept)
         labs.append(lab.join(strays, on="directory", how="semi"))
@@ -232,8 +234,8 @@ def _find_strays(
     return found, _Figures(n_archive, pl.concat(n_kept), pl.concat(labs))
 
 
-def _expr_reason(claims: SessionClaims) -> pl.Expr:
-    has_row = pl.col("session").is_in(claims.sessions["session"].implode())
+def _expr_reason(with_row: pl.DataFrame) -> pl.Expr:
+    has_row = pl.col("session").is_in(with_row["session"].implode())
     return (
         pl.when(has_row)
         .then(pl.lit("not in the datasets table"))
@@ -274,13 +276,10 @@ def _find_targets(root: FolderRoot, paths: Iterable[str]) -> set[str]:
     return {path for link in links if (path := root.relate(link.resolve())) is not None}
 
 
-def _find_unknown_sessions(
-    root: FolderRoot, sessions: pl.Series, claims: SessionClaims
-) -> list[str]:
+def _find_unknown_sessions(root: FolderRoot, buckets: Buckets) -> list[str]:
     """Return the folders of sessions without a row, but for those that a known one links to."""
-    with_row = set(claims.sessions["session"])
-    unknown = sorted({*sessions} - with_row, key=path_key)
-    known = _identify(root, with_row) if unknown else set()
+    unknown = sorted(buckets.iter_sessions(with_row=False), key=path_key)
+    known = _identify(root, buckets.iter_sessions(with_row=True)) if unknown else set()
     return [session for session in unknown if not _identify(root, [session]) <= known]
 
 

@@ -8,21 +8,34 @@ from pathlib import Path
 
 import polars as pl
 
-from polars_alf.prune.claims import (
-    FileClaims,
-    SessionClaims,
-    claim_files,
-    claim_sessions,
-    list_owners,
-)
+from polars_alf.prune.claims import FileClaims, claim_files, claim_sessions, list_owners
 from polars_alf.prune.tables import Tables
 from polars_alf.query.spill import BUCKET, Spill, count_buckets, select_range
 from polars_alf.walk.scan import ArchiveFiles, Listing
 
-_OWNER = ["session", "owner", "lab", "subject", "date", "number"]
-
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """Some shards of an archive, and what rows of its tables claim there.
+
+    Parameters
+    ----------
+    files
+        What the shards hold.
+    owners
+        As of `list_owners`, with ``code``.
+    claims
+        The files that rows mean.
+    with_row
+        ``session``: those that have a row.
+    """
+
+    files: ArchiveFiles
+    owners: pl.DataFrame
+    claims: FileClaims
+    with_row: pl.DataFrame
+
+
 class Buckets:
     """An archive beside what the rows of its tables mean.
 
@@ -32,69 +45,81 @@ class Buckets:
         The archive.
     root
         Its POSIX path.
-    groups
-        The shards of each bucket.
-    claims
-        The sessions that rows mean.
-    spill
-        ``owner`` and ``key`` of the files that rows mean.
-    paths, names
+    tables
+        Its tables.
+    folder
+        Takes what is much.
+
+    Attributes
+    ----------
+    belong : bool
+        Whether the tables and the archive have a session in common, its lab included.
+    paths, names : polars.DataFrame
         As of `FileClaims`.
     """
 
-    listing: Listing
-    root: str
-    groups: list[range]
-    claims: SessionClaims
-    spill: Spill
-    paths: pl.DataFrame
-    names: pl.DataFrame
+    def __init__(self, listing: Listing, root: str, tables: Tables, folder: Path) -> None:
+        self.listing = listing
+        self.groups = listing.group_shards(count_buckets(sum(listing.n_files)))
+        self._root = root
+        # The sessions of a billion files are millions: of each there is a code in memory, and, as
+        # long as rows are read, the id that means it.
+        self._starts = [0]
+        claims = claim_sessions(
+            self._list_owners(),
+            tables.iter_sessions(),
+            tables.iter_eids(),
+            listing.n_sessions,
+            folder,
+        )
+        self.belong = claims.belong
+        self._names_all = claims.names_all
+        self._spill = Spill(folder)
+        starts = pl.Series(self._starts, dtype=pl.UInt32)
+        paths, names = [], []
+        for rows in tables.iter_datasets():
+            found = claim_files(select_range(claims.owners, "eid", rows["eid"]), rows)
+            bucket = starts.search_sorted(found.files["code"], side="right") - 1
+            self._spill.add(found.files.with_columns(bucket.alias(BUCKET)))
+            paths.append(found.paths)
+            names.append(found.names)
+        self.paths = pl.concat(paths).unique()
+        self.names = pl.concat(names).unique()
+        self._with_row = claims.owners.select("code").drop_nulls().unique().sort("code")
 
-    def __iter__(self) -> Iterator[tuple[ArchiveFiles, pl.LazyFrame, FileClaims]]:
-        """Yield a part of the archive, its owners as of `list_owners`, and what is claimed."""
+    def __iter__(self) -> Iterator[Part]:
+        """Yield part after part of the archive."""
         for bucket, shards in enumerate(self.groups):
             files = self.listing.read(shards)
-            owners = list_owners(files.directories.lazy(), self.root).collect().lazy()
-            claimed = self.spill.read(bucket).unique()
-            yield files, owners, FileClaims(claimed, self.paths, self.names)
+            owners = self._code_owners(bucket, files.directories)
+            claims = FileClaims(self._spill.read(bucket).unique(), self.paths, self.names)
+            yield Part(files, owners, claims, self._select_with_row(owners))
 
+    def iter_sessions(self, *, with_row: bool) -> Iterator[str]:
+        """Yield the sessions that have a row, or the others."""
+        for bucket, shards in enumerate(self.groups):
+            owners = self._code_owners(bucket, self.listing.read_directories(shards))
+            known = self._select_with_row(owners)
+            sessions = owners.select("session").unique(maintain_order=True)
+            yield from sessions.join(
+                known, on="session", how="semi" if with_row else "anti", maintain_order="left"
+            ).to_series()
 
-def fill_buckets(
-    listing: Listing, root: str, tables: Tables, folder: Path
-) -> tuple[Buckets, pl.Series]:
-    """Put what rows mean into the bucket of its session, on disk if it is much.
+    def _list_owners(self) -> Iterator[pl.DataFrame]:
+        for bucket, shards in enumerate(self.groups):
+            owners = self._code_owners(bucket, self.listing.read_directories(shards))
+            codes = owners.select("code", "lab", "subject", "date", "number").unique()
+            self._starts.append(self._starts[bucket] + len(codes))
+            yield codes
 
-    Returns the folders of all sessions, too.
-    """
-    groups = listing.group_shards(count_buckets(sum(listing.n_files)))
-    owners = pl.concat(
-        list_owners(listing.read_directories(shards).lazy(), root).select(_OWNER).unique().collect()
-        for shards in groups
-    )
-    claims = claim_sessions(owners, tables.sessions, tables.list_eids())
-    buckets = (
-        owners.select("session", "owner")
-        .join(listing.place_sessions(groups, BUCKET), on="session")
-        .select("owner", BUCKET)
-        .unique()
-    )
-    by_eid = claims.owners.join(buckets, on="owner").drop_nulls("eid").sort("eid")
-    eids = claims.eids.drop_nulls("eid").sort("eid")
-    spill = Spill(folder)
-    paths, names = [], []
-    for rows in tables.iter_datasets():
-        near = select_range(by_eid, "eid", rows["eid"])
-        found = claim_files(near, select_range(eids, "eid", rows["eid"]), rows)
-        spill.add(found.files)
-        paths.append(found.paths)
-        names.append(found.names)
-    filled = Buckets(
-        listing,
-        root,
-        groups,
-        claims,
-        spill,
-        pl.concat(paths).unique(),
-        pl.concat(names).unique(),
-    )
-    return filled, owners["session"].unique()
+    def _code_owners(self, bucket: int, directories: pl.DataFrame) -> pl.DataFrame:
+        """List the owners of a bucket's directories, each with the same code whenever it is."""
+        owners = list_owners(directories.lazy(), self._root).collect()
+        codes = owners.select("owner").unique().sort("owner")
+        return owners.join(codes.with_row_index("code", self._starts[bucket]), on="owner")
+
+    def _select_with_row(self, owners: pl.DataFrame) -> pl.DataFrame:
+        if self._names_all:
+            return owners.select("session").unique()
+        near = select_range(self._with_row, "code", owners["code"])
+        return owners.join(near, on="code", how="semi").select("session").unique()

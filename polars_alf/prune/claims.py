@@ -8,13 +8,16 @@ folders and the tables both know one. Where there is doubt the claim is wider, n
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
 
 from polars_alf.alf import grammar
 from polars_alf.alf.paths import expr_below, expr_full, expr_join
 from polars_alf.alf.uuid_names import expr_without_uuid
+from polars_alf.query.spill import BUCKET, Spill
 
 # Absolute, or with parts that are no names, or as Windows writes it: readers disagree on where
 # such a path leads.
@@ -36,12 +39,11 @@ _ROWS_AT_ONCE = 65_536
 class SessionClaims:
     """The sessions that the rows of the tables mean."""
 
-    sessions: pl.DataFrame
-    """``session``: those that have a row, perhaps repeated; all where a row does not tell which."""
     owners: pl.DataFrame
-    """``owner`` and ``eid``: the sessions that an id means."""
-    eids: pl.DataFrame
-    """``eid``: ids that mean sessions, in this archive or elsewhere."""
+    """``eid``, sorted and without nulls, and the ``code`` of an owner that it means, null where it
+    means a session that is not in this archive."""
+    names_all: bool
+    """Whether a row does not tell which session it means, so that it may be any."""
     belong: bool
     """Whether the tables and the archive have a session in common, its lab included."""
 
@@ -51,7 +53,7 @@ class FileClaims:
     """The files that rows of the datasets mean."""
 
     files: pl.DataFrame
-    """``owner``, ``key``: files by session and folded rel_path."""
+    """``code``, ``key``: files by the code of their owner, and folded rel_path."""
     paths: pl.DataFrame
     """``key``: folded rel_paths of rows whose session is unknown; claimed in every session."""
     names: pl.DataFrame
@@ -80,40 +82,56 @@ def list_owners(directories: pl.LazyFrame, root: str) -> pl.LazyFrame:
 
 
 def claim_sessions(
-    owners: pl.DataFrame, sessions: pl.DataFrame, eids: pl.DataFrame
+    owners: Iterable[pl.DataFrame],
+    sessions: Iterable[pl.DataFrame],
+    eids: Iterable[pl.DataFrame],
+    n_owners: int,
+    folder: Path,
 ) -> SessionClaims:
     """Find the owners of files that are claimed by rows of sessions, and by ids of datasets.
 
-    The columns of `sessions` are all String.
+    Parameters
+    ----------
+    owners
+        Those of `list_owners`, some at a time: ``code``, another for each, and the parts.
+    sessions, eids
+        Rows of the sessions, and ``eid`` of datasets, some at a time; all are String.
+    n_owners
+        About how many there are.
+    folder
+        Takes what is much: a few subjects are in memory at a time.
     """
-    ids = _parse_ids(sessions.lazy(), eids.lazy()).collect()
-    # Some subjects at a time, as a join of all takes much memory.
-    n_parts = len(owners) // _ROWS_AT_ONCE + 1
-    part = (pl.col("subject").hash() % n_parts).cast(pl.UInt32)
-    part_of_owner, part_of_id = (frame.select(part).to_series() for frame in (owners, ids))
-    with_row, meant, belong = [], [], False
+    n_parts = n_owners // _ROWS_AT_ONCE + 1
+    part = (pl.col("subject").hash() % n_parts).cast(pl.UInt32).alias(BUCKET)
+    by_subject, ids = Spill(folder), Spill(folder)
+    for rows in owners:
+        by_subject.add(rows.with_columns(part))
+    names_all = False
+    for rows in sessions:
+        parsed = pl.concat([_parse_rows(rows), _parse_ids(rows.select(eid="id"))])
+        names_all |= bool(len(rows.select(eid="id").join(parsed, on="eid", how="anti")))
+        ids.add(parsed.with_columns(part))
+    for rows in eids:
+        ids.add(_parse_ids(rows).with_columns(part))
+    meant, belong = [], False
     for number in range(n_parts):
-        pairs = _pair(owners.filter(part_of_owner == number), ids.filter(part_of_id == number))
-        with_row.append(pairs.select("session").unique())
-        meant.append(pairs.select("owner", "eid").unique())
+        wanted = ids.read(number).unique()
+        pairs = _pair(by_subject.read(number), wanted)
         belong |= bool(pairs["agrees"].any())
-    known = ids.select("eid").unique()
-    if len(sessions.select(eid="id").join(known, on="eid", how="anti")):
-        with_row = [owners.select("session").unique()]
-    return SessionClaims(pl.concat(with_row), pl.concat(meant), known, belong)
+        found = wanted.select("eid").join(pairs.select("eid", "code"), on="eid", how="left")
+        meant.append(found.unique())
+    return SessionClaims(pl.concat(meant).drop_nulls("eid").sort("eid"), names_all, belong)
 
 
 def _pair(owners: pl.DataFrame, ids: pl.DataFrame) -> pl.DataFrame:
-    """Return ``session`` and ``owner`` with the ``eid`` that means them, and whether labs agree."""
+    """Return the ``code`` of owners with the ``eid`` that means them, and whether labs agree."""
     lab, lab_row = pl.col("lab").fill_null(""), pl.col("lab_row").fill_null("")
     agrees = pl.any_horizontal(
         lab == "", lab_row == "", lab_row == lab, lab_row == lab.str.extract(_LAB_OF_ONE)
     )
     return (
         owners.lazy()
-        .select("session", "owner", "lab", *_KEYS)
-        .unique()
-        .join(ids.unique().with_row_index("row").lazy(), on=_KEYS, suffix="_row")
+        .join(ids.with_row_index("row").lazy(), on=_KEYS, suffix="_row")
         .with_columns(agrees=agrees)
         # A lab that nothing agrees with was renamed, is reached by a link, or is unknown here.
         .filter(pl.col("agrees") | ~pl.col("agrees").any().over("row"))
@@ -121,20 +139,20 @@ def _pair(owners: pl.DataFrame, ids: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def claim_files(owners: pl.DataFrame, eids: pl.DataFrame, datasets: pl.DataFrame) -> FileClaims:
+def claim_files(meant: pl.DataFrame, datasets: pl.DataFrame) -> FileClaims:
     """Find the files that some rows of datasets, whose columns are all String, mean.
 
-    `owners` and `eids` are those of `SessionClaims`; the files have the columns that these may
-    have beside.
+    `meant` are the rows of `SessionClaims.owners` for their ids.
     """
     rows = datasets.select(
         "eid",
         key=_fold(pl.col("rel_path")),
         is_odd=pl.col("rel_path").str.contains(_ODD_PATH),
     )
+    here = meant.drop_nulls("code")
     return FileClaims(
-        files=rows.join(owners, on="eid").drop("eid", "is_odd").unique(),
-        paths=rows.join(eids, on="eid", how="anti").select("key").drop_nulls().unique(),
+        files=rows.join(here, on="eid").select("code", "key").unique(),
+        paths=rows.join(meant, on="eid", how="anti").select("key").drop_nulls().unique(),
         names=rows.filter("is_odd").select(name=pl.col("key").str.extract(_LAST_NAME)).unique(),
     )
 
@@ -142,14 +160,15 @@ def claim_files(owners: pl.DataFrame, eids: pl.DataFrame, datasets: pl.DataFrame
 def find_claimed(entries: pl.LazyFrame, owners: pl.LazyFrame, claims: FileClaims) -> pl.LazyFrame:
     """Find the files that a row claims, and those that lie in no session that rows could name.
 
-    Entries are numbered by a column ``entry``; the result has each number once.
+    Entries are numbered by a column ``entry``; the result has each number once. The owners, those
+    of `list_owners`, have their ``code``, too.
     """
     placed = (
-        entries.join(owners.select("directory", "owner"), on="directory")
+        entries.join(owners.select("directory", "owner", "code"), on="directory")
         .with_columns(path=expr_join("directory", "name"))
         .select(
             "entry",
-            "owner",
+            "code",
             key=_fold(expr_below("path", "owner")),
             name=_fold(pl.col("name")),
         )
@@ -160,28 +179,29 @@ def find_claimed(entries: pl.LazyFrame, owners: pl.LazyFrame, claims: FileClaims
     placed = pl.concat([placed, named])
     claimed = [
         entries.join(owners, on="directory", how="anti"),
-        placed.join(claims.files.lazy(), on=["owner", "key"], how="semi"),
+        placed.join(claims.files.lazy(), on=["code", "key"], how="semi"),
         placed.join(claims.paths.lazy(), on="key", how="semi"),
         placed.join(claims.names.lazy(), on="name", how="semi"),
     ]
     return pl.concat([frame.select("entry") for frame in claimed]).unique()
 
 
-def _parse_ids(sessions: pl.LazyFrame, eids: pl.LazyFrame) -> pl.LazyFrame:
-    """Return the sessions that ids mean: by a row of the sessions table, and by the id itself.
-
-    They may be there twice.
-    """
-    rows = sessions.select(
+def _parse_rows(sessions: pl.DataFrame) -> pl.DataFrame:
+    """Return ``eid`` of the rows of sessions, and the parts of what they mean, if they tell."""
+    return sessions.select(
         eid="id",
         lab=_fold(pl.col("lab")),
         subject=_fold(pl.col("subject")),
         # A time of day may follow, and a number have come as 1.0, where pandas had missing ones.
         date=pl.col("date").str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False),
         number=pl.col("number").cast(pl.Float64, strict=False).cast(pl.Int64, strict=False),
-    )
-    ids = (
-        pl.concat([rows.select("eid"), eids.select("eid")])
+    ).drop_nulls(_KEYS)
+
+
+def _parse_ids(eids: pl.DataFrame) -> pl.DataFrame:
+    """Return those ids that are paths, and the parts of these."""
+    return (
+        eids.lazy()
         .filter(pl.col("eid").str.contains("/", literal=True))
         .unique()
         .select("eid", parts=grammar.expr_session_parts(pl.col("eid")))
@@ -193,8 +213,9 @@ def _parse_ids(sessions: pl.LazyFrame, eids: pl.LazyFrame) -> pl.LazyFrame:
             date="date",
             number=pl.col("number").cast(pl.Int64),
         )
+        .drop_nulls(_KEYS)
+        .collect()
     )
-    return pl.concat([rows, ids]).drop_nulls(_KEYS)
 
 
 def _fold(text: pl.Expr) -> pl.Expr:

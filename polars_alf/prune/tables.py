@@ -27,7 +27,7 @@ _COLUMNS = {
 class Tables:
     """The columns of both tables that a plan needs, all as String."""
 
-    sessions: pl.DataFrame
+    sessions: pl.LazyFrame
     datasets: pl.LazyFrame
     place: str
     """Where the tables are, for messages."""
@@ -37,12 +37,21 @@ class Tables:
     @property
     def are_empty(self) -> bool:
         """Whether one of them has no row."""
-        return self.sessions.is_empty() or self.list_eids().is_empty()
+        for name, rows in (("sessions", self.sessions), ("datasets", self.datasets)):
+            with _reading(name, self.place):
+                if rows.head(1).collect(engine="streaming").is_empty():
+                    return True
+        return False
 
-    def list_eids(self) -> pl.DataFrame:
-        """Return each ``eid`` of the datasets, once."""
+    def iter_sessions(self) -> Iterator[pl.DataFrame]:
+        """Yield the rows of the sessions, some at a time."""
+        with _reading("sessions", self.place):
+            yield from read_batches(self.sessions)
+
+    def iter_eids(self) -> Iterator[pl.DataFrame]:
+        """Yield ``eid`` of the datasets, some at a time."""
         with _reading("datasets", self.place):
-            return self.datasets.select("eid").unique().collect(engine="streaming")
+            yield from read_batches(self.datasets.select("eid"))
 
     def iter_datasets(self) -> Iterator[pl.DataFrame]:
         """Yield the rows of the datasets, some at a time."""
@@ -60,9 +69,7 @@ def read_tables(
         raise OptionError("one frame is given without the other; give sessions and datasets")
     if sessions is not None and datasets is not None:
         return Tables(
-            _read_sessions(
-                _scan_columns(sessions, "sessions", "the frame sessions"), "the frame sessions"
-            ),
+            _scan_columns(sessions, "sessions", "the frame sessions"),
             _scan_columns(datasets, "datasets", "the frame datasets"),
             place="the frames that were given",
         )
@@ -70,18 +77,12 @@ def read_tables(
     # Before they are read: should they be replaced meanwhile, the plan is out of date.
     stamp = fingerprint_tables(folder)
     read_headers(folder)  # which are of one run
-    place = f"the tables sessions.pqt and datasets.pqt of {folder}"
     return Tables(
-        _read_sessions(_scan_table(folder, "sessions"), place),
+        _scan_table(folder, "sessions"),
         _scan_table(folder, "datasets"),
-        place=place,
+        place=f"the tables sessions.pqt and datasets.pqt of {folder}",
         stamp=stamp,
     )
-
-
-def _read_sessions(sessions: pl.LazyFrame, place: str) -> pl.DataFrame:
-    with _reading("sessions", place):
-        return sessions.collect()
 
 
 def _scan_table(folder: Path, name: str) -> pl.LazyFrame:

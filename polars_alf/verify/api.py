@@ -22,7 +22,7 @@ from polars_alf.display import Shown
 from polars_alf.errors import ForeignTablesError, OptionError, TableError
 from polars_alf.parallel.progress import Progress
 from polars_alf.query.scan import choose_header, scan_pair
-from polars_alf.query.spill import read_batches
+from polars_alf.query.spill import BUCKET, count_buckets, read_batches
 from polars_alf.tables.contract import TableHeader, read_headers
 from polars_alf.tables.files import own_files
 from polars_alf.verify.buckets import Buckets, fill_buckets, sample_rows
@@ -214,9 +214,14 @@ def verify_archive(
             walk.monitor.stage = "compare"
             patterns = options.patterns
             in_names = tables.header.uuid_filenames if uuid_filenames is None else uuid_filenames
+            groups = listing.group_shards(count_buckets(sum(listing.n_files)))
+            places = listing.place_sessions(groups, BUCKET)
+            located, expected = _locate(opened, places, tables)
             buckets = fill_buckets(
                 listing,
-                *_locate(opened, listing.sessions, tables),
+                groups,
+                located.join(places, on="session", how="left", maintain_order="left"),
+                expected,
                 tables.sessions if sample is None else tables.sessions.clear(),
                 tables.iter_datasets(),
                 lambda path: is_excluded(patterns, path),
@@ -381,12 +386,12 @@ def _choose_folders(root: Root, dated: Sequence[str], tables: _Tables) -> list[s
 
 
 def _locate(
-    root: Root, directories: pl.DataFrame, tables: _Tables
+    root: Root, folders: pl.DataFrame, tables: _Tables
 ) -> tuple[pl.DataFrame, dict[str, list[str]]]:
     """Find the sessions of the tables in the archive, and where the others should be."""
     sessions = tables.sessions
-    located = locate_sessions(directories, root.posix, sessions, tables.header.namespace)
+    located = locate_sessions(folders, root.posix, sessions, tables.header.namespace)
     subjects = {tuple((root.path / session).parts[:-2]) for session in located["session"]}
-    folders = (root.relate(make_location(base.parts)) for base in count_bases(subjects))
+    bases = (root.relate(make_location(base.parts)) for base in count_bases(subjects))
     gone = sessions.join(located, left_on="id", right_on="eid", how="anti")
-    return located, expect_paths(gone, root.parts, filter(None, folders))
+    return located, expect_paths(gone, root.parts, filter(None, bases))

@@ -74,6 +74,7 @@ def _list_named(rows: pl.DataFrame, *, uuid_filenames: bool) -> pl.DataFrame | N
 
 def fill_buckets(
     listing: Listing,
+    groups: list[range],
     located: pl.DataFrame,
     expected: Mapping[str, list[str]],
     sessions: pl.DataFrame,
@@ -85,11 +86,9 @@ def fill_buckets(
 ) -> Buckets:
     """Put rows into the bucket of their session, on disk if they are many.
 
-    Sessions of the tables that are not located are missing, with their datasets.
+    Of the groups of shards, each located session has the number of its own. Sessions of the tables
+    that are not located are missing, with their datasets.
     """
-    groups = listing.group_shards(count_buckets(sum(listing.n_files)))
-    places = listing.place_sessions(groups, BUCKET)
-    located = located.join(places, on="session", how="left", maintain_order="left")
     found = located.filter(~pl.col("is_copy")).drop_nulls("eid")
     by_eid = found.select("eid", BUCKET).sort("eid")
     nothing = listing.read([])

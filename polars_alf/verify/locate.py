@@ -19,16 +19,16 @@ _SLICE = 65_536
 
 
 def locate_sessions(
-    directories: pl.DataFrame, root: str, sessions: pl.DataFrame, namespace: UUID | None
+    folders: pl.DataFrame, root: str, sessions: pl.DataFrame, namespace: UUID | None
 ) -> pl.DataFrame:
     """Find the sessions of an archive in a sessions table, whose ids are of a namespace if known.
 
-    Returns ``session``, the folder; ``eid``, null where the table does not have it; and
-    ``is_copy``, whether the table means another folder with the same session. Sessions are found
-    by the id where it follows from the path; else by subject, date and number, and by the lab as
-    far as both know one.
+    `folders` has ``session``, the folder of each. Returns that, with ``eid``, null where the table
+    does not have it, and ``is_copy``, whether the table means another folder with the same session.
+    Sessions are found by the id where it follows from the path; else by subject, date and number,
+    and by the lab as far as both know one.
     """
-    by_id, rest = _find_by_id(directories, root, sessions, namespace)
+    by_id, rest = _find_by_id(folders, root, sessions, namespace)
     rows = sessions.select("lab", *_KEYS, eid="id").join(by_id, on="eid", how="anti")
     lab, lab_found = pl.col("lab_right").fill_null(""), pl.col("lab").fill_null("")
     by_parts = (
@@ -55,7 +55,7 @@ def locate_sessions(
 
 
 def _find_by_id(
-    directories: pl.DataFrame, root: str, sessions: pl.DataFrame, namespace: UUID | None
+    folders: pl.DataFrame, root: str, sessions: pl.DataFrame, namespace: UUID | None
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the sessions that are found by their id, and the parts of the others.
 
@@ -63,9 +63,10 @@ def _find_by_id(
     """
     ids = sessions.select(eid="id")
     found, rest = [], []
-    for start in range(0, max(len(directories), 1), _SLICE):
+    for start in range(0, max(len(folders), 1), _SLICE):
+        directories = folders.slice(start, _SLICE).select("session", directory="session").lazy()
         parts = (
-            assemble_sessions(directories.slice(start, _SLICE).lazy(), root)
+            assemble_sessions(directories, root)
             .select("session", "name", "lab", *_KEYS)
             .with_columns(key=expr_uuid3(pl.col("name"), namespace) if namespace else "name")
             .collect()

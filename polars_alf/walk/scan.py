@@ -218,8 +218,7 @@ class Listing:
 
     issues: pl.DataFrame
     """ISSUES of all shards."""
-    sessions: pl.DataFrame
-    """DIRECTORIES of the sessions themselves, with ``shard``."""
+    n_sessions: int
     shards: list[Path]
     n_files: list[int]
     """Number of files of each shard."""
@@ -255,12 +254,12 @@ class Listing:
 
     def place_sessions(self, groups: Sequence[range], name: str) -> pl.DataFrame:
         """Return ``session`` and the number of its group of shards, in a column of this name."""
-        shards = pl.DataFrame(
-            [(shard, number) for number, shards in enumerate(groups) for shard in shards],
-            {"shard": pl.UInt32, name: pl.UInt32},
-            orient="row",
-        )
-        return self.sessions.select("session", "shard").join(shards, on="shard").drop("shard")
+        found = [pl.DataFrame(schema={"session": pl.String, name: pl.UInt32})]
+        is_session = pl.col("directory") == pl.col("session")
+        for number, shards in enumerate(groups):
+            sessions = self.read_directories(shards).filter(is_session).select("session")
+            found.append(sessions.with_columns(pl.lit(number, pl.UInt32).alias(name)))
+        return pl.concat(found, rechunk=True)
 
 
 @contextmanager
@@ -271,8 +270,7 @@ def list_archive(walk: Walk, survey: Survey, folders: Sequence[str]) -> Iterator
     """
     issues = [polars_schema(ISSUES).to_frame(), pl.DataFrame(survey.issues)]
     is_session = pl.col("directory") == pl.col("session")
-    number = pl.lit(0, pl.UInt32).alias("shard")
-    sessions = [polars_schema(DIRECTORIES).to_frame().with_columns(number)]
+    n_sessions = 0
     shards: list[Path] = []
     n_files: list[int] = []
     with temporary_folder() as folder:
@@ -284,11 +282,10 @@ def list_archive(walk: Walk, survey: Survey, folders: Sequence[str]) -> Iterator
             path = folder / name
             issues.append(pl.read_ipc(path / "issues.arrow"))
             directories = pl.read_ipc(path / "directories.arrow")
-            number = pl.lit(len(shards), pl.UInt32).alias("shard")
-            sessions.append(directories.filter(is_session).with_columns(number))
+            n_sessions += directories.filter(is_session).height
             n_files.append(pl.scan_ipc(path / "files.arrow").select(pl.len()).collect().item())
             shards.append(path)
-        yield Listing(pl.concat(issues), pl.concat(sessions, rechunk=True), shards, n_files)
+        yield Listing(pl.concat(issues), n_sessions, shards, n_files)
 
 
 def _list_shard(walker: AnyWalker, shard: Shard) -> dict[str, pl.DataFrame]:

@@ -172,14 +172,15 @@ def test_odd_paths_never_matter(tmp_path: Path, rel_path: str) -> None:
     assert (outside / "x.y.z").exists()
 
 
-def test_files_in_no_session_that_rows_could_name_are_kept() -> None:
+def test_files_in_no_session_that_rows_could_name_are_kept(tmp_path: Path) -> None:
     # Should the walk ever see a session where the pattern of the rows does not.
     directories = pl.LazyFrame({"directory": ["S!/2020-01-01/001"]}).with_columns(
         session="directory"
     )
-    owners = claims.list_owners(directories, "/archive")
+    owners = claims.list_owners(directories, "/archive").with_columns(code=pl.lit(0, pl.UInt32))
     sessions, datasets = (tables_of("a", "")[name].cast(pl.String) for name in TABLES)
-    meant = claims.claim_sessions(owners.collect(), sessions, datasets.select("eid"))
-    claimed = claims.claim_files(meant.owners, meant.eids, datasets)
+    rows = ([owners.collect()], [sessions], [datasets.select("eid")])
+    meant = claims.claim_sessions(*rows, 1, tmp_path)
+    claimed = claims.claim_files(meant.owners, datasets)
     entries = pl.LazyFrame({"entry": [7], "directory": ["S!/2020-01-01/001"], "name": ["a.b.c"]})
     assert claims.find_claimed(entries, owners, claimed).collect()["entry"].to_list() == [7]
