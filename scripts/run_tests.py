@@ -2,8 +2,8 @@
 
 Makes two environments the first time, and again when pyproject.toml, setup.py or the sources in C
 have changed: .venv with pandas 3, in which every test is run, and .venv-pandas2, in which those
-marked `pandas` are run again. Tests marked `slow` are left out unless --slow is given. Fails if
-either run fails.
+marked `pandas` are run again. The quick tests are run; with --slow those marked `slow` in their
+place, and with --all these, the quick ones and those marked `thorough`. Fails if either run fails.
 
 POLARS_ALF_VENV_DIR may name another folder for the environments.
 """
@@ -17,19 +17,24 @@ from _environment import REPOSITORY, prepare_environment, tell
 
 NO_TESTS_COLLECTED = 5
 
+QUICK = "not slow and not thorough"
+
+MARKED = {"--slow": "slow and not thorough", "--all": ""}
+"""Options that choose other tests than the quick ones, and what these are marked with."""
+
 
 def main(arguments: list[str]) -> int:
     if arguments in (["-h"], ["--help"]):
         print(__doc__)
         return 0
-    slow = "--slow" in arguments
-    options = [argument for argument in arguments if argument != "--slow"]
+    options = [argument for argument in arguments if argument not in MARKED]
+    marked = next((MARKED[argument] for argument in arguments if argument in MARKED), QUICK)
 
     python = prepare_environment(".venv", "test", "pandas>=3")
-    every = run_tests(python, [] if slow else ["-m", "not slow"], options)
+    every = run_tests(python, marked, options)
 
     python = prepare_environment(".venv-pandas2", "test", "pandas<3")
-    pandas2 = run_tests(python, ["-m", "pandas" if slow else "pandas and not slow"], options)
+    pandas2 = run_tests(python, f"pandas and ({marked})" if marked else "pandas", options)
     # A selection of tests may well have none of those marked `pandas`.
     if options and pandas2 == NO_TESTS_COLLECTED:
         pandas2 = 0
@@ -38,8 +43,8 @@ def main(arguments: list[str]) -> int:
     return every or pandas2
 
 
-def run_tests(python: str, marked: list[str], options: list[str]) -> int:
-    command = [python, "-m", "pytest", "--numprocesses", "auto", *marked, *options]
+def run_tests(python: str, marked: str, options: list[str]) -> int:
+    command = [python, "-m", "pytest", "--numprocesses", "auto", "-m", marked, *options]
     tell(" ".join(command))
     return subprocess.run(command, cwd=REPOSITORY).returncode
 

@@ -22,7 +22,7 @@ TESTS = (
     *(f"tests/walk/test_{name}.py" for name in ("batches", "digests", "lister", "walker")),
 )
 
-OPTIONS = ("--numprocesses", "auto", "-m", "not slow")
+OPTIONS = ("--numprocesses", "auto", "-m", "not thorough")
 
 COPIED = ("polars_alf", "tests", "scripts", "benchmarks", "pyproject.toml", "setup.py")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 from trees import TWO_LABS, make_tree
@@ -14,8 +15,29 @@ from polars_alf.native import twin, twin_md5
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option with which recorded outputs are recorded anew."""
+    """Add the options of ours."""
     parser.addoption("--update-snapshots", action="store_true", help="record outputs anew")
+    parser.addoption(
+        "--one-in",
+        type=int,
+        default=1,
+        metavar="N",
+        help="leave out all but one in N of the tests marked thorough",
+    )
+    parser.addoption("--seed", default="", metavar="TEXT", help="choose which of them")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave thorough tests out, as far as asked to: the same ones in all processes."""
+    n, seed = config.getoption("--one-in"), config.getoption("--seed")
+    left_out = [
+        item
+        for item in items
+        if item.get_closest_marker("thorough") and crc32(f"{seed} {item.nodeid}".encode()) % n
+    ]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in {*left_out}]
 
 
 @pytest.fixture

@@ -48,6 +48,7 @@ def run_suite(folder: Path, *races: str) -> tuple[Record, list[Run]]:
     return record, runs
 
 
+@pytest.mark.slow
 def test_small_list_is_recorded(tmp_path: Path) -> None:
     record, runs = run_suite(tmp_path, "list")
     (race,) = record.races
@@ -62,13 +63,14 @@ def test_small_list_is_recorded(tmp_path: Path) -> None:
         assert str(tmp_path) not in file.read_text(), "paths of a machine mean nothing elsewhere"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_other_small_races_are_recorded(tmp_path: Path) -> None:
     record, runs = run_suite(tmp_path, "one", "start", "md5", "xxh3")
     digests = {run.answer["MD5"] for run in runs if run.race == "md5"}
     assert digests == {record.races[2].expected["MD5"]}
 
 
+@pytest.mark.slow
 def test_memory_is_measured_without_a_walk() -> None:
     script = REPOSITORY / "benchmarks" / "bench_memory.py"
     command = [sys.executable, str(script), "--datasets", "7200"]
@@ -78,7 +80,7 @@ def test_memory_is_measured_without_a_walk() -> None:
     assert int(figures[4]) > 50
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_memory_of_commands_is_measured_and_what_they_find_is_right() -> None:
     script = REPOSITORY / "benchmarks" / "bench_commands.py"
     command = [sys.executable, str(script), "--datasets", "7200"]
@@ -88,6 +90,7 @@ def test_memory_of_commands_is_measured_and_what_they_find_is_right() -> None:
     assert all(int(row[4]) > 50 for row in rows)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="no other system counts these")
 def test_bytes_of_one_session_are_measured() -> None:
     script = REPOSITORY / "benchmarks" / "bench_session.py"
@@ -109,6 +112,7 @@ def test_an_index_of_an_inventory_is_measured() -> None:
     assert int(figures[7]) > 50
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     len(getattr(os, "sched_getaffinity", lambda _: ())(0)) < 2, reason="two processors are compared"
 )

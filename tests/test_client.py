@@ -58,6 +58,7 @@ def roots(archive: Path) -> list[Path]:
     return [archive, lab, lab / "Subjects", subject, date, sorted(date.iterdir())[0]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", range(6))
 def test_paths_as_ids_give_the_frames_of_one(clean: Path, tmp_path: Path, level: int) -> None:
     root = roots(clean)[level]
@@ -98,6 +99,7 @@ def test_uuids_give_the_frames_of_one_up_to_the_ids(clean: Path, tmp_path: Path)
         assert_frame_equal(one, other)
 
 
+@pytest.mark.slow
 def test_digests_are_those_of_one(tmp_path: Path) -> None:
     root = tmp_path / "archive"
     make_archive(root, labs=1, subjects=1, sessions=1, files=16, content="small")
@@ -227,12 +229,14 @@ def sessions_on_disk(root: Path) -> list[tuple[str, str, datetime.date, int]]:
     ]
 
 
+@pytest.mark.slow
 def test_client_finds_every_session(one: One, large: Path) -> None:
     eids = one.search()
     assert len(eids) == 700
     assert {Path(one.eid2path(eid)) for eid in eids} == set(large.glob("*/Subjects/*/*/*"))
 
 
+@pytest.mark.slow
 def test_client_searches(one: One, large: Path) -> None:
     known = sessions_on_disk(large)
     lab, subject, date, number = known[123]
@@ -255,6 +259,7 @@ def test_client_searches(one: One, large: Path) -> None:
         assert len(one.search(**terms)) == len(expected)
 
 
+@pytest.mark.slow
 def test_client_lists_and_loads(one: One, large: Path) -> None:
     for eid in one.search()[::100]:
         path = Path(one.eid2path(eid))
@@ -272,6 +277,7 @@ def test_client_lists_and_loads(one: One, large: Path) -> None:
         assert len(spikes["clusters"]) == len(times)
 
 
+@pytest.mark.slow
 def test_second_index_keeps_every_id(one: One, large: Path) -> None:
     before = {eid: one.list_datasets(eid, details=True) for eid in one.search()[::50]}
     index_archive(large)
@@ -290,6 +296,7 @@ def test_lab_root_opens_from_the_folder_that_the_report_names(large: Path, tmp_p
     assert len(client.load_dataset(eid, "spikes.times.npy", collection="alf/probe00/pykilosort"))
 
 
+@pytest.mark.slow
 def test_the_demonstration_ends_with_what_works(tmp_path: Path) -> None:
     root = tmp_path / "archive"
     make_archive(root, labs=1, subjects=2, sessions=2, files=20, content="small")

@@ -72,6 +72,7 @@ def test_whatever_a_function_returns_is_shown_in_a_line() -> None:
     assert [name for name in classes if not issubclass(classes[name], Shown)] == [*pages]
 
 
+@pytest.mark.slow
 def test_results_are_a_line_and_a_table(archive: Path) -> None:
     for result in list_results(archive):
         line = repr(result)
@@ -83,6 +84,7 @@ def test_results_are_a_line_and_a_table(archive: Path) -> None:
         assert all(text in line for text in texts)
 
 
+@pytest.mark.slow
 def test_the_line_of_an_index_says_what_it_found(archive: Path) -> None:
     first, *_ = list_results(archive)
     shown = re.sub(r"time [\d.]+ s", "time T", repr(first))
@@ -140,6 +142,7 @@ def test_help_gives_an_overview() -> None:
         assert f"`{name}`" in overview, f"the overview lacks {name}"
 
 
+@pytest.mark.slow
 def test_issues_and_changes_of_a_folder(archive: Path) -> None:
     list_results(archive)
     kinds = polars_alf.scan_issues(str(archive)).group_by("kind").len().sort("kind").collect()

@@ -26,6 +26,7 @@ def say(*arguments: object, code: int = 2) -> str:
     return lines[0].removeprefix("error: ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", NAMES)
 def test_a_cluster_without_its_protocol(archive: Path, command: str) -> None:
     message = say(command, archive, "--cluster", "localhost:9999")
@@ -37,6 +38,7 @@ def test_a_cluster_without_its_protocol(archive: Path, command: str) -> None:
     assert "dask://HOST:PORT" in say(command, archive, "--cluster", "the big one")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "typed", ["{6BA7B810-9DAD-11D1-80B4-00C04FD430C8}", "my lab", UUID_TEXT.replace("-", "")]
 )
@@ -84,6 +86,7 @@ def test_a_bucket_has_no_tables_in_it(tmp_path: Path) -> None:
     assert message.startswith("s3://bucket/lab is in a bucket, from which nothing is removed; ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("address", "cure"),
     [
@@ -120,6 +123,7 @@ def test_a_folder_may_look_like_an_address(tmp_path: Path, monkeypatch: pytest.M
     assert index_archive("s3://lab").n_sessions == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pattern", "cure"),
     [

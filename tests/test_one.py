@@ -78,6 +78,7 @@ def test_context():
     assert not is_enabled()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["import polars_alf.one", "import one.api"])
 def test_before_and_after_one_is_imported(first):
     code = f"""

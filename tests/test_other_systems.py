@@ -63,6 +63,7 @@ def read(folder: Path) -> pl.DataFrame:
     return scan_datasets(folder).drop("origin").collect().sort("eid", "rel_path")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", SYSTEMS)
 @pytest.mark.parametrize("executor", ["serial", "threads", "processes"])
 def test_an_index_is_the_same(tmp_path: Path, system: str, executor: str) -> None:
@@ -81,6 +82,7 @@ def test_an_index_is_the_same(tmp_path: Path, system: str, executor: str) -> Non
     assert scan_issues(there).collect().equals(scan_issues(here).collect())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_commands_of_a_whole_life(tmp_path: Path, system: str) -> None:
     root = make_tree(tmp_path / "archive", ARCHIVE)
@@ -107,6 +109,7 @@ def test_commands_of_a_whole_life(tmp_path: Path, system: str) -> None:
     assert run(system, "sql", root, "SELECT count(*) AS n FROM datasets")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_measurement(tmp_path: Path, system: str) -> None:
     target = make_tree(tmp_path / "target", {})
@@ -116,6 +119,7 @@ def test_a_measurement(tmp_path: Path, system: str) -> None:
     assert not [*target.iterdir()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_writer_that_was_killed_is_replaced(tmp_path: Path, system: str) -> None:
     root = make_tree(tmp_path / "archive", ARCHIVE)

@@ -89,6 +89,7 @@ def _expected(root: Path) -> dict[tuple[str, str], int]:
     }
 
 
+@pytest.mark.slow
 @given(trees, st.integers(1, 5))
 @settings(max_examples=count_examples(60), deadline=None)
 def test_index_is_what_the_rules_say(tree: dict[str, int], units_per_shard: int) -> None:

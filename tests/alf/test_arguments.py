@@ -71,6 +71,7 @@ PLAIN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("function", "name"),
     [(function, name) for function, names in PLAIN.items() for name in names.split()],

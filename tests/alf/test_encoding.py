@@ -70,6 +70,7 @@ def check_equal(folder: Path, expected: Path) -> None:
     assert_frame_equal(*issues, check_row_order=False)
 
 
+@pytest.mark.slow
 def test_commands_see_the_names_that_are_there(
     root: Path, out_dir: Path, locale: dict[str, str]
 ) -> None:
@@ -98,6 +99,7 @@ for is_end, command in itertools.groupby(sys.argv[1:], ";".__eq__):
 """
 
 
+@pytest.mark.slow
 def test_commands_that_read_and_write_names(
     root: Path, tmp_path: Path, locale: dict[str, str]
 ) -> None:
@@ -122,6 +124,7 @@ def test_commands_that_read_and_write_names(
     assert files_of(root) == before
 
 
+@pytest.mark.slow
 def test_calls_in_a_process_that_decodes_otherwise_are_refused(
     root: Path, tmp_path: Path, locale: dict[str, str]
 ) -> None:
@@ -278,6 +281,7 @@ def index_quietly(root: Path, folder: Path) -> None:
         index_archive(root, folder, namespace=NAMESPACE)
 
 
+@pytest.mark.slow
 @settings(max_examples=3, deadline=None)
 @given(files)
 @example([(b"t", bytes([byte]), bytes([byte])) for byte in range(1, 256) if byte not in b"./"])

@@ -59,6 +59,7 @@ def test_a_process_that_is_forked_after_polars_has_run_is_refused(
     assert first == "12 in the first process", "nothing changes for that"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("begun", "how"), [("loaded", "fork"), ("used", "spawn"), ("used", "forkserver")]
 )

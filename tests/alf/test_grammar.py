@@ -391,6 +391,7 @@ def draw(strategy: st.SearchStrategy[str], count: int = 300) -> list[str]:
     return drawn
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("strategy", "parse"),
     [

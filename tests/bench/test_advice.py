@@ -18,6 +18,7 @@ from polars_alf.bench.sweep import LATENCIES, MEASUREMENTS
 LEVELS = {1: (1, 1), 2: (2, 1), 4: (2, 2), 8: (2, 4)}
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     st.lists(st.lists(st.floats(1, 1e6), min_size=4, max_size=4), min_size=1, max_size=4),
@@ -51,6 +52,7 @@ def test_advice_is_the_least_of_the_best_figures(
     assert law["best_rate"] == pytest.approx(best)
 
 
+@pytest.mark.slow
 def test_an_index_that_cannot_be_shared_gives_no_advice(tmp_path: Path) -> None:
     few = bench(tmp_path, operations=["list", "index"], threads=[1, 2], jobs=2)
     assert few.figures.filter(operation="index")["workers"].to_list() == [1, 1]

@@ -60,6 +60,7 @@ def make(
     return make_report
 
 
+@pytest.mark.slow
 def test_the_verdict_comes_first(make: Callable[..., StorageReport]) -> None:
     def serve_nas(operation: str, calls: int) -> float:
         if operation == "index":

@@ -42,7 +42,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestCluster]:
     found.stop()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_workers_of_a_cluster_measure_together(cluster: TestCluster, tmp_path: Path) -> None:
     target = tmp_path / "target"
     target.mkdir()
@@ -56,7 +56,7 @@ def test_workers_of_a_cluster_measure_together(cluster: TestCluster, tmp_path: P
     assert find_advice(target) is None, "what is best for a cluster tells nothing of this machine"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_what_a_cluster_cannot_is_refused(cluster: TestCluster, archive: Path) -> None:
     with pytest.raises(OptionError, match="--cold cannot empty the caches of other machines"):
         bench(archive, executor=cluster.address, cold=True)

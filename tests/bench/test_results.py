@@ -104,6 +104,7 @@ def test_without_a_home_advice_is_in_the_report_alone(
     assert find_advice(tmp_path) is None
 
 
+@pytest.mark.slow
 def test_a_report_is_written_through_no_link(tmp_path: Path) -> None:
     victim = make_tree(tmp_path, {"victim": "precious"}) / "victim"
     target, out = make_tree(tmp_path / "target", {}), make_tree(tmp_path / "out", {})

@@ -19,7 +19,7 @@ def test_a_small_part_that_takes_longer_says_nothing() -> None:
     assert find_fixed_seconds((1000, 1.0), (10, 1.5)) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_cold_and_warm_on_ext4(tmp_path: Path) -> None:
     with storage.mount_ext4(tmp_path / "storage", tmp_path / "image") as folder:
         report = bench(folder, cold=True, threads=[1, 2])

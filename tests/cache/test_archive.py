@@ -141,6 +141,7 @@ def test_tables_that_are_missing_or_foreign_are_refused(root: Path, tmp_path: Pa
     assert len(list(root.rglob("*.npy"))) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make_tables", SHAPES)
 @pytest.mark.parametrize(
     ("session", "lab"),

@@ -68,6 +68,7 @@ def change_columns(frame, drop, extra):
     return changed.assign(extra=1) if extra else changed
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=count_examples(150))
 @given(
     table=datasets_frames(min_size=1),

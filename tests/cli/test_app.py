@@ -81,6 +81,7 @@ def test_json_is_json_on_a_terminal_that_lacks_names(tmp_path: Path) -> None:
         assert command[0] != "issues" or values[0]["path"].startswith(name)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals there")
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_leaves_the_old_tables(archive: Path, stop: signal.Signals) -> None:

@@ -45,6 +45,7 @@ def target(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_bench_tells_a_person_and_writes_a_report(target: Path, home: Path) -> None:
     result = run("bench", target, *QUICK, "--name", "my NAS", "--operations", "stat,index")
     assert result.returncode == 0, result.stderr
@@ -83,6 +84,7 @@ def test_auto_without_a_measurement_is_the_default(archive: Path) -> None:
     assert f"polars-alf bench {archive}" in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["archive/report", "archive/.polars_alf", "archive", "made"])
 def test_a_report_is_written_over_nothing(archive: Path, tmp_path: Path, place: str) -> None:
     polars_alf.index_archive(archive)
@@ -95,7 +97,7 @@ def test_a_report_is_written_over_nothing(archive: Path, tmp_path: Path, place: 
     assert read_folder(tmp_path) == before
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_bench_tells_a_machine_and_results_are_compared(target: Path, home: Path) -> None:
     for name in ("a", "b"):
         options = ("--operations", "stat", "--name", name, "--out", home / name)
@@ -123,6 +125,7 @@ def test_bench_tells_a_machine_and_results_are_compared(target: Path, home: Path
     assert run("bench", "compare", "a", "b", "--out", "both", "--force").returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
@@ -156,14 +159,17 @@ def test_a_missing_extra_names_its_cure(home: Path, arguments: str) -> None:
     assert not list(home.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals there")
 @pytest.mark.parametrize(
     ("stop", "step", "to_all"),
     [
-        pytest.param(signal.SIGINT, "writing", False, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, "writing", False, marks=pytest.mark.thorough),
         (signal.SIGTERM, "2 at once", False),
-        pytest.param(signal.SIGINT, "2 at once", True, marks=pytest.mark.slow),
-        pytest.param(getattr(signal, "SIGHUP", None), "2 at once", True, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, "2 at once", True, marks=pytest.mark.thorough),
+        pytest.param(
+            getattr(signal, "SIGHUP", None), "2 at once", True, marks=pytest.mark.thorough
+        ),
     ],
     ids=str,
 )
@@ -193,7 +199,7 @@ def test_an_interrupt_leaves_nothing(
     assert not list(home.iterdir())
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_known_latency_and_saturation_are_found(target: Path, home: Path) -> None:
     if obstacle := slow_storage.find_obstacle():
         pytest.skip(obstacle)
@@ -228,6 +234,7 @@ def scale(folder: Path, factor: float) -> None:
     path.write_text(json.dumps(values))
 
 
+@pytest.mark.slow
 def test_slower_storage_fails_an_acceptance_test(target: Path, home: Path) -> None:
     options = ("--operations", "stat,list", "--out", home / "old", "--name", "old", "--quiet")
     assert run("bench", target, *QUICK, *options).returncode == 0
@@ -267,7 +274,7 @@ LOOK = """
 """
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_page_shows_its_charts_in_a_browser_without_network(target: Path, home: Path) -> None:
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if not browser:
@@ -303,7 +310,7 @@ def test_the_page_shows_its_charts_in_a_browser_without_network(target: Path, ho
     assert all(seen["marks"][name] >= n for name, n in least.items()), seen
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_bench_on_a_disk_and_in_memory(tmp_path: Path, home: Path) -> None:
     with (
         storage.mount_ext4(tmp_path / "disk", tmp_path / "image") as disk,

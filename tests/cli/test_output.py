@@ -39,6 +39,7 @@ def steering(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals there")
 def test_names_do_not_steer_a_terminal(steering: Path) -> None:
     query = "SELECT rel_path FROM datasets"
@@ -52,6 +53,7 @@ def test_names_do_not_steer_a_terminal(steering: Path) -> None:
         assert not {"\u202e", "\u2066", "\u200f"}.intersection(shown), command
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals there")
 def test_machines_get_names_as_they_are(steering: Path) -> None:
     query = "SELECT rel_path FROM datasets"

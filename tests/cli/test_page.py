@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from command_line import run
 
 
+@pytest.mark.slow
 def test_report_writes_a_page(tables: Path, tmp_path: Path) -> None:
     file = tmp_path / "page.html"
     result = run("report", tables, "--out", file)
@@ -20,6 +22,7 @@ def test_report_writes_a_page(tables: Path, tmp_path: Path) -> None:
     assert run("report", tables, "--out", file, "--force", "--quiet").stdout == ""
 
 
+@pytest.mark.slow
 def test_report_tells_a_machine(tables: Path, tmp_path: Path) -> None:
     file = tmp_path / "page.html"
     result = run("report", tables, "--out", file, "--json", "--quiet")
@@ -30,6 +33,7 @@ def test_report_tells_a_machine(tables: Path, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_report_chooses_a_file_here(tables: Path, tmp_path: Path) -> None:
     here = tmp_path / "here"
     here.mkdir()

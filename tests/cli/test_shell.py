@@ -111,7 +111,7 @@ exit 0
 """
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("line", [line for line in LINES if len(LINES[line]) > 1])
 def test_zsh_completes(here: Path, line: str) -> None:
     if not shutil.which("zsh", path=os.defpath):

@@ -155,6 +155,7 @@ def hide(text: str, place: Path) -> str:
     return re.sub(r"polars-alf \d\S* \(\w+ core\)", "polars-alf 0.0.0 (native core)", text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_output_is_as_recorded(
     name: str, place: Path, monkeypatch: pytest.MonkeyPatch, check_snapshot: Callable[..., None]

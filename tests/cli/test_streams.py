@@ -46,6 +46,7 @@ def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[st
     return subprocess.run([*COMMAND, *map(str, arguments)], text=True, **streams)  # type: ignore[call-overload, no-any-return]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 @pytest.mark.parametrize("command", ["index", "info", "prune"])
 def test_a_stream_that_is_closed_is_the_null_device(
@@ -118,6 +119,7 @@ os.close(reader)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("result", RESULTS)
 def test_a_reader_that_has_ended_is_no_failure_to_speak_of(
     root: Path, out_dir: Path, result: str
@@ -135,6 +137,7 @@ def test_the_first_lines_of_many(root: Path) -> None:
     assert ended.stdout.startswith("id,eid,") or ended.stdout.startswith("eid,")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
 @pytest.mark.parametrize("result", RESULTS)
 def test_a_full_disk_is_a_failure(root: Path, out_dir: Path, result: str) -> None:
@@ -145,6 +148,7 @@ def test_a_full_disk_is_a_failure(root: Path, out_dir: Path, result: str) -> Non
     assert line.startswith("error: the result cannot be written to stdout: No space left on device")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
 def test_a_file_that_cannot_be_written_is_named(root: Path, tmp_path: Path, form: str) -> None:
     file = tmp_path / f"answer.{form}"
@@ -157,6 +161,7 @@ def test_a_file_that_cannot_be_written_is_named(root: Path, tmp_path: Path, form
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("progress", ["auto", "json"])
 def test_a_run_goes_on_without_messages(
     root: Path, broken_pipe: int, tmp_path: Path, progress: str
@@ -169,6 +174,7 @@ def test_a_run_goes_on_without_messages(
     assert failed.returncode == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
 def test_a_line_of_progress_reaches_a_pipe_as_it_is_written(archive: Path, unbuffered: str) -> None:
     big = archive / "cortexlab/Subjects/KS001/2020-01-01/001/huge.file.npy"
@@ -223,6 +229,7 @@ def test_what_is_confirmed_was_seen_before(root: Path) -> None:
     assert (root / "S/2020-01-01/001/alf/new.times.npy").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "variables", [{"TERM": "dumb"}, {"TERM": "xterm", "NO_COLOR": "1"}], ids=["dumb", "no color"]
 )
@@ -247,6 +254,7 @@ def test_a_log_is_no_terminal_whatever_colours_are_forced(
     assert "\x1b" not in ended.stdout + ended.stderr
 
 
+@pytest.mark.slow
 def test_an_environment_of_nothing_but_a_language(tmp_path: Path) -> None:
     root = make_tree(tmp_path / "é", {"sé/2020-01-01/001": SESSION})
     for language in ("C", "POSIX"):

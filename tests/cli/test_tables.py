@@ -152,6 +152,7 @@ def test_parquet_is_refused_on_a_terminal(tables: Path) -> None:
     assert "nothing for a terminal" in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
@@ -213,6 +214,7 @@ def test_choices_are_those_of_the_rooms_that_answer() -> None:
     assert get_args(commands.Keep) == KEEPS
 
 
+@pytest.mark.slow
 def test_changes_are_listed(archive: Path) -> None:
     run("index", archive)
     (archive / SESSION_PATH / "alf/spikes.times.npy").unlink()

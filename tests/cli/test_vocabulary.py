@@ -125,6 +125,7 @@ def test_walks_are_called_the_same_in_python() -> None:
         assert names <= inspect.signature(function).parameters.keys(), command
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "old", "new"),
     [(name, old, new) for name, words in OLD_SPELLINGS.items() for old, new in words.items()],

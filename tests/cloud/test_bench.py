@@ -58,6 +58,7 @@ def list_keys(bucket: Bucket) -> dict[str, object]:
     return {each["Key"]: each["LastModified"] for each in found}
 
 
+@pytest.mark.slow
 def test_only_what_was_written_is_deleted(bucket: Bucket, tmp_path: Path) -> None:
     bucket.put("folder/mine.npy")
 
@@ -98,6 +99,7 @@ def test_only_what_was_written_is_deleted(bucket: Bucket, tmp_path: Path) -> Non
         )
 
 
+@pytest.mark.slow
 def test_a_bucket_is_only_read_unless_asked_otherwise(bucket: Bucket, tmp_path: Path) -> None:
     root = make_tree(tmp_path / "archive", TWO_LABS)
     bucket.put_tree(make_tree(root, LARGE), "folder")
@@ -140,6 +142,7 @@ def format_times(ratios: object) -> str:
     return describe_times(ratio, ratio)
 
 
+@pytest.mark.slow
 def test_a_slow_service_is_seen_to_be_slow(mirror: Mirror) -> None:
     make_tree(mirror.folder, TWO_LABS)
     operations = ["list", "stat", "read"]
@@ -189,6 +192,7 @@ def test_lists_of_a_thousand_keys_are_of_all(n_files: int) -> None:
         assert start == f"folder/{files[1000 * number - 1]}"
 
 
+@pytest.mark.slow
 def test_a_request_lists_a_thousand_keys() -> None:
     with serve_lists("--keys", 2500, "--subjects", 2) as url:
         report = bench(
@@ -280,6 +284,7 @@ def test_other_bytes_than_were_put_are_found(bucket: Bucket) -> None:
     assert list_keys(bucket) == {}
 
 
+@pytest.mark.slow
 def test_services_of_others_are_read(
     elsewhere: GoogleBucket | AzureContainer, tmp_path: Path
 ) -> None:
@@ -291,6 +296,7 @@ def test_services_of_others_are_read(
     assert report.mount["source"] == elsewhere.endpoint_url
 
 
+@pytest.mark.slow
 def test_what_is_written_to_azure_is_deleted(azure: str) -> None:
     # The server that stands for Google's takes no objects of this client.
     container = AzureContainer.create(f"bucket-{uuid.uuid4().hex}", azure)
@@ -308,6 +314,7 @@ def test_a_service_without_ranges_is_read_whole(mirror: Mirror) -> None:
     assert (report.figures["byte_rate"] > 0).all()
 
 
+@pytest.mark.slow
 def test_the_command_tells_a_person(bucket: Bucket, tmp_path: Path) -> None:
     bucket.put_tree(make_tree(tmp_path / "archive", TWO_LABS))
     service = ("--endpoint-url", bucket.endpoint_url)
@@ -325,6 +332,7 @@ def test_the_command_tells_a_person(bucket: Bucket, tmp_path: Path) -> None:
     assert "jobs 1, threads 1: found best when measured on " in indexed.stderr
 
 
+@pytest.mark.slow
 def test_a_missing_extra_names_its_cure(tmp_path: Path) -> None:
     code = "import sys; sys.modules['obstore'] = None; from polars_alf.cli.app import main; main()"
     command = [sys.executable, "-c", code, "bench", "s3://bucket", "--out", str(tmp_path / "out")]
@@ -340,7 +348,7 @@ def test_no_service_at_the_address(tmp_path: Path) -> None:
         bench("s3://bucket", endpoint_url="http://127.0.0.1:9")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals there")
 def test_an_interrupt_leaves_nothing(bucket: Bucket, tmp_path: Path) -> None:
     options = ("--endpoint-url", bucket.endpoint_url, "--write", "--files", "300")

@@ -45,6 +45,7 @@ def index(bucket: Bucket, out_dir: Path, faults: Faults) -> tuple[IndexReport, d
     return report, {path.rpartition("/")[2]: md5 for path, md5 in datasets.rows()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("has_ranges", [True, False])
 @pytest.mark.parametrize("is_admitted", [True, False])
 def test_what_is_cut_short_is_read_again(
@@ -57,6 +58,7 @@ def test_what_is_cut_short_is_read_again(
     assert max(faults.seen.values()) > 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("has_ranges", [True, False])
 @pytest.mark.parametrize("is_admitted", [True, False])
 def test_what_is_cut_short_each_time_is_an_issue(

@@ -38,6 +38,7 @@ def index(out_dir: Path, url: str, **options: object) -> IndexReport:
     )
 
 
+@pytest.mark.slow
 def test_answers_that_are_cut_or_refused_for_the_moment(out_dir: Path, tmp_path: Path) -> None:
     with serve_lists(*SMALL) as url:
         index(out_dir, url)
@@ -50,6 +51,7 @@ def test_answers_that_are_cut_or_refused_for_the_moment(out_dir: Path, tmp_path:
         assert one.equals(two)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "error", "cure"),
     [
@@ -75,6 +77,7 @@ def test_a_service_that_refuses_in_the_middle(
         assert index(out_dir, url).n_datasets == 12_000
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_listed(out_dir: Path) -> None:
     """What else there is, is indexed, and the next run has the rest."""
     with serve_lists(*SMALL) as url:
@@ -153,6 +156,7 @@ def count_shards(out_dir: Path) -> int:
     return len([path for path in written if path.parent.suffix != UNDER_WAY])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_that_is_ended_goes_on(out_dir: Path, tmp_path: Path, number: signal.Signals) -> None:
     many = ["--keys", 40_000, "--subjects", 8]
@@ -174,6 +178,7 @@ def test_a_run_that_is_ended_goes_on(out_dir: Path, tmp_path: Path, number: sign
         assert one.equals(two)
 
 
+@pytest.mark.slow
 def test_an_interrupt_is_heard_while_a_service_hangs(out_dir: Path) -> None:
     with serve_lists(*SMALL, "--latency-ms", 60_000) as url:
         process = start(out_dir, url)
@@ -193,6 +198,7 @@ SECRETS = {
 }
 
 
+@pytest.mark.slow
 def test_secrets_are_nowhere(
     bucket: Bucket, archive: Path, out_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

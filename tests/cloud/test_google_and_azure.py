@@ -36,6 +36,7 @@ ARCHIVE: Tree = {
 }
 
 
+@pytest.mark.slow
 def test_the_tables_are_those_of_a_folder(
     elsewhere: Elsewhere, tmp_path: Path, out_dirs: tuple[Path, Path]
 ) -> None:
@@ -53,6 +54,7 @@ def test_the_tables_are_those_of_a_folder(
     assert scanned.collect()["file_size"].to_list() == [3, 3]
 
 
+@pytest.mark.slow
 def test_a_refresh_reads_what_changed(elsewhere: Elsewhere, archive: Path, out_dir: Path) -> None:
     elsewhere.put_tree(archive)
     time.sleep(3)  # what was written in the seconds before an index is read again
@@ -90,6 +92,7 @@ def test_a_refresh_reads_what_changed(elsewhere: Elsewhere, archive: Path, out_d
         index_archive(*where, endpoint_url=elsewhere.endpoint_url, quick=True)
 
 
+@pytest.mark.slow
 def test_a_subject_with_thousands_of_keys(elsewhere: Elsewhere, out_dir: Path) -> None:
     """More pages than one, and more dates than requests at once."""
     for day in range(1, 29):
@@ -119,6 +122,7 @@ def test_a_key_that_is_no_path(elsewhere: Elsewhere, archive: Path, out_dir: Pat
     assert "KS002" in subjects
 
 
+@pytest.mark.slow
 def test_what_is_not_there(elsewhere: Elsewhere, out_dir: Path) -> None:
     elsewhere.put("a/b")
     url, scheme = elsewhere.endpoint_url, elsewhere.address[:5]

@@ -53,6 +53,7 @@ def test_on_a_server_with_all_of_s3(
     }
 
 
+@pytest.mark.slow
 def test_on_a_server_that_is_slow_and_fails(tmp_path: Path, out_dirs: tuple[Path, Path]) -> None:
     root = make_tree(tmp_path / "buckets" / "bucket", TWO_LABS)
     with serve_hadro(root.parent, "--latency-ms", 20, "--error-rate", 0.1) as url:
@@ -79,6 +80,7 @@ def test_odd_archives(mirror: Mirror, out_dirs: tuple[Path, Path]) -> None:
     assert len(report.issues) > 6
 
 
+@pytest.mark.slow
 def test_snapshots_and_exclusions(mirror: Mirror, out_dirs: tuple[Path, Path]) -> None:
     session = "lab/Subjects/S1/2020-01-01/001"
     root = make_tree(
@@ -101,7 +103,7 @@ def test_snapshots_and_exclusions(mirror: Mirror, out_dirs: tuple[Path, Path]) -
         check_same(mirror.address, mirror.endpoint_url, root, out_dirs, max_removed=1.0, **options)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @settings(
     max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -154,6 +156,7 @@ def test_a_refresh_tells_what_changed(
     assert seen[-1].n_bytes >= 23
 
 
+@pytest.mark.slow
 def test_digests(bucket: Bucket, archive: Path, out_dirs: tuple[Path, Path]) -> None:
     make_tree(archive / "cortexlab/Subjects/KS001/2020-01-01/001", {"large.data.npy": 20_000_000})
     make_tree(archive / "cortexlab/Subjects/KS001/2020-01-01/001", {"empty.data.npy": 0})

@@ -131,6 +131,7 @@ def index_both(
     return reports[0], reports[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["CSV", "Parquet"])
 def test_the_tables_are_those_of_a_walk(bucket: Bucket, tmp_path: Path, form: str) -> None:
     bucket.put_tree(make_tree(tmp_path / "archive", ARCHIVE), "data")
@@ -148,12 +149,14 @@ def test_the_tables_are_those_of_a_walk(bucket: Bucket, tmp_path: Path, form: st
     assert (changes["added"], changes["removed"]) == (0, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tree", [case[1] for case in ODD])
 def test_odd_archives(bucket: Bucket, tmp_path: Path, tree: Tree) -> None:
     bucket.put_tree(make_tree(tmp_path / "archive", tree), "data")
     index_both(bucket, write_report(tmp_path, bucket, "Parquet"), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_file_in_parquet_alone_and_a_folder_of_rclone(bucket: Bucket, tmp_path: Path) -> None:
     root = make_tree(tmp_path / "archive", ARCHIVE)
     bucket.put_tree(root, "data")

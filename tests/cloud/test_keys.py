@@ -28,6 +28,7 @@ def index(bucket: Bucket, out_dir: Path, **options: object) -> tuple[list[str], 
     return sorted(paths), sorted(issues.select("path").collect()["path"])
 
 
+@pytest.mark.slow
 def test_keys_that_are_no_paths_are_issues(bucket: Bucket, out_dir: Path) -> None:
     odd = {
         f"{SESSION}/alf//double.a.npy": f"{SESSION}/alf//",
@@ -52,6 +53,7 @@ def test_keys_that_are_no_paths_are_issues(bucket: Bucket, out_dir: Path) -> Non
     assert index(bucket, out_dir) == (paths, issues)
 
 
+@pytest.mark.slow
 def test_a_few_bad_keys_among_thousands(out_dir: Path, tmp_path: Path) -> None:
     """The other keys of their pages, and those after them, are there all the same."""
     day = "lab/Subjects/S0001/2000-02"
@@ -115,7 +117,7 @@ def test_versions_and_deleted_keys(bucket: Bucket, out_dir: Path) -> None:
     assert (report.n_sessions, report.n_datasets, report.n_bytes) == (1, 1, 6)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_million_keys_in_one_folder(out_dir: Path) -> None:
     options = ["--keys", 1_000_000, "--subjects", 1, "--files-per-session", 1_000_000]
     with serve_lists(*options) as url:

@@ -18,6 +18,7 @@ FREE_REQUESTS = 4
 """Requests that find the bucket, before the walk, or come a moment early."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["threads", "processes"])
 def test_all_workers_keep_to_the_rate(
     mirror: Mirror,

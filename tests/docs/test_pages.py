@@ -44,6 +44,7 @@ PAGES_TO_RUN = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.pandas
 @pytest.mark.parametrize("page", PAGES_TO_RUN)
 def test_examples_run(
@@ -133,7 +134,7 @@ def test_options_in_texts_are_of_some_command() -> None:
     more += ("report", "completion")
     known = set.union(*(list_options(command) for command in (*commands, *more)))
     known |= list_options("bench", "compare")
-    others = {"--nthreads", "--slow"}  # of dask worker and of scripts/run_tests.py
+    others = {"--nthreads", "--slow", "--all"}  # of dask worker and of scripts/run_tests.py
     for name in NAMES:
         text = BLOCK.sub("", (ROOT / name).read_text(encoding="utf-8"))
         # Commands of other programs are in code with a name before the option.

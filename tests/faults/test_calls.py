@@ -12,7 +12,7 @@ from amount import IS_FULL
 from injecting import OPERATIONS, Call, needs_strace, run_traced
 from scenes import SCENES, make_scene
 
-pytestmark = [pytest.mark.slow, needs_strace]
+pytestmark = [pytest.mark.thorough, needs_strace]
 
 ERRORS = ["EIO", "EACCES", "ENOENT", "ESTALE", "ELOOP", "ENAMETOOLONG", "EMFILE", "ENOSPC"]
 

@@ -22,7 +22,7 @@ import polars_alf
 from polars_alf.tables import files
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.thorough,
     pytest.mark.skipif(sys.platform == "win32", reason="no process groups there"),
 ]
 

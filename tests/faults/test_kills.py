@@ -16,7 +16,7 @@ from injecting import OPERATIONS, Call, needs_strace, run_traced, start_worker
 from scenes import SCENES, Scene, index_scene, make_scene, prune_scene
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.thorough,
     pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL as on POSIX"),
 ]
 

@@ -18,7 +18,7 @@ from trees import Tree, make_tree
 
 import polars_alf
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.thorough
 
 N_RUNS = 50 if IS_FULL else 6
 SEEDS = range(2)

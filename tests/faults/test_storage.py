@@ -25,7 +25,7 @@ from polars_alf.tables import files
 resource = pytest.importorskip("resource")
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.thorough,
     pytest.mark.skipif(sys.platform != "linux", reason="limits and file systems as on Linux"),
 ]
 

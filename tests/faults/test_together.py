@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 ROUNDS = 60 if IS_FULL else 12
 READERS = ["cache", "frames", "bytes", "one", "client"]
 
-pytestmark = [pytest.mark.slow, pytest.mark.pandas]
+pytestmark = [pytest.mark.thorough, pytest.mark.pandas]
 
 
 @pytest.fixture

@@ -96,12 +96,13 @@ def all_files(folder: Path) -> dict[str, tuple[int, int]]:
     }
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command[:2])[-40:])
 def test_no_command_is_led_out(places: dict[str, Path], command: tuple[str, ...]) -> None:
     check_command(places, command)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [COMMANDS[3], COMMANDS[6]], ids=["verify", "prune"])
 def test_the_dangerous_commands_are_not_led_out(
     places: dict[str, Path], command: tuple[str, ...]

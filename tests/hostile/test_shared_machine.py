@@ -33,8 +33,10 @@ EVERYTHING = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "mask", [0o027, *(pytest.param(mask, marks=pytest.mark.slow) for mask in (0o022, 0o002, 0o077))]
+    "mask",
+    [0o027, *(pytest.param(mask, marks=pytest.mark.thorough) for mask in (0o022, 0o002, 0o077))],
 )
 def test_modes_are_those_of_the_umask(archive: Path, out_dir: Path, mask: int) -> None:
     before = {*archive.rglob("*")}
@@ -57,7 +59,7 @@ def test_modes_are_those_of_the_umask(archive: Path, out_dir: Path, mask: int) -
         assert stat.S_IMODE(path.stat().st_mode) == full & ~mask, path
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("mask", [0o027, 0o077])
 def test_modes_of_a_report_are_those_of_the_umask(tmp_path: Path, mask: int) -> None:
     target = make_tree(tmp_path / "target", {})
@@ -86,7 +88,7 @@ _GUESSABLE = re.compile(rf"{_SECRET}|tmp[a-z0-9_]{{8}}|/[a-z0-9_]{{8}}$|sem\.\w+
 
 
 @pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_nothing_is_made_at_names_that_others_can_guess(archive: Path, out_dir: Path) -> None:
     trace = out_dir.with_name("trace")
     script = EVERYTHING.format(archive=str(archive), out=str(out_dir))
@@ -178,6 +180,7 @@ def test_a_state_that_another_user_has_linked_is_refused(archive: Path, tmp_path
 # Side effects
 
 
+@pytest.mark.slow
 def test_nothing_is_run_unpickled_or_fetched(archive: Path, out_dir: Path) -> None:
     log = out_dir.with_name("log")
     script = EVERYTHING.format(archive=str(archive), out=str(out_dir))
@@ -192,7 +195,7 @@ def test_nothing_is_run_unpickled_or_fetched(archive: Path, out_dir: Path) -> No
 
 
 @pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_bench_speaks_with_nobody_and_makes_nothing_that_others_can_guess(tmp_path: Path) -> None:
     target, out = make_tree(tmp_path / "target", {}), make_tree(tmp_path / "out", {})
     trace = tmp_path / "trace"
@@ -214,7 +217,7 @@ def test_a_bench_speaks_with_nobody_and_makes_nothing_that_others_can_guess(tmp_
     assert any(re.search(rf'mkdir\("{target}/{folder}", 0700\) += 0', line) for line in lines)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_workers_are_all_that_is_run(archive: Path, out_dir: Path) -> None:
     # loky starts workers of this very Python, and speaks with them through pipes.
     many = {f"lab/Subjects/S{n}/2020-01-01/001": SESSION for n in range(20)}
@@ -230,6 +233,7 @@ def test_workers_are_all_that_is_run(archive: Path, out_dir: Path) -> None:
     assert all(sys.executable in note for note in run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "query",
     ["SELECT * FROM read_csv('{victim}')", "SELECT * FROM '{victim}'", 'SELECT * FROM "{victim}"',

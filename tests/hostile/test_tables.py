@@ -55,11 +55,12 @@ def seeds(n_processes: int, count: int, first: int) -> list[object]:
         n_processes, count = 1, count // 3
     quick = [pytest.param(first, 20, id="quick")]
     return quick + [
-        pytest.param(first + 1 + seed, count, id=str(seed), marks=pytest.mark.slow)
+        pytest.param(first + 1 + seed, count, id=str(seed), marks=pytest.mark.thorough)
         for seed in range(n_processes)
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "count"), seeds(4, 255, 100))
 def test_damage_to_our_tables_is_told(tmp_path: Path, seed: int, count: int) -> None:
     found = run(tmp_path, f"ours {seed} {count}")
@@ -69,6 +70,7 @@ def test_damage_to_our_tables_is_told(tmp_path: Path, seed: int, count: int) -> 
     assert counts["typed"] > counts["right"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "count"), seeds(4, 255, 200))
 def test_damage_to_tables_of_other_programs_harms_nobody(
     tmp_path: Path, seed: int, count: int
@@ -80,13 +82,14 @@ def test_damage_to_tables_of_other_programs_harms_nobody(
     assert min(counts["right"], counts["typed"]) > 0
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_bombs_in_metadata_do_not_go_off(tmp_path: Path) -> None:
     found = run(tmp_path, "bombs")
     assert len(found) == 8 * 5 * 2
     check(found, {"right", "other", "typed"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "count"), seeds(1, 200, 300))
 def test_damage_to_our_state_harms_nobody(tmp_path: Path, seed: int, count: int) -> None:
     # The namespace is in there, and what changed since: other ids, say, may be the answer.

@@ -166,13 +166,14 @@ def check(root: Path) -> Expected:
     return expected
 
 
+@pytest.mark.slow
 @given(archives)
 @settings(max_examples=10, deadline=None)
 def test_any_tree(tree: Tree) -> None:
     check_tree(tree)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @given(archives)
 @settings(max_examples=150, deadline=None)
 def test_many_trees(tree: Tree) -> None:
@@ -184,6 +185,7 @@ def check_tree(tree: Tree) -> None:
         check(make_tree(Path(folder, "archive"), tree))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "subjects",
     [("KS001", "ks001", "Ks001"), ("\u00c5", "\u212b", "\u00e5"), ("\ufb01", "fi", "FI")],
@@ -209,6 +211,7 @@ def test_subjects_that_some_systems_take_for_the_same(
     assert changes["path"].to_list() == [f"lab/Subjects/{subjects[0]}/2020-01-01/001/a.b.npy"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("date", "is_one"),
     [
@@ -235,6 +238,7 @@ def test_dates_at_the_edges_of_the_calendar(tmp_path: Path, date: str, is_one: b
     assert merge_tables([root]).sessions.collect()["date"].n_unique() == 1 + is_one
 
 
+@pytest.mark.slow
 def test_every_name_in_every_place(tmp_path: Path) -> None:
     tree: Tree = {b"free": 1}
     for name in NAMES:
@@ -256,7 +260,7 @@ def test_every_name_in_every_place(tmp_path: Path) -> None:
     assert len(expected.datasets) > 150
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_no_name_speaks_to_the_terminal(tmp_path: Path) -> None:
     tree: Tree = {f"{SESSION}/a.b.npy": 1}
     for name in NAMES:
@@ -324,12 +328,13 @@ def test_links_lead_to_nothing_that_is_not_said(tmp_path: Path) -> None:
                 assert issues[name] == "linked_directory"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
         ("--hash-files",),
-        pytest.param((), marks=pytest.mark.slow),
-        pytest.param(("--hash-files", "--follow-links"), marks=pytest.mark.slow),
+        pytest.param((), marks=pytest.mark.thorough),
+        pytest.param(("--hash-files", "--follow-links"), marks=pytest.mark.thorough),
     ],
 )
 def test_nothing_but_files_is_opened(tmp_path: Path, options: tuple[str, ...]) -> None:
@@ -399,7 +404,7 @@ def test_sums_of_sizes_do_not_start_again_from_0(memory: Path) -> None:
         assert query_tables(root, query).collect().item() == sums
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_digest_of_a_petabyte_can_be_interrupted(memory: Path) -> None:
     root = make_tree(memory / "archive", {SESSION: {"a.b.npy": 7}})
     index_archive(root)
@@ -470,7 +475,7 @@ def test_a_thousand_folders_deep(deep: Path, hash_files: bool) -> None:
     assert load_tables(deep)["datasets"]["rel_path"].str.len().max() == 2010
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_an_empty_session_a_thousand_folders_deep_can_go(deep: Path) -> None:
     index_archive(deep)
     (deep / "lab/Subjects/KS001/2020-01-01/002").mkdir()
@@ -494,7 +499,7 @@ def test_paths_that_the_system_does_not_take_are_named(deep: Path) -> None:
     assert plan_removals(deep).is_empty()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_many_files_in_one_folder(tmp_path: Path) -> None:
     n_files = 1_000_000 if IS_FULL else 200_000
     root = make_tree(tmp_path / "archive", {f"{SESSION}/alf": {}})

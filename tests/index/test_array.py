@@ -82,6 +82,7 @@ def _wait_for(path: Path) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 @posix_only
 def test_four_parts_at_once_of_which_one_is_killed_and_repeated(
     large: Path,
@@ -172,6 +173,7 @@ def test_an_array_may_get_another_number_of_parts(
     assert_equal(read_tables(out_dir), index_undisturbed(large, tmp_path))
 
 
+@pytest.mark.slow
 @posix_only
 def test_the_scripts_of_the_docs(large: Path, out_dir: Path, tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs/clusters.md").read_text(encoding="utf-8")

@@ -400,6 +400,7 @@ def _describe(root: Path) -> dict[Path, tuple[int, ...]]:
     }
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(before=st.lists(_PATHS, max_size=10), rounds=st.lists(_ACTIONS, min_size=1, max_size=3))
 def test_a_complete_list_finds_what_a_full_index_finds(

@@ -61,6 +61,7 @@ index_archive({str(archive)!r}, executor="serial", {options})
     assert result.returncode == 9, result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_shards", [0, 1, 25, 40])
 def test_a_killed_run_goes_on(many: Path, tmp_path: Path, n_shards: int) -> None:
     _end_after(n_shards, many)
@@ -77,6 +78,7 @@ def test_a_killed_run_goes_on(many: Path, tmp_path: Path, n_shards: int) -> None
     check_state(many)
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_the_old_tables_and_keeps_their_ids(many: Path) -> None:
     index_archive(many)
     before = read_tables(many)
@@ -104,6 +106,7 @@ def test_the_issues_are_in_the_order_of_an_undisturbed_run(many: Path, tmp_path:
     assert found.equals(files.scan_issues(tmp_path / "undisturbed").collect())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -125,6 +128,7 @@ def test_a_run_with_other_options_starts_afresh(many: Path, options: dict[str, o
     check_state(many)
 
 
+@pytest.mark.slow
 def test_what_changed_in_between_is_seen_where_units_came_or_went(
     many: Path, tmp_path: Path
 ) -> None:
@@ -167,6 +171,7 @@ index_archive({str(many)!r}, executor="serial", namespace="test")
     assert (report.n_resumed, report.n_datasets, report.issues) == (39, 120, {})
 
 
+@pytest.mark.slow
 def test_a_shard_that_is_damaged_is_scanned_again(many: Path, tmp_path: Path) -> None:
     _end_after(25, many)
     (run,) = (many / files.STATE_DIR).glob("run-*")
@@ -183,6 +188,7 @@ def test_a_shard_that_is_damaged_is_scanned_again(many: Path, tmp_path: Path) ->
     assert_equal(read_tables(many), index_undisturbed(many, tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"settings": 1}'])
 def test_a_run_that_cannot_be_understood_starts_afresh(many: Path, text: str) -> None:
     _end_after(25, many)
@@ -203,6 +209,7 @@ def test_a_run_that_could_not_be_removed_goes_with_the_next(archive: Path) -> No
     check_state(archive)
 
 
+@pytest.mark.slow
 @posix_only
 def test_sigkill_at_random_moments(many: Path, tmp_path: Path) -> None:
     expected = index_undisturbed(many, tmp_path)

@@ -63,6 +63,7 @@ def edit_database(folder: Path, name: str, qc: pl.Expr) -> None:
     pq.write_table(frame.to_arrow().replace_schema_metadata(table.schema.metadata), path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows_per_group", [5, 1000])
 def test_rows_that_are_not_on_this_disk_stay(
     archive: Path,
@@ -184,6 +185,7 @@ def test_verify_and_prune_know_such_rows(archive: Path, database: list[pl.DataFr
     assert stray.exists()
 
 
+@pytest.mark.slow
 def test_ids_that_cannot_be_used(
     archive: Path, database: list[pl.DataFrame], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,6 +219,7 @@ def edit_table_of_database(folder: Path, frame: pl.DataFrame) -> None:
     pq.write_table(frame.to_arrow().replace_schema_metadata(metadata), path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(4))
 def test_sessions_whose_ids_cannot_be_used(
     archive: Path, database: list[pl.DataFrame], number: int
@@ -234,6 +237,7 @@ def test_sessions_whose_ids_cannot_be_used(
         assert report.n_datasets == 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["ids", "paths", "own"])
 def test_ambiguous_ids_that_are_given(
     archive: Path, out_dir: Path, tmp_path: Path, case: str
@@ -284,6 +288,7 @@ def test_the_command_says_what_was_kept(archive: Path, database: list[pl.DataFra
     assert "Missing      4 datasets of a database" in shown
 
 
+@pytest.mark.slow
 @settings(
     max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

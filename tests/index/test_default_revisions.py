@@ -115,6 +115,7 @@ def list_columns(folder: Path) -> list[str]:
     return polars_alf.scan_datasets(folder).drop("origin").collect_schema().names()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quick", [False, True])
 def test_the_column_comes_with_revisions(archive: Path, quick: bool) -> None:
     for path in (OLD, NEW, AMPS):
@@ -158,6 +159,7 @@ def choose(folder: Path, path: str, rejected: str) -> None:
     frame.write_parquet(folder / "datasets.pqt")
 
 
+@pytest.mark.slow
 def test_what_a_person_chose_stays_and_all_else_follows_the_rule(archive: Path) -> None:
     make_tree(archive / SESSION, {"alf/a.b.npy": 1, "alf/#1#/a.b.npy": 1})
     polars_alf.index_archive(archive)

@@ -89,6 +89,7 @@ def _refuse(*arguments: Any, **options: Any) -> errors.MassRemovalError:
     return caught.value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"quick": True}, {"restart": True}, {"jobs": 2}])
 def test_an_archive_that_is_empty_keeps_its_tables(
     archive: Path, out_dir: Path, options: dict[str, Any]
@@ -157,6 +158,7 @@ def test_a_message_names_what_goes_and_a_cure_that_works(archive: Path) -> None:
     assert (report["n_removed_sessions"], report["n_removed_datasets"]) == (1, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("value", "is_allowed"),
     [("2", False), ("3", True), ("25%", True), ("0.24", False), ("1", False), ("1.0", True)],
@@ -279,6 +281,7 @@ def _damage_sessions(folder: Path) -> None:
     (folder / "sessions.pqt").write_bytes(b"PAR1 no table")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [_rewrite, _damage_datasets, _damage_sessions])
 def test_whoever_wrote_the_tables(
     archive: Path, out_dir: Path, change: Callable[[Path], None]
@@ -318,6 +321,7 @@ def test_an_interrupted_run_is_taken_up_after_a_refusal(
     assert index_archive(root, namespace="test").n_resumed == 4
 
 
+@pytest.mark.slow
 def test_a_refused_run_goes_on_with_the_option_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

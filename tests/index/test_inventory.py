@@ -87,6 +87,7 @@ def list_issues(report: IndexReport) -> list[tuple[object, ...]]:
     return sorted(report.scan_issues().collect().rows(), key=repr)
 
 
+@pytest.mark.slow
 def test_the_tables_are_those_of_a_walk(tmp_path: Path, write: Callable[[Path], Path]) -> None:
     root = make_tree(tmp_path / "archive", {**TWO_LABS, **BESIDE})
     report, walked = index_both(root, write(root), tmp_path)
@@ -105,6 +106,7 @@ def test_nothing_of_the_archive_is_looked_at(
     assert report.root == archive
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tree", "lists"), [(case[1], case[0]) for case in ODD])
 def test_odd_archives(
     tmp_path: Path, write: Callable[[Path], Path], tree: Tree, lists: str
@@ -182,6 +184,7 @@ SUBJECTS = st.dictionaries(
 ARCHIVES = st.fixed_dictionaries({"lab/Subjects": SUBJECTS, "free": SUBJECTS}) | TREES
 
 
+@pytest.mark.slow
 @given(ARCHIVES, st.randoms(use_true_random=False), st.sampled_from([(), ("*.csv", "S1/"), ("x",)]))
 @settings(deadline=None, max_examples=25)
 def test_any_tree_in_any_order(
@@ -206,6 +209,7 @@ def test_any_tree_in_any_order(
         assert report.n_other_files == walked.n_other_files
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["serial", "threads", "processes"])
 @pytest.mark.parametrize("n_rows", [4, 1 << 20])
 def test_in_any_order_by_any_workers(

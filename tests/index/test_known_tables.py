@@ -181,6 +181,7 @@ def test_damage_is_replaced_with_a_warning(archive: Path, out_dir: Path, damage:
     assert [frame["id"].to_list() for frame in found] == [f["id"].to_list() for f in before]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [_damage, lambda path: path.write_bytes(b"PAR1")])
 @pytest.mark.parametrize("cure", ["restore", "ids_from", "reset"])
 @pytest.mark.parametrize("name", NAMES)
@@ -254,6 +255,7 @@ def indexed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 @settings(
     max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -60,6 +60,7 @@ COMMANDS: dict[str, Callable[[Path, Path], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_few_open_files_are_enough(archive: Path, tmp_path: Path, command: str) -> None:
     (tmp_path / "other").mkdir()
@@ -68,6 +69,7 @@ def test_few_open_files_are_enough(archive: Path, tmp_path: Path, command: str) 
         COMMANDS[command](archive, tmp_path / "other")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("most", [1, 3, 100])
 @pytest.mark.parametrize("hash_ids", [True, False])
 def test_few_maps_are_enough(

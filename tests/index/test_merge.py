@@ -87,6 +87,7 @@ def test_copies_of_a_session_yield_to_the_original(tmp_path: Path) -> None:
     assert issues["path"].to_list() == ["backup/lab/Subjects/S/2020-01-01/001"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hash_ids", [True, False])
 @pytest.mark.parametrize("spellings", [("1",), ("01",), ("1", "01")])
 def test_of_numbers_that_one_takes_for_the_same_the_padded_one_stays(
@@ -143,6 +144,7 @@ _SPELT = st.tuples(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=count_examples(12), deadline=None)
 @given(spelt=st.sets(_SPELT, max_size=12), hash_ids=st.booleans())
 def test_one_folder_of_each_session_is_in_the_tables(

@@ -80,6 +80,7 @@ def read(root):
     ]
 
 
+@pytest.mark.slow
 def test_edits_by_one_are_kept_and_read_by_one(root, tmp_path):
     edit(root)
     before = [frame.collect() for frame in read(root)]
@@ -152,6 +153,7 @@ edits_by_one = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(edits_by_one, st.lists(st.sampled_from(["index", "merge", "restore"]), max_size=4))
 @settings(max_examples=count_examples(25), deadline=None)
 def test_whatever_one_writes_stays(edits, runs):

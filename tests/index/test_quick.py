@@ -223,6 +223,7 @@ def test_quick_with_threads(settled: Path, out_dir: Path, tmp_path: Path, thread
     _assert_right(settled, out_dir, tmp_path)
 
 
+@pytest.mark.slow
 @settings(max_examples=count_examples(30), deadline=None)
 @given(before=FILES, after=FILES)
 def test_quick_finds_what_a_full_index_finds(

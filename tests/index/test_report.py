@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import polars as pl
+import pytest
 from command_line import run
 from indexes import read_tables
 from trees import SESSION, make_tree
@@ -26,6 +27,7 @@ def test_report_counts_what_is_there(archive: Path, out_dir: Path) -> None:
     assert (len(sessions), len(datasets)) == (4, 12)
 
 
+@pytest.mark.slow
 def test_no_file_of_ours_is_another_file(archive: Path, out_dir: Path) -> None:
     index_archive(archive / "cortexlab")
     index_archive(archive)

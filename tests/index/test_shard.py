@@ -24,6 +24,7 @@ from polars_alf.walk import walk
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hash_ids", [True, False])
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_every_executor_gives_the_same_tables(
@@ -66,6 +67,7 @@ def test_the_cut_into_shards_changes_nothing(
         assert_frame_equal(one, two)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(IMPLEMENTATION != "native", reason="Python's workers are always processes")
 @pytest.mark.parametrize(
     ("jobs", "options", "backend"),

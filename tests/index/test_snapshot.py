@@ -141,6 +141,7 @@ def test_digests_of_an_archive_that_moves_are_kept(
     assert read_tables(tables)[1].equals(first)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["device", "inodes"])
 @pytest.mark.parametrize("digest", [(), ("xxh3_128",)])
 def test_other_inodes_or_another_device_are_told_and_can_be_ignored(
@@ -208,6 +209,7 @@ _STEPS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=count_examples(15), deadline=None)
 @given(steps=_STEPS)
 def test_a_digest_is_that_of_the_content_or_none(steps: list[str]) -> None:
@@ -275,6 +277,7 @@ def test_a_snapshot_that_is_damaged_does_no_harm(archive: Path) -> None:
     }
 
 
+@pytest.mark.slow
 @settings(max_examples=count_examples(40), deadline=None)
 @given(before=FILES, after=FILES)
 def test_changes_are_those_of_a_naive_comparison(

@@ -80,6 +80,7 @@ def test_one_loads_datasets_by_the_ids_in_their_names(archive: Path, out_dir: Pa
     assert set(paths) == set(read_ids(out_dir))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "ids", "issues"),
     [
@@ -133,6 +134,7 @@ def test_uuids_that_are_in_doubt(
     assert read_issues(out_dir) == issues
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"quick": True}, {"restart": True}, {"n_jobs": 1}])
 def test_later_indexes_do_as_the_first(
     archive: Path, out_dir: Path, options: dict[str, object]
@@ -268,6 +270,7 @@ names = st.tuples(
 ).map(lambda parts: ("".join(parts[:2]) + parts[3], parts[2][1:], "".join(parts)))
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.lists(names, min_size=1, max_size=8, unique_by=lambda name: name[0]))
 def test_ids_are_those_in_names_and_else_those_of_the_plain_archive(
@@ -293,6 +296,7 @@ clashing = st.tuples(st.sampled_from(["a.b", "alf/a.b", "alf/c.d"]), few_uuids).
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.sets(clashing, min_size=1, max_size=8))
 @example({f"a.b.{FIRST}.npy", f"alf/a.b.{FIRST}.npy"})

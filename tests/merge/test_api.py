@@ -35,6 +35,7 @@ def test_parts_of_an_archive_become_what_the_whole_is(archive: Path, tmp_path: P
     assert headers["datasets"].namespace == contract.read_headers(whole)["datasets"].namespace
 
 
+@pytest.mark.slow
 @pytest.mark.pandas
 @pytest.mark.parametrize("hash_ids", [True, False])
 def test_one_opens_merged_tables(archive: Path, tmp_path: Path, hash_ids: bool) -> None:

@@ -19,6 +19,7 @@ from polars_alf.merge import api
 from polars_alf.merge.buckets import plan_buckets
 
 
+@pytest.mark.slow
 @settings(
     max_examples=count_examples(40),
     deadline=None,

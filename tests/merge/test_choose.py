@@ -21,6 +21,7 @@ from polars_alf.errors import (
 from polars_alf.tables import contract
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(pairs)
 def test_frames_are_merged_as_said(pairs: list[tuple[list[Row], list[Row]]]) -> None:

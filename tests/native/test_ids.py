@@ -66,6 +66,7 @@ def test_one_column(instructions: str, names: list[str], width: str) -> None:
     assert _split(uuids) == _expect(names)
 
 
+@pytest.mark.slow
 @implementations
 @given(data=st.data(), first=st.lists(texts, min_size=1), second=st.lists(texts, min_size=1))
 def test_two_columns_of_codes(

@@ -70,6 +70,7 @@ def list_both(*arguments: object) -> tuple[bytes, ...]:
     return given_by_python
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(tree=TREES, data=st.data())
 def test_any_tree(
@@ -219,6 +220,7 @@ def test_a_stop_ends_the_wait_for_a_turn(tmp_path: Path, functions: Any) -> None
     assert not thread.is_alive()
 
 
+@pytest.mark.slow
 def test_a_large_directory(tmp_path: Path) -> None:
     for i in range(20_000):
         os.close(os.open(tmp_path / f"object{i}.attribute.npy", os.O_CREAT, 0o600))

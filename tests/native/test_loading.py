@@ -56,7 +56,7 @@ def test_an_extension_of_another_machine_is_passed_over(tmp_path: Path) -> None:
     assert load(tmp_path) == PYTHON
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.platform == "win32", reason="no CC there")
 @pytest.mark.parametrize("compiler", ["gcc", "/bin/false"])
 def test_a_wheel_is_made_with_and_without_a_compiler(tmp_path: Path, compiler: str) -> None:

@@ -58,6 +58,7 @@ def _expect(messages: Sequence[Sequence[bytes]]) -> list[str]:
     return [hashlib.md5(b"".join(pieces)).hexdigest() for pieces in messages]
 
 
+@pytest.mark.slow
 @implementations
 @given(st.lists(st.lists(LENGTHS, max_size=5), max_size=70))
 def test_any_messages_in_any_pieces(instructions: str, lengths: list[list[int]]) -> None:
@@ -97,7 +98,7 @@ def test_pieces_of_any_buffer(instructions: str, kind: Callable[[bytes], bytes])
     assert _digest(instructions, given) == _expect(messages)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("instructions", ["python", *INSTRUCTIONS[:1]])
 def test_a_message_longer_than_its_bits_fit_in_32(instructions: str) -> None:
     module, chosen = _choose(instructions)

@@ -74,6 +74,7 @@ def test_a_page_is_whole_and_needs_no_network(changed: Path) -> None:
     assert "contents are there more than once" in page.html
 
 
+@pytest.mark.slow
 def test_archives_are_side_by_side(changed: Path, tmp_path: Path) -> None:
     other = write_tables(
         tmp_path / "elsewhere/archive", (make_sessions([("e", "S")]), make_datasets([]))
@@ -109,6 +110,7 @@ def test_empty_tables_have_a_page(tmp_path: Path) -> None:
     assert Outline(page.html).open == []
 
 
+@pytest.mark.slow
 def test_the_size_of_a_page_has_a_limit(tmp_path: Path) -> None:
     """A hundred thousand sessions of as many subjects, whose names are as long as can be."""
     n = 100_000
@@ -199,7 +201,7 @@ def test_colors_have_contrast() -> None:
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
 @pytest.mark.parametrize("width", [390, 768, 1280])
 def test_in_a_browser_a_page_fits_and_its_tables_sort_and_filter(

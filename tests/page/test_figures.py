@@ -100,6 +100,7 @@ def test_labs_beyond_the_most_are_one(tmp_path: Path) -> None:
 days = st.dates(date(1990, 1, 1), date(2040, 1, 1))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(dates=st.lists(days, min_size=1, max_size=30))
 def test_the_longest_gap_is_that_between_neighbours(

@@ -16,7 +16,7 @@ from trees import SESSION, check_state, make_tree
 from tuning import SMALL_SHARDS
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.thorough,
     pytest.mark.skipif(
         slow_storage.find_obstacle() is not None, reason=str(slow_storage.find_obstacle())
     ),

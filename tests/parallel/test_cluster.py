@@ -106,6 +106,7 @@ def indexing(archive: Path, address: str) -> Iterator[Future[IndexReport]]:
         yield pool.submit(index_archive, archive, namespace=NAMESPACE, executor=address)
 
 
+@pytest.mark.slow
 def test_tables_are_those_of_a_serial_run(
     workers: TestCluster, archive: Path, tmp_path: Path
 ) -> None:
@@ -149,6 +150,7 @@ def test_scans_that_are_left_disturb_no_later_run(
     check_tables(archive, tmp_path)
 
 
+@pytest.mark.slow
 def test_findings_are_those_of_a_serial_run(workers: TestCluster, archive: Path) -> None:
     index_archive(archive, hash_files=True, executor="serial")
     session = archive / "lab/Subjects/S07/2021-02-05/001"
@@ -188,7 +190,7 @@ def test_no_more_tasks_at_a_time_than_wanted(workers: TestCluster, archive: Path
         assert run.result(PATIENCE).n_jobs == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_worker_that_is_killed_loses_nothing(
     workers: TestCluster, archive: Path, tmp_path: Path
 ) -> None:
@@ -203,7 +205,7 @@ def test_a_worker_that_is_killed_loses_nothing(
     check_tables(archive, tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_task_that_kills_its_workers_ends_the_run(
     workers: TestCluster, archive: Path, tmp_path: Path
 ) -> None:
@@ -217,7 +219,7 @@ def test_a_task_that_kills_its_workers_ends_the_run(
     check_tables(archive, tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_scheduler_that_is_lost_ends_the_run(
     start_cluster: Callable[..., TestCluster], archive: Path, tmp_path: Path
 ) -> None:
@@ -233,7 +235,7 @@ def test_a_scheduler_that_is_lost_ends_the_run(
     check_tables(archive, tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_workers_that_are_all_lost_end_the_run(
     start_cluster: Callable[..., TestCluster],
     archive: Path,
@@ -254,7 +256,7 @@ def test_workers_that_are_all_lost_end_the_run(
     check_tables(archive, tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_an_interrupt_cancels_what_is_left(
     workers: TestCluster, archive: Path, tmp_path: Path
 ) -> None:
@@ -285,6 +287,7 @@ def test_an_interrupt_cancels_what_is_left(
     assert {kind: n for kind, n in again.changes.items() if n} == {"unchanged": 960}
 
 
+@pytest.mark.slow
 def test_a_worker_without_the_package(
     start_cluster: Callable[..., TestCluster], archive: Path
 ) -> None:
@@ -293,6 +296,7 @@ def test_a_worker_without_the_package(
         index_archive(archive, executor=workers.address)
 
 
+@pytest.mark.slow
 def test_a_worker_that_decodes_names_otherwise_is_told_of(
     start_cluster: Callable[..., TestCluster], archive: Path
 ) -> None:
@@ -418,6 +422,7 @@ def test_a_cluster_without_dask_names_the_cure(tmp_path: Path) -> None:
     assert 'pip install "polars-alf[dask]"' in result.stderr
 
 
+@pytest.mark.slow
 def test_a_cluster_is_no_other_executor(tmp_path: Path) -> None:
     arguments = ("--cluster", "dask://127.0.0.1:9", "--executor", "serial")
     result = run_cli("index", tmp_path, *arguments, code="pass")

@@ -31,6 +31,7 @@ CODES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", CODES.values(), ids=CODES)
 def test_a_program_that_ends_meanwhile(tmp_path: Path, code: str) -> None:
     root = make_tree(tmp_path / "archive", {"S/2020-01-01/001": SESSION})

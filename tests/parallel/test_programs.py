@@ -74,6 +74,7 @@ def run(program: str, root: Path, tmp_path: Path, how: str = "script") -> list[s
     return ended.stdout.splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["script", "-c", "stdin"])
 @pytest.mark.parametrize("name", AROUND)
 def test_programs_without_a_guard(root: Path, tmp_path: Path, name: str, how: str) -> None:
@@ -98,6 +99,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["fork", "forkserver", "spawn"])
 @pytest.mark.parametrize("is_daemonic", [False, True], ids=["ProcessPoolExecutor", "Pool"])
 @pytest.mark.parametrize("used", [False, True], ids=["new", "used"])
@@ -134,7 +136,7 @@ app.task(name="index")(index)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_worker_of_celery(root: Path, tmp_path: Path) -> None:
     pytest.importorskip("celery")
     for name in ("queue", "control", "results"):
@@ -188,7 +190,7 @@ def execute(channels: Any, code: str) -> tuple[str, str]:
     return "".join(printed), reply["content"].get("ename", "")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_cells_of_a_notebook(kernel: Any) -> None:
     for executor in (None, "threads", "serial", "processes"):
         assert execute(kernel, f"print(index({executor!r}))") == (f"{EXPECTED}\n", "")
@@ -197,7 +199,7 @@ def test_cells_of_a_notebook(kernel: Any) -> None:
     assert execute(kernel, code) == (f"{EXPECTED}\n", "")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("executor", ["threads", "processes"])
 def test_an_interrupt_of_a_cell(kernel: Any, executor: str) -> None:
     stop = "import threading, os, signal\nthreading.Timer(1, os.kill, (os.getpid(), signal.SIGINT))"

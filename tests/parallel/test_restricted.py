@@ -103,6 +103,7 @@ SHARED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", SHARED)
 def test_without_shared_memory_threads_do_the_work(root: Path, how: str) -> None:
     apart = make_apart()
@@ -114,6 +115,7 @@ def test_without_shared_memory_threads_do_the_work(root: Path, how: str) -> None
     )
 
 
+@pytest.mark.slow
 def test_without_any_device(root: Path) -> None:
     shell, apart = "mount -t tmpfs tmpfs /dev;", make_apart()
     check_done(index(root, shell=shell, before=apart), root)
@@ -122,6 +124,7 @@ def test_without_any_device(root: Path) -> None:
     assert (len(ended.stdout), ended.stderr) == (1, "")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
 def test_a_system_without_semaphores(root: Path) -> None:
     # glibc makes a file for each in there, by a name that it links.
@@ -149,6 +152,7 @@ def test_a_current_folder_that_was_removed(root: Path, tmp_path: Path) -> None:
 # Places that programs take for granted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["threads", "processes"])
 @pytest.mark.parametrize(
     "shell",
@@ -199,6 +203,7 @@ def half_a_processor() -> Iterator[Path]:
     yield from in_group("cpu", cfs_period_us=100_000, cfs_quota_us=50_000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["threads", "processes", "serial"])
 @pytest.mark.parametrize("megabytes", [100, 400, 800, 1600])
 def test_little_address_space(root: Path, executor: str, megabytes: int) -> None:
@@ -218,6 +223,7 @@ def test_little_address_space_for_many_threads(root: Path) -> None:
     check_done(ended, root)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["threads", "processes"])
 @pytest.mark.parametrize("n_files", [8, 16, 27, 28, 30, 40])
 def test_few_open_files(root: Path, executor: str, n_files: int) -> None:
@@ -232,6 +238,7 @@ def test_few_open_files(root: Path, executor: str, n_files: int) -> None:
         check_done(ended, root)
 
 
+@pytest.mark.slow
 def test_few_threads(root: Path, few_threads: Path) -> None:
     join = f"echo $$ > {few_threads}/cgroup.procs;"
     for more in ([], ["--executor", "threads"], ["--threads", "100"]):

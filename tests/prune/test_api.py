@@ -29,6 +29,7 @@ from polars_alf.schema import polars_schema
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hash_ids", [True, False])
 @pytest.mark.parametrize("level", range(6))
 def test_what_is_indexed_is_not_planned(
@@ -169,6 +170,7 @@ def plain_files(root: Path) -> Iterator[str]:
                 yield path.relative_to(root).as_posix()
 
 
+@pytest.mark.slow
 @posix_only
 @settings(deadline=None, max_examples=count_examples(150))
 @given(

@@ -146,6 +146,7 @@ apply_removals(sys.argv[1], plan_removals(sys.argv[1]), max_removed=1.0)
 """
 
 
+@pytest.mark.slow
 @posix_only
 @pytest.mark.parametrize("n_removed", [0, 3, 7, 20])
 def test_a_run_that_was_killed_can_be_repeated(archive: Path, n_removed: int) -> None:

@@ -31,6 +31,7 @@ def test_rows_that_name_no_session_keep_all_folders(archive: Path) -> None:
     assert plan_removals(archive, sessions=sessions, datasets=datasets).is_empty()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("eid", ["uuid", "KS001/2020-01-01/001", "cortexlab/KS001/2020-01-01/1"])
 @pytest.mark.parametrize("lab", ["cortexlab", "", "other"])
 @pytest.mark.parametrize("folder", ["", "cortexlab/Subjects/"])

@@ -54,6 +54,7 @@ def _link_folder(path: Path) -> None:
     path.parent.symlink_to(moved)
 
 
+@pytest.mark.slow
 @posix_only
 @pytest.mark.parametrize(
     ("change", "message"),
@@ -133,6 +134,7 @@ OUTWARD = ("../precious.txt", f"{KS001}/../../../../../../precious.txt", "/etc/h
 NO_PATHS = (f"{KS001}/./x.y.z", "//x.y.z", "", ".", "..", f"{KS001}/", "a\0b")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("by_descriptor")
 def test_paths_that_lead_out_are_never_followed(strays: Path) -> None:
     outside = make_tree(strays.parent, {"precious.txt": 1})

@@ -70,6 +70,7 @@ def test_a_state_that_cannot_be_read_is_no_state_without_issues(archive: Path) -
     assert plan_removals(archive, **frames).is_empty()
 
 
+@pytest.mark.slow
 @settings(
     deadline=None,
     max_examples=count_examples(40),

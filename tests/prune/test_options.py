@@ -25,6 +25,7 @@ posix_only = pytest.mark.skipif(sys.platform == "win32", reason="links need a ri
 KS009 = "cortexlab/Subjects/KS009/2020-01-01/001"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [{"executor": "threads"}, {"executor": "processes"}, {"threads": 4}, {"op_timeout": 60}],
@@ -167,7 +168,7 @@ print(*plan["path"], sep="\\n")
 """
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.skipif(
     slow_storage.find_obstacle() is not None, reason=str(slow_storage.find_obstacle())
 )

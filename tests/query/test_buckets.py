@@ -118,6 +118,7 @@ def bucket(tables: Path) -> Iterator[Bucket]:
             process.terminate()
 
 
+@pytest.mark.slow
 def test_tables_are_those_of_the_folder(bucket: Bucket, tables: Path) -> None:
     for scan in (polars_alf.scan_sessions, polars_alf.scan_datasets):
         frame = scan(f"{bucket.address}/", storage_options=bucket.options).collect()
@@ -151,6 +152,7 @@ def test_summaries_and_queries(bucket: Bucket, tables: Path) -> None:
     assert answer.collect().rows() == [(f"KS{number:03}", 1) for number in range(1, 9)]
 
 
+@pytest.mark.slow
 def test_commands_take_the_environment(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in bucket.options.items():
         monkeypatch.setenv(name.upper(), value)

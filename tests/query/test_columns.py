@@ -78,6 +78,7 @@ def test_parts_are_those_of_one_row_by_row(rel_paths: list[str], times: int) -> 
             assert one_path.filename_parts(PurePosixPath(rel_path).name) == row[2:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["in-memory", "streaming"])
 def test_parts_of_many_paths_that_repeat_and_that_differ(engine: str) -> None:
     number = pl.int_range(300_000)

@@ -150,6 +150,7 @@ def test_archives_are_compared_through_their_tables(archive: Path, tmp_path: Pat
 edits = st.dictionaries(st.integers(0, 29), st.sampled_from(["remove", "size", "rename"]))
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(edits, st.integers(0, 5))
 def test_known_edits_are_found_and_nothing_else(edits: dict[int, str], n_added: int) -> None:

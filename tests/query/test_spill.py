@@ -36,6 +36,7 @@ def pairs(draw: st.DrawFn) -> tuple[pl.DataFrame, pl.DataFrame]:
     return make_sessions(sessions), datasets
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=count_examples(60))
 @given(pairs(), pairs(), st.integers(1, 7))
 def test_buckets_do_not_change_differences(

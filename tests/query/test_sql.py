@@ -45,6 +45,7 @@ def test_of_several_folders_rows_tell_their_own(tables: Path, tmp_path: Path) ->
     assert answer.rows() == [(str(other), 1), (str(tables), 4)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extension", ["csv", "parquet", "ipc", "json", "ndjson"])
 @pytest.mark.parametrize(
     "query",

@@ -29,6 +29,7 @@ def read(folder: Path | list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
     return sessions, polars_alf.scan_datasets(folder).drop("origin").collect()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", NAMES)
 @pytest.mark.parametrize("n_rows", [None, 2])
 def test_one_opens_each_pair(

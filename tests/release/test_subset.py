@@ -144,6 +144,7 @@ def test_a_choice_that_is_there_stays(tables: Path, tmp_path: Path) -> None:
     assert rest.filter("default_revision")["rel_path"].to_list() == [LATER]
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(
     st.sets(

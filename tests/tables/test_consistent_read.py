@@ -11,6 +11,7 @@ from trees import SESSION, make_tree
 from polars_alf import index_archive
 
 
+@pytest.mark.slow
 @pytest.mark.pandas
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_reader_never_sees_half_a_commit(archive: Path, stage: str) -> None:

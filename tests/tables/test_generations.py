@@ -118,6 +118,7 @@ def test_an_index_after_a_restore_is_right(archive: Path, out_dir: Path) -> None
     assert read_tables(out_dir)[1].equals(second)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [0, 1, 2, 3])
 def test_so_many_generations_are_kept(tables: Path, keep: int) -> None:
     contents = [read_pair(tables)]
@@ -204,6 +205,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_indexed", [True, False])
 @pytest.mark.parametrize("writer", WRITERS)
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -385,6 +387,7 @@ def run_until(tables: Path, act: Callable[[Path], object], n_calls: int) -> bool
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["reader", "run", "restore"])
 def test_a_restore_that_is_cut_off_is_finished(
     archive: Path, tmp_path: Path, linking: bool, by: str
@@ -426,6 +429,7 @@ def test_a_restore_that_is_cut_off_is_finished(
     assert n_calls > 15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [0, 1, 2])
 def test_a_commit_that_is_cut_off_keeps_what_it_replaces(
     tmp_path: Path, linking: bool, keep: int
@@ -467,6 +471,7 @@ def merge(source: Path, folder: Path, keep: int) -> None:
         merge_tables([source], folder, keep_generations=keep)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_an_index_that_is_killed_keeps_what_it_replaces(tables: Path, stage: str) -> None:
     before = read_pair(tables)

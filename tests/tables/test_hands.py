@@ -105,17 +105,20 @@ def test_frames_of_the_files(written: Path, request: pytest.FixtureRequest) -> N
     check({"sessions": merged.sessions.collect(), "datasets": merged.datasets.collect()})
 
 
+@pytest.mark.slow
 def test_differences(written: Path) -> None:
     found = polars_alf.compare_tables(written, (SESSIONS_TABLE, DATASETS_TABLE))
     assert found.differences.is_empty()
 
 
+@pytest.mark.slow
 def test_summary(written: Path) -> None:
     found = polars_alf.summarize_tables(written)
     assert (found.n_sessions, found.n_datasets) == (2, 4)
     assert found.n_bytes == 2**53 + 1 + 2**40 + 10
 
 
+@pytest.mark.slow
 def test_ids_from(written: Path, tmp_path: Path) -> None:
     archive = make_tree(
         tmp_path / "archive",
@@ -194,6 +197,7 @@ def merged(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("read", READERS)
 def test_merged_tables(merged: Path, read: Callable[[Path], Frames]) -> None:
     frames = read(merged)

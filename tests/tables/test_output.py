@@ -19,6 +19,7 @@ def tables(archive: Path, out_dir: Path) -> Path:
     return out_dir
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("force", [False, True])
 @pytest.mark.parametrize(
     ("name", "message"),

@@ -78,6 +78,7 @@ def write_by_arrow(tables: Sequence[pa.Table], metadata: dict[str, str], **optio
     return file.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", OPTIONS)
 @given(groups=st.lists(ROWS, max_size=5), text=st.text(max_size=300))
 @settings(max_examples=40, deadline=None)
@@ -89,6 +90,7 @@ def test_the_file_is_that_of_arrow(
     assert written == write_by_arrow(tables, {"key": text}, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_groups", [14, 15, 16, 127, 128, 33_000])
 def test_many_row_groups(tmp_path: Path, n_groups: int) -> None:
     """Where the number of a list takes more bytes, and an ordinal more than 16 bits."""

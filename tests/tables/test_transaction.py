@@ -22,6 +22,7 @@ def _rows(folder: Path) -> tuple[int, int]:
     return tuple(len(pl.read_parquet(folder / f"{n}.pqt")) for n in ("sessions", "datasets"))  # type: ignore[return-value]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_commit_that_is_cut_off_is_old_or_new_as_a_whole(archive: Path, stage: str) -> None:
     index_archive(archive)
@@ -34,6 +35,7 @@ def test_a_commit_that_is_cut_off_is_old_or_new_as_a_whole(archive: Path, stage:
     assert journal.recover(archive) is False, "nothing is left to finish"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_next_run_clears_up(archive: Path, stage: str) -> None:
     index_archive(archive)

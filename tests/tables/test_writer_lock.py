@@ -95,6 +95,7 @@ def list_locks(archive: Path) -> list[str]:
 # Storage
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
 @pytest.mark.parametrize("error", ["ENOSYS", "ENOLCK", "EOPNOTSUPP"])
 def test_storage_without_locks_of_the_system(archive: Path, tmp_path: Path, error: str) -> None:
@@ -163,6 +164,7 @@ def test_a_second_writer_is_refused_and_the_first_is_named(archive: Path) -> Non
     check_state(archive)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_reaped", [False, True], ids=["zombie", "gone"])
 def test_a_writer_that_was_killed_is_named_and_followed(archive: Path, is_reaped: bool) -> None:
     with holding(archive) as process:
@@ -188,7 +190,7 @@ def test_a_process_of_the_same_number_is_not_the_writer(archive: Path) -> None:
             index_archive(archive)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_writer_that_is_stopped_is_waited_for_on_its_machine(archive: Path, quick: None) -> None:
     with holding(archive) as process:
         process.send_signal(signal.SIGSTOP)
@@ -200,6 +202,7 @@ def test_a_writer_that_is_stopped_is_waited_for_on_its_machine(archive: Path, qu
 # Another machine
 
 
+@pytest.mark.slow
 def test_a_writer_of_another_machine_is_named(
     archive: Path, elsewhere: tuple[str, ...], quick: None
 ) -> None:
@@ -211,6 +214,7 @@ def test_a_writer_of_another_machine_is_named(
         assert process.returncode == 0
 
 
+@pytest.mark.slow
 def test_a_writer_of_another_machine_that_died_is_followed(
     archive: Path, elsewhere: tuple[str, ...], quick: None
 ) -> None:
@@ -225,7 +229,7 @@ def test_a_writer_of_another_machine_that_died_is_followed(
     check_state(archive)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("step", ["check_found", "check_sessions", "make_run_record"])
 def test_a_writer_that_was_taken_for_dead_commits_nothing(
     archive: Path, elsewhere: tuple[str, ...], quick: None, step: str
@@ -307,7 +311,7 @@ print(count)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_of_many_one_at_a_time_gets_the_lock_though_some_die(tmp_path: Path) -> None:
     def start(seed: int) -> subprocess.Popen[str]:
         command = [sys.executable, "-W", "ignore", "-c", RACE, str(tmp_path), str(seed)]

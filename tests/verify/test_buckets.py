@@ -29,6 +29,7 @@ EXTRA = {
 }
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=count_examples(18))
 @given(
     st.sets(st.integers(0, 11), max_size=4),

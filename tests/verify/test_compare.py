@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import polars as pl
+import pytest
 from amount import count_examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -56,6 +57,7 @@ damages = st.dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=count_examples(20))
 @given(damages, st.integers(0, 3))
 def test_known_damage_is_found_and_nothing_else(damages: dict[int, str], n_new: int) -> None:

@@ -13,6 +13,7 @@ import polars_alf
 from polars_alf import verify_archive
 
 
+@pytest.mark.slow
 def test_a_sample_is_the_same_for_the_same_seed(archive: Path, tables: Path) -> None:
     shutil.rmtree(archive / "cortexlab")
 

@@ -21,6 +21,7 @@ from polars_alf.walk.walk import Walk
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [{"executor": "threads"}, {"executor": "processes"}, {"threads": 4}, {"op_timeout": 60}],
@@ -124,7 +125,7 @@ print(*map(" ".join, found.findings.select("kind", "path").rows()), sep="\\n")
 """
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.skipif(
     slow_storage.find_obstacle() is not None, reason=str(slow_storage.find_obstacle())
 )

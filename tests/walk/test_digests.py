@@ -211,6 +211,7 @@ def test_files_are_read_together_unless_the_storage_is_slow(tmp_path: Path, stor
         assert max(pieces) > 2 << 20
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("implementation")
 def test_files_that_change_while_they_are_read(tmp_path: Path) -> None:
     lengths = [4 << 20] * 40
@@ -249,6 +250,7 @@ def test_what_is_no_file_any_more(tmp_path: Path) -> None:
     assert found[:3] + found[5:] == [[md5] for md5, _ in expected[:3] + expected[5:]]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="no list of descriptors there")
 @pytest.mark.usefixtures("implementation")
 @pytest.mark.parametrize("threads", [1, 2])

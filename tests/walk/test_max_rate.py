@@ -99,6 +99,7 @@ def assert_same_tables(folder: Path, other: Path) -> None:
         assert_frame_equal(found, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("core", "arguments"),
     [
@@ -129,6 +130,7 @@ def test_all_workers_keep_to_the_rate(
     assert_same_tables(tmp_path / "paced", tmp_path / "plain")
 
 
+@pytest.mark.slow
 def test_a_refresh_keeps_to_the_rate(many: Path, tmp_path: Path, library: Path) -> None:
     folder, rate = tmp_path / "tables", 200
     index_here(many, folder)
@@ -140,6 +142,7 @@ def test_a_refresh_keeps_to_the_rate(many: Path, tmp_path: Path, library: Path) 
     assert float(str(report["seconds"])) >= (load.n_calls - most_early) / rate
 
 
+@pytest.mark.slow
 def test_files_of_an_inventory_are_read_at_the_rate(many: Path, tmp_path: Path) -> None:
     folder, rate = tmp_path / "tables", 200
     folder.mkdir()
@@ -177,6 +180,7 @@ def test_shards_with_pacers_of_their_own_keep_to_the_rate(many: Path, tmp_path: 
     assert time.monotonic() - begin >= n_shards / rate - BURST_SECONDS
 
 
+@pytest.mark.slow
 def test_a_cluster_keeps_to_the_rate(many: Path, tmp_path: Path, library: Path) -> None:
     pytest.importorskip("distributed", reason="Dask is not installed")
     rate, n_workers = 300, 3
@@ -199,6 +203,7 @@ def test_a_cluster_keeps_to_the_rate(many: Path, tmp_path: Path, library: Path) 
     assert_same_tables(tmp_path / "paced", tmp_path / "plain")
 
 
+@pytest.mark.slow
 def test_each_part_of_an_array_keeps_to_its_part_of_the_rate(
     many: Path, tmp_path: Path, library: Path
 ) -> None:
@@ -242,6 +247,7 @@ def read_nice_values(process: psutil.Process) -> set[int]:
     return {int(values[16]) for values in fields}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["processes", "threads"])
 def test_a_nice_run_and_its_workers_give_way(
     running: Callable[..., subprocess.Popen[str]], executor: str
@@ -264,6 +270,7 @@ def test_a_nice_run_and_its_workers_give_way(
         assert read_nice_values(each) == {19}
 
 
+@pytest.mark.slow
 def test_a_crowded_storage_changes_no_table(tmp_path: Path, library: Path) -> None:
     files = {f"object{i}.times.npy": 1 for i in range(100)}
     tree: Tree = {f"lab/Subjects/S{i}/2021-02-01/001/alf": files for i in range(40)}

@@ -264,6 +264,7 @@ def read(folder: Path, table: str) -> pl.DataFrame:
     return pl.read_parquet(folder / f"{table}.pqt")
 
 
+@pytest.mark.slow
 @needs_library
 @pytest.mark.parametrize("arguments", [(), ("--threads", "5"), ("--executor", "threads")], ids=str)
 def test_latency_changes_no_table(
@@ -279,6 +280,7 @@ def test_latency_changes_no_table(
         assert_frame_equal(read(tmp_path / "slow", table), read(tmp_path / "plain", table))
 
 
+@pytest.mark.slow
 @needs_library
 @pytest.mark.parametrize(
     ("executor", "call"),
@@ -321,6 +323,7 @@ def test_a_subject_that_hangs_in_the_survey(many: Path, tmp_path: Path, library:
     assert report["n_sessions"] == 159
 
 
+@pytest.mark.slow
 @needs_library
 @pytest.mark.parametrize("call", ["open", "readdir"])
 def test_an_archive_that_hangs_is_an_error(
@@ -333,6 +336,7 @@ def test_an_archive_that_hangs_is_an_error(
     assert "Traceback" not in stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments", [("--threads", "0"), ("--op-timeout", "0"), ("--op-timeout", "soon")], ids=str
 )
