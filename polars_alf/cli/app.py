@@ -15,17 +15,7 @@ from typing import Annotated
 import typer
 
 import polars_alf
-from polars_alf.cli import (
-    archive,
-    bench,
-    check,
-    generations,
-    page,
-    release,
-    shell,
-    sql,
-    tables,
-)
+from polars_alf.cli.commands import Commands
 from polars_alf.cli.interrupts import ending_on_interrupt
 from polars_alf.cli.output import (
     EXIT_BROKEN_PIPE,
@@ -34,7 +24,6 @@ from polars_alf.cli.output import (
     describe_version,
     print_message,
 )
-from polars_alf.cli.spellings import Commands
 from polars_alf.cli.streams import (
     ESCAPE,
     StdoutError,
@@ -54,15 +43,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.add_typer(archive.app)
-app.add_typer(check.app)
-app.add_typer(tables.app)
-app.add_typer(sql.app)
-app.add_typer(release.app)
-app.add_typer(generations.app)
-app.add_typer(page.app)
-app.add_typer(shell.app)
-app.add_typer(bench.app, name="bench")
 
 
 def main() -> None:

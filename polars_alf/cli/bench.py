@@ -51,6 +51,7 @@ class _RunByDefault(TyperGroup):
 
 
 app = Typer(
+    name="bench",
     cls=_RunByDefault,
     help="Measure how storage serves ALF archives.\n\nbench PATH is bench run PATH.",
 )

@@ -142,19 +142,21 @@ def plan_removals(
         )
     # What is excluded is walked, too: a link in it may lead to a file that has no row.
     walked = replace(options, exclude=(), own_files=own_files(folder, opened.path))
-    with temporary_folder() as scratch, open_walk(opened, walked, progress) as walk:
-        survey = walk.survey()
-        with list_archive(walk, survey, survey.folders) as listing:
-            walk.monitor.stage = "compare"
-            issues = listing.issues
-            buckets = Buckets(listing, opened.posix, tables, scratch)
-            if not buckets.belong and not force:
-                raise ForeignTablesError(
-                    f"{tables.place} have no session that is in {opened}; give the tables of this "
-                    "archive, or force it"
-                )
-            strays, figures = _find_strays(opened, buckets, walk.pacer)
-            without_row = _find_unknown_sessions(opened, buckets) if remove_empty_sessions else []
+    with (
+        temporary_folder() as scratch,
+        open_walk(opened, walked, progress) as walk,
+        list_archive(walk) as listing,
+    ):
+        walk.monitor.stage = "compare"
+        issues = listing.issues
+        buckets = Buckets(listing, opened.posix, tables, scratch)
+        if not buckets.belong and not force:
+            raise ForeignTablesError(
+                f"{tables.place} have no session that is in {opened}; give the tables of this "
+                "archive, or force it"
+            )
+        strays, figures = _find_strays(opened, buckets, walk.pacer)
+        without_row = _find_unknown_sessions(opened, buckets) if remove_empty_sessions else []
     if not buckets.paths.is_empty():
         warn_caller(
             f"{tables.place} have datasets whose sessions are in neither table: files with one of "

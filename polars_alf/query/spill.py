@@ -120,6 +120,17 @@ def select_range(ordered: pl.DataFrame, column: str, values: pl.Series) -> pl.Da
     return ordered.slice(start, ordered[column].search_sorted(highest, "right") - start)
 
 
+def find_positions(values: pl.Series, ordered: pl.Series) -> pl.Series:
+    """Return the position of each value in a sorted series without nulls, null where it is not.
+
+    It takes no memory for a table of either, as a join does.
+    """
+    if ordered.is_empty():
+        return pl.repeat(None, len(values), dtype=pl.UInt32, eager=True)
+    positions = ordered.search_sorted(values).clip(upper_bound=len(ordered) - 1)
+    return positions.set(ordered.gather(positions).ne_missing(values), None)
+
+
 def spill_joined(rows: pl.LazyFrame, ordered: pl.DataFrame, column: str, folder: Path) -> Spill:
     """Spill the rows of a lazy frame, joined by a column with those of a frame that it sorts."""
     spill = Spill(folder)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePath
 
 import polars as pl
@@ -22,10 +23,11 @@ from polars_alf.display import Shown
 from polars_alf.errors import ForeignTablesError, OptionError, TableError
 from polars_alf.parallel.progress import Progress
 from polars_alf.query.scan import choose_header, scan_pair
-from polars_alf.query.spill import BUCKET, count_buckets, read_batches
+from polars_alf.query.spill import BUCKET, find_positions, read_batches
 from polars_alf.tables.contract import TableHeader, read_headers
 from polars_alf.tables.files import own_files
-from polars_alf.verify.buckets import Buckets, fill_buckets, sample_rows
+from polars_alf.tables.rows import SESSION_KEY
+from polars_alf.verify.buckets import Buckets, Located, fill_buckets, sample_rows
 from polars_alf.verify.compare import (
     FindingKind,
     expr_has_digest,
@@ -206,29 +208,22 @@ def verify_archive(
         if sample is not None:
             tables = tables.sample(sample, seed, scratch)
             n_checked, _ = tables.count()
-        survey = walk.survey()
-        dated = survey.folders
-        if sample is not None:
-            dated = _choose_folders(opened, dated, tables)
-        with list_archive(walk, survey, dated) as listing:
+        choose = None if sample is None else partial(_choose_folders, opened, tables)
+        with list_archive(walk, choose) as listing:
             walk.monitor.stage = "compare"
             patterns = options.patterns
             in_names = tables.header.uuid_filenames if uuid_filenames is None else uuid_filenames
-            groups = listing.group_shards(count_buckets(sum(listing.n_files)))
-            places = listing.place_sessions(groups, BUCKET)
-            located, expected = _locate(opened, places, tables)
             buckets = fill_buckets(
                 listing,
-                groups,
-                located.join(places, on="session", how="left", maintain_order="left"),
-                expected,
-                tables.sessions if sample is None else tables.sessions.clear(),
+                partial(_locate, opened, tables),
                 tables.iter_datasets(),
                 lambda path: is_excluded(patterns, path),
                 scratch,
                 uuid_filenames=in_names,
+                find_all=sample is None,
             )
-            _check_located(opened, folder, options.exclude, buckets, tables.sessions)
+            if buckets.n_gone and not buckets.n_known:
+                _check_located(opened, folder, options.exclude, buckets)
             findings, n_digested, n_without_hash = _compare(
                 buckets, walk, digest=digest, find_all=sample is None
             )
@@ -266,12 +261,8 @@ def _compare(
     return join_findings(found), n_digested, n_without_hash
 
 
-def _check_located(
-    root: Root, folder: Path, exclude: Sequence[str], buckets: Buckets, sessions: pl.DataFrame
-) -> None:
-    """Raise an error where no session of the tables was compared with one of the archive."""
-    if sessions.is_empty() or buckets.located["eid"].count():
-        return
+def _check_located(root: Root, folder: Path, exclude: Sequence[str], buckets: Buckets) -> None:
+    """Raise an error over tables of which no session was compared with one of the archive."""
     if buckets.missing.is_empty() and exclude:
         raise OptionError(
             f"no session of the tables in {folder} was compared: "
@@ -279,13 +270,13 @@ def _check_located(
         )
     origins = {origin for header in read_headers(folder).values() for origin in header.roots}
     is_foreign = all(root.relate(origin) is None for origin in origins)
-    if folder == root.path and origins and is_foreign and buckets.located.is_empty():
+    if folder == root.path and origins and is_foreign and not buckets.n_sessions:
         (first, *_) = sorted(map(str, origins))
         raise ForeignTablesError(
             f"{root} has tables, and no session of the archive that they are of, {first}; give "
             f"that, and the folder of its tables: {first} --tables-dir {folder} (tables_dir=…)"
         )
-    if len(buckets.located) and origins and is_foreign:
+    if buckets.n_sessions and origins and is_foreign:
         raise ForeignTablesError(
             f"the tables in {folder} are of {', '.join(map(str, sorted(origins)))}, and {root} has "
             "no session of theirs; give the tables of that, or index it"
@@ -303,7 +294,7 @@ class _Tables:
     """The rows that should be below the root, and the header of the datasets."""
 
     folder: Path
-    sessions: pl.DataFrame
+    sessions: pl.LazyFrame
     datasets: pl.LazyFrame
     header: TableHeader
 
@@ -318,6 +309,10 @@ class _Tables:
         """Return the tables with a share of their datasets."""
         with _reading(self.folder):
             return replace(self, datasets=sample_rows(self.datasets, share, seed, folder).lazy())
+
+    def read_sessions(self) -> pl.DataFrame:
+        with _reading(self.folder):
+            return self.sessions.collect()
 
     def iter_datasets(self) -> Iterator[pl.DataFrame]:
         with _reading(self.folder):
@@ -334,17 +329,16 @@ def _reading(folder: Path) -> Iterator[None]:
 
 
 def _read_tables(root: Root, folder: Path) -> _Tables:
-    lazy_sessions, lazy_datasets = scan_pair(folder)
+    sessions, datasets = scan_pair(folder)
     headers = read_headers(folder)
     header = choose_header(folder, headers, "datasets")
-    datasets = lazy_datasets.select("eid", "id", "rel_path", "file_size", "hash", "exists")
-    with _reading(folder):
-        sessions = lazy_sessions.collect()
-        if any(header.databases for header in headers.values()):
-            # A database may have sessions of which nothing is on this disk.
-            here = datasets.filter(pl.col("exists").ne_missing(other=False)).select("eid")
-            eids = here.unique().collect(engine="streaming")["eid"]
-            sessions = sessions.filter(pl.col("id").is_in(eids.implode()))
+    sessions = sessions.select("id", *SESSION_KEY)
+    datasets = datasets.select("eid", "id", "rel_path", "file_size", "hash", "exists")
+    if any(header.databases for header in headers.values()):
+        # A database may have sessions of which nothing is on this disk.
+        here = datasets.filter(pl.col("exists").ne_missing(other=False)).select("eid").unique()
+        sessions = sessions.join(here, left_on="id", right_on="eid", how="semi")
+    tables = _Tables(folder, sessions, datasets, header)
     origins = [origin for header in headers.values() for origin in header.roots]
     foreign = [origin for origin in origins if root.relate(origin) is None]
     if len(foreign) < len(origins):
@@ -353,26 +347,27 @@ def _read_tables(root: Root, folder: Path) -> _Tables:
                 f"the tables in {folder} are of {foreign[0]} too, so that it is not known what "
                 f"should be in {root}; give tables of that alone"
             )
-        return _Tables(folder, sessions, datasets, header)
+        return tables
     whole = next((origin for origin in origins if root.path.is_relative_to(origin)), None)
     if whole is not None:
         # Only the sessions that would lie below the root.
         part = "/".join(root.parts[len(whole.parts) :])
         inside = [
             eid
-            for eid, paths in expect_paths(sessions, whole.parts, ()).items()
+            for eid, paths in expect_paths(tables.read_sessions(), whole.parts, ()).items()
             if any(f"{path}/".startswith(f"{part}/") for path in paths)
         ]
         sessions = sessions.filter(pl.col("id").is_in(inside))
         datasets = datasets.filter(pl.col("eid").is_in(inside))
-    return _Tables(folder, sessions, datasets, header)
+    return replace(tables, sessions=sessions, datasets=datasets)
 
 
-def _choose_folders(root: Root, dated: Sequence[str], tables: _Tables) -> list[str]:
+def _choose_folders(root: Root, tables: _Tables, dated: Sequence[str]) -> list[str]:
     """Return the dated folders that the datasets could lie in."""
     eids = tables.datasets.select("eid").unique().collect()["eid"]
     wanted = set(
-        tables.sessions.filter(pl.col("id").is_in(eids.implode()))
+        tables.read_sessions()
+        .filter(pl.col("id").is_in(eids.implode()))
         .select("subject", pl.col("date").cast(pl.String))
         .rows()
     )
@@ -385,13 +380,22 @@ def _choose_folders(root: Root, dated: Sequence[str], tables: _Tables) -> list[s
     return chosen
 
 
-def _locate(
-    root: Root, folders: pl.DataFrame, tables: _Tables
-) -> tuple[pl.DataFrame, dict[str, list[str]]]:
+def _locate(root: Root, tables: _Tables, places: pl.DataFrame) -> Located:
     """Find the sessions of the tables in the archive, and where the others should be."""
-    sessions = tables.sessions
-    located = locate_sessions(folders, root.posix, sessions, tables.header.namespace)
-    subjects = {tuple((root.path / session).parts[:-2]) for session in located["session"]}
+    sessions = tables.read_sessions()
+    located = locate_sessions(places, root.posix, sessions, tables.header.namespace)
+    # Each date once, with a slash at its end; sessions right in the root are as they are.
+    folders = located["session"].str.replace("/[^/]*$", "/").unique()
+    subjects = {
+        tuple((root.path / folder).parts[: -1 if folder.endswith("/") else -2])
+        for folder in folders
+    }
     bases = (root.relate(make_location(base.parts)) for base in count_bases(subjects))
-    gone = sessions.join(located, left_on="id", right_on="eid", how="anti")
-    return located, expect_paths(gone, root.parts, filter(None, bases))
+    gone = sessions.filter(
+        find_positions(sessions["id"], located["eid"].drop_nulls().sort()).is_null()
+    )
+    expected = expect_paths(gone, root.parts, filter(None, bases))
+    places = places.sort("session")
+    rows = find_positions(located["session"], places["session"])
+    located = located.with_columns(places[BUCKET].gather(rows))
+    return Located(located, gone.select(eid="id"), expected)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
@@ -24,6 +25,26 @@ from polars_alf.verify.compare import (
 )
 from polars_alf.walk.scan import Listing
 
+_ROWS_AT_ONCE = 65_536
+
+
+class Located(NamedTuple):
+    """The sessions of an archive, and of its tables.
+
+    Parameters
+    ----------
+    sessions
+        Those of the archive, as `locate_sessions` returns them, with ``bucket``.
+    gone
+        ``eid`` of those that are in the tables alone.
+    expected
+        As of `Disk`.
+    """
+
+    sessions: pl.DataFrame
+    gone: pl.DataFrame
+    expected: dict[str, list[str]]
+
 
 @dataclass(frozen=True, slots=True)
 class Buckets:
@@ -34,7 +55,9 @@ class Buckets:
     listing
         The archive.
     located
-        Its sessions, as `locate_sessions` returns them, with ``bucket``.
+        Its sessions in each bucket, as `locate_sessions` returns them.
+    n_sessions, n_known, n_gone
+        How many there are, how many of them are in the tables, and how many are in these alone.
     expected
         As of `Disk`.
     groups
@@ -50,7 +73,10 @@ class Buckets:
     """
 
     listing: Listing
-    located: pl.DataFrame
+    located: Spill
+    n_sessions: int
+    n_known: int
+    n_gone: int
     expected: Mapping[str, list[str]]
     groups: list[range]
     spill: Spill
@@ -62,9 +88,9 @@ class Buckets:
     def __iter__(self) -> Iterator[tuple[Disk, pl.DataFrame]]:
         """Yield a part of the archive, and the rows of the datasets that should be in it."""
         for bucket, shards in enumerate(self.groups):
-            located = self.located.filter(pl.col(BUCKET) == bucket).drop(BUCKET)
             rows = self.spill.read(bucket)
             named = _list_named(rows, uuid_filenames=self.uuid_filenames)
+            located = self.located.read(bucket)
             yield Disk(self.listing.read(shards), located, self.expected, named), rows
 
 
@@ -74,25 +100,34 @@ def _list_named(rows: pl.DataFrame, *, uuid_filenames: bool) -> pl.DataFrame | N
 
 def fill_buckets(
     listing: Listing,
-    groups: list[range],
-    located: pl.DataFrame,
-    expected: Mapping[str, list[str]],
-    sessions: pl.DataFrame,
+    locate: Callable[[pl.DataFrame], Located],
     datasets: Iterator[pl.DataFrame],
     is_excluded: Callable[[str], bool],
     folder: Path,
     *,
     uuid_filenames: bool,
+    find_all: bool,
 ) -> Buckets:
     """Put rows into the bucket of their session, on disk if they are many.
 
-    Of the groups of shards, each located session has the number of its own. Sessions of the tables
-    that are not located are missing, with their datasets.
+    `locate` finds the sessions of the tables among the folders of sessions in the archive, which
+    have the number of their bucket. Those that it does not find are missing, with their datasets;
+    they are findings only if all is to be found.
     """
-    found = located.filter(~pl.col("is_copy")).drop_nulls("eid")
-    by_eid = found.select("eid", BUCKET).sort("eid")
-    nothing = listing.read([])
-    missing = [find_missing_sessions(Disk(nothing, located, expected), sessions, is_excluded)]
+    groups = listing.group_shards(count_buckets(sum(listing.n_files)))
+    located = locate(listing.place_sessions(groups, BUCKET))
+    sessions, expected = located.sessions, located.expected
+    n_sessions, n_known = len(sessions), sessions["eid"].count()
+    n_gone = len(located.gone)
+    places = Spill(folder)
+    for some in (sessions.clear(), *sessions.iter_slices(_ROWS_AT_ONCE)):
+        places.add(some)
+    is_found = ~pl.col("is_copy") & pl.col("eid").is_not_null()
+    by_eid = sessions.lazy().filter(is_found).select("eid", BUCKET).sort("eid").collect()
+    nothing, nowhere = listing.read([]), sessions.clear().drop(BUCKET)
+    gone = located.gone if find_all else located.gone.clear()
+    missing = [find_missing_sessions(Disk(nothing, nowhere, expected), gone, is_excluded)]
+    del located, sessions  # some 100 bytes a session, of which there may be millions
     spill = Spill(folder)
     unsafe = []
     for rows in datasets:
@@ -102,12 +137,14 @@ def fill_buckets(
         wanted = rows.filter(~is_unsafe).join(near, on="eid", how="left", maintain_order="left")
         lost = wanted.filter(pl.col(BUCKET).is_null()).drop(BUCKET)
         named = _list_named(lost, uuid_filenames=uuid_filenames)
-        nowhere = Disk(nothing, located.clear(), expected, named)
-        missing.append(find_missing(nowhere, lost, is_excluded))
+        missing.append(find_missing(Disk(nothing, nowhere, expected, named), lost, is_excluded))
         spill.add(wanted)
     return Buckets(
         listing,
-        located,
+        places,
+        n_sessions,
+        n_known,
+        n_gone,
         expected,
         groups,
         spill,

@@ -123,11 +123,10 @@ def find_unsafe(datasets: pl.DataFrame) -> pl.DataFrame:
 
 
 def find_missing_sessions(
-    disk: Disk, sessions: pl.DataFrame, is_excluded: Callable[[str], bool]
+    disk: Disk, gone: pl.DataFrame, is_excluded: Callable[[str], bool]
 ) -> pl.DataFrame:
-    """Find sessions that the walk did not find: missing, or not to be seen."""
-    absent = sessions.select(eid="id").join(disk.found, on="eid", how="anti")
-    rows = absent.with_columns(id=pl.lit(None, pl.String), rel_path=pl.lit(""))
+    """Describe sessions that the walk did not find, by ``eid``: missing, or not to be seen."""
+    rows = gone.with_columns(id=pl.lit(None, pl.String), rel_path=pl.lit(""))
     size = pl.lit(None, pl.UInt64)
     return _describe_missing(
         disk, rows.with_columns(table_size=size, table=pl.lit("sessions")), is_excluded

@@ -9,6 +9,7 @@ import polars as pl
 
 from polars_alf.alf.ids import expr_uuid3
 from polars_alf.alf.paths import join
+from polars_alf.query.spill import find_positions
 from polars_alf.tables.rows import assemble_sessions, drop_duplicate_sessions
 
 _KEYS = ["subject", "date", "number"]
@@ -29,7 +30,8 @@ def locate_sessions(
     and by the lab as far as both know one.
     """
     by_id, rest = _find_by_id(folders, root, sessions, namespace)
-    rows = sessions.select("lab", *_KEYS, eid="id").join(by_id, on="eid", how="anti")
+    is_left = find_positions(sessions["id"], by_id["eid"].sort()).is_null()
+    rows = sessions.filter(is_left).select("lab", *_KEYS, eid="id")
     lab, lab_found = pl.col("lab_right").fill_null(""), pl.col("lab").fill_null("")
     by_parts = (
         rest.join(rows, on=_KEYS)
@@ -61,7 +63,7 @@ def _find_by_id(
 
     The first have ``session``, ``eid`` and ``in_lab``, whether they lie in the folder of a lab.
     """
-    ids = sessions.select(eid="id")
+    ids = sessions["id"].drop_nulls().sort()
     found, rest = [], []
     for start in range(0, max(len(folders), 1), _SLICE):
         directories = folders.slice(start, _SLICE).select("session", directory="session").lazy()
@@ -71,22 +73,17 @@ def _find_by_id(
             .with_columns(key=expr_uuid3(pl.col("name"), namespace) if namespace else "name")
             .collect()
         )
+        by_key, by_name = (ids.gather(find_positions(parts[name], ids)) for name in ("key", "name"))
+        eids = by_key.fill_null(by_name).alias("eid")
         in_lab = (pl.col("lab").fill_null("") != "").alias("in_lab")
-        by_id = pl.concat(
-            [
-                parts.join(ids, left_on=key, right_on="eid", coalesce=False).select(
-                    "session", "eid", in_lab
-                )
-                for key in ("key", "name")
-            ]
-        ).unique("session", keep="first", maintain_order=True)
-        found.append(by_id)
-        rest.append(parts.drop("name", "key").join(by_id, on="session", how="anti"))
+        found.append(parts.select("session", eids, in_lab).filter(eids.is_not_null()))
+        rest.append(parts.drop("name", "key").filter(eids.is_null()))
     return pl.concat(found), pl.concat(rest)
 
 
 def _drop_copies(located: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    if not located["eid"].is_duplicated().any():  # ranking all would take much memory
+    eids = located["eid"].sort()
+    if not (eids == eids.shift()).any():  # ranking all would take much memory
         return located, located.clear()
     kept, dropped = pl.collect_all(drop_duplicate_sessions(located.lazy(), ["eid"]))
     return kept, dropped.drop("kept")

@@ -22,7 +22,7 @@ from polars_alf.walk.entries import Entries, join_batches
 from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.shards import Shard, path_key
 from polars_alf.walk.sources import AnyWalker, open_archive, open_walker
-from polars_alf.walk.walk import Survey, Walk, WriteFrames, open_walk
+from polars_alf.walk.walk import Walk, WriteFrames, open_walk
 
 FILES = pa.schema(
     [
@@ -255,45 +255,63 @@ class Listing:
     def place_sessions(self, groups: Sequence[range], name: str) -> pl.DataFrame:
         """Return ``session`` and the number of its group of shards, in a column of this name."""
         found = [pl.DataFrame(schema={"session": pl.String, name: pl.UInt32})]
-        is_session = pl.col("directory") == pl.col("session")
         for number, shards in enumerate(groups):
-            sessions = self.read_directories(shards).filter(is_session).select("session")
-            found.append(sessions.with_columns(pl.lit(number, pl.UInt32).alias(name)))
+            for shard in shards:
+                sessions = pl.read_ipc(self.shards[shard] / "sessions.arrow")
+                found.append(sessions.with_columns(pl.lit(number, pl.UInt32).alias(name)))
         return pl.concat(found, rechunk=True)
 
 
 @contextmanager
-def list_archive(walk: Walk, survey: Survey, folders: Sequence[str]) -> Iterator[Listing]:
-    """Walk some dated folders, and yield what they hold: some 10 bytes a file, in a new folder.
+def list_archive(
+    walk: Walk, choose: Callable[[list[str]], list[str]] | None = None
+) -> Iterator[Listing]:
+    """Walk an archive, and yield what it holds: some 10 bytes a file, in a new folder.
 
-    The folder is in the system's for temporary files, which all machines of a cluster must share.
+    `choose` takes some of the dated folders; None takes all. The new folder is in the system's for
+    temporary files, which all machines of a cluster must share.
     """
+    with temporary_folder() as folder:
+        yield _list_archive(walk, choose, folder)
+
+
+def _list_archive(
+    walk: Walk, choose: Callable[[list[str]], list[str]] | None, folder: Path
+) -> Listing:
+    # The paths of the dated folders, of which there may be millions, go at the end of this.
+    survey = walk.survey()
+    folders = choose(survey.folders) if choose else survey.folders
     issues = [polars_schema(ISSUES).to_frame(), pl.DataFrame(survey.issues)]
-    is_session = pl.col("directory") == pl.col("session")
     n_sessions = 0
     shards: list[Path] = []
     n_files: list[int] = []
-    with temporary_folder() as folder:
-        tasks = [
-            (shard, WriteFrames(_list_shard, folder, "lz4")) for shard in walk.plan_shards(folders)
-        ]
-        workers = walk.choose_workers(len(tasks), n_folders=len(folders))
-        for name in walk.visit(tasks, folder, workers=workers, ordered=True):
-            path = folder / name
-            issues.append(pl.read_ipc(path / "issues.arrow"))
-            directories = pl.read_ipc(path / "directories.arrow")
-            n_sessions += directories.filter(is_session).height
-            n_files.append(pl.scan_ipc(path / "files.arrow").select(pl.len()).collect().item())
-            shards.append(path)
-        yield Listing(pl.concat(issues), n_sessions, shards, n_files)
+    tasks = [
+        (shard, WriteFrames(_list_shard, folder, "lz4")) for shard in walk.plan_shards(folders)
+    ]
+    workers = walk.choose_workers(len(tasks), n_folders=len(folders))
+    for name in walk.visit(tasks, folder, workers=workers, ordered=True):
+        path = folder / name
+        issues.append(pl.read_ipc(path / "issues.arrow"))
+        n_sessions += _count_rows(path / "sessions.arrow")
+        n_files.append(_count_rows(path / "files.arrow"))
+        shards.append(path)
+    return Listing(pl.concat(issues), n_sessions, shards, n_files)
 
 
 def _list_shard(walker: AnyWalker, shard: Shard) -> dict[str, pl.DataFrame]:
     entries = Entries.join([*walker.walk(shard.folders)])
+    directories = pl.DataFrame(walker.directories())
+    # By themselves, as texts that are selected from others keep the memory of all.
+    sessions = directories.filter(pl.col("directory") == pl.col("session")).select("session")
     return {
         "files": entries.files.drop("mtime_ns"),
         "places": entries.directories.to_frame("directory"),
         "names": entries.names.to_frame("name"),
-        "directories": pl.DataFrame(walker.directories()),
+        "directories": directories,
+        "sessions": sessions,
         "issues": pl.DataFrame(walker.issues()),
     }
+
+
+def _count_rows(path: Path) -> int:
+    return int(pl.scan_ipc(path).select(pl.len()).collect().item())

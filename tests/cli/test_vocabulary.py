@@ -9,8 +9,8 @@ import pytest
 from command_line import list_commands, run
 
 import polars_alf
+from polars_alf.cli.commands import OLD_SPELLINGS
 from polars_alf.cli.options import WalkOptions
-from polars_alf.cli.spellings import OLD_SPELLINGS
 
 FUNCTIONS = {
     "index": ["index_archive", "index_part"],

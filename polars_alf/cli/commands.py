@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
-from typer import BadParameter
+from typer import BadParameter, Typer
 from typer.core import TyperGroup
+from typer.main import get_group
 
 from polars_alf.cli.output import print_message
 
-ORDER = (
-    *("index", "info", "issues", "changes", "check", "verify", "prune"),
-    *("sql", "report", "history", "restore", "diff", "merge", "conflicts"),
-    *("insertions", "subset", "split", "publish", "bench", "completion", "manual"),
-)
-"""The commands as lists of them have them: first what each archive needs."""
+_MODULES = {
+    "index": "archive",
+    "info": "tables",
+    "issues": "tables",
+    "changes": "tables",
+    "check": "check",
+    "verify": "archive",
+    "prune": "archive",
+    "sql": "sql",
+    "report": "page",
+    "history": "generations",
+    "restore": "generations",
+    "diff": "tables",
+    "merge": "tables",
+    "conflicts": "tables",
+    "insertions": "tables",
+    "subset": "release",
+    "split": "release",
+    "publish": "release",
+    "bench": "bench",
+    "completion": "shell",
+    "manual": "shell",
+}
+"""The modules of the commands, and these as lists of them have them: first what each archive needs.
+"""
 
 OLD_SPELLINGS = {
     "index": {"--out-dir": "--out"},
@@ -31,12 +52,31 @@ _PREFIX = "Value error, "
 """Prefix of what Typer's parser says on a value."""
 
 
+class _Loaded(Mapping[str, Any]):
+    """Commands by their names, each loaded when it is asked for: most runs need one alone."""
+
+    def __getitem__(self, name: str) -> Any:
+        loaded = Typer(rich_markup_mode=None)
+        loaded.add_typer(import_module(f"polars_alf.cli.{_MODULES[name]}").app)
+        return get_group(loaded).commands[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_MODULES)
+
+    def __len__(self) -> int:
+        return len(_MODULES)
+
+
 class Commands(TyperGroup):
     """Commands in their order, that take old spellings of their options, too."""
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands: Any = _Loaded()
+
     def list_commands(self, ctx: Any) -> list[str]:
-        """Return the names of all commands in `ORDER`."""
-        return sorted(super().list_commands(ctx), key=ORDER.index)
+        """Return the names of all commands in the order of their use."""
+        return [*self.commands]
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command; a value that it cannot take is reported in words for people."""
