@@ -57,6 +57,8 @@ _PLACE = ("path", "id", "eid")
 _ORDER = (pl.coalesce("new_path", "old_path"), pl.col("id"))
 _N_STEPS = 4
 
+_ROWS_AT_ONCE = 65_536
+
 
 class Change(StrEnum):
     """The kind of a difference."""
@@ -166,27 +168,33 @@ def compare_tables(
     (old_sessions, new_sessions), (old_datasets, new_datasets) = (
         _align(name, frames) for name, frames in zip(TABLES, zip(*tables, strict=True), strict=True)
     )
-    show(0, _N_STEPS, "comparing sessions")
-    before, after = _sort(old_sessions, "old"), _sort(new_sessions, "new")
-    pairs = _match(before, after, _SESSION_KEYS)
-    new_eids = _find_new_eids(before, after, pairs)
+    old_rows, new_rows = _Side("old", old_datasets), _Side("new", new_datasets)
+    n_buckets = count_buckets(max(old_rows.n_rows, new_rows.n_rows))
     with temporary_folder() as folder:
+        show(0, _N_STEPS, "comparing sessions")
+        before, after = _read_sessions(old_sessions, "old"), _read_sessions(new_sessions, "new")
+        pairs = _match(before, after, _SESSION_KEYS)
+        n_old, n_new = len(before), len(after)
+        new_eids = _find_new_eids(before, after, pairs)
+        old_rows.spill_paths(before, new_eids, folder, n_buckets)
+        new_rows.spill_paths(after, new_eids.clear(), folder, n_buckets)
+        may_be_apart = _are_apart(before, after)
+        sessions, without_ids = (
+            _describe("sessions", before, after, pairs, names)
+            for names in (ignored, ignored | {"id"} if may_be_apart else ignored)
+        )
+        del before, after, pairs  # some 500 bytes a session, of which there may be millions
         show(1, _N_STEPS, "reading the old datasets")
-        old_rows = _Side("old", old_datasets, _list_paths(before), new_eids)
-        new_rows = _Side("new", new_datasets, _list_paths(after), new_eids.clear())
-        n_buckets = count_buckets(max(old_rows.n_rows, new_rows.n_rows))
-        old_rows.spill(folder, n_buckets)
+        old_rows.spill(folder)
         show(2, _N_STEPS, "reading the new datasets")
-        new_rows.spill(folder, n_buckets)
+        new_rows.spill(folder)
         show(3, _N_STEPS, "comparing datasets")
-        are_apart = _are_apart(before, after) and _are_datasets_apart(old_rows, new_rows, folder)
-        not_compared = ignored | ({"id"} if are_apart else set())
-        datasets = _compare_datasets(old_rows, new_rows, not_compared)
-    sessions = _describe("sessions", before, after, pairs, not_compared)
+        are_apart = may_be_apart and _are_datasets_apart(old_rows, new_rows, folder)
+        datasets = _compare_datasets(old_rows, new_rows, ignored | ({"id"} if are_apart else set()))
     return TableDifferences(
-        differences=pl.concat([sessions, datasets]),
-        n_old={"sessions": len(before), "datasets": old_rows.n_rows},
-        n_new={"sessions": len(after), "datasets": new_rows.n_rows},
+        differences=pl.concat([without_ids if are_apart else sessions, datasets]),
+        n_old={"sessions": n_old, "datasets": old_rows.n_rows},
+        n_new={"sessions": n_new, "datasets": new_rows.n_rows},
         are_ids_apart=are_apart and "id" not in ignored,
     )
 
@@ -197,31 +205,36 @@ def _are_apart(old: pl.DataFrame, new: pl.DataFrame) -> bool:
 
 
 class _Side:
-    """The datasets of the old or the new tables, in buckets by the new eids of their sessions.
+    """The datasets of the old or the new tables, in buckets by the new eids of their sessions."""
 
-    `paths` has ``eid`` and ``session_path``; `new_eids` ``eid`` and ``new_eid`` of the sessions
-    that have another one in the new tables.
-    """
-
-    def __init__(
-        self, name: str, datasets: pl.LazyFrame, paths: pl.DataFrame, new_eids: pl.DataFrame
-    ) -> None:
+    def __init__(self, name: str, datasets: pl.LazyFrame) -> None:
         self._name = name
         self._datasets = datasets
-        self._paths = paths
-        self._new_eids = new_eids
         with _reading(name):
             self.n_rows = int(datasets.select(pl.len()).collect().item())
 
-    def spill(self, folder: Path, n_buckets: int) -> None:
-        """Write all rows into buckets."""
+    def spill_paths(
+        self, sessions: pl.DataFrame, new_eids: pl.DataFrame, folder: Path, n_buckets: int
+    ) -> None:
+        """Write the paths of sessions into buckets; `new_eids` are those of `_find_new_eids`."""
         self.n_buckets = n_buckets
-        self._spill = Spill(folder)
+        self._new_eids = new_eids
+        self._paths = Spill(folder)
+        paths = sessions.select(eid="id", session_path="path").unique("eid", keep="first")
+        for some in (paths.clear(), *paths.iter_slices(_ROWS_AT_ONCE)):
+            self._paths.add(self._put_in_buckets(some))
+
+    def spill(self, folder: Path) -> None:
+        """Write all rows into the buckets of their sessions."""
+        self._rows = Spill(folder)
         with _reading(self._name):
             for rows in read_batches(self._datasets):
-                renewed = _renew_eids(rows, self._new_eids)["eid"]
-                bucket = (renewed.hash() % n_buckets).cast(pl.UInt32).alias(BUCKET)
-                self._spill.add(rows.with_columns(bucket))
+                self._rows.add(self._put_in_buckets(rows))
+
+    def _put_in_buckets(self, rows: pl.DataFrame) -> pl.DataFrame:
+        renewed = _renew_eids(rows.select("eid"), self._new_eids)["eid"]
+        bucket = (renewed.hash() % self.n_buckets).cast(pl.UInt32)
+        return rows.with_columns(bucket.alias(BUCKET))
 
     def spill_ids(self, folder: Path) -> Spill:
         """Return the ids in buckets of their own."""
@@ -234,7 +247,8 @@ class _Side:
 
     def complete(self, bucket: int) -> pl.DataFrame:
         """Return the rows of a bucket with ``path`` and new eid, sorted by path and id."""
-        with_paths = join_paths(self._spill.read(bucket).lazy(), self._paths.lazy()).collect()
+        rows, paths = self._rows.read(bucket).lazy(), self._paths.read(bucket).lazy()
+        with_paths = join_paths(rows, paths).collect()
         return _renew_eids(with_paths, self._new_eids).sort(_PLACE, maintain_order=True)
 
 
@@ -278,14 +292,10 @@ def _reading(name: str) -> Iterator[None]:
         raise TableError(f"the {name} tables cannot be read: {error}") from error
 
 
-def _sort(sessions: pl.LazyFrame, name: str) -> pl.DataFrame:
+def _read_sessions(sessions: pl.LazyFrame, name: str) -> pl.DataFrame:
     """Return sessions with their ``path``, sorted by it."""
     with _reading(name):
         return sessions.with_columns(path=expr_session_folder()).sort("path", "id").collect()
-
-
-def _list_paths(sessions: pl.DataFrame) -> pl.DataFrame:
-    return sessions.select(eid="id", session_path="path").unique("eid", keep="first")
 
 
 def _align(name: str, frames: Sequence[pl.LazyFrame]) -> list[pl.LazyFrame]:
