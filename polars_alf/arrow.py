@@ -35,6 +35,15 @@ def to_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=schema)
 
 
+def copy_texts(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return rows whose texts are copies: those that are selected from more keep the memory of all.
+
+    A few rows of each of many frames would keep the whole of these.
+    """
+    texts = [name for name, dtype in rows.schema.items() if dtype == pl.String]
+    return rows.with_columns(pl.concat_str(name, pl.lit("")).alias(name) for name in texts)
+
+
 def to_arrow_array(series: pl.Series, dtype: pa.DataType) -> pa.Array:
     """Return a column as an Arrow array of the type of a schema's field."""
     if isinstance(series.dtype, pl.Enum):

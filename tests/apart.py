@@ -21,7 +21,10 @@ PATIENCE = 120
 _METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 _context = multiprocessing.get_context(_METHOD)
 _context.set_forkserver_preload(
-    ["polars_alf.index.api", "polars_alf.cli.app", "pydantic.type_adapter", "rich.progress"]
+    [
+        *("polars_alf.index.api", "polars_alf.cli.app", "polars_alf.cli.archive"),
+        *("polars_alf.cli.tables", "pydantic.type_adapter", "rich.progress"),
+    ]
 )
 
 

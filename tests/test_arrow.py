@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+
 import polars as pl
 import pyarrow as pa
+import pytest
+from apart import run_apart
 from hypothesis import given
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 from polars_alf.alf.grammar import QC_NAMES
-from polars_alf.arrow import make_table, to_arrow
+from polars_alf.arrow import copy_texts, make_table, to_arrow
 from polars_alf.index.snapshot import CHANGES
 from polars_alf.schema import DATASETS, ISSUES, polars_schema
 
@@ -53,3 +58,42 @@ def test_no_rows_make_an_empty_table() -> None:
     table = make_table([], CHANGES)
     assert (table.schema, len(table)) == (CHANGES, 0)
     assert table.equals(pa.Table.from_pylist([], CHANGES))
+
+
+KEEP_FEW = """
+import re, sys, time
+import polars as pl
+from polars_alf.arrow import copy_texts
+
+def measure():
+    with open("/proc/self/status") as status:
+        return int(re.search(r"RssAnon:\\s*([0-9]+)", status.read())[1]) / 1000
+
+before = measure()
+kept = []
+for _ in range(20):
+    text = pl.format("a text of some forty characters or more {}", pl.int_range(200_000))
+    rows = pl.select(text=text)
+    few = rows.filter(pl.col("text").str.ends_with("77777"))
+    kept.append(copy_texts(few) if sys.argv[1] == "copies" else few)
+del rows, few, text
+for _ in range(100):  # what is free is given back after half a second
+    time.sleep(0.1)
+    if measure() - before < 100:
+        break
+print(measure() - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="memory as on Linux")
+def test_texts_that_are_kept_do_not_keep_others() -> None:
+    # 20 times 200,000 texts of 46 bytes, of which a handful are kept.
+    assert float(run_apart(KEEP_FEW, ["copies"]).stdout) < 100
+    assert float(run_apart(KEEP_FEW, ["views"]).stdout) > 130, "if so, nobody needs copies"
+
+
+def test_copied_texts_are_the_same() -> None:
+    rows = pl.DataFrame({"a": ["x", None, ""], "b": [1, 2, None], "c": [["y"], None, [None]]})
+    assert_frame_equal(copy_texts(rows), rows)
+    assert_frame_equal(copy_texts(rows.clear()), rows.clear())

@@ -17,6 +17,7 @@ from polars_alf.alf.paths import (
 )
 from polars_alf.alf.root import open_root
 from polars_alf.alf.spellings import accepting_old_spellings
+from polars_alf.arrow import copy_texts
 from polars_alf.check.database import find_differences, find_unpaired, pair_sessions
 from polars_alf.check.findings import CheckKind, join_findings, make_findings
 from polars_alf.check.listing import DIRECTORIES, read_names
@@ -269,9 +270,13 @@ def _check(checked: _Checked, start: float, unreadable: pl.DataFrame) -> Archive
     for part in parts:
         n_datasets += len(part.files)
         n_others += len(part.others)
-        found += [find_misspelt(part.files, part.others, spelling), find_misfits(part.files)]
+        found += map(
+            copy_texts,
+            (find_misspelt(part.files, part.others, spelling), find_misfits(part.files)),
+        )
         if template:
-            found.append(find_missing(part.sessions.filter(is_whole), part.files, template))
+            absent = find_missing(part.sessions.filter(is_whole), part.files, template)
+            found.append(copy_texts(absent))
         if checked.registered and pairs is not None:
             own = pairs.join(part.sessions, on="eid", how="semi")
             with reading_tables():

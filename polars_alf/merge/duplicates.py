@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import polars as pl
 import pyarrow as pa
 
+from polars_alf.arrow import copy_texts
 from polars_alf.merge.sources import RANK
 from polars_alf.query.columns import expr_session_folder
 from polars_alf.schema import DATASETS, DIGEST_COLUMNS, SESSIONS, _field, polars_schema
@@ -148,16 +149,18 @@ def deduplicate_datasets(datasets: pl.DataFrame, eids: pl.Series, foreign: Colum
         kept=filled.sort("session", "id")
         .with_columns(eid)
         .select(*DATASETS.names, *restore_columns(foreign)),
-        conflicts=_describe_conflicts(
-            duplicates,
-            claims,
-            table=pl.lit("datasets"),
-            eid=eid,
-            id=pl.col("id_kept"),
-            kept_path=pl.col("rel_path_kept"),
-            dropped_path=pl.col("rel_path"),
-            kept_size=pl.col("file_size_kept"),
-            dropped_size=pl.col("file_size"),
+        conflicts=copy_texts(
+            _describe_conflicts(
+                duplicates,
+                claims,
+                table=pl.lit("datasets"),
+                eid=eid,
+                id=pl.col("id_kept"),
+                kept_path=pl.col("rel_path_kept"),
+                dropped_path=pl.col("rel_path"),
+                kept_size=pl.col("file_size_kept"),
+                dropped_size=pl.col("file_size"),
+            )
         ),
         counts=_count_dropped(duplicates, claims),
     )

@@ -20,6 +20,7 @@ from polars_alf.alf.paths import (
 )
 from polars_alf.alf.root import FolderRoot, check_folder, open_root
 from polars_alf.alf.spellings import accepting_old_spellings
+from polars_alf.arrow import copy_texts
 from polars_alf.display import count, warn_caller
 from polars_alf.errors import ForeignTablesError, KeptWarning
 from polars_alf.parallel.pacer import Pacer
@@ -221,8 +222,8 @@ def _find_strays(
         )
         strays = strays.with_columns(_expr_reason(part.with_row))
         n_archive += n_here.item()
-        n_kept.append(kept)
-        labs.append(lab.join(strays, on="directory", how="semi"))
+        n_kept.append(copy_texts(kept))
+        labs.append(copy_texts(lab.join(strays, on="directory", how="semi")))
         removals.update((removal.path, removal) for removal in examine_files(root, strays, pacer))
         paths.update(strays.select(_PATH).to_series())
     for target in _find_targets(root, [path for path in paths if path not in removals]):

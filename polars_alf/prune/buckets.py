@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
+from polars_alf.arrow import copy_texts
 from polars_alf.prune.claims import FileClaims, claim_files, claim_sessions, list_owners
 from polars_alf.prune.tables import Tables
 from polars_alf.query.spill import BUCKET, Spill, count_buckets, select_range
@@ -81,8 +82,8 @@ class Buckets:
             found = claim_files(select_range(claims.owners, "eid", rows["eid"]), rows)
             bucket = starts.search_sorted(found.files["code"], side="right") - 1
             self._spill.add(found.files.with_columns(bucket.alias(BUCKET)))
-            paths.append(found.paths)
-            names.append(found.names)
+            paths.append(copy_texts(found.paths))
+            names.append(copy_texts(found.names))
         self.paths = pl.concat(paths).unique()
         self.names = pl.concat(names).unique()
         self._with_row = claims.owners.select("code").drop_nulls().unique().sort("code")

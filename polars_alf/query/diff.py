@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from polars_alf.alf.arguments import check_texts
 from polars_alf.alf.paths import temporary_folder
+from polars_alf.arrow import copy_texts
 from polars_alf.display import Shown
 from polars_alf.errors import OptionError, TableError
 from polars_alf.parallel.progress import Steps, show_no_step
@@ -268,9 +269,10 @@ def _compare_datasets(old: _Side, new: _Side, ignored: set[str]) -> pl.DataFrame
         before, after = old.complete(bucket), new.complete(bucket)
         # What is found again in its session is so within a bucket.
         pairs = _match(before, after, _DATASET_KEYS[:-1])
-        found.append(_describe("datasets", before, after, pairs, ignored, only_pairs=True))
-        left_old.append(_drop_rows(before, pairs[_OLD]))
-        left_new.append(_drop_rows(after, pairs[_NEW]))
+        differences = _describe("datasets", before, after, pairs, ignored, only_pairs=True)
+        found.append(copy_texts(differences))
+        left_old.append(copy_texts(_drop_rows(before, pairs[_OLD])))
+        left_new.append(copy_texts(_drop_rows(after, pairs[_NEW])))
     before, after = (
         pl.concat(left).sort(_PLACE, maintain_order=True) for left in (left_old, left_new)
     )

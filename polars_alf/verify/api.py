@@ -19,6 +19,7 @@ from polars_alf.alf.layout import count_bases
 from polars_alf.alf.paths import temporary_folder
 from polars_alf.alf.root import Root, check_folder, check_tables_dir
 from polars_alf.alf.spellings import accepting_old_spellings
+from polars_alf.arrow import copy_texts
 from polars_alf.display import Shown
 from polars_alf.errors import ForeignTablesError, OptionError, TableError
 from polars_alf.parallel.progress import Progress
@@ -245,15 +246,15 @@ def _compare(
     missing, sizes, new, rotten = [buckets.missing], [], [], []
     n_digested = n_without_hash = 0
     for disk, datasets in buckets:
-        missing.append(find_missing(disk, datasets, buckets.is_excluded))
+        missing.append(copy_texts(find_missing(disk, datasets, buckets.is_excluded)))
         changed, to_read, n_others = find_changed(disk, datasets)
-        sizes.append(changed)
+        sizes.append(copy_texts(changed))
         if find_all:
-            new.append(find_new(disk, datasets))
+            new.append(copy_texts(find_new(disk, datasets)))
         if digest:
             files = to_read.select("path", file_size="disk_size")
             digests = digest_in_parallel(walk, files.unique("path", maintain_order=True))
-            rotten.append(find_rotten(to_read, digests))
+            rotten.append(copy_texts(find_rotten(to_read, digests)))
             n_digested += digests["disk_hash"].count()
             n_without_hash += n_others
     unreadable = list_unreadable(buckets.listing.issues, pl.concat(missing))

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from polars_alf.arrow import copy_texts
 from polars_alf.query.columns import expr_is_unsafe
 from polars_alf.query.spill import BUCKET, Spill, count_buckets, read_batches, select_range
 from polars_alf.verify.compare import (
@@ -132,12 +133,13 @@ def fill_buckets(
     unsafe = []
     for rows in datasets:
         is_unsafe = rows.select(expr_is_unsafe(pl.col("rel_path"))).to_series()
-        unsafe.append(find_unsafe(rows.filter(is_unsafe)))
+        unsafe.append(copy_texts(find_unsafe(rows.filter(is_unsafe))))
         near = select_range(by_eid, "eid", rows["eid"])
         wanted = rows.filter(~is_unsafe).join(near, on="eid", how="left", maintain_order="left")
         lost = wanted.filter(pl.col(BUCKET).is_null()).drop(BUCKET)
         named = _list_named(lost, uuid_filenames=uuid_filenames)
-        missing.append(find_missing(Disk(nothing, nowhere, expected, named), lost, is_excluded))
+        absent = find_missing(Disk(nothing, nowhere, expected, named), lost, is_excluded)
+        missing.append(copy_texts(absent))
         spill.add(wanted)
     return Buckets(
         listing,
@@ -176,6 +178,7 @@ def sample_rows(datasets: pl.LazyFrame, share: float, seed: int, folder: Path) -
     for number in range(n_buckets):
         ordered = spill.read(number).sort("eid", "id", "rel_path")
         end = start + len(ordered)
-        picked.append(ordered[chosen.filter((chosen >= start) & (chosen < end)) - start])
+        here = chosen.filter((chosen >= start) & (chosen < end)) - start
+        picked.append(copy_texts(ordered[here]))
         start = end
     return pl.concat(picked)

@@ -9,6 +9,7 @@ import polars as pl
 
 from polars_alf.alf.ids import expr_uuid3
 from polars_alf.alf.paths import join
+from polars_alf.arrow import copy_texts
 from polars_alf.query.spill import find_positions
 from polars_alf.tables.rows import assemble_sessions, drop_duplicate_sessions
 
@@ -77,7 +78,7 @@ def _find_by_id(
         eids = by_key.fill_null(by_name).alias("eid")
         in_lab = (pl.col("lab").fill_null("") != "").alias("in_lab")
         found.append(parts.select("session", eids, in_lab).filter(eids.is_not_null()))
-        rest.append(parts.drop("name", "key").filter(eids.is_null()))
+        rest.append(copy_texts(parts.drop("name", "key").filter(eids.is_null())))
     return pl.concat(found), pl.concat(rest)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
+from polars_alf.arrow import copy_texts
 from polars_alf.walk.inventory_rows import ROWS
 
 ROWS_PER_RUN = 1 << 20
@@ -86,7 +87,7 @@ class StoreWriter:
         dated = dated.str.replace_all("/", "\0", literal=True)
         keys = pl.DataFrame([directories, dated])
         rows = rows.join(keys, on="directory", how="left", maintain_order="left")
-        self._above.append(rows.filter(pl.col(_KEY).is_null()).drop(_KEY))
+        self._above.append(copy_texts(rows.filter(pl.col(_KEY).is_null()).drop(_KEY)))
         rows = rows.drop_nulls(_KEY)
         if len(rows):
             self._keys.append(keys[_KEY].drop_nulls().unique())
