@@ -122,7 +122,7 @@ def fill_buckets(
     n_gone = len(located.gone)
     places = Spill(folder)
     for some in (sessions.clear(), *sessions.iter_slices(_ROWS_AT_ONCE)):
-        places.add(some)
+        places.add(copy_texts(some))
     is_found = ~pl.col("is_copy") & pl.col("eid").is_not_null()
     by_eid = sessions.lazy().filter(is_found).select("eid", BUCKET).sort("eid").collect()
     nothing, nowhere = listing.read([]), sessions.clear().drop(BUCKET)
