@@ -34,6 +34,7 @@ def test_imports_point_to_rooms_above(module: str) -> None:
             assert not {other, room} <= FEATURES, f"the feature {module} imports another, {other}"
 
 
+@pytest.mark.slow
 def test_modules_do_not_import_each_other_in_circles() -> None:
     count_floors({name: list_imports(PACKAGE, name, lazy=False) for name in MODULES})
 
@@ -54,6 +55,7 @@ def test_import_loads_no_pandas_one_or_dask() -> None:
     assert result.stdout.strip() == "[]", result.stderr
 
 
+@pytest.mark.slow
 def test_runs_over_an_archive_load_only_what_they_need(tmp_path: Path) -> None:
     datasets = {"alf/spikes.times.npy": "", "notes.txt": ""}
     root = make_tree(tmp_path / "archive", {"subject/2020-01-01/001": datasets})

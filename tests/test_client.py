@@ -287,6 +287,7 @@ def test_second_index_keeps_every_id(one: One, large: Path) -> None:
         assert_frame_equal(again.list_datasets(eid, details=True), datasets)
 
 
+@pytest.mark.slow
 def test_lab_root_opens_from_the_folder_that_the_report_names(large: Path, tmp_path: Path) -> None:
     lab = sorted(path for path in large.iterdir() if path.is_dir() and path.name[0] != ".")[0]
     report = index_archive(lab, tmp_path)

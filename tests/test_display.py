@@ -123,6 +123,7 @@ def test_sizes_have_few_digits(n_bytes: int) -> None:
     assert float(number.replace(",", "")) * factor == pytest.approx(n_bytes, abs=0.06 * factor)
 
 
+@pytest.mark.slow
 def test_errors_are_there_without_an_import() -> None:
     code = (
         "import polars_alf\n"
@@ -165,6 +166,7 @@ def test_functions_go_into_a_pipe(archive: Path) -> None:
     assert set(piped.collect()["subject"]) == {"KS001", "KS002"}
 
 
+@pytest.mark.slow
 def test_warnings_name_the_line_of_who_calls(tmp_path: Path) -> None:
     tables, part, merged = (make_tree(tmp_path / name, {}) for name in ("tables", "part", "merged"))
     archive = make_tree(tmp_path / "archive", {"S/2020-01-01/001": SESSION})

@@ -147,6 +147,7 @@ def test_accents_that_a_copy_writes_otherwise_lose_no_file(tmp_path: Path) -> No
     assert all(path.startswith(names["NFD"]) for path in scan_issues(mac).collect()["path"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("system", "cure"),
     [("windows", "unset PYTHONLEGACYWINDOWSFSENCODING"), ("macos", "start it with PYTHONUTF8=1")],
@@ -167,6 +168,7 @@ def test_names_that_are_not_decoded_as_utf8_are_refused(
     assert cure in ended.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_reader_of_stdout_that_ends(tmp_path: Path, system: str) -> None:
     root = make_tree(tmp_path / "archive", ARCHIVE)
@@ -187,6 +189,7 @@ def test_a_reader_of_stdout_that_ends(tmp_path: Path, system: str) -> None:
     assert running.returncode == 141
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("system", "code", "message"),
     [("windows", 141, ""), ("macos", 1, "error: the result cannot be written to stdout")],

@@ -68,6 +68,7 @@ def test_the_folder_above_a_path(steps: list[str], folders: set[str]) -> None:
     assert paths.find_folder_above(path, folders) == next(iter(holding), None)
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_paths_are_printed_without_control_characters(text: str) -> None:
     shown = paths.printable(text)

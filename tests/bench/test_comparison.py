@@ -112,6 +112,7 @@ def test_the_verdict_says_where(
 rates = st.floats(10, 1e6)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(
     st.lists(rates, min_size=5, max_size=5),

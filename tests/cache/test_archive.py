@@ -67,6 +67,7 @@ def nameless_tables(root: Path) -> dict[str, Any]:
 SHAPES = [flat_tables, indexed_tables, path_tables, nameless_tables]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make_tables", SHAPES)
 def test_all_that_is_not_in_the_tables_goes(root: Path, make_tables: Any) -> None:
     tables = make_tables(root)

@@ -24,6 +24,7 @@ def find(paths: list[str], **options: object) -> dict[str, str]:
     return dict(findings.filter(kind="misspelt_name").select("rel_path", "likely").rows())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("odd", "likely"),
     [

@@ -346,6 +346,7 @@ def test_prune_warns_of_what_it_keeps(archive: Path) -> None:
     assert result.stderr.startswith("warning: kept 1 path that no table has")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import get_args
 
+import pytest
 from command_line import run
 from trees import make_tree
 
@@ -67,6 +68,7 @@ def test_growth_is_listed(archive: Path) -> None:
     assert get_args(generations.Group) == GROUPS
 
 
+@pytest.mark.slow
 def test_there_may_be_nothing_to_restore(archive: Path) -> None:
     run("index", archive)
     run("index", archive, "--keep-generations", 0)

@@ -108,6 +108,7 @@ def test_options_of_walks_reach_the_function(command: str, calls: list[dict[str,
     assert cluster == {"progress": None, "executor": "dask://host:1"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", FUNCTIONS)
 @pytest.mark.parametrize(
     ("options", "text"),

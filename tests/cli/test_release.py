@@ -51,6 +51,7 @@ def test_publish_tells_what_it_wrote(release: Path) -> None:
     assert run("publish", release, "--quiet").stdout == ""
 
 
+@pytest.mark.slow
 def test_files_are_verified_with_a_manifest(release: Path, archive: Path, tmp_path: Path) -> None:
     arguments = ("verify", archive, "--manifest", release / "manifest.json", "--progress", "none")
     whole = run(*arguments, "--digest")

@@ -194,6 +194,7 @@ def test_a_line_of_progress_reaches_a_pipe_as_it_is_written(archive: Path, unbuf
     assert b"Scanning" in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
 def test_all_of_a_result_reaches_a_pipe_that_does_not_wait(root: Path, unbuffered: str) -> None:
     ours, theirs = os.pipe()

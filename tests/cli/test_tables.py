@@ -66,6 +66,7 @@ def test_merge_tells_a_person_and_a_machine(tables: Path, others: Path, tmp_path
     assert (result.returncode, result.stdout) == (3, "")
 
 
+@pytest.mark.slow
 def test_diff_tells_a_person_and_a_machine(tables: Path, others: Path) -> None:
     result = run("diff", tables, tables)
     assert result.returncode == 0
@@ -105,6 +106,7 @@ def test_info_tells_a_person_and_a_machine(tables: Path) -> None:
 QUERY = "SELECT lab, count(*) AS n FROM sessions GROUP BY lab ORDER BY lab"
 
 
+@pytest.mark.slow
 def test_sql_answers_in_every_format(tables: Path, tmp_path: Path) -> None:
     assert run("sql", tables, QUERY).stdout == "cortexlab\t3\nwittenlab\t1\n"
     lines = run("sql", tables, QUERY, "--format", "table").stdout.splitlines()

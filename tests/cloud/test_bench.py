@@ -236,6 +236,7 @@ def test_a_bucket_that_is_not_there_or_has_nothing(bucket: Bucket) -> None:
         bench(bucket.address, endpoint_url=url)
 
 
+@pytest.mark.slow
 def test_a_service_that_refuses(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     make_tree(mirror.folder, TWO_LABS)
     with (
@@ -343,6 +344,7 @@ def test_a_missing_extra_names_its_cure(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_no_service_at_the_address(tmp_path: Path) -> None:
     with pytest.raises(ScanError, match="no connection to the service; run again"):
         bench("s3://bucket", endpoint_url="http://127.0.0.1:9")

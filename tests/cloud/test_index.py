@@ -38,6 +38,7 @@ ARCHIVE: Tree = {
 }
 
 
+@pytest.mark.slow
 def test_on_a_server_with_all_of_s3(
     bucket: Bucket, tmp_path: Path, out_dirs: tuple[Path, Path]
 ) -> None:
@@ -284,6 +285,7 @@ def test_a_bucket_as_a_frame(bucket: Bucket, archive: Path) -> None:
     assert len(lazy.head(4).collect()) == 4
 
 
+@pytest.mark.slow
 def test_no_pandas_is_imported(bucket: Bucket, archive: Path, out_dir: Path) -> None:
     """Which takes longer than it takes to list thousands of keys."""
     bucket.put_tree(archive)

@@ -23,6 +23,7 @@ def run_cell(source: str, names: dict[str, object]) -> object:
     return eval(compile(ast.Expression(last.value), "cell", "eval"), names)
 
 
+@pytest.mark.slow
 def test_cells_show_what_is_written_below_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -134,6 +134,7 @@ def deeds(log: Path, word: str) -> Iterator[str]:
                 yield line
 
 
+@pytest.mark.slow
 def test_the_watch_sees_what_it_should(places: dict[str, Path]) -> None:
     log = places["out"].with_name("log")
     script = f"open({str(places['victim'] / 'secret.a.npy')!r}).read()"

@@ -462,6 +462,7 @@ def deep(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["rm", "-rf", str(root)], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hash_files", [False, True])
 def test_a_thousand_folders_deep(deep: Path, hash_files: bool) -> None:
     put(descend(deep / SESSION, ["d"], 1000), "deep.x.npy")

@@ -150,6 +150,7 @@ def test_folders_are_renamed_and_replaced(settled: Path, out_dir: Path, tmp_path
     _assert_right(settled, out_dir, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spell", ["absolute", "relative", "cwd", "link"])
 def test_paths_may_be_spelled_in_many_ways(
     settled: Path, out_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spell: str
@@ -314,6 +315,7 @@ def _run_shell(script: str, folder: Path) -> None:
     subprocess.run(command, check=True, cwd=folder, env={**os.environ, "PATH": path})
 
 
+@pytest.mark.slow
 @posix_only
 def test_the_lines_of_the_docs_refresh_each_night(archive: Path, tmp_path: Path) -> None:
     script = _find_block("huge-archives.md", "-cnewer").replace("/data/archive", str(archive))

@@ -94,6 +94,7 @@ def test_a_killed_run_leaves_the_old_tables_and_keeps_their_ids(many: Path) -> N
     assert before[1].join(after[1], on=["eid", "id"], how="anti").is_empty()
 
 
+@pytest.mark.slow
 def test_the_issues_are_in_the_order_of_an_undisturbed_run(many: Path, tmp_path: Path) -> None:
     for subject in range(4):
         for day in range(1, 11):

@@ -170,6 +170,7 @@ def test_a_newer_export_is_given(
         assert {*found[1].filter(pl.col("eid") != moved)["qc"]} == {"FAIL"}
 
 
+@pytest.mark.slow
 def test_verify_and_prune_know_such_rows(archive: Path, database: list[pl.DataFrame]) -> None:
     del database
     for _ in range(2):

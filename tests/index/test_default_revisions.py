@@ -58,6 +58,7 @@ def find_defaults(folder: Path) -> set[str]:
     return set(datasets.join(sessions, left_on="eid", right_on="id").collect()["rel_path"])
 
 
+@pytest.mark.slow
 @pytest.mark.pandas
 def test_one_lists_and_loads_default_revisions(archive: Path, out_dir: Path) -> None:
     polars_alf.index_archive(archive, out_dir, default_revisions=False)
@@ -84,6 +85,7 @@ def test_one_lists_and_loads_default_revisions(archive: Path, out_dir: Path) -> 
     assert find_defaults(out_dir) == {NEW, AMPS}
 
 
+@pytest.mark.slow
 @pytest.mark.pandas
 @settings(max_examples=count_examples(25), deadline=None)
 @given(st.sets(paths, min_size=1, max_size=10), st.integers(1, 4))
@@ -186,6 +188,7 @@ def test_a_cache_that_one_saved_does_not_hold_defaults_back(archive: Path) -> No
     assert find_defaults(archive) == {NEWEST, AMPS}
 
 
+@pytest.mark.slow
 def test_merged_tables_have_a_default_of_each_dataset(archive: Path, tmp_path: Path) -> None:
     other, merged = tmp_path / "other", tmp_path / "merged"
     merged.mkdir()
@@ -221,6 +224,7 @@ def test_the_drop_in_has_the_columns_of_one(archive: Path) -> None:
     assert {*frame.columns, *frame.index.names} == {*DATASETS_COLUMNS}
 
 
+@pytest.mark.slow
 def test_choices_of_a_database_stay(archive: Path, tmp_path: Path) -> None:
     database, out = tmp_path / "database", tmp_path / "out"
     database.mkdir()
@@ -240,6 +244,7 @@ def test_choices_of_a_database_stay(archive: Path, tmp_path: Path) -> None:
     assert find_defaults(out) == {OLD, AMPS}
 
 
+@pytest.mark.slow
 def test_the_command_asks_for_them(archive: Path) -> None:
     assert run("index", archive, "--no-default-revisions", "--quiet").returncode == 0
     assert list_columns(archive) == DATASETS.names

@@ -143,6 +143,7 @@ def test_sessions_deep_in_a_folder_of_a_date_are_still_there(tmp_path: Path) -> 
     assert (report.n_removed_sessions, report.n_removed_datasets) == (1, 3)
 
 
+@pytest.mark.slow
 def test_a_message_names_what_goes_and_a_cure_that_works(archive: Path) -> None:
     assert run("index", archive, "--quiet").returncode == 0
     shutil.rmtree(archive / "wittenlab")
@@ -397,6 +398,7 @@ def test_storage_is_unmounted_between_runs(
     assert read_folder(out_dir) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["", "wittenlab"])
 @pytest.mark.parametrize("quick", [False, True])
 def test_storage_is_unmounted_during_a_run(

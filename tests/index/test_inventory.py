@@ -117,6 +117,7 @@ def test_odd_archives(
     assert report.n_other_files == walked.n_other_files
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "tree"), [case[:2] for case in ODD_POSIX])
 def test_odd_archives_of_a_file_system(tmp_path: Path, name: str, tree: Tree) -> None:
     root = make_tree(tmp_path / "archive", tree)

@@ -115,6 +115,7 @@ def test_edits_by_one_are_kept_and_read_by_one(root, tmp_path):
         assert "#2024-05-06#" in str(found), "the default revision"
 
 
+@pytest.mark.slow
 def test_ids_of_merged_tables_of_one_stay(root):
     # ONE leaves out the namespace, so the merge has to make one that is not that of the ids.
     save(One(cache_dir=root, mode="local"), clobber=True)
@@ -189,6 +190,7 @@ def test_whatever_one_writes_stays(edits, runs):
             )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sessions", "datasets"])
 def test_columns_of_every_type_are_read_by_one(root, name):
     edit_table(root, name, add_columns)
@@ -219,6 +221,7 @@ def test_one_reads_tables_of_a_database(root):
         save(one)
 
 
+@pytest.mark.slow
 def test_rows_that_one_adds_are_not_in_the_way(root):
     """ONE merges records of a database into the tables: their origin is then in the metadata."""
     from one.alf.cache import merge_tables as merge_into

@@ -140,6 +140,7 @@ def test_quick_sees_what_went(settled: Path, out_dir: Path, tmp_path: Path) -> N
     _assert_right(settled, out_dir, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

@@ -231,6 +231,7 @@ def test_verify_and_prune_know_files_by_the_ids_in_their_names(
     assert plan["path"].to_list() == [f"{SESSION}/alf/more.x.{THIRD}.npy"]
 
 
+@pytest.mark.slow
 def test_tables_of_a_part_or_merged_tell_that_ids_are_in_names(
     archive: Path, tmp_path: Path
 ) -> None:

@@ -59,6 +59,7 @@ def _expect(names: Sequence[str]) -> list[str]:
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
 
 
+@pytest.mark.slow
 @implementations
 @given(names=st.lists(texts, max_size=70), width=st.sampled_from("iq"))
 def test_one_column(instructions: str, names: list[str], width: str) -> None:

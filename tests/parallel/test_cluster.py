@@ -140,6 +140,7 @@ def test_a_scan_is_that_of_a_serial_run(workers: TestCluster, archive: Path) -> 
     assert_frame_equal(files, serial.collect())
 
 
+@pytest.mark.slow
 def test_scans_that_are_left_disturb_no_later_run(
     workers: TestCluster, archive: Path, tmp_path: Path
 ) -> None:
@@ -415,6 +416,7 @@ def run_cli(*arguments: object, code: str = "") -> subprocess.CompletedProcess[s
     )
 
 
+@pytest.mark.slow
 def test_a_cluster_without_dask_names_the_cure(tmp_path: Path) -> None:
     blocked = "import sys; sys.modules['distributed'] = None"
     result = run_cli("index", tmp_path, "--cluster", "dask://127.0.0.1:9", code=blocked)

@@ -76,6 +76,7 @@ def test_a_killed_worker_is_an_error_with_a_cure() -> None:
         list(run_tasks(end_unless, [os.getpid()] * 4, Workers("processes", 2)))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals there")
 def test_workers_end_with_a_caller_that_is_killed(tmp_path: Path) -> None:
     code = f"""

@@ -40,6 +40,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_in_a_daemonic_process_threads_do_the_work(tmp_path: Path) -> None:
     root = make_tree(tmp_path / "archive", MANY)
     script = tmp_path / "in_a_daemon.py"
@@ -218,6 +219,7 @@ def test_little_address_space(root: Path, executor: str, megabytes: int) -> None
         check_done(ended, root)
 
 
+@pytest.mark.slow
 def test_little_address_space_for_many_threads(root: Path) -> None:
     ended = index(root, "--threads", "512", shell=f"ulimit -v {1200 * 1024};")
     check_done(ended, root)

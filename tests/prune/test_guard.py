@@ -102,6 +102,7 @@ def test_nothing_that_the_last_index_skipped_goes(
     assert protected <= files_of(root)
 
 
+@pytest.mark.slow
 def test_what_was_not_mounted_at_the_last_index_is_kept(archive: Path) -> None:
     make_tree(archive, {LAB: SESSION})
     index_archive(archive)
@@ -153,6 +154,7 @@ def test_half_of_an_archive_does_not_go(archive: Path) -> None:
     assert len(apply_removals(archive, plan.head(12))) == 12
 
 
+@pytest.mark.slow
 def test_nothing_goes_after_an_index_that_removed_much(archive: Path) -> None:
     make_tree(archive, {f"{KS001}/more{i}.times.npy": 1 for i in range(30)})
     index_archive(archive)

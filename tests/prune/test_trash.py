@@ -62,6 +62,7 @@ def test_missing_folders_come_back_and_paths_may_have_moved(
     assert (moved / path).read_text(encoding="utf-8") == "only"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("by_descriptor")
 def test_nothing_is_written_over(strays: Path, trash: Path) -> None:
     make_tree(trash, {STRAY: "older"})

@@ -105,6 +105,7 @@ def test_sessions_are_compared_too() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_tables_of_two_namespaces_differ_by_their_ids_only(archive: Path, tmp_path: Path) -> None:
     folders = [tmp_path / "a", tmp_path / "b"]
     for folder in folders:

@@ -77,6 +77,7 @@ def test_no_other_frame_can_be_read(tables: Path) -> None:
     assert len(secret) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("query", "message"),
     [

@@ -66,6 +66,7 @@ def test_what_cannot_be_published(release: Path, tmp_path: Path) -> None:
     assert not (bare / "cache.zip").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.pandas
 @pytest.mark.parametrize("tag", [None, "2024_Q2_first"])
 def test_one_loads_a_bundle_from_a_server(

@@ -196,6 +196,7 @@ def test_nothing_else_is_replaced(tables: Path, archive: Path, tmp_path: Path) -
     assert len(read(out)[0]) == first.manifest["n_sessions"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", [1, 3, 100])
 def test_groups_of_rows_make_no_difference(
     tables: Path, tmp_path: Path, group: int, monkeypatch: pytest.MonkeyPatch

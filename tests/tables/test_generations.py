@@ -151,6 +151,7 @@ def test_any_generation_can_be_put_back(tables: Path) -> None:
         restore_tables(tables, name)
 
 
+@pytest.mark.slow
 def test_hashing_anew_leaves_the_way_back_before_a_change(tables: Path) -> None:
     before = read_pair(tables)
     make_tree(tables, {"cortexlab/Subjects/KS001/2020-01-01/001/alf/new.times.npy": 7})
@@ -533,6 +534,7 @@ def test_a_journal_of_an_earlier_version_is_finished(tables: Path) -> None:
 ACTIONS = ("index", "merge", "restore", "one writes", "damage", "remove one")
 
 
+@pytest.mark.slow
 @settings(
     max_examples=count_examples(15),
     deadline=None,

@@ -142,6 +142,7 @@ def test_ids_from(written: Path, tmp_path: Path) -> None:
     assert set(one_cache.load_tables(archive)["sessions"].index.map(str)) == set(EIDS)
 
 
+@pytest.mark.slow
 def test_metadata_that_polars_copies(written: Path, tmp_path: Path) -> None:
     """Who edits tables with Polars may keep all that their files note, our checksums too."""
     files = {name: written / f"{name}.pqt" for name in TABLES}

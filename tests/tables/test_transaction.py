@@ -70,6 +70,7 @@ def test_a_commit_that_fails_halfway_is_finished_later(
     assert list((archive / files.STATE_DIR).glob("run-*")) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     ["", "{", "{}", "[]", *(json.dumps({"staging": name}) for name in ("..", "", "/", "run-", 1))],

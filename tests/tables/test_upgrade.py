@@ -31,6 +31,7 @@ ROW = {"id": "a", "lab": "l", "subject": "s", "date": date(2020, 1, 1), "number"
 DATASET = {"eid": "a", "id": "b", "rel_path": "a.b.npy"}
 
 
+@pytest.mark.slow
 @given(sessions_frames(min_size=1), datasets_frames(min_size=1), st.booleans())
 @settings(max_examples=25, deadline=None)
 def test_tables_of_one_1_are_read_as_the_shim_reads_them(

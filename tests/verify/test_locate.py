@@ -35,6 +35,7 @@ def test_a_sample_tells_nothing_new_and_reads_only_its_own(archive: Path, tables
     assert (found.n_checked, found.n_digested, len(found.findings)) == (3, 3, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "part", ["cortexlab", "cortexlab/Subjects/KS001", KS001, "wittenlab/Subjects"]
 )

@@ -302,6 +302,7 @@ def test_a_directory_that_hangs_is_the_only_one_missing(
     assert issues.stdout.startswith(f"timed_out\t{session}/alf\tdid not answer within 1 s")
 
 
+@pytest.mark.slow
 @needs_library
 def test_a_file_that_hangs_takes_its_directory_along(
     many: Path, tmp_path: Path, library: Path
@@ -314,6 +315,7 @@ def test_a_file_that_hangs_takes_its_directory_along(
     assert (report["n_sessions"], report["n_datasets"]) == (159, 159 * 3 + 1)
 
 
+@pytest.mark.slow
 @needs_library
 def test_a_subject_that_hangs_in_the_survey(many: Path, tmp_path: Path, library: Path) -> None:
     hanging = slow_storage.hang(library, many / "lab/Subjects/S7", "readdir")
