@@ -30,14 +30,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave thorough tests out, as far as asked to: the same ones in all processes."""
     n, seed = config.getoption("--one-in"), config.getoption("--seed")
-    left_out = [
-        item
-        for item in items
-        if item.get_closest_marker("thorough") and crc32(f"{seed} {item.nodeid}".encode()) % n
-    ]
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
+    for item in items:
+        is_chosen = crc32(f"{seed} {item.nodeid}".encode()) % n == 0
+        is_thorough = item.get_closest_marker("thorough") is not None
+        (kept if is_chosen or not is_thorough else left_out).append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in {*left_out}]
+        items[:] = kept
 
 
 @pytest.fixture

@@ -35,8 +35,7 @@ _MODULES = {
     "completion": "shell",
     "manual": "shell",
 }
-"""The modules of the commands, and these as lists of them have them: first what each archive needs.
-"""
+"""The modules of the commands; these in the order of their use: first what each archive needs."""
 
 OLD_SPELLINGS = {
     "index": {"--out-dir": "--out"},

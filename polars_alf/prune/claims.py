@@ -17,7 +17,7 @@ import polars as pl
 from polars_alf.alf import grammar
 from polars_alf.alf.paths import expr_below, expr_full, expr_join
 from polars_alf.alf.uuid_names import expr_without_uuid
-from polars_alf.query.spill import BUCKET, Spill
+from polars_alf.query.spill import BUCKET, ROWS_PER_SLICE, Spill
 
 # Absolute, or with parts that are no names, or as Windows writes it: readers disagree on where
 # such a path leads.
@@ -31,8 +31,6 @@ _LAB_OF_EID = r"^([^/]+)/[^/]+/[^/]+/[^/]+$"
 _LAB_OF_ONE = r"([\p{L}\p{N}_]+)$"
 
 _KEYS = ("subject", "date", "number")
-
-_ROWS_AT_ONCE = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +99,7 @@ def claim_sessions(
     folder
         Takes what is much: a few subjects are in memory at a time.
     """
-    n_parts = n_owners // _ROWS_AT_ONCE + 1
+    n_parts = n_owners // ROWS_PER_SLICE + 1
     part = (pl.col("subject").hash() % n_parts).cast(pl.UInt32).alias(BUCKET)
     by_subject, ids = Spill(folder), Spill(folder)
     for rows in owners:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -15,11 +14,12 @@ from polars_alf.alf.arguments import check_texts
 from polars_alf.alf.paths import temporary_folder
 from polars_alf.arrow import copy_texts
 from polars_alf.display import Shown
-from polars_alf.errors import OptionError, TableError
+from polars_alf.errors import OptionError
 from polars_alf.parallel.progress import Steps, show_no_step
-from polars_alf.query.columns import expr_session_folder, join_paths
+from polars_alf.query.columns import expr_session_folder
 from polars_alf.query.scan import Tables, scan_pair
-from polars_alf.query.spill import BUCKET, Spill, count_buckets, read_batches
+from polars_alf.query.sides import PLACE, Side, reading
+from polars_alf.query.spill import count_buckets
 from polars_alf.schema import TABLES, _field, polars_schema
 from polars_alf.tables.foreign import align_columns
 
@@ -52,13 +52,8 @@ _DATASET_KEYS = (
 
 _OLD, _NEW = "row_old", "row_new"
 
-# In which rows that are alike are paired.
-_PLACE = ("path", "id", "eid")
-
 _ORDER = (pl.coalesce("new_path", "old_path"), pl.col("id"))
 _N_STEPS = 4
-
-_ROWS_AT_ONCE = 65_536
 
 
 class Change(StrEnum):
@@ -169,7 +164,7 @@ def compare_tables(
     (old_sessions, new_sessions), (old_datasets, new_datasets) = (
         _align(name, frames) for name, frames in zip(TABLES, zip(*tables, strict=True), strict=True)
     )
-    old_rows, new_rows = _Side("old", old_datasets), _Side("new", new_datasets)
+    old_rows, new_rows = Side("old", old_datasets), Side("new", new_datasets)
     n_buckets = count_buckets(max(old_rows.n_rows, new_rows.n_rows))
     with temporary_folder() as folder:
         show(0, _N_STEPS, "comparing sessions")
@@ -180,10 +175,10 @@ def compare_tables(
         old_rows.spill_paths(before, new_eids, folder, n_buckets)
         new_rows.spill_paths(after, new_eids.clear(), folder, n_buckets)
         may_be_apart = _are_apart(before, after)
-        sessions, without_ids = (
-            _describe("sessions", before, after, pairs, names)
-            for names in (ignored, ignored | {"id"} if may_be_apart else ignored)
-        )
+        sessions = _describe("sessions", before, after, pairs, ignored)
+        without_ids = sessions
+        if may_be_apart:
+            without_ids = _describe("sessions", before, after, pairs, ignored | {"id"})
         del before, after, pairs  # some 500 bytes a session, of which there may be millions
         show(1, _N_STEPS, "reading the old datasets")
         old_rows.spill(folder)
@@ -205,55 +200,7 @@ def _are_apart(old: pl.DataFrame, new: pl.DataFrame) -> bool:
     return bool(len(old) and len(new)) and not old["id"].is_in(new["id"].implode()).any()
 
 
-class _Side:
-    """The datasets of the old or the new tables, in buckets by the new eids of their sessions."""
-
-    def __init__(self, name: str, datasets: pl.LazyFrame) -> None:
-        self._name = name
-        self._datasets = datasets
-        with _reading(name):
-            self.n_rows = int(datasets.select(pl.len()).collect().item())
-
-    def spill_paths(
-        self, sessions: pl.DataFrame, new_eids: pl.DataFrame, folder: Path, n_buckets: int
-    ) -> None:
-        """Write the paths of sessions into buckets; `new_eids` are those of `_find_new_eids`."""
-        self.n_buckets = n_buckets
-        self._new_eids = new_eids
-        self._paths = Spill(folder)
-        paths = sessions.select(eid="id", session_path="path").unique("eid", keep="first")
-        for some in (paths.clear(), *paths.iter_slices(_ROWS_AT_ONCE)):
-            self._paths.add(self._put_in_buckets(some))
-
-    def spill(self, folder: Path) -> None:
-        """Write all rows into the buckets of their sessions."""
-        self._rows = Spill(folder)
-        with _reading(self._name):
-            for rows in read_batches(self._datasets):
-                self._rows.add(self._put_in_buckets(rows))
-
-    def _put_in_buckets(self, rows: pl.DataFrame) -> pl.DataFrame:
-        renewed = _renew_eids(rows.select("eid"), self._new_eids)["eid"]
-        bucket = (renewed.hash() % self.n_buckets).cast(pl.UInt32)
-        return rows.with_columns(bucket.alias(BUCKET))
-
-    def spill_ids(self, folder: Path) -> Spill:
-        """Return the ids in buckets of their own."""
-        spill = Spill(folder)
-        bucket = (pl.col("id").hash() % self.n_buckets).cast(pl.UInt32).alias(BUCKET)
-        with _reading(self._name):
-            for rows in read_batches(self._datasets.select("id")):
-                spill.add(rows.with_columns(bucket))
-        return spill
-
-    def complete(self, bucket: int) -> pl.DataFrame:
-        """Return the rows of a bucket with ``path`` and new eid, sorted by path and id."""
-        rows, paths = self._rows.read(bucket).lazy(), self._paths.read(bucket).lazy()
-        with_paths = join_paths(rows, paths).collect()
-        return _renew_eids(with_paths, self._new_eids).sort(_PLACE, maintain_order=True)
-
-
-def _are_datasets_apart(old: _Side, new: _Side, folder: Path) -> bool:
+def _are_datasets_apart(old: Side, new: Side, folder: Path) -> bool:
     """Whether both have rows, and no id in common."""
     if not (old.n_rows and new.n_rows):
         return False
@@ -262,7 +209,7 @@ def _are_datasets_apart(old: _Side, new: _Side, folder: Path) -> bool:
     return all(_are_apart(*pair) for pair in pairs if all(map(len, pair)))
 
 
-def _compare_datasets(old: _Side, new: _Side, ignored: set[str]) -> pl.DataFrame:
+def _compare_datasets(old: Side, new: Side, ignored: set[str]) -> pl.DataFrame:
     """Return `DIFFERENCES` of the datasets."""
     found, left_old, left_new = [], [], []
     for bucket in range(old.n_buckets):
@@ -274,7 +221,7 @@ def _compare_datasets(old: _Side, new: _Side, ignored: set[str]) -> pl.DataFrame
         left_old.append(copy_texts(_drop_rows(before, pairs[_OLD])))
         left_new.append(copy_texts(_drop_rows(after, pairs[_NEW])))
     before, after = (
-        pl.concat(left).sort(_PLACE, maintain_order=True) for left in (left_old, left_new)
+        pl.concat(left).sort(PLACE, maintain_order=True) for left in (left_old, left_new)
     )
     pairs = _match(before, after, _DATASET_KEYS[-1:])
     found.append(_describe("datasets", before, after, pairs, ignored))
@@ -285,18 +232,9 @@ def _drop_rows(frame: pl.DataFrame, rows: pl.Series) -> pl.DataFrame:
     return frame.filter(~pl.int_range(pl.len(), dtype=pl.UInt32).is_in(rows.implode()))
 
 
-@contextmanager
-def _reading(name: str) -> Iterator[None]:
-    """Re-raise errors of Polars as TableError."""
-    try:
-        yield
-    except pl.exceptions.PolarsError as error:
-        raise TableError(f"the {name} tables cannot be read: {error}") from error
-
-
 def _read_sessions(sessions: pl.LazyFrame, name: str) -> pl.DataFrame:
     """Return sessions with their ``path``, sorted by it."""
-    with _reading(name):
+    with reading(name):
         return sessions.with_columns(path=expr_session_folder()).sort("path", "id").collect()
 
 
@@ -338,15 +276,6 @@ def _find_new_eids(old: pl.DataFrame, new: pl.DataFrame, pairs: pl.DataFrame) ->
         new_eid=new["id"].gather(pairs[_NEW]),
     )
     return eids.unique("eid", keep="first").filter(pl.col("eid") != pl.col("new_eid"))
-
-
-def _renew_eids(datasets: pl.DataFrame, new_eids: pl.DataFrame) -> pl.DataFrame:
-    """Give datasets the ids that their sessions have in the new tables."""
-    return (
-        datasets.join(new_eids, on="eid", how="left", maintain_order="left")
-        .with_columns(eid=pl.coalesce("new_eid", "eid"))
-        .drop("new_eid")
-    )
 
 
 def _describe(

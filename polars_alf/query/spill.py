@@ -16,11 +16,16 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
+from polars_alf.arrow import copy_texts
+
 BUCKET = "bucket"
 """Column with the number of a row's bucket."""
 
 ROWS_PER_BUCKET = 1 << 18
 """About how many rows are in memory at a time: in a bucket, and waiting for their file."""
+
+ROWS_PER_SLICE = 1 << 16
+"""About how many rows are in memory where each needs several times as much for a while."""
 
 _PLACES_PER_FILE = 1 << 32
 
@@ -57,6 +62,11 @@ class Spill:
         self._n_waiting += len(rows)
         if self._n_waiting >= ROWS_PER_BUCKET:
             self._write()
+
+    def add_all(self, rows: pl.DataFrame) -> None:
+        """Add a frame that is to be let go of: some rows at a time, which keep no others."""
+        for some in (rows.clear(), *rows.iter_slices(ROWS_PER_SLICE)):
+            self.add(copy_texts(some))
 
     def read(self, bucket: int) -> pl.DataFrame:
         """Return the rows of a bucket, in the order in which they were added."""

@@ -61,10 +61,10 @@ class Writer:
 
     host: str
     machine: str
-    """What tells apart machines, and containers that do not see each other's processes."""
+    """Name of the machine, another for containers that do not see each other's processes."""
     pid: int
     started: str
-    """What tells a process from a later one of the same number, '' where the system does not."""
+    """Start of the process, as a later one may have its number; '' where the system is silent."""
     begun: float
     """When it took the lock, in seconds since 1970 by its own clock."""
     token: str

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePath
@@ -21,17 +20,14 @@ from polars_alf.alf.root import Root, check_folder, check_tables_dir
 from polars_alf.alf.spellings import accepting_old_spellings
 from polars_alf.arrow import copy_texts
 from polars_alf.display import Shown
-from polars_alf.errors import ForeignTablesError, OptionError, TableError
+from polars_alf.errors import ForeignTablesError, OptionError
 from polars_alf.parallel.progress import Progress
-from polars_alf.query.scan import choose_header, scan_pair
-from polars_alf.query.spill import BUCKET, find_positions, read_batches
-from polars_alf.tables.contract import TableHeader, read_headers
+from polars_alf.query.spill import BUCKET, find_positions
+from polars_alf.tables.contract import read_headers
 from polars_alf.tables.files import own_files
-from polars_alf.tables.rows import SESSION_KEY
-from polars_alf.verify.buckets import Buckets, Located, fill_buckets, sample_rows
+from polars_alf.verify.buckets import Buckets, Located, fill_buckets
 from polars_alf.verify.compare import (
     FindingKind,
-    expr_has_digest,
     find_changed,
     find_missing,
     find_new,
@@ -40,6 +36,7 @@ from polars_alf.verify.compare import (
     list_unreadable,
 )
 from polars_alf.verify.locate import expect_paths, locate_sessions
+from polars_alf.verify.tables import Tables, choose_folders, read_tables
 from polars_alf.walk.digest_shards import digest_in_parallel
 from polars_alf.walk.options import WalkOptions, is_excluded
 from polars_alf.walk.scan import list_archive
@@ -197,7 +194,7 @@ def verify_archive(
     opened = open_archive(root, options)
     folder = check_folder(opened.path if tables_dir is None else tables_dir, to_write=False)
     options = replace(options, own_files=own_files(folder, opened.path))
-    tables = _read_tables(opened, folder)
+    tables = read_tables(opened, folder)
     n_datasets, has_digests = tables.count()
     if digest and n_datasets and not has_digests:
         raise OptionError(
@@ -209,7 +206,7 @@ def verify_archive(
         if sample is not None:
             tables = tables.sample(sample, seed, scratch)
             n_checked, _ = tables.count()
-        choose = None if sample is None else partial(_choose_folders, opened, tables)
+        choose = None if sample is None else partial(choose_folders, opened, tables)
         with list_archive(walk, choose) as listing:
             walk.monitor.stage = "compare"
             patterns = options.patterns
@@ -290,98 +287,7 @@ def _check_sample(sample: float | None) -> None:
         raise OptionError(f"a sample of {sample} is no share; give more than 0, and 1 at most")
 
 
-@dataclass(frozen=True, slots=True)
-class _Tables:
-    """The rows that should be below the root, and the header of the datasets."""
-
-    folder: Path
-    sessions: pl.LazyFrame
-    datasets: pl.LazyFrame
-    header: TableHeader
-
-    def count(self) -> tuple[int, bool]:
-        """Return the number of datasets, and whether any has an MD5."""
-        figures = self.datasets.select(n=pl.len(), has_digest=expr_has_digest().any())
-        with _reading(self.folder):
-            n_datasets, has_digest = figures.collect(engine="streaming").row(0)
-        return n_datasets, bool(has_digest)
-
-    def sample(self, share: float, seed: int, folder: Path) -> _Tables:
-        """Return the tables with a share of their datasets."""
-        with _reading(self.folder):
-            return replace(self, datasets=sample_rows(self.datasets, share, seed, folder).lazy())
-
-    def read_sessions(self) -> pl.DataFrame:
-        with _reading(self.folder):
-            return self.sessions.collect()
-
-    def iter_datasets(self) -> Iterator[pl.DataFrame]:
-        with _reading(self.folder):
-            yield from read_batches(self.datasets)
-
-
-@contextmanager
-def _reading(folder: Path) -> Iterator[None]:
-    """Re-raise errors of Polars as TableError."""
-    try:
-        yield
-    except pl.exceptions.PolarsError as error:
-        raise TableError(f"the tables in {folder} cannot be read: {error}") from error
-
-
-def _read_tables(root: Root, folder: Path) -> _Tables:
-    sessions, datasets = scan_pair(folder)
-    headers = read_headers(folder)
-    header = choose_header(folder, headers, "datasets")
-    sessions = sessions.select("id", *SESSION_KEY)
-    datasets = datasets.select("eid", "id", "rel_path", "file_size", "hash", "exists")
-    if any(header.databases for header in headers.values()):
-        # A database may have sessions of which nothing is on this disk.
-        here = datasets.filter(pl.col("exists").ne_missing(other=False)).select("eid").unique()
-        sessions = sessions.join(here, left_on="id", right_on="eid", how="semi")
-    tables = _Tables(folder, sessions, datasets, header)
-    origins = [origin for header in headers.values() for origin in header.roots]
-    foreign = [origin for origin in origins if root.relate(origin) is None]
-    if len(foreign) < len(origins):
-        if foreign:
-            raise ForeignTablesError(
-                f"the tables in {folder} are of {foreign[0]} too, so that it is not known what "
-                f"should be in {root}; give tables of that alone"
-            )
-        return tables
-    whole = next((origin for origin in origins if root.path.is_relative_to(origin)), None)
-    if whole is not None:
-        # Only the sessions that would lie below the root.
-        part = "/".join(root.parts[len(whole.parts) :])
-        inside = [
-            eid
-            for eid, paths in expect_paths(tables.read_sessions(), whole.parts, ()).items()
-            if any(f"{path}/".startswith(f"{part}/") for path in paths)
-        ]
-        sessions = sessions.filter(pl.col("id").is_in(inside))
-        datasets = datasets.filter(pl.col("eid").is_in(inside))
-    return replace(tables, sessions=sessions, datasets=datasets)
-
-
-def _choose_folders(root: Root, tables: _Tables, dated: Sequence[str]) -> list[str]:
-    """Return the dated folders that the datasets could lie in."""
-    eids = tables.datasets.select("eid").unique().collect()["eid"]
-    wanted = set(
-        tables.read_sessions()
-        .filter(pl.col("id").is_in(eids.implode()))
-        .select("subject", pl.col("date").cast(pl.String))
-        .rows()
-    )
-    chosen = []
-    for folder in dated:
-        parts = (root.path / folder).parts
-        # A date or, where the root is a date or a session, a session.
-        if parts[-2:] in wanted or parts[-3:-1] in wanted:
-            chosen.append(folder)
-    return chosen
-
-
-def _locate(root: Root, tables: _Tables, places: pl.DataFrame) -> Located:
+def _locate(root: Root, tables: Tables, places: pl.DataFrame) -> Located:
     """Find the sessions of the tables in the archive, and where the others should be."""
     sessions = tables.read_sessions()
     located = locate_sessions(places, root.posix, sessions, tables.header.namespace)

@@ -26,8 +26,6 @@ from polars_alf.verify.compare import (
 )
 from polars_alf.walk.scan import Listing
 
-_ROWS_AT_ONCE = 65_536
-
 
 class Located(NamedTuple):
     """The sessions of an archive, and of its tables.
@@ -121,8 +119,7 @@ def fill_buckets(
     n_sessions, n_known = len(sessions), sessions["eid"].count()
     n_gone = len(located.gone)
     places = Spill(folder)
-    for some in (sessions.clear(), *sessions.iter_slices(_ROWS_AT_ONCE)):
-        places.add(copy_texts(some))
+    places.add_all(sessions)
     is_found = ~pl.col("is_copy") & pl.col("eid").is_not_null()
     by_eid = sessions.lazy().filter(is_found).select("eid", BUCKET).sort("eid").collect()
     nothing, nowhere = listing.read([]), sessions.clear().drop(BUCKET)

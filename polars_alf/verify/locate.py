@@ -10,14 +10,10 @@ import polars as pl
 from polars_alf.alf.ids import expr_uuid3
 from polars_alf.alf.paths import join
 from polars_alf.arrow import copy_texts
-from polars_alf.query.spill import find_positions
+from polars_alf.query.spill import ROWS_PER_SLICE, find_positions
 from polars_alf.tables.rows import assemble_sessions, drop_duplicate_sessions
 
 _KEYS = ["subject", "date", "number"]
-
-
-_SLICE = 65_536
-"""Sessions whose parts are in memory at a time: they take ten times as much as their folders."""
 
 
 def locate_sessions(
@@ -66,8 +62,11 @@ def _find_by_id(
     """
     ids = sessions["id"].drop_nulls().sort()
     found, rest = [], []
-    for start in range(0, max(len(folders), 1), _SLICE):
-        directories = folders.slice(start, _SLICE).select("session", directory="session").lazy()
+    # Their parts take ten times as much as their folders.
+    for start in range(0, max(len(folders), 1), ROWS_PER_SLICE):
+        directories = (
+            folders.slice(start, ROWS_PER_SLICE).select("session", directory="session").lazy()
+        )
         parts = (
             assemble_sessions(directories, root)
             .select("session", "name", "lab", *_KEYS)

@@ -51,7 +51,7 @@ _SETTLED = 0.75
 
 @dataclass(slots=True)
 class _Trial:
-    """What was before half of the threads were stopped."""
+    """State before half of the threads were stopped."""
 
     n_threads: float
     latency: float

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 from polars_alf.native.twin import UNKNOWN_TIME, Odd
 
 Steps: TypeAlias = "array[int]"
-"""What a listing counts while it goes on: see `native.twin.list_directories`."""
+"""Counts of a listing that goes on: see `native.twin.list_directories`."""
 
 
 class OddEntry(NamedTuple):

@@ -22,7 +22,7 @@ STDIN = "-"
 """Stands for the standard input in the place of a file."""
 
 FIND_FORMAT = "%y%Y %s %T@ %i %p"
-"""What `find -printf` is to print of each entry, with a NUL or a line feed after it."""
+"""Format for `find -printf`, with a NUL or a line feed after it."""
 
 _BYTES_AT_ONCE = 1 << 25
 
@@ -60,7 +60,7 @@ _MODE_KINDS = {
 """Kinds by the bits of a mode that tell the type, as POSIX has them."""
 
 _REPLACED = re.compile("[\u2400-\u241f\u2421\ufffd\u201b]")
-"""What rclone writes in the place of control characters and of bytes that are not UTF-8."""
+"""Characters of rclone in the place of control characters and of bytes that are not UTF-8."""
 
 
 class Source:

@@ -15,7 +15,7 @@ from polars_alf.native.twin import CONTROL, Odd, is_valid
 
 
 class Kind(IntEnum):
-    """What a row is about: a file, a folder, or one of `Odd`."""
+    """Kinds of rows: a file, a folder, or one of `Odd`."""
 
     FILE = 0
     INVALID_NAME = Odd.INVALID_NAME

@@ -40,7 +40,7 @@ _MOST_MANIFEST = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a report of S3 Inventory says of itself.
+    """Description that a report of S3 Inventory has of itself.
 
     Parameters
     ----------

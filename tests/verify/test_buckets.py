@@ -70,8 +70,8 @@ def test_buckets_do_not_change_what_is_found(
         plan = plan_removals(archive, copy, executor="serial")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(spill, "ROWS_PER_BUCKET", n_rows)
-            patch.setattr(claims, "_ROWS_AT_ONCE", n_rows)
-            patch.setattr(locate, "_SLICE", n_rows)
+            for module in (spill, claims, locate):
+                patch.setattr(module, "ROWS_PER_SLICE", n_rows)
             patch.setitem(Walk.plan_shards.__kwdefaults__, "least", 1)
             parts = verify_archive(archive, copy, **options)  # type: ignore[arg-type]
             plan_in_parts = plan_removals(archive, copy, executor="serial")
