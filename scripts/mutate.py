@@ -842,7 +842,7 @@ MUTATIONS = [
     ),
     Mutation(
         "verify misses the sessions of a database that are elsewhere",
-        "polars_alf/verify/api.py",
+        "polars_alf/verify/tables.py",
         "    if any(header.databases for header in headers.values()):\n",
         "    if False:\n",
         (f"{DATABASES}::test_verify_and_prune_know_such_rows",),

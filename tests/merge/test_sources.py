@@ -27,12 +27,12 @@ from polars_alf.query.scan import scan_pair
 from polars_alf.tables import files, transaction
 
 
-@pytest.mark.parametrize("command", ["merge.sources", "verify.api"])
+@pytest.mark.parametrize("command", ["merge.sources", "verify.tables"])
 def test_a_table_that_goes_meanwhile_is_named(archive: Path, tmp_path: Path, command: str) -> None:
     tables = index(archive, tmp_path / "tables")
     commands = {
         "merge.sources": lambda: merge_tables(tables),
-        "verify.api": lambda: polars_alf.verify_archive(archive, tables),
+        "verify.tables": lambda: polars_alf.verify_archive(archive, tables),
     }
 
     def scan_and_remove(*arguments: object) -> object:
