@@ -7,12 +7,11 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from polars_alf.alf.paths import expr_below, expr_join, join
+from polars_alf.alf.paths import expr_below, expr_join
 from polars_alf.alf.root import call_within
 from polars_alf.alf.uuid_names import expr_without_uuid
 from polars_alf.check.parts import FILES
 from polars_alf.walk.entries import join_batches
-from polars_alf.walk.options import is_excluded
 from polars_alf.walk.shards import Shard
 from polars_alf.walk.sources import AnyWalker
 
@@ -57,7 +56,7 @@ _CALLS_TO_LIST = 2
 
 def _list_names(walker: AnyWalker, directories: pl.Series) -> Iterator[tuple[str, str]]:
     """Yield the files of directories that have others than datasets, which a walk only counts."""
-    timeout, patterns = walker.options.op_timeout, walker.options.patterns
+    timeout, exclusion = walker.options.op_timeout, walker.options.exclusion
     for directory in directories:
         path = walker.root.locate(directory)
         walker.pacer.wait(_CALLS_TO_LIST)
@@ -67,7 +66,7 @@ def _list_names(walker: AnyWalker, directories: pl.Series) -> Iterator[tuple[str
         except OSError:  # the walk has reported it, or it has gone since
             continue
         for name in names:
-            if not is_excluded(patterns, join(directory, name)):
+            if not exclusion.leaves_out(directory, name):
                 yield directory, name
 
 

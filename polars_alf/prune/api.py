@@ -33,7 +33,7 @@ from polars_alf.prune.skipped import find_taken_out, list_states, read_skipped
 from polars_alf.prune.tables import read_tables
 from polars_alf.schema import HIDING, IssueKind, polars_schema
 from polars_alf.tables.files import STATE_DIR, own_files
-from polars_alf.walk.options import WalkOptions, is_excluded
+from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.scan import list_archive
 from polars_alf.walk.shards import path_key
 from polars_alf.walk.walk import open_walk
@@ -164,12 +164,12 @@ def plan_removals(
             f"their {len(buckets.paths)} paths are kept in every session; index {opened} again",
             KeptWarning,
         )
-    patterns = options.patterns
+    exclusion = options.exclusion
     doubts = _find_doubts(opened, issues, read_skipped(opened, states))
     paths = [stray.path for stray in strays]
     doubts |= dict.fromkeys(find_taken_out(opened, states, paths), _TAKEN_OUT)
     removals = _drop_doubtful(
-        [stray for stray in strays if not is_excluded(patterns, stray.path)], doubts
+        [stray for stray in strays if not exclusion.covers(stray.path)], doubts
     )
     if remove_empty_sessions:
         hidden = issues.filter(pl.col("kind").is_in(HIDING))["path"]
@@ -178,7 +178,7 @@ def plan_removals(
             session
             for session in without_row
             if find_folder_above(session, doubts.keys()) is None
-            and not is_excluded(patterns, f"{session}/")
+            and not exclusion.covers(f"{session}/")
         ]
         removals += find_emptied(opened, unknown, [removal.path for removal in removals], unread)
     return _add_figures(removals, tables.stamp, figures)

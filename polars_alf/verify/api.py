@@ -38,7 +38,7 @@ from polars_alf.verify.compare import (
 from polars_alf.verify.locate import expect_paths, locate_sessions
 from polars_alf.verify.tables import Tables, choose_folders, read_tables
 from polars_alf.walk.digest_shards import digest_in_parallel
-from polars_alf.walk.options import WalkOptions, is_excluded
+from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.scan import list_archive
 from polars_alf.walk.sources import open_archive
 from polars_alf.walk.walk import Walk, open_walk
@@ -209,13 +209,12 @@ def verify_archive(
         choose = None if sample is None else partial(choose_folders, opened, tables)
         with list_archive(walk, choose) as listing:
             walk.monitor.stage = "compare"
-            patterns = options.patterns
             in_names = tables.header.uuid_filenames if uuid_filenames is None else uuid_filenames
             buckets = fill_buckets(
                 listing,
                 partial(_locate, opened, tables),
                 tables.iter_datasets(),
-                lambda path: is_excluded(patterns, path),
+                options.exclusion.covers,
                 scratch,
                 uuid_filenames=in_names,
                 find_all=sample is None,

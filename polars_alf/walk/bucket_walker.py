@@ -88,7 +88,7 @@ class BucketWalker:
         self._service = options.find_service(root.path)
         self._n_before = len(root.path.folder) + 1 if root.path.folder else 0
         self._layout = Layout(root)
-        self._patterns = options.patterns
+        self._exclusion = options.exclusion
         self._walked = Directories()
 
     @property
@@ -228,10 +228,9 @@ class BucketWalker:
                 continue
             if session is None and (name == STATE_DIR or BENCH_FOLDER.fullmatch(name)):
                 continue
-            choice = self._patterns.check_file(f"{path}/").include if self._patterns else None
-            if choice:
+            if self._exclusion.leaves_out(folder, f"{name}/"):
                 continue
-            is_asked_for = self.options.include_snapshots or choice is False
+            is_asked_for = self.options.include_snapshots or self._exclusion.takes_back(f"{path}/")
             if has_copies(name) and not is_asked_for:
                 self._layout.report(path, IssueKind.SNAPSHOT, LEFT_OUT[Odd.COPIES])
                 continue
@@ -350,10 +349,10 @@ class BucketWalker:
             path = join(directory, name)
             self._layout.report(path, IssueKind.INVALID_NAME, LEFT_OUT[Odd.INVALID_NAME])
         keys = keys.filter(~is_odd)
-        if self._patterns is None:
+        if self._exclusion.is_empty:
             return keys
-        paths = keys.select(expr_join("directory", "name")).to_series()
-        is_kept = [not self._patterns.match_file(path) for path in paths]
+        rows = keys.select("directory", "name").iter_rows()
+        is_kept = [not self._exclusion.leaves_out(*row) for row in rows]
         return keys.filter(pl.Series(is_kept, dtype=pl.Boolean))
 
 

@@ -6,12 +6,17 @@ import os
 from array import array
 from collections.abc import Sequence
 from itertools import accumulate, compress
+from operator import sub
 from typing import NamedTuple, TypeAlias
 
 from polars_alf.native.twin import UNKNOWN_TIME, Odd
 
 Steps: TypeAlias = "array[int]"
 """Counts of a listing that goes on: see `native.twin.list_directories`."""
+
+
+_N_COLUMNS = 21
+"""Of `native.list_directories`."""
 
 
 class OddEntry(NamedTuple):
@@ -27,7 +32,10 @@ class OddEntry(NamedTuple):
 
 
 class Columns:
-    """Listed directories, their files and odd entries; attributes are those of the twin."""
+    """Listed directories, their files and odd entries; attributes are those of the twin.
+
+    ``linked`` has the names of linked directories to enter, by the position of what they lie in.
+    """
 
     __slots__ = (
         "codes",
@@ -39,6 +47,7 @@ class Columns:
         "inodes",
         "left",
         "left_origins",
+        "linked",
         "mtimes",
         "n_others",
         "names",
@@ -73,9 +82,12 @@ class Columns:
         self.left = split_texts(columns[18])
         self.left_origins = array("i", columns[19])
         self.unexamined = array("i", columns[20])
+        self.linked: dict[int, list[str]] = {}
 
     def keep(self, is_kept: Sequence[bool]) -> None:
         """Keep some of the files."""
+        n_kept = [0, *accumulate(is_kept)]
+        self.ends = array("Q", map(n_kept.__getitem__, self.ends))
         self.codes = array("i", compress(self.codes, is_kept))
         self.sizes = array("Q", compress(self.sizes, is_kept))
         self.file_mtimes = array("q", compress(self.file_mtimes, is_kept))
@@ -102,13 +114,33 @@ class Columns:
 
     def drop_files(self, is_dropped: Sequence[bool]) -> None:
         """Count the files of some names among the others, by the code of the name."""
-        is_kept = [not is_dropped[code] for code in self.codes]
-        n_kept = [0, *accumulate(is_kept)]
-        start = 0
-        for i, end in enumerate(self.ends):
-            self.n_others[i] += end - start - (n_kept[end] - n_kept[start])
-            self.ends[i], start = n_kept[end], end
-        self.keep(is_kept)
+        before = self.ends
+        self.keep([not is_dropped[code] for code in self.codes])
+        n_dropped = [*map(sub, before, self.ends)]
+        for i, n in enumerate(map(sub, n_dropped, (0, *n_dropped))):
+            self.n_others[i] += n
+
+    def list_below(self, position: int) -> list[str]:
+        """Return the names of the directories to enter in a directory."""
+        below = self.subdirectories[position]
+        return [*(below.split("/") if below else ()), *self.linked.get(position, ())]
+
+    def append_directory(self, other: Columns, position: int, codes: array[int]) -> None:
+        """Add a directory of other columns, and its files, whose names have other codes here."""
+        start, end = other.ends[position - 1] if position else 0, other.ends[position]
+        self.paths.append(other.paths[position])
+        self.mtimes.append(other.mtimes[position])
+        self.ctimes.append(other.ctimes[position])
+        self.inodes.append(other.inodes[position])
+        self.errors.append(other.errors[position])
+        self.n_others.append(other.n_others[position])
+        self.subdirectories.append(other.subdirectories[position])
+        if end > start:
+            self.codes += codes[start:end]
+            self.sizes += other.sizes[start:end]
+            self.file_mtimes += other.file_mtimes[start:end]
+            self.file_inodes += other.file_inodes[start:end]
+        self.ends.append(len(self.codes))
 
     def forget_fingerprint(self, position: int) -> None:
         """Have a directory listed again by the next quick refresh."""
@@ -123,6 +155,11 @@ class Examined:
         self.mtimes = array("q", columns[1])
         self.inodes = array("Q", columns[2])
         self.errors = array("i", columns[3])
+
+
+def empty_columns() -> Columns:
+    """Return the columns of no directories."""
+    return Columns((b"",) * _N_COLUMNS)
 
 
 def join_texts(texts: Sequence[str]) -> bytes:

@@ -35,20 +35,27 @@ class Directory:
         The directories in it that are listed by themselves.
     columns : Columns or None
         The directory with what lies below it, where it was listed at once.
+    instead : Directory or None
+        What takes its place, where it was lost with all that lies below it.
+    is_alone : bool
+        Whether it is to be listed without what lies below it.
     is_lost : bool
         Whether the directory was given up, as it did not answer: its parts are worth nothing.
     """
 
     __slots__ = (
-        *("below", "columns", "is_done", "is_lost", "lock", "n_left", "parts", "path", "session"),
+        *("below", "columns", "instead", "is_alone", "is_done", "is_lost", "lock", "n_left"),
+        *("parts", "path", "session"),
     )
 
-    def __init__(self, path: str, session: str | None) -> None:
+    def __init__(self, path: str, session: str | None, *, is_alone: bool) -> None:
         self.path = path
         self.session = session
+        self.is_alone = is_alone
         self.parts: list[Part] = []
         self.below: list[Directory] = []
         self.columns: Columns | None = None
+        self.instead: Directory | None = None
         self.is_done = False
         self.is_lost = False
         self.lock = threading.Lock()

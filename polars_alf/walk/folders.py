@@ -126,5 +126,5 @@ class Folders:
 def _read_timed(lister: Lister, directories: Sequence[str]) -> tuple[Columns, float]:
     """Return the columns of some directories, and the seconds that they took."""
     begin = time.perf_counter()
-    columns = lister.read(directories, in_session=False)
+    columns = lister.read_selected(directories, in_session=False)
     return columns, time.perf_counter() - begin

@@ -80,12 +80,12 @@ class Lister:
         self._follow_links = options.follow_links
         self._include_snapshots = options.include_snapshots
         self._own_files = options.own_files
-        self._excluded = options.patterns
+        self._exclusion = options.exclusion
 
     @property
     def takes_all(self) -> bool:
         """Whether a session is all that lies below it, but for what is our own, and no more."""
-        return not self._follow_links and self._excluded is None
+        return not self._follow_links and self._exclusion.is_empty
 
     def has_own_in(self, folders: Sequence[str]) -> bool:
         """Whether something of our own may lie in some folders, or below."""
@@ -112,29 +112,24 @@ class Lister:
         """
         if self.known is not None and self.recall(directory, into, steps):
             return []
-        is_plain = self._excluded is None and directory not in self._own_files
         columns = self.read(
             [directory],
             in_session=session is not None,
-            tell_others=not is_plain,
+            tell_others=self._tells_others([directory]),
             most_examined=most_examined,
             steps=steps,
         )
         mtime_ns, ctime_ns = columns.mtimes[0], columns.ctimes[0]
         if mtime_ns != UNKNOWN_TIME:
             into.fingerprint = mtime_ns, ctime_ns, columns.inodes[0]
-        subdirectories = split_names(columns.subdirectories[0], session)
-        if not is_plain:
-            self._select(directory, columns)
-            subdirectories = [
-                name for name in subdirectories if not self._is_left_out(directory, name, "/")
-            ]
-        into.subdirectories += subdirectories
+        all_below = columns.subdirectories[0]
+        self._select(columns)
+        into.subdirectories += split_names(columns.subdirectories[0], session)
         into.n_others += columns.n_others[0]
         self._add_files(columns, session, into)
         self.take_odd(columns, columns.odd, session, into)
         if session is None:
-            into.n_others -= self.count_tables(directory, columns.subdirectories[0])
+            into.n_others -= self.count_tables(directory, all_below)
         if columns.errors[0]:
             self.report_stop(directory, columns.errors[0], into)
         if into.linked and self.known is not None:
@@ -158,6 +153,29 @@ class Lister:
             name for table in SCHEMAS if not self._is_left_out(directory, name := f"{table}.pqt")
         ]
         return sum(Path(self.root.locate(join(directory, name))).is_file() for name in names)
+
+    def read_selected(
+        self,
+        directories: Sequence[str],
+        *,
+        in_session: bool,
+        most_files: int = EVERY,
+        most_examined: int = EVERY,
+    ) -> Columns:
+        """Return the columns of some directories, without what is left out, and not counted."""
+        columns = self.read(
+            directories,
+            in_session=in_session,
+            tell_others=self._tells_others(directories),
+            most_files=most_files,
+            most_examined=most_examined,
+        )
+        self._select(columns)
+        return columns
+
+    def _tells_others(self, directories: Sequence[str]) -> bool:
+        """Whether some of the other files in directories may be left out, and so not counted."""
+        return not self._exclusion.is_empty or not self._own_files.keys().isdisjoint(directories)
 
     def read(
         self,
@@ -221,23 +239,63 @@ class Lister:
         """Whether an entry is one of our own, or excluded; directories end with a slash."""
         if name in self._own_files.get(directory, ()):
             return True
-        return self._excluded is not None and bool(
-            self._excluded.match_file(join(directory, name) + ending)
-        )
+        return self._exclusion.leaves_out(directory, name + ending)
 
     def _is_asked_for(self, directory: str, name: str) -> bool:
         """Whether a pattern that begins with ! names a directory."""
-        if self._excluded is None:
-            return False
-        return self._excluded.check_file(f"{join(directory, name)}/").include is False
+        return self._exclusion.takes_back(f"{join(directory, name)}/")
 
-    def _select(self, directory: str, columns: Columns) -> None:
-        """Leave out what is our own or excluded of the columns of one directory."""
-        is_out = [self._is_left_out(directory, name) for name in columns.names]
-        if any(is_out):
+    def _select(self, columns: Columns) -> None:
+        """Leave out what is our own or excluded of the columns of directories, none recursed."""
+        own = self._own_files.keys() & columns.paths
+        if self._exclusion.is_empty and not own:
+            return
+        for position, (directory, below) in enumerate(
+            zip(columns.paths, columns.subdirectories, strict=True)
+        ):
+            names = below.split("/") if below else []
+            kept = [name for name in names if not self._is_left_out(directory, name, "/")]
+            if len(kept) < len(names):
+                columns.subdirectories[position] = "/".join(kept)
+        is_out = [*map(self._exclusion.judge_name, columns.names)]
+        if own or None in is_out:
+            self._select_files(columns)
+        elif any(is_out):
             columns.keep([not is_out[code] for code in columns.codes])
             columns.odd = [row for row in columns.odd if not is_out[row.code]]
             columns.unexamined = array("i", [c for c in columns.unexamined if not is_out[c]])
+
+    def _select_files(self, columns: Columns) -> None:
+        """Leave out files and odd entries where their names do not tell which."""
+        paths, names = columns.paths, columns.names
+
+        def is_kept(directory: str, code: int) -> bool:
+            return not self._is_left_out(directory, names[code])
+
+        kept: list[bool] = []
+        for directory, start, end in zip(paths, (0, *columns.ends), columns.ends, strict=False):
+            kept += [is_kept(directory, code) for code in columns.codes[start:end]]
+        columns.keep(kept)
+        columns.odd = [row for row in columns.odd if is_kept(paths[row.directory], row.code)]
+        columns.unexamined = array("i", [c for c in columns.unexamined if is_kept(paths[-1], c)])
+
+    def enter_odd(self, columns: Columns, sessions: Sequence[str]) -> None:
+        """Take the odd entries that are directories to enter out of the others."""
+        left: list[OddEntry] = []
+        for row in columns.odd:
+            directory, name = columns.paths[row.directory], columns.names[row.code]
+            if row.kind == Odd.COPIES and self._is_asked_for(directory, name):
+                below = columns.subdirectories[row.directory]
+                columns.subdirectories[row.directory] = f"{below}/{name}" if below else name
+            elif (
+                row.kind == Odd.LINKED_DIRECTORY
+                and self._follow_links
+                and self._follow(directory, name, sessions[row.directory], Listing(self.names))
+            ):
+                columns.linked.setdefault(row.directory, []).append(name)
+            else:
+                left.append(row)
+        columns.odd = left
 
     def _add_files(self, columns: Columns, session: str | None, into: Listing) -> None:
         """Add the files of one directory."""

@@ -6,19 +6,16 @@ import math
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from polars_alf.alf.address import Address
 from polars_alf.alf.arguments import check_argument, check_texts
-from polars_alf.alf.paths import list_folders_above
 from polars_alf.bucket.service import Service, check_endpoint
 from polars_alf.errors import OptionError
 from polars_alf.native.twin import has_copies
 from polars_alf.parallel.executors import check_backend, check_jobs
 from polars_alf.parallel.pacer import check_max_rate
-
-if TYPE_CHECKING:  # loaded where something is excluded
-    import pathspec
+from polars_alf.walk.exclusion import Exclusion, compile_patterns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,9 +116,9 @@ class WalkOptions:
         return Service(address, self.endpoint_url, self.region, self.anonymous, self.op_timeout)
 
     @property
-    def patterns(self) -> pathspec.GitIgnoreSpec | None:
-        """The compiled patterns, None where nothing is excluded."""
-        return _compile(self.exclude) if self.exclude else None
+    def exclusion(self) -> Exclusion:
+        """What the patterns leave out."""
+        return Exclusion(self.exclude)
 
 
 def _parse_exclude(patterns: str | Iterable[str]) -> tuple[str, ...]:
@@ -139,12 +136,6 @@ def _parse_exclude(patterns: str | Iterable[str]) -> tuple[str, ...]:
     return patterns
 
 
-def _compile(patterns: Iterable[str]) -> pathspec.GitIgnoreSpec:
-    from pathspec import GitIgnoreSpec
-
-    return GitIgnoreSpec.from_lines(patterns)
-
-
 def _may_mean_copies(pattern: str) -> bool:
     """Whether a pattern may take back a folder of snapshots, which no pattern excludes."""
     name = pattern.removeprefix("!").rstrip("/").rpartition("/")[2]
@@ -154,7 +145,7 @@ def _may_mean_copies(pattern: str) -> bool:
 def _read_pattern(pattern: str) -> bool:
     """Return whether a pattern excludes, or takes back; OptionError where it does neither."""
     try:
-        compiled = _compile([pattern]).patterns
+        compiled = compile_patterns([pattern]).patterns
     except (TypeError, ValueError, re.error) as error:
         reason, cure = str(error), "give a pattern as in .gitignore, such as 'backup/' or '*.tmp'"
     else:
@@ -168,13 +159,3 @@ def _read_pattern(pattern: str) -> bool:
         elif "[" in pattern:
             cure = "close its [, or write \\[ for the character itself"
     raise OptionError(f"{pattern!r} cannot be excluded: {reason}; {cure}") from None
-
-
-def is_excluded(patterns: pathspec.GitIgnoreSpec | None, path: str) -> bool:
-    """Whether a walk leaves out a file: by its own path, or with a folder above it."""
-    if patterns is None:
-        return False
-    folders = list_folders_above(path)[1:-1]
-    return any(patterns.match_file(f"{folder}/") for folder in folders) or bool(
-        patterns.match_file(path)
-    )

@@ -66,8 +66,8 @@ class Prefetch:
     op_timeout
         Seconds without an answer after which a directory is lost; None waits for ever.
     at_once
-        Whether to list a directory in a session with what lies below it; one that hangs would then
-        keep the others, so not with an `op_timeout`.
+        Whether to list a directory in a session with what lies below it. Where one of these hangs,
+        each is listed alone instead.
     check
         Called while the visit waits; raises an error where it is to end.
     on_backoff
@@ -128,9 +128,10 @@ class Prefetch:
             helper.steps[1] = 1
             self._tokens.put(False)
 
-    def request(self, path: str, session: str | None) -> Directory:
-        """Have a directory listed, and all below it."""
-        directory = Directory(path, session)
+    def request(self, path: str, session: str | None, *, is_alone: bool = False) -> Directory:
+        """Have a directory listed, and all below it: with it, or each alone."""
+        is_alone = is_alone or session is None or not self._at_once
+        directory = Directory(path, session, is_alone=is_alone)
         if len(self._jobs) < self._most_waiting:
             # Widest first: a deep directory that is begun last would keep the visit waiting.
             self._jobs.appendleft((directory, None))
@@ -214,8 +215,14 @@ class Prefetch:
             helper.is_dismissed = True
             self._helpers.remove(helper)
         with directory.lock:
-            if directory.n_left:
+            if directory.n_left and not directory.is_lost:
+                if not directory.is_alone:
+                    directory.instead = self.request(
+                        directory.path, directory.session, is_alone=True
+                    )
                 directory.is_lost = directory.is_done = True
+        if not directory.is_alone:
+            return  # only the next to hang tells which of its directories it is
         _hung[:] = [thread for thread in _hung if thread.is_alive()]
         _hung.append(helper)
         if len(_hung) > MOST_HUNG:
@@ -237,10 +244,10 @@ class Prefetch:
             try:
                 if part is not None:
                     self._examine(helper, directory, part)
-                elif self._at_once and directory.session is not None:
-                    self._list_at_once(helper, directory, directory.session)
-                else:
+                elif directory.is_alone:
                     self._list(helper, directory)
+                else:
+                    self._list_at_once(helper, directory)
                 self._finish(directory)
             except BaseException as error:  # for the visiting thread, which waits
                 self._error = error
@@ -275,9 +282,10 @@ class Prefetch:
         below = [*own.listing.subdirectories, *own.listing.linked]
         if below and not directory.is_lost:
             wanted = self._below(directory.path, directory.session, below)
-            directory.below = [self.request(path, session) for path, session in wanted]
+            is_alone = directory.is_alone and directory.session is not None
+            directory.below = [self.request(*each, is_alone=is_alone) for each in wanted]
 
-    def _list_at_once(self, helper: Helper, directory: Directory, session: str) -> None:
+    def _list_at_once(self, helper: Helper, directory: Directory) -> None:
         """List a directory with what lies below it, and leave to others what is beyond a job."""
         is_slow = self._concurrency.learned > 1
         most = FILES_PER_JOB if is_slow else FILES_PER_FAST_JOB
@@ -289,6 +297,8 @@ class Prefetch:
             most_examined=most,
             steps=helper.steps,
         )
+        if directory.is_lost:
+            return
         directory.columns = columns
         codes = columns.unexamined
         # Some parts for each thread, so that all end at about the same time.
@@ -298,7 +308,7 @@ class Prefetch:
         nothing = Listing(self._lister.names)
         self._share(directory, [Part([names[c] for c in lot], nothing, lot) for lot in lots])
         # In the order of a visit, which is from the last one on.
-        directory.below = [self.request(path, session) for path in columns.left[::-1]]
+        directory.below = [self.request(path, directory.session) for path in columns.left[::-1]]
 
     def _share(self, directory: Directory, parts: list[Part]) -> None:
         """Leave parts of a directory to whichever threads are free."""

@@ -38,6 +38,7 @@ from polars_alf.walk.directory import Directory
 from polars_alf.walk.folders import FOLDERS_AT_ONCE, SECONDS_AT_ONCE, Folders
 from polars_alf.walk.known import KnownListings
 from polars_alf.walk.layout import Layout
+from polars_alf.walk.levels import list_levels
 from polars_alf.walk.lister import Lister
 from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.prefetch import ListBelow, Prefetch
@@ -104,7 +105,8 @@ class Walker:
         self._lister.known = known
         dated: list[str] = []
         left: list[tuple[str, str | None]] = [("", None)]
-        if known is None and self._may_walk_at_once and not self._lister.pacer.turns:
+        options = self.options
+        if known is None and options.op_timeout is None and not self._lister.pacer.turns:
             dated, left = self._folders.survey(self._find_concurrency(), self._n_threads)
         for visited in self._visit(left, self._layout.list_above_dates):
             if visited is not None:
@@ -132,8 +134,8 @@ class Walker:
         """
         self._lister.known = known
         stack = [(folder, self._layout.find_session(folder)) for folder in reversed(folders)]
-        at_once = known is None and self._may_walk_at_once and not self._lister.has_own_in(folders)
-        if at_once:
+        at_once = known is None and not self._lister.has_own_in(folders)
+        if at_once and self.options.op_timeout is None:
             yield from self._walk_at_once(stack)
         for visited in self._visit(stack, self._layout.list_below, at_once=at_once):
             if visited is not None:
@@ -170,10 +172,6 @@ class Walker:
 
     # Many directories at once
 
-    @property
-    def _may_walk_at_once(self) -> bool:
-        return self._lister.takes_all and self.options.op_timeout is None
-
     def _walk_at_once(self, stack: list[tuple[str, str | None]]) -> Iterator[pa.RecordBatch]:
         """Walk as long as the storage answers at once; the stack keeps what is left.
 
@@ -191,20 +189,13 @@ class Walker:
             while stack and len(taken) < n_folders and (stack[-1][1] is not None) == in_session:
                 taken.append(stack.pop())
             begin = time.perf_counter()
-            columns = self._lister.read(
-                [directory for directory, _ in taken],
-                in_session=in_session,
-                recurse=in_session,
-                most_files=min(_FILES_AT_ONCE, self._rows_per_batch),
-                most_examined=_FILES_AT_ONCE,
-            )
-            self._examine_rest(columns)
+            columns = self._read_at_once(taken, in_session=in_session)
             if time.perf_counter() - begin < SECONDS_AT_ONCE:
                 n_folders = min(2 * n_folders, FOLDERS_AT_ONCE)
-            sessions = [session or "" for _, session in taken]
             left = zip(columns.left, columns.left_origins, strict=True)
-            stack += [(directory, sessions[origin]) for directory, origin in left][::-1]
+            stack += [(directory, taken[origin][1]) for directory, origin in left][::-1]
             if in_session:
+                sessions = [session or "" for _, session in taken]
                 begun = {directory for directory, session in taken if directory == session}
                 within = [*map(sessions.__getitem__, columns.origins)]
                 self._take_sessions(columns, within, begun)
@@ -215,6 +206,36 @@ class Walker:
                 concurrency.note(*meter.read())
             if len(self._batch.sizes) >= self._rows_per_batch:
                 yield self._hand_on_batch()
+
+    def _read_at_once(
+        self, taken: Sequence[tuple[str, str | None]], *, in_session: bool
+    ) -> Columns:
+        """Return the columns of directories, in sessions with what lies below them."""
+        directories = [directory for directory, _ in taken]
+        most_files = min(_FILES_AT_ONCE, self._rows_per_batch)
+        if in_session and not self._lister.takes_all:
+            return list_levels(
+                self._lister,
+                directories,
+                [session or "" for _, session in taken],
+                most_files=most_files,
+                most_examined=_FILES_AT_ONCE,
+                examine_rest=self._examine_rest,
+            )
+        if not in_session:
+            columns = self._lister.read_selected(
+                directories, in_session=False, most_files=most_files, most_examined=_FILES_AT_ONCE
+            )
+        else:
+            columns = self._lister.read(
+                directories,
+                in_session=True,
+                recurse=True,
+                most_files=most_files,
+                most_examined=_FILES_AT_ONCE,
+            )
+        self._examine_rest(columns)
+        return columns
 
     def _examine_rest(self, columns: Columns) -> None:
         """Examine the files that a directory has beyond those of one call."""
@@ -256,7 +277,12 @@ class Walker:
         batch.directories += directories
         batch.lengths += filter(None, lengths)
         self._layout.check_collections(directories, [*compress(sessions, lengths)])
-        self._layout.check_sessions(columns.paths, sessions, columns.subdirectories, begun)
+        below = columns.subdirectories
+        for position in columns.linked:
+            below = [*below]
+            below[position] = "/".join(columns.list_below(position))
+            columns.forget_fingerprint(position)
+        self._layout.check_sessions(columns.paths, sessions, below, begun)
         batch.name_codes.extend(map(codes.__getitem__, columns.codes))
         batch.sizes.extend(columns.sizes)
         batch.times.extend(columns.file_mtimes)
@@ -330,7 +356,7 @@ class Walker:
             below,
             concurrency,
             self.options.op_timeout,
-            at_once=at_once,
+            at_once=at_once and self._lister.takes_all,
             check=self.counter.add,
             on_backoff=self.counter.note_backoff,
         ) as prefetch:
@@ -339,6 +365,9 @@ class Walker:
             while stack:
                 folder = stack.pop()
                 prefetch.wait(folder)
+                if folder.instead is not None:
+                    stack.append(folder.instead)
+                    continue
                 if folder.is_lost:
                     self._layout.report_lost(folder.path, self.options.op_timeout)
                     continue

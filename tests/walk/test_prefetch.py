@@ -66,7 +66,15 @@ def kinds(issues: pl.DataFrame) -> list[tuple[str, str]]:
 @posix_only
 @pytest.mark.parametrize("tree", [ODD_TREE, LARGE], ids=["odd", "large"])
 @pytest.mark.parametrize(
-    "options", [{}, {"follow_links": True}, {"exclude": ("archive3/", "c2*/")}], ids=str
+    "options",
+    [
+        {},
+        {"follow_links": True},
+        {"exclude": ("archive3/", "c2*/")},
+        {"exclude": ("*.*_times.npy", "archive1*/**/alf/x*"), "follow_links": True},
+        {"exclude": ("*.*", "!*.npy", "!/**/.snapshot/")},
+    ],
+    ids=str,
 )
 @pytest.mark.parametrize("threads", [2, 16])
 def test_threads_find_the_same_in_the_same_order(
@@ -75,11 +83,34 @@ def test_threads_find_the_same_in_the_same_order(
     root = make_tree(tmp_path / "archive", tree)
     folders, entries, issues, n_others = walk(root, threads=1, **options)
     prefetch = walk(root, threads=threads, **options)
-    assert len(entries) > 30
+    assert len(entries) >= 20
     assert prefetch[0] == folders
     assert_frame_equal(prefetch[1], entries)
     assert sorted(kinds(prefetch[2])) == sorted(kinds(issues))
     assert prefetch[3] == n_others
+
+
+@posix_only
+@pytest.mark.parametrize("tree", [ODD_TREE, LARGE], ids=["odd", "large"])
+@pytest.mark.parametrize("n_files", [1, 7, 100])
+@pytest.mark.parametrize("options", [{}, {"follow_links": True}, {"exclude": ("c2*/", "*3.npy")}])
+def test_listings_that_are_cut_short_lose_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tree: Tree,
+    n_files: int,
+    options: dict[str, object],
+) -> None:
+    root = make_tree(tmp_path / "archive", tree)
+    expected = walk(root, threads=2, **options)
+    monkeypatch.setattr(walker, "_FILES_AT_ONCE", n_files)
+    monkeypatch.setattr(walker, "FOLDERS_AT_ONCE", 3)
+    found = walk(root, threads=1, **options)
+    columns = ["directory", "name"]
+    assert_frame_equal(found[1].sort(columns), expected[1].sort(columns))
+    assert found[1]["directory"].rle().len() == found[1]["directory"].n_unique()
+    assert sorted(kinds(found[2])) == sorted(kinds(expected[2]))
+    assert found[3] == expected[3]
 
 
 def test_names_that_never_repeat_keep_their_rows(
@@ -173,7 +204,8 @@ def test_rows_that_come_late_are_not_taken(tmp_path: Path, release: threading.Ev
     deep = "/".join(["slow"] * 15)
     tree = {"S/2020-01-01/001/hangs": SESSION, f"S/2020-01-01/002/{deep}/a.b.npy": 1}
     root = make_tree(tmp_path / "archive", tree)
-    threading.Timer(0.8, release.set).start()
+    # The session hangs with all that lies below it, then the directory by itself.
+    threading.Timer(1.0, release.set).start()
     _, entries, issues, _ = walk(root, threads=2, op_timeout=0.4)
     assert release.is_set(), "the walk was over before anything could come late"
     assert kinds(issues) == [("S/2020-01-01/001/hangs", "timed_out")]

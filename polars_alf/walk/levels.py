@@ -1,0 +1,111 @@
+"""Directories in sessions with what lies below them, where not all of that is to be entered.
+
+The native core knows neither patterns nor links: it lists the directories of one level at a call,
+and those of the next are chosen from what it found.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+from polars_alf.alf.paths import join
+from polars_alf.walk.columns import Columns, OddEntry, empty_columns
+from polars_alf.walk.lister import Lister
+
+
+class _Found:
+    """A directory: where it is among the columns of its level, None before it is listed."""
+
+    __slots__ = ("below", "columns", "origin", "path", "position")
+
+    def __init__(self, path: str, origin: int) -> None:
+        self.path = path
+        self.origin = origin
+        self.below: list[_Found] = []
+        self.columns: Columns | None = None
+        self.position = 0
+
+
+def list_levels(
+    lister: Lister,
+    directories: Sequence[str],
+    sessions: Sequence[str],
+    *,
+    most_files: int,
+    most_examined: int,
+    examine_rest: Callable[[Columns], None],
+) -> Columns:
+    """List directories with what lies below them, without what is left out, and what links lead to.
+
+    Parameters
+    ----------
+    lister
+        Lists directories.
+    directories, sessions
+        Paths relative to the root, and the session of each.
+    most_files, most_examined
+        As for `native.twin.list_directories`.
+    examine_rest
+        Examines the files that the last directory of some columns has beyond `most_examined`.
+
+    Returns
+    -------
+    Columns
+        As the native core lists with all below: in its order, and what was not begun is left.
+    """
+    roots = [_Found(path, origin) for origin, path in enumerate(directories)]
+    level = roots
+    n_files = 0
+    while level and n_files < most_files:
+        columns = lister.read_selected(
+            [found.path for found in level],
+            in_session=True,
+            most_files=most_files - n_files,
+            most_examined=most_examined,
+        )
+        examine_rest(columns)
+        n_files += len(columns.sizes)
+        listed = level[: len(columns.paths)]
+        lister.enter_odd(columns, [sessions[found.origin] for found in listed])
+        rest, level = level[len(listed) :], []
+        for position, found in enumerate(listed):
+            found.columns, found.position = columns, position
+            names = columns.list_below(position)
+            found.below = [_Found(join(found.path, name), found.origin) for name in names]
+            level += found.below
+        level = [*rest, *level]
+    return _gather(roots)
+
+
+def _gather(roots: Sequence[_Found]) -> Columns:
+    """Return the columns of all levels as one, in the order of the native core."""
+    whole = empty_columns()
+    names: dict[str, int] = {}
+    levels: dict[int, tuple[list[int], array[int], defaultdict[int, list[OddEntry]]]] = {}
+    stack = [*reversed(roots)]
+    while stack:
+        found = stack.pop()
+        columns, i = found.columns, found.position
+        if columns is None:
+            whole.left.append(found.path)
+            whole.left_origins.append(found.origin)
+            continue
+        stack += found.below
+        if id(columns) not in levels:
+            codes = [names.setdefault(name, len(names)) for name in columns.names]
+            odd = defaultdict(list)
+            for row in columns.odd:
+                odd[row.directory].append(row)
+            levels[id(columns)] = codes, array("i", map(codes.__getitem__, columns.codes)), odd
+        codes, file_codes, odd = levels[id(columns)]
+        if odd.get(i):
+            position = len(whole.paths)
+            whole.odd += [r._replace(directory=position, code=codes[r.code]) for r in odd[i]]
+        if i in columns.linked:
+            whole.linked[len(whole.paths)] = columns.linked[i]
+        whole.origins.append(found.origin)
+        whole.append_directory(columns, i, file_codes)
+    whole.names = [*names]
+    return whole
