@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +24,12 @@ from polars_alf.tables.named_rows import IS_NAMED
 
 WRITTEN = {"sessions": {"task_protocol": "", "projects": ""}, "datasets": {"qc": "NOT_SET"}}
 """Columns of ours that others write, and their value where nobody did."""
+
+Issue = tuple[object, ...]
+"""A row of ISSUES."""
+
+ID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
+"""Pattern of the ids that an index takes from tables."""
 
 _UUID_LENGTH = 36
 
@@ -217,9 +223,18 @@ def _reading(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def take_first(known: pl.DataFrame, key: list[str], columns: Sequence[str]) -> pl.DataFrame:
-    """Return, for each key, the first value of each column that says something."""
+def take_first(
+    known: pl.DataFrame,
+    key: list[str],
+    columns: Sequence[str],
+    more: Mapping[str, pl.Expr] | None = None,
+) -> pl.DataFrame:
+    """Return, for each key, the first value of each column that says something.
+
+    Of `more` it is the first of the values that each expression gives.
+    """
     first = [pl.col(column).drop_nulls().first() for column in columns]
+    first += [values.first().alias(name) for name, values in (more or {}).items()]
     return known.sort("source", maintain_order=True).group_by(key, maintain_order=True).agg(first)
 
 
@@ -237,7 +252,7 @@ def prefer_known(own: pl.DataFrame, table: str) -> list[pl.Expr]:
     ]
 
 
-def report_renamed(rows: pl.DataFrame) -> list[tuple[object, ...]]:
+def report_renamed(rows: pl.DataFrame) -> list[Issue]:
     """Return ISSUES of datasets whose files are named by other ids than the tables given have."""
     differs = pl.col(IS_NAMED) & pl.col("is_given") & (pl.col("known") != pl.col("id"))
     found = rows.filter(differs).select("rel_path", "id", "known")
@@ -253,12 +268,34 @@ def report_renamed(rows: pl.DataFrame) -> list[tuple[object, ...]]:
     ]
 
 
-def return_repeated(
-    rows: pl.DataFrame, key: Sequence[str], report: Callable[[pl.DataFrame], None]
-) -> pl.DataFrame:
-    """Give rows their ``own`` id back where the known one is also that of another row."""
+def return_repeated(rows: pl.DataFrame, key: Sequence[str], issues: list[Issue]) -> pl.DataFrame:
+    """Give rows their ``own`` id back where the known one is also that of another; add ISSUES."""
     is_repeated = pl.struct(key).is_duplicated() & (pl.col("id") != pl.col("own"))
     while len(repeated := rows.filter(is_repeated)):
-        report(repeated)
+        issues += report_repeated(repeated)
         rows = rows.with_columns(id=pl.when(is_repeated).then("own").otherwise("id"))
     return rows
+
+
+def report_repeated(rows: pl.DataFrame) -> Iterator[Issue]:
+    """Yield ISSUES of rows whose known ``id`` is also that of another."""
+    for row in rows.iter_rows(named=True):
+        path = row.get("session") or row.get("rel_path", "")
+        yield _describe_ambiguous(path, f"the id {row['id']!r} is also that of another")
+
+
+def report_unclear(rows: pl.DataFrame) -> Iterator[Issue]:
+    """Yield ISSUES of paths and known ids of which one has several of the other."""
+    for path, known in rows.iter_rows():
+        what = f"its id {known!r} stands for several paths, or it has several"
+        yield _describe_ambiguous(path, what)
+
+
+def _describe_ambiguous(path: str, what: str) -> Issue:
+    message = f"{what}, so it keeps the id that follows from its path; mend the tables it is in"
+    return printable(path) or ".", IssueKind.AMBIGUOUS_ID.value, None, printable(message)
+
+
+def list_ranks(tables: Sequence[KnownTables], quality: str) -> list[int]:
+    """Return the positions of the tables that have a quality."""
+    return [rank for rank, each in enumerate(tables) if getattr(each, quality)]

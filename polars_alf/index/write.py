@@ -145,11 +145,13 @@ def write_tables(
         staging, rows, order, known, basis.columns, reader, makes_defaults=makes_defaults
     )
     stage_insertions(staging, options.ids_from, wanted=options.insertions)
-    more = [make_table(found.issues, ISSUES) for found in (reader, known) if found]
-    issues = pa.concat_tables([issues, *more])
+    more = list(reader.issues) if reader else []
+    if known:
+        more += (*known.issues, *known.datasets.issues())
+    issues = pa.concat_tables([issues, make_table(more, ISSUES)])
     staging.write_rows("issues", [issues], ISSUES)
     staging.write_rows("changes", chain(rows.read("changes"), [finished.gone.to_arrow()]), CHANGES)
-    n_files = n_datasets - (known.n_missing if known else 0)
+    n_files = n_datasets - (known.datasets.n_missing if known else 0)
     changes = None
     if basis.snapshot:
         changes = count_changes(finished.summaries, finished.gone, n_files)
@@ -225,11 +227,13 @@ def describe_walk(walk: Walk, feed: Feed | None) -> dict[str, Any]:
 
 def _describe_known(known: KnownRows | None) -> dict[str, Any]:
     """Return what a report says of rows of other tables."""
-    names = (
-        *("n_known_sessions", "n_known_datasets"),
-        *("n_kept_sessions", "n_kept_datasets", "n_missing"),
-    )
-    return {name: getattr(known, name) if known else 0 for name in names}
+    return {
+        "n_known_sessions": known.n_known_sessions if known else 0,
+        "n_known_datasets": known.datasets.n_known if known else 0,
+        "n_kept_sessions": known.n_kept_sessions if known else 0,
+        "n_kept_datasets": known.datasets.n_kept if known else 0,
+        "n_missing": known.datasets.n_missing if known else 0,
+    }
 
 
 def _decide_defaults(
@@ -267,8 +271,7 @@ def _write_rows(
         spilled = staging.path / "known"
         shutil.rmtree(spilled, ignore_errors=True)  # of a run that was interrupted
         order = known.take_sessions(order, rows, spilled / "sessions", staging.origin.namespace)
-        # One is in memory at a time, and finding its rows takes as long for a small one.
-        groups = group_sessions(order, 2 * rows.rows_per_group, known.count_missing())
+        groups = group_sessions(order, rows.rows_per_group, known.count_missing())
         known.spill_datasets(groups, spilled)
         kept = known.columns["sessions"]
         more |= known.columns["datasets"]
@@ -291,7 +294,7 @@ def _write_rows(
         frame = rows.merge_datasets(group.sessions, wanted)
         sizes.append(sum_bytes(frame["file_size"]))
         if known:
-            frame = known.complete_datasets(group.number, frame)
+            frame = known.datasets.complete(group.number, frame)
         # All rows of a session, and so all revisions of a dataset, are in one group.
         return with_default_revisions(frame) if makes_defaults else frame
 
@@ -300,8 +303,7 @@ def _write_rows(
     parts = iter_groups(groups, all_groups=known is not None)
     if known or reader:  # which count and report, part after part
         staging.write_table("sessions", map(make_sessions, slices), len(order), kept)
-        written = staging.write_table("datasets", map(make_datasets, parts), n_datasets, more)
     else:
         staging.write_table("sessions", slices, len(order), kept, make=make_sessions)
-        written = staging.write_table("datasets", parts, n_datasets, more, make=make_datasets)
+    written = staging.write_table("datasets", parts, n_datasets, more, make=make_datasets)
     return len(order), written, sum(sizes)
