@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from polars_alf.alf.paths import join, list_folders_above
 
@@ -17,9 +18,9 @@ _MOST_NAMES = 65_536
 class Exclusion:
     """What patterns leave out of a walk, which enters no folder that they leave out.
 
-    Where none of the patterns takes back what another excludes, the name of an entry, which
-    repeats, nearly always tells: those without a slash ask for no more, and those with one ask for
-    a name, too. pathspec itself takes some microseconds for each path.
+    As in git, the last pattern that an entry itself matches decides. (pathspec judges a path with
+    all above it, and so lets ``!*/`` take back no folder that ``*`` excludes.) The name of an
+    entry, which repeats, nearly always tells which that is.
 
     Parameters
     ----------
@@ -34,55 +35,79 @@ class Exclusion:
 
     def __init__(self, lines: Sequence[str]) -> None:
         self.is_empty = not lines
-        if self.is_empty:
-            return
-        self._patterns = compile_patterns(lines)
-        self._excludes_only = all(pattern.include for pattern in self._patterns.patterns)
-        of_paths = [line for line in lines if "/" in line.strip().removesuffix("/")]
-        # A file lies in no folder that is left out, so what is only of folders says nothing of it.
-        of_files = [line for line in of_paths if not _is_of_folders(line)]
-        self._name_patterns = compile_patterns([line for line in lines if line not in of_paths])
-        self._folder_names = compile_patterns([_find_name(line) for line in of_paths])
-        self._file_names = compile_patterns([_find_name(line) for line in of_files])
+        self._rules = [*map(_make_rule, reversed(lines))]
         self._known: dict[str, bool | None] = {}
 
     def leaves_out(self, directory: str, name: str) -> bool:
         """Whether an entry of a directory is left out; `name` ends with a slash if it is one."""
-        if self.is_empty:
-            return False
         is_out = self.judge_name(name)
-        if is_out is None:
-            return self._patterns.match_file(join(directory, name))
-        return is_out
+        return bool(self._judge(join(directory, name))) if is_out is None else is_out
 
     def judge_name(self, name: str) -> bool | None:
         """Whether an entry is left out, as far as its name tells; None where its path decides."""
         if self.is_empty:
             return False
-        if not self._excludes_only:
-            return None
         if name in self._known:
             return self._known[name]
-        is_out: bool | None = self._name_patterns.match_file(name)
-        by_path = self._folder_names if name.endswith("/") else self._file_names
-        if not is_out and by_path.match_file(name):
-            is_out = None
+        rule = next((rule for rule in self._rules if rule.names.search(name)), None)
+        is_out = None if rule and not rule.is_of_names else bool(rule and rule.excludes)
         if len(self._known) < _MOST_NAMES:
             self._known[name] = is_out
         return is_out
 
     def takes_back(self, path: str) -> bool:
         """Whether a pattern that begins with ! names a path."""
-        return not self.is_empty and self._patterns.check_file(path).include is False
+        return self._judge(path) is False
 
     def covers(self, path: str) -> bool:
         """Whether a walk leaves out a path: by itself, or with a folder above it."""
         if self.is_empty:
             return False
-        folders = list_folders_above(path)[1:-1]
-        return any(
-            self._patterns.match_file(above) for above in (*(f"{f}/" for f in folders), path)
-        )
+        folders = (f"{folder}/" for folder in list_folders_above(path.rstrip("/"))[1:-1])
+        return any(map(self._judge, (*folders, path)))
+
+    def _judge(self, path: str) -> bool | None:
+        """Return what the last pattern that a path itself matches says, None where none does."""
+        return next((rule.excludes for rule in self._rules if rule.matches(path)), None)
+
+
+class _Rule(NamedTuple):
+    """A pattern: `names` is what the names of its matches match, all there is if `is_of_names`."""
+
+    excludes: bool
+    paths: re.Pattern[str]
+    names: re.Pattern[str]
+    is_of_names: bool
+
+    def matches(self, path: str) -> bool:
+        """Whether a path matches by itself, and not by a folder above it."""
+        found = self.paths.search(path)
+        if found is None:
+            return False
+        regex = self.paths.pattern
+        if regex == ".":
+            return True
+        if regex.endswith("/"):  # all that lies in a folder, which is not the folder itself
+            return found.end() < len(path)
+        return found.end() == len(path)
+
+
+def _make_rule(line: str) -> _Rule:
+    if line.endswith("/**/"):  # the folders in one, which pathspec takes for that itself
+        line += "*/"
+    shape = line.strip().removeprefix("!")
+    is_of_names = "/" not in shape.removesuffix("/")
+    last = shape.rstrip("/").rpartition("/")[2]
+    paths = names = _compile(line)
+    if not is_of_names:
+        names = _compile("*" if last == "**" else f"**/{last}")
+    return _Rule(not line.startswith("!"), paths, names, is_of_names)
+
+
+def _compile(line: str) -> re.Pattern[str]:
+    (pattern,) = compile_patterns([line]).patterns
+    assert pattern.regex is not None, line  # WalkOptions has refused what stands for no file
+    return pattern.regex
 
 
 def compile_patterns(lines: Sequence[str]) -> pathspec.GitIgnoreSpec:
@@ -90,16 +115,3 @@ def compile_patterns(lines: Sequence[str]) -> pathspec.GitIgnoreSpec:
     from pathspec import GitIgnoreSpec
 
     return GitIgnoreSpec.from_lines(lines)
-
-
-def _is_of_folders(line: str) -> bool:
-    """Whether a pattern is only of folders, or of all that lies in one."""
-    return line.endswith("/") or (line.endswith("/**") and line.strip("/*") != "")
-
-
-def _find_name(line: str) -> str:
-    """Return the pattern of the names that what a pattern with a slash leaves out may have."""
-    parts = line.strip("/").split("/")
-    while parts and parts[-1] == "**":
-        parts.pop()
-    return f"**/{parts[-1]}" if parts else "*"

@@ -26,6 +26,7 @@ from polars_alf.errors import OptionError
         (("/wittenlab",), 9),
         (("cortexlab/**/KS001/",), 6),
         (("*", "!*/"), 0),
+        (("*", "!*/", "!*.npy"), 8),
         (("nothing",), 12),
     ],
 )
