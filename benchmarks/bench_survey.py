@@ -1,8 +1,9 @@
 """The survey of many subjects or dates: `python benchmarks/bench_survey.py`.
 
 Trees of empty folders are made, and what comes before the first file is read is timed in a process
-of its own: the survey, and the plan of the shards. GNU find lists as many levels in turn with it.
-The number of dated folders that each found is checked.
+of its own: the survey, without and with a pattern that excludes nothing, and the plan of the
+shards. GNU find lists as many levels in turn with it. The number of dated folders that each found
+is checked.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import json, resource, sys, time
 from polars_alf.alf.root import open_root
 from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.walk import open_walk
-with open_walk(open_root(sys.argv[1]), WalkOptions()) as walk:
+with open_walk(open_root(sys.argv[1]), WalkOptions(exclude=sys.argv[2:])) as walk:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
     survey = walk.survey()
@@ -51,8 +52,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     print(f"{describe_machine()}; medians of {options.rounds} rounds in turn, in seconds\n")
-    print("| subjects | dated folders | survey | plan | more memory (MB) | GNU find |")
-    print("|---:|---:|---:|---:|---:|---:|")
+    print(
+        "| subjects | dated folders | survey | with a pattern | plan | more memory (MB) "
+        "| GNU find |"
+    )
+    print("|---:|---:|---:|---:|---:|---:|---:|")
     for n_subjects, n_dates in ((options.dates // 100, 100), (options.subjects, 1)):
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
             root = Path(folder, "archive")
@@ -74,19 +78,22 @@ def measure(root: Path, n_subjects: int, n_dates: int, rounds: int) -> None:
     """Print a row for a tree."""
     seen: dict[str, list[float]] = {}
     for _ in range(rounds):
-        for name, seconds in {**survey(root, n_subjects * n_dates), **find(root)}.items():
+        n_dated = n_subjects * n_dates
+        with_pattern = {"pattern": survey(root, n_dated, "nothing.is.called.so")["survey"]}
+        for name, seconds in {**survey(root, n_dated), **with_pattern, **find(root)}.items():
             seen.setdefault(name, []).append(seconds)
     medians = {name: statistics.median(values) for name, values in seen.items()}
-    figures = f"{medians['survey']:.2f} | {medians['plan']:.2f} | {medians['mb']:.0f}"
+    figures = f"{medians['survey']:.2f} | {medians['pattern']:.2f} | {medians['plan']:.2f}"
+    figures += f" | {medians['mb']:.0f}"
     print(
         f"| {n_subjects:,} | {n_subjects * n_dates:,} | {figures} | {medians['find']:.2f} |",
         flush=True,
     )
 
 
-def survey(root: Path, n_dated: int) -> dict[str, float]:
-    """Return what a survey takes."""
-    command = [sys.executable, "-c", SURVEY, str(root)]
+def survey(root: Path, n_dated: int, *patterns: str) -> dict[str, float]:
+    """Return what a survey takes that excludes some patterns."""
+    command = [sys.executable, "-c", SURVEY, str(root), *patterns]
     output = subprocess.run(
         command, env=make_environment(), capture_output=True, text=True, check=True
     ).stdout

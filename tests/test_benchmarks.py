@@ -116,7 +116,7 @@ def test_an_index_of_an_inventory_is_measured() -> None:
 @pytest.mark.skipif(
     len(getattr(os, "sched_getaffinity", lambda _: ())(0)) < 2, reason="two processors are compared"
 )
-def test_stages_and_surveys_are_measured() -> None:
+def test_stages_surveys_and_options_are_measured(archive: Path) -> None:
     def run(script: str, *options: str) -> list[list[str]]:
         command = [sys.executable, str(REPOSITORY / "benchmarks" / script), *options]
         output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -134,6 +134,9 @@ def test_stages_and_surveys_are_measured() -> None:
     }
     assert rows["200"][0] == "2"
     assert rows["70"][0] == "70"
+    rows = {row[0]: row for row in run("bench_options.py", str(archive), "--rounds", "1") if row}
+    assert rows["none"][2] == "1.00"
+    assert float(rows["links are followed"][2]) > 0
 
 
 def test_contenders_take_turns_and_failures_stay(tmp_path: Path) -> None:
