@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from array import array
+from collections import Counter
 from collections.abc import Sequence
 from itertools import accumulate, compress
-from operator import sub
+from operator import not_, sub
 from typing import NamedTuple, TypeAlias
 
 from polars_alf.native.twin import UNKNOWN_TIME, Odd
@@ -14,6 +15,8 @@ from polars_alf.native.twin import UNKNOWN_TIME, Odd
 Steps: TypeAlias = "array[int]"
 """Counts of a listing that goes on: see `native.twin.list_directories`."""
 
+
+_OTHER_FILE = int(Odd.OTHER_FILE)
 
 _N_COLUMNS = 21
 """Of `native.list_directories`."""
@@ -34,7 +37,9 @@ class OddEntry(NamedTuple):
 class Columns:
     """Listed directories, their files and odd entries; attributes are those of the twin.
 
-    ``linked`` has the names of linked directories to enter, by the position of what they lie in.
+    ``linked`` has the names of linked directories to enter, by the position of what they lie in;
+    ``reported`` the issues of those that are not. Files that are no datasets and were not counted
+    are rows of ``others``: positions of their directories, and codes.
     """
 
     __slots__ = (
@@ -53,7 +58,9 @@ class Columns:
         "names",
         "odd",
         "origins",
+        "others",
         "paths",
+        "reported",
         "sizes",
         "subdirectories",
         "unexamined",
@@ -77,12 +84,19 @@ class Columns:
         self.sizes = array("Q", columns[11])
         self.file_mtimes = array("q", columns[12])
         self.file_inodes = array("Q", columns[13])
-        odd = (array("i", column) for column in columns[14:18])
+        odd: Sequence[Sequence[int]] = [array("i", column) for column in columns[14:18]]
+        self.others = array("i"), array("i")
+        is_other = [kind == _OTHER_FILE for kind in odd[2]]
+        if any(is_other):
+            directories, names = (array("i", compress(column, is_other)) for column in odd[:2])
+            self.others = directories, names
+            odd = [[*compress(column, map(not_, is_other))] for column in odd]
         self.odd = [OddEntry(*row) for row in zip(*odd, strict=True)]
         self.left = split_texts(columns[18])
         self.left_origins = array("i", columns[19])
         self.unexamined = array("i", columns[20])
         self.linked: dict[int, list[str]] = {}
+        self.reported: dict[int, list[tuple[str, str, int | None, str]]] = {}
 
     def keep(self, is_kept: Sequence[bool]) -> None:
         """Keep some of the files."""
@@ -119,6 +133,17 @@ class Columns:
         n_dropped = [*map(sub, before, self.ends)]
         for i, n in enumerate(map(sub, n_dropped, (0, *n_dropped))):
             self.n_others[i] += n
+
+    def count_others(self, is_kept: Sequence[bool]) -> None:
+        """Count those of the other files that are kept; the rest is left out."""
+        for position, n in Counter(compress(self.others[0], is_kept)).items():
+            self.n_others[position] += n
+        self.others = array("i"), array("i")
+
+    def forget_names(self) -> None:
+        """Let go of the names that nothing refers to any more."""
+        used = {*self.codes, *(row.code for row in self.odd)}
+        self.names = [name if code in used else "" for code, name in enumerate(self.names)]
 
     def list_below(self, position: int) -> list[str]:
         """Return the names of the directories to enter in a directory."""

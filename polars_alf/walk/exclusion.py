@@ -14,6 +14,8 @@ if TYPE_CHECKING:  # loaded where something is excluded
 _MOST_NAMES = 65_536
 """Names of which it is remembered whether they are left out: those that never repeat are more."""
 
+_ANY_FOLDER = "(?P<ps_d>/)"
+
 
 class Exclusion:
     """What patterns leave out of a walk, which enters no folder that they leave out.
@@ -41,7 +43,7 @@ class Exclusion:
     def leaves_out(self, directory: str, name: str) -> bool:
         """Whether an entry of a directory is left out; `name` ends with a slash if it is one."""
         is_out = self.judge_name(name)
-        return bool(self._judge(join(directory, name))) if is_out is None else is_out
+        return self._judge(join(directory, name)) if is_out is None else is_out
 
     def judge_name(self, name: str) -> bool | None:
         """Whether an entry is left out, as far as its name tells; None where its path decides."""
@@ -56,8 +58,9 @@ class Exclusion:
         return is_out
 
     def takes_back(self, path: str) -> bool:
-        """Whether a pattern that begins with ! names a path."""
-        return self._judge(path) is False
+        """Whether a pattern that begins with ! names a path, not by wildcards alone."""
+        rule = self._find_rule(path)
+        return rule is not None and not rule.excludes and rule.is_named
 
     def covers(self, path: str) -> bool:
         """Whether a walk leaves out a path: by itself, or with a folder above it."""
@@ -66,30 +69,44 @@ class Exclusion:
         folders = (f"{folder}/" for folder in list_folders_above(path.rstrip("/"))[1:-1])
         return any(map(self._judge, (*folders, path)))
 
-    def _judge(self, path: str) -> bool | None:
-        """Return what the last pattern that a path itself matches says, None where none does."""
-        return next((rule.excludes for rule in self._rules if rule.matches(path)), None)
+    def _judge(self, path: str) -> bool:
+        """Whether a path itself is left out."""
+        rule = self._find_rule(path)
+        return rule is not None and rule.excludes
+
+    def _find_rule(self, path: str) -> _Rule | None:
+        """Return the last pattern that a path itself matches."""
+        return next((rule for rule in self._rules if rule.matches(path)), None)
 
 
 class _Rule(NamedTuple):
-    """A pattern: `names` is what the names of its matches match, all there is if `is_of_names`."""
+    """A pattern: `names` is what the names of its matches match, all there is if `is_of_names`.
+
+    `is_named` tells whether the name is asked for, and not by wildcards alone.
+    """
 
     excludes: bool
     paths: re.Pattern[str]
     names: re.Pattern[str]
     is_of_names: bool
+    is_named: bool
 
     def matches(self, path: str) -> bool:
-        """Whether a path matches by itself, and not by a folder above it."""
-        found = self.paths.search(path)
-        if found is None:
-            return False
+        """Whether a path matches by itself, and not by a folder above it.
+
+        pathspec has regular expressions of five kinds, which it searches for: ``.`` is any path,
+        ``(?P<ps_d>/)`` any folder, what ends with a slash all that lies in a folder; others end
+        with ``(?P<ps_d>/)``, for folders, or with ``(?:(?P<ps_d>/)|$)``.
+        """
         regex = self.paths.pattern
         if regex == ".":
             return True
-        if regex.endswith("/"):  # all that lies in a folder, which is not the folder itself
-            return found.end() < len(path)
-        return found.end() == len(path)
+        if regex == _ANY_FOLDER:
+            return path.endswith("/")
+        if regex.endswith("/"):
+            found = self.paths.search(path)
+            return found is not None and found.end() < len(path)
+        return self.paths.fullmatch(path) is not None
 
 
 def _make_rule(line: str) -> _Rule:
@@ -101,7 +118,8 @@ def _make_rule(line: str) -> _Rule:
     paths = names = _compile(line)
     if not is_of_names:
         names = _compile("*" if last == "**" else f"**/{last}")
-    return _Rule(not line.startswith("!"), paths, names, is_of_names)
+    is_named = last.strip("*?") != ""
+    return _Rule(not line.startswith("!"), paths, names, is_of_names, is_named)
 
 
 def _compile(line: str) -> re.Pattern[str]:

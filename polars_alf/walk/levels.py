@@ -14,6 +14,10 @@ from polars_alf.alf.paths import join
 from polars_alf.walk.columns import Columns, OddEntry, empty_columns
 from polars_alf.walk.lister import Lister
 
+_FEW = 8
+_MANY_NAMES = 16_384
+"""Names of a call from which the next asks for fewer directories."""
+
 
 class _Found:
     """A directory: where it is among the columns of its level, None before it is listed."""
@@ -53,29 +57,35 @@ def list_levels(
     Returns
     -------
     Columns
-        As the native core lists with all below: in its order, and what was not begun is left.
+        As the native core lists with all below: in its order, but that `most_files` ends a level,
+        and what was not begun is left.
     """
     roots = [_Found(path, origin) for origin, path in enumerate(directories)]
-    level = roots
+    level = [*roots]
     n_files = 0
+    n_at_once = _FEW
     while level and n_files < most_files:
         columns = lister.read_selected(
-            [found.path for found in level],
+            [found.path for found in level[:n_at_once]],
             in_session=True,
             most_files=most_files - n_files,
             most_examined=most_examined,
         )
         examine_rest(columns)
         n_files += len(columns.sizes)
+        if len(columns.names) < _MANY_NAMES:
+            n_at_once *= 2
+        else:  # of other files, for the most part, which are counted by now
+            columns.forget_names()
+            n_at_once = max(n_at_once // 4, 1)
         listed = level[: len(columns.paths)]
         lister.enter_odd(columns, [sessions[found.origin] for found in listed])
-        rest, level = level[len(listed) :], []
+        del level[: len(listed)]
         for position, found in enumerate(listed):
             found.columns, found.position = columns, position
             names = columns.list_below(position)
             found.below = [_Found(join(found.path, name), found.origin) for name in names]
             level += found.below
-        level = [*rest, *level]
     return _gather(roots)
 
 
@@ -105,6 +115,8 @@ def _gather(roots: Sequence[_Found]) -> Columns:
             whole.odd += [r._replace(directory=position, code=codes[r.code]) for r in odd[i]]
         if i in columns.linked:
             whole.linked[len(whole.paths)] = columns.linked[i]
+        if i in columns.reported:
+            whole.reported[len(whole.paths)] = columns.reported[i]
         whole.origins.append(found.origin)
         whole.append_directory(columns, i, file_codes)
     whole.names = [*names]

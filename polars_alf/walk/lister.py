@@ -257,16 +257,18 @@ class Lister:
             kept = [name for name in names if not self._is_left_out(directory, name, "/")]
             if len(kept) < len(names):
                 columns.subdirectories[position] = "/".join(kept)
+        columns.odd = [row for row in columns.odd if not self._is_odd_left_out(columns, row)]
         is_out = [*map(self._exclusion.judge_name, columns.names)]
         if own or None in is_out:
             self._select_files(columns)
-        elif any(is_out):
+            return
+        columns.count_others([not is_out[code] for code in columns.others[1]])
+        if any(is_out):
             columns.keep([not is_out[code] for code in columns.codes])
-            columns.odd = [row for row in columns.odd if not is_out[row.code]]
             columns.unexamined = array("i", [c for c in columns.unexamined if not is_out[c]])
 
     def _select_files(self, columns: Columns) -> None:
-        """Leave out files and odd entries where their names do not tell which."""
+        """Leave out files where their names do not tell which."""
         paths, names = columns.paths, columns.names
 
         def is_kept(directory: str, code: int) -> bool:
@@ -276,23 +278,28 @@ class Lister:
         for directory, start, end in zip(paths, (0, *columns.ends), columns.ends, strict=False):
             kept += [is_kept(directory, code) for code in columns.codes[start:end]]
         columns.keep(kept)
-        columns.odd = [row for row in columns.odd if is_kept(paths[row.directory], row.code)]
+        rows = zip(*columns.others, strict=True)
+        columns.count_others([is_kept(paths[position], code) for position, code in rows])
         columns.unexamined = array("i", [c for c in columns.unexamined if is_kept(paths[-1], c)])
 
+    def _is_odd_left_out(self, columns: Columns, row: OddEntry) -> bool:
+        ending = "/" if row.kind == Odd.COPIES else ""
+        return self._is_left_out(columns.paths[row.directory], columns.names[row.code], ending)
+
     def enter_odd(self, columns: Columns, sessions: Sequence[str]) -> None:
-        """Take the odd entries that are directories to enter out of the others."""
+        """Take the odd entries that are directories to enter, or links, out of the others."""
         left: list[OddEntry] = []
         for row in columns.odd:
             directory, name = columns.paths[row.directory], columns.names[row.code]
             if row.kind == Odd.COPIES and self._is_asked_for(directory, name):
                 below = columns.subdirectories[row.directory]
                 columns.subdirectories[row.directory] = f"{below}/{name}" if below else name
-            elif (
-                row.kind == Odd.LINKED_DIRECTORY
-                and self._follow_links
-                and self._follow(directory, name, sessions[row.directory], Listing(self.names))
-            ):
-                columns.linked.setdefault(row.directory, []).append(name)
+            elif row.kind == Odd.LINKED_DIRECTORY:
+                listing = Listing(self.names)
+                if self._follow(directory, name, sessions[row.directory], listing):
+                    columns.linked.setdefault(row.directory, []).append(name)
+                else:
+                    columns.reported.setdefault(row.directory, []).extend(listing.issues)
             else:
                 left.append(row)
         columns.odd = left
@@ -320,9 +327,7 @@ class Lister:
         """Take odd entries of one directory."""
         for row in rows:
             directory, name = columns.paths[row.directory], columns.names[row.code]
-            if row.kind == Odd.OTHER_FILE or (
-                row.kind == Odd.UNREAD_FILE and into.names.classify(name) < 0
-            ):
+            if row.kind == Odd.UNREAD_FILE and into.names.classify(name) < 0:
                 into.n_others += 1
             elif row.kind == Odd.COPIES:
                 if self._is_asked_for(directory, name):

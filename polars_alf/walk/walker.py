@@ -175,7 +175,7 @@ class Walker:
     def _walk_at_once(self, stack: list[tuple[str, str | None]]) -> Iterator[pa.RecordBatch]:
         """Walk as long as the storage answers at once; the stack keeps what is left.
 
-        Directories come in the order of `_visit`.
+        Directories come in the order of `_visit`, but for what a call left to the next.
         """
         concurrency = self._find_concurrency()
         meter = Meter()
@@ -287,6 +287,9 @@ class Walker:
         batch.sizes.extend(columns.sizes)
         batch.times.extend(columns.file_mtimes)
         batch.inodes.extend(columns.file_inodes)
+        for position, issues in columns.reported.items():
+            self._layout.issues += issues
+            columns.forget_fingerprint(position)
         for position, rows in groupby(columns.odd, key=attrgetter("directory")):
             listing = Listing(batch.names)
             self._lister.take_odd(columns, rows, sessions[position], listing)

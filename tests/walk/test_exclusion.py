@@ -66,6 +66,9 @@ def list_ignored(root: Path, lines: list[str], paths: list[str]) -> set[str]:
 @example({"a": {"b.npy": None, "b": {"a": None}}, "b.npy": None}, ["a/**", "/b.npy"])
 @example({"a": None, "b": {"a": None}}, ["/**"])
 @example({"a": {"a.npy": None, "b": None}}, ["*", "!*/", "!*.npy"])
+@example({"a": {"b": {"a.npy": None, "b": None}}}, ["*", "!*/", "!*.npy"])
+@example({"a": {"b": {"a": {}}}, "b": None}, ["**/*/", "!a/"])
+@example({"a": {"b": {"a": {}}}, "b": None}, ["/**/", "!/a/b/"])
 @example({"a": {"a.npy": None, "b": None}}, ["a/**", "!a/*.npy"])
 @example({"a": {"a": {}, "b": None}}, ["a/**/"])
 @example({"b": {"a.npy": None}}, ["*.npy", "!b"])
@@ -90,3 +93,10 @@ def test_no_patterns_leave_out_nothing() -> None:
     assert not exclusion.leaves_out("a", "b")
     assert not exclusion.covers("a/b")
     assert not exclusion.takes_back("a/")
+
+
+def test_wildcards_alone_take_back_no_folder_by_its_name() -> None:
+    exclusion = Exclusion(("*", "!*/", "!/**/.snap*/"))
+    assert exclusion.takes_back("a/b/.snapshot/")
+    assert not exclusion.takes_back("a/b/.zfs/")
+    assert not exclusion.leaves_out("a/b", ".zfs/")

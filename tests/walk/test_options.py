@@ -91,3 +91,18 @@ def test_snapshots_are_indexed_when_asked_for(copies: Path) -> None:
     report = index_archive(copies, exclude=["lost+found/", "!/**/alf/.snapshot/"])
     assert report.issues["snapshot"] == len(COPIES) - 2
     assert "alf/.snapshot/b.c.npy" in scan_datasets(copies).collect()["rel_path"].to_list()
+
+
+@pytest.mark.parametrize("threads", [None, 1, 4])
+def test_patterns_of_folders_take_back_what_those_of_names_exclude(
+    copies: Path, threads: int | None
+) -> None:
+    patterns = ["*", "!*/", "!*.npy"]
+    report = index_archive(copies, exclude=patterns, threads=threads)
+    assert (report.n_datasets, report.issues) == (1, {"snapshot": len(COPIES)})
+    (copies / SESSION / "alf/a.b.npy").unlink()
+    assert verify_archive(copies, exclude=patterns).findings["kind"].to_list() == ["missing"]
+    patterns += ["!/**/alf/.snapshot/"]
+    report = index_archive(copies, exclude=patterns, threads=threads)
+    assert (report.n_datasets, report.issues) == (1, {"snapshot": len(COPIES) - 1})
+    assert scan_datasets(copies).collect()["rel_path"].to_list() == ["alf/.snapshot/b.c.npy"]
