@@ -813,6 +813,30 @@ MUTATIONS = [
         (f"{KNOWN}::test_a_wrong_value_does_not_cost_the_others",),
     ),
     Mutation(
+        "what is left of a call above the dates is a session",
+        "polars_alf/walk/walker.py",
+        "stack += [(directory, taken[origin][1]) for",
+        'stack += [(directory, taken[origin][1] or "") for',
+        ("tests/walk/test_prefetch.py::test_listings_that_are_cut_short_lose_nothing",),
+    ),
+    Mutation(
+        "a session is lost with the directory that hangs",
+        "polars_alf/walk/prefetch.py",
+        "                if not directory.is_alone:\n",
+        "                if False:\n",
+        ("tests/walk/test_prefetch.py::test_what_hangs_is_an_issue_and_the_rest_is_there",),
+    ),
+    Mutation(
+        "what lies below folders that a pattern takes back is excluded",
+        "polars_alf/walk/exclusion.py",
+        "        if regex == _ANY_FOLDER:\n",
+        "        if False:\n",
+        (
+            "tests/walk/test_options.py"
+            "::test_patterns_of_folders_take_back_what_those_of_names_exclude",
+        ),
+    ),
+    Mutation(
         "sessions of a database that are not on this disk go",
         "polars_alf/index/known_rows.py",
         "        if missing.is_empty():\n",
@@ -821,9 +845,9 @@ MUTATIONS = [
     ),
     Mutation(
         "datasets of a database that are not on this disk go",
-        "polars_alf/index/known_rows.py",
-        "        result = pl.concat([result, self._find_missing(known, values, result)])\n",
-        "",
+        "polars_alf/index/known_datasets.py",
+        '        if known["keeps_missing"].any():\n',
+        "        if False:\n",
         (f"{DATABASES}::test_rows_that_are_not_on_this_disk_stay",),
     ),
     Mutation(
@@ -835,7 +859,7 @@ MUTATIONS = [
     ),
     Mutation(
         "rows of a database share an id that stands for several",
-        "polars_alf/index/known_rows.py",
+        "polars_alf/index/known_datasets.py",
         'id=pl.when("is_usable").then("known").otherwise("own"))',
         'id=pl.col("known"))',
         (f"{DATABASES}::test_ids_that_cannot_be_used",),
