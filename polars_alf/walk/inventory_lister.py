@@ -216,7 +216,7 @@ class InventoryLister(Lister):
         )
 
     def _follow(self, directory: str, name: str, session: str | None, into: Listing) -> bool:
-        if not self._is_left_out(directory, name):
+        if not self._selection.leaves_out(directory, name):
             into.report(
                 join(directory, name),
                 IssueKind.LINKED_DIRECTORY,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-from array import array
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from polars_alf.walk.batches import Listing, Names
 from polars_alf.walk.columns import Columns, Examined, OddEntry, Steps, join_texts
 from polars_alf.walk.known import KnownListings
 from polars_alf.walk.options import WalkOptions
+from polars_alf.walk.selection import Selection
 
 EVERY = 1 << 62
 """Stands for a number of files without a limit."""
@@ -79,19 +79,18 @@ class Lister:
         self._is_session = is_session
         self._follow_links = options.follow_links
         self._include_snapshots = options.include_snapshots
-        self._own_files = options.own_files
-        self._exclusion = options.exclusion
+        self._selection = Selection(options.own_files, options.exclusion)
 
     @property
     def takes_all(self) -> bool:
         """Whether a session is all that lies below it, but for what is our own, and no more."""
-        return not self._follow_links and self._exclusion.is_empty
+        return not self._follow_links and self._selection.takes_all
 
     def has_own_in(self, folders: Sequence[str]) -> bool:
         """Whether something of our own may lie in some folders, or below."""
         return any(
             not folder or f"{directory}/".startswith(f"{folder}/")
-            for directory in self._own_files
+            for directory in self._selection.own_files
             for folder in folders
         )
 
@@ -115,7 +114,7 @@ class Lister:
         columns = self.read(
             [directory],
             in_session=session is not None,
-            tell_others=self._tells_others([directory]),
+            tell_others=self._selection.tells_others([directory]),
             most_examined=most_examined,
             steps=steps,
         )
@@ -123,7 +122,7 @@ class Lister:
         if mtime_ns != UNKNOWN_TIME:
             into.fingerprint = mtime_ns, ctime_ns, columns.inodes[0]
         all_below = columns.subdirectories[0]
-        self._select(columns)
+        self._selection.apply(columns)
         into.subdirectories += split_names(columns.subdirectories[0], session)
         into.n_others += columns.n_others[0]
         self._add_files(columns, session, into)
@@ -138,7 +137,7 @@ class Lister:
 
     def has_own(self, directory: str, subdirectories: str) -> bool:
         """Whether something of our own may lie in a directory."""
-        if directory in self._own_files:
+        if directory in self._selection.own_files:
             return True
         return STATE_DIR in subdirectories or BENCH_PREFIX in subdirectories
 
@@ -150,7 +149,9 @@ class Lister:
         if STATE_DIR not in subdirectories.split("/"):
             return 0
         names = [
-            name for table in SCHEMAS if not self._is_left_out(directory, name := f"{table}.pqt")
+            name
+            for table in SCHEMAS
+            if not self._selection.leaves_out(directory, name := f"{table}.pqt")
         ]
         return sum(Path(self.root.locate(join(directory, name))).is_file() for name in names)
 
@@ -166,16 +167,12 @@ class Lister:
         columns = self.read(
             directories,
             in_session=in_session,
-            tell_others=self._tells_others(directories),
+            tell_others=self._selection.tells_others(directories),
             most_files=most_files,
             most_examined=most_examined,
         )
-        self._select(columns)
+        self._selection.apply(columns)
         return columns
-
-    def _tells_others(self, directories: Sequence[str]) -> bool:
-        """Whether some of the other files in directories may be left out, and so not counted."""
-        return not self._exclusion.is_empty or not self._own_files.keys().isdisjoint(directories)
 
     def read(
         self,
@@ -235,56 +232,9 @@ class Lister:
         path = self.root.locate(directory)
         return self.known.recall(directory, path, into, lambda: self.pacer.wait(1, steps))
 
-    def _is_left_out(self, directory: str, name: str, ending: str = "") -> bool:
-        """Whether an entry is one of our own, or excluded; directories end with a slash."""
-        if name in self._own_files.get(directory, ()):
-            return True
-        return self._exclusion.leaves_out(directory, name + ending)
-
     def _is_asked_for(self, directory: str, name: str) -> bool:
         """Whether a pattern that begins with ! names a directory."""
-        return self._exclusion.takes_back(f"{join(directory, name)}/")
-
-    def _select(self, columns: Columns) -> None:
-        """Leave out what is our own or excluded of the columns of directories, none recursed."""
-        own = self._own_files.keys() & columns.paths
-        if self._exclusion.is_empty and not own:
-            return
-        for position, (directory, below) in enumerate(
-            zip(columns.paths, columns.subdirectories, strict=True)
-        ):
-            names = below.split("/") if below else []
-            kept = [name for name in names if not self._is_left_out(directory, name, "/")]
-            if len(kept) < len(names):
-                columns.subdirectories[position] = "/".join(kept)
-        columns.odd = [row for row in columns.odd if not self._is_odd_left_out(columns, row)]
-        is_out = [*map(self._exclusion.judge_name, columns.names)]
-        if own or None in is_out:
-            self._select_files(columns)
-            return
-        columns.count_others([not is_out[code] for code in columns.others[1]])
-        if any(is_out):
-            columns.keep([not is_out[code] for code in columns.codes])
-            columns.unexamined = array("i", [c for c in columns.unexamined if not is_out[c]])
-
-    def _select_files(self, columns: Columns) -> None:
-        """Leave out files where their names do not tell which."""
-        paths, names = columns.paths, columns.names
-
-        def is_kept(directory: str, code: int) -> bool:
-            return not self._is_left_out(directory, names[code])
-
-        kept: list[bool] = []
-        for directory, start, end in zip(paths, (0, *columns.ends), columns.ends, strict=False):
-            kept += [is_kept(directory, code) for code in columns.codes[start:end]]
-        columns.keep(kept)
-        rows = zip(*columns.others, strict=True)
-        columns.count_others([is_kept(paths[position], code) for position, code in rows])
-        columns.unexamined = array("i", [c for c in columns.unexamined if is_kept(paths[-1], c)])
-
-    def _is_odd_left_out(self, columns: Columns, row: OddEntry) -> bool:
-        ending = "/" if row.kind == Odd.COPIES else ""
-        return self._is_left_out(columns.paths[row.directory], columns.names[row.code], ending)
+        return self._selection.exclusion.takes_back(f"{join(directory, name)}/")
 
     def enter_odd(self, columns: Columns, sessions: Sequence[str]) -> None:
         """Take the odd entries that are directories to enter, or links, out of the others."""
@@ -332,7 +282,7 @@ class Lister:
             elif row.kind == Odd.COPIES:
                 if self._is_asked_for(directory, name):
                     into.subdirectories.append(name)
-                elif not self._is_left_out(directory, name, "/"):
+                elif not self._selection.leaves_out(directory, name, "/"):
                     self._report_odd(directory, name, row.kind, row.error, into)
             elif row.kind == Odd.LINKED_DIRECTORY:
                 if self._follow(directory, name, session, into):
@@ -343,7 +293,7 @@ class Lister:
     def _follow(self, directory: str, name: str, session: str | None, into: Listing) -> bool:
         """Whether to enter a linked directory; report it where not."""
         path = join(directory, name)
-        if self._is_left_out(directory, name):
+        if self._selection.leaves_out(directory, name):
             return False
         above = list_folders_above(directory)
         target = Path(self.root.locate(path))

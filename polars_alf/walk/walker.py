@@ -25,6 +25,7 @@ from polars_alf.arrow import make_table
 from polars_alf.parallel.pacer import NO_PACER, Pacer
 from polars_alf.parallel.progress import Counter
 from polars_alf.schema import ISSUES
+from polars_alf.walk.at_once import read_at_once
 from polars_alf.walk.batches import Batch, Directories, Listing, Names
 from polars_alf.walk.columns import Columns
 from polars_alf.walk.concurrency import (
@@ -38,7 +39,6 @@ from polars_alf.walk.directory import Directory
 from polars_alf.walk.folders import FOLDERS_AT_ONCE, SECONDS_AT_ONCE, Folders
 from polars_alf.walk.known import KnownListings
 from polars_alf.walk.layout import Layout
-from polars_alf.walk.levels import list_levels
 from polars_alf.walk.lister import Lister
 from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.prefetch import ListBelow, Prefetch
@@ -189,7 +189,13 @@ class Walker:
             while stack and len(taken) < n_folders and (stack[-1][1] is not None) == in_session:
                 taken.append(stack.pop())
             begin = time.perf_counter()
-            columns = self._read_at_once(taken, in_session=in_session)
+            columns = read_at_once(
+                self._lister,
+                taken,
+                most_files=min(_FILES_AT_ONCE, self._rows_per_batch),
+                most_examined=_FILES_AT_ONCE,
+                check=self.counter.add,
+            )
             if time.perf_counter() - begin < SECONDS_AT_ONCE:
                 n_folders = min(2 * n_folders, FOLDERS_AT_ONCE)
             left = zip(columns.left, columns.left_origins, strict=True)
@@ -206,45 +212,6 @@ class Walker:
                 concurrency.note(*meter.read())
             if len(self._batch.sizes) >= self._rows_per_batch:
                 yield self._hand_on_batch()
-
-    def _read_at_once(
-        self, taken: Sequence[tuple[str, str | None]], *, in_session: bool
-    ) -> Columns:
-        """Return the columns of directories, in sessions with what lies below them."""
-        directories = [directory for directory, _ in taken]
-        most_files = min(_FILES_AT_ONCE, self._rows_per_batch)
-        if in_session and not self._lister.takes_all:
-            return list_levels(
-                self._lister,
-                directories,
-                [session or "" for _, session in taken],
-                most_files=most_files,
-                most_examined=_FILES_AT_ONCE,
-                examine_rest=self._examine_rest,
-            )
-        if not in_session:
-            columns = self._lister.read_selected(
-                directories, in_session=False, most_files=most_files, most_examined=_FILES_AT_ONCE
-            )
-        else:
-            columns = self._lister.read(
-                directories,
-                in_session=True,
-                recurse=True,
-                most_files=most_files,
-                most_examined=_FILES_AT_ONCE,
-            )
-        self._examine_rest(columns)
-        return columns
-
-    def _examine_rest(self, columns: Columns) -> None:
-        """Examine the files that a directory has beyond those of one call."""
-        codes = columns.unexamined
-        for i in range(0, len(codes), _FILES_AT_ONCE):
-            lot = codes[i : i + _FILES_AT_ONCE]
-            names = [columns.names[code] for code in lot]
-            columns.add_examined(lot, self._lister.examine_names(columns.paths[-1], names))
-            self.counter.add()
 
     def _take_folders(self, columns: Columns, stack: list[tuple[str, str | None]]) -> None:
         """Take directories that lie in no session, and put those in them on the stack."""

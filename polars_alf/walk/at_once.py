@@ -1,7 +1,7 @@
-"""Directories in sessions with what lies below them, where not all of that is to be entered.
+"""Directories that are listed many at a time, those in sessions with what lies below them.
 
-The native core knows neither patterns nor links: it lists the directories of one level at a call,
-and those of the next are chosen from what it found.
+The native core goes down by itself, but knows neither patterns nor links. Where there are some, it
+lists the directories of one level, and those of the next are chosen from what it found.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from polars_alf.alf.paths import join
 from polars_alf.walk.columns import Columns, OddEntry, empty_columns
@@ -32,34 +33,68 @@ class _Found:
         self.position = 0
 
 
-def list_levels(
+def read_at_once(
     lister: Lister,
-    directories: Sequence[str],
-    sessions: Sequence[str],
+    taken: Sequence[tuple[str, str | None]],
     *,
     most_files: int,
     most_examined: int,
-    examine_rest: Callable[[Columns], None],
+    check: Callable[[], None],
 ) -> Columns:
-    """List directories with what lies below them, without what is left out, and what links lead to.
+    """List directories, in sessions with what lies below them.
 
     Parameters
     ----------
     lister
         Lists directories.
-    directories, sessions
-        Paths relative to the root, and the session of each.
-    most_files, most_examined
+    taken
+        Paths relative to the root, and the session of each, or None for all.
+    most_files
         As for `native.twin.list_directories`.
-    examine_rest
-        Examines the files that the last directory of some columns has beyond `most_examined`.
+    most_examined
+        How many files are examined at a call.
+    check
+        Called between two calls for the files of one directory.
 
     Returns
     -------
     Columns
-        As the native core lists with all below: in its order, but that `most_files` ends a level,
-        and what was not begun is left.
+        In the order of the native core, but that `most_files` ends a level, with what was not begun
+        as what is left.
     """
+    directories = [directory for directory, _ in taken]
+    sessions = [session for _, session in taken if session is not None]
+    if sessions and not lister.takes_all:
+        return _list_levels(lister, directories, sessions, most_files, most_examined, check)
+    read = partial(lister.read, in_session=True, recurse=True)
+    if not sessions:
+        read = partial(lister.read_selected, in_session=False)
+    columns = read(directories, most_files=most_files, most_examined=most_examined)
+    _examine_rest(lister, columns, most_examined, check)
+    return columns
+
+
+def _examine_rest(
+    lister: Lister, columns: Columns, most_examined: int, check: Callable[[], None]
+) -> None:
+    """Examine the files that the last directory has beyond those of one call."""
+    codes = columns.unexamined
+    for i in range(0, len(codes), most_examined):
+        lot = codes[i : i + most_examined]
+        names = [columns.names[code] for code in lot]
+        columns.add_examined(lot, lister.examine_names(columns.paths[-1], names))
+        check()
+
+
+def _list_levels(
+    lister: Lister,
+    directories: Sequence[str],
+    sessions: Sequence[str],
+    most_files: int,
+    most_examined: int,
+    check: Callable[[], None],
+) -> Columns:
+    """List directories with what lies below them, level by level."""
     roots = [_Found(path, origin) for origin, path in enumerate(directories)]
     level = [*roots]
     n_files = 0
@@ -71,7 +106,7 @@ def list_levels(
             most_files=most_files - n_files,
             most_examined=most_examined,
         )
-        examine_rest(columns)
+        _examine_rest(lister, columns, most_examined, check)
         n_files += len(columns.sizes)
         if len(columns.names) < _MANY_NAMES:
             n_at_once *= 2
