@@ -22,20 +22,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="leave out all but one in N of the tests marked thorough",
+        help="leave out all but one in N of the tests marked slow or thorough",
     )
     parser.addoption("--seed", default="", metavar="TEXT", help="choose which of them")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave thorough tests out, as far as asked to: the same ones in all processes."""
+    """Leave long tests out, as far as asked to: the same ones in all processes."""
     n, seed = config.getoption("--one-in"), config.getoption("--seed")
     kept: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
     for item in items:
         is_chosen = crc32(f"{seed} {item.nodeid}".encode()) % n == 0
-        is_thorough = item.get_closest_marker("thorough") is not None
-        (kept if is_chosen or not is_thorough else left_out).append(item)
+        is_long = any(map(item.get_closest_marker, ("slow", "thorough")))
+        (kept if is_chosen or not is_long else left_out).append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = kept
