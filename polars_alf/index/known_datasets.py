@@ -32,7 +32,7 @@ from polars_alf.tables.named_rows import IS_NAMED
 
 @dataclass(slots=True)
 class _Tally:
-    """What was found of the known rows of one group."""
+    """Counts and issues of the known rows of one group."""
 
     n_known: int = 0
     n_kept: int = 0

@@ -1,4 +1,4 @@
-"""What patterns as in .gitignore leave out."""
+"""Exclusion of files and folders by patterns as in .gitignore."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ANY_FOLDER = "(?P<ps_d>/)"
 
 
 class Exclusion:
-    """What patterns leave out of a walk, which enters no folder that they leave out.
+    """Patterns that leave files and folders out of a walk, which does not enter such a folder.
 
     As in git, the last pattern that an entry itself matches decides. (pathspec judges a path with
     all above it, and so lets ``!*/`` take back no folder that ``*`` excludes.) The name of an

@@ -14,7 +14,7 @@ from polars_alf.schema import IssueKind
 from polars_alf.walk.batches import Issue
 
 _NESTED = re.compile(r"/[0-9]{1,3}(?=/|$)")
-"""What has the number of a session among paths."""
+"""Pattern of a name among paths that is the number of a session."""
 
 
 class Layout:

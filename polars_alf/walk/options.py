@@ -117,7 +117,7 @@ class WalkOptions:
 
     @property
     def exclusion(self) -> Exclusion:
-        """What the patterns leave out."""
+        """The patterns, ready to be asked of paths."""
         return Exclusion(self.exclude)
 
 

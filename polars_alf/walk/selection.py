@@ -1,4 +1,4 @@
-"""What a walk leaves out of the directories that it lists: what is our own, or excluded."""
+"""Selection of the entries that a walk takes: those that are neither our own nor excluded."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from polars_alf.walk.exclusion import Exclusion
 
 
 class Selection:
-    """What a walk takes.
+    """The choice of entries to take.
 
     Parameters
     ----------
     own_files
         Names to pass over without a word, by the directory that they lie in.
     exclusion
-        What patterns leave out.
+        Patterns that leave out more.
     """
 
     def __init__(self, own_files: Mapping[str, Collection[str]], exclusion: Exclusion) -> None:

@@ -105,8 +105,8 @@ class Walker:
         self._lister.known = known
         dated: list[str] = []
         left: list[tuple[str, str | None]] = [("", None)]
-        options = self.options
-        if known is None and options.op_timeout is None and not self._lister.pacer.turns:
+        has_timeout = self.options.op_timeout is not None
+        if known is None and not has_timeout and not self._lister.pacer.turns:
             dated, left = self._folders.survey(self._find_concurrency(), self._n_threads)
         for visited in self._visit(left, self._layout.list_above_dates):
             if visited is not None:
@@ -244,9 +244,8 @@ class Walker:
         batch.directories += directories
         batch.lengths += filter(None, lengths)
         self._layout.check_collections(directories, [*compress(sessions, lengths)])
-        below = columns.subdirectories
+        below = [*columns.subdirectories] if columns.linked else columns.subdirectories
         for position in columns.linked:
-            below = [*below]
             below[position] = "/".join(columns.list_below(position))
             columns.forget_fingerprint(position)
         self._layout.check_sessions(columns.paths, sessions, below, begun)
