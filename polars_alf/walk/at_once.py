@@ -16,7 +16,7 @@ from polars_alf.walk.columns import Columns, OddEntry, empty_columns
 from polars_alf.walk.lister import Lister
 
 _FEW = 8
-"""Directories of the first call of a level, before it is known how large they are."""
+"""Directories of the first call, before it is known how large they are."""
 
 _MANY_NAMES = 16_384
 """Names of a call from which the next asks for fewer directories."""

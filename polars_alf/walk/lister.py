@@ -123,10 +123,13 @@ class Lister:
             into.fingerprint = mtime_ns, ctime_ns, columns.inodes[0]
         all_below = columns.subdirectories[0]
         self._selection.apply(columns)
+        self.enter_odd(columns, [session])
         into.subdirectories += split_names(columns.subdirectories[0], session)
+        into.linked += columns.linked.get(0, ())
+        into.issues += columns.reported.get(0, ())
         into.n_others += columns.n_others[0]
         self._add_files(columns, session, into)
-        self.take_odd(columns, columns.odd, session, into)
+        self.take_odd(columns, columns.odd, into)
         if session is None:
             into.n_others -= self.count_tables(directory, all_below)
         if columns.errors[0]:
@@ -236,8 +239,11 @@ class Lister:
         """Whether a pattern that begins with ! names a directory."""
         return self._selection.exclusion.takes_back(f"{join(directory, name)}/")
 
-    def enter_odd(self, columns: Columns, sessions: Sequence[str]) -> None:
-        """Take the odd entries that are directories to enter, or links, out of the others."""
+    def enter_odd(self, columns: Columns, sessions: Sequence[str | None]) -> None:
+        """Take the odd entries that are directories to enter, or links, out of the others.
+
+        `sessions` are those of the directories.
+        """
         left: list[OddEntry] = []
         for row in columns.odd:
             directory, name = columns.paths[row.directory], columns.names[row.code]
@@ -248,7 +254,7 @@ class Lister:
                 listing = Listing(self.names)
                 if self._follow(directory, name, sessions[row.directory], listing):
                     columns.linked.setdefault(row.directory, []).append(name)
-                else:
+                elif listing.issues:
                     columns.reported.setdefault(row.directory, []).extend(listing.issues)
             else:
                 left.append(row)
@@ -271,22 +277,12 @@ class Lister:
         into.times.extend(columns.file_mtimes)
         into.inodes.extend(columns.file_inodes)
 
-    def take_odd(
-        self, columns: Columns, rows: Iterable[OddEntry], session: str | None, into: Listing
-    ) -> None:
-        """Take odd entries of one directory."""
+    def take_odd(self, columns: Columns, rows: Iterable[OddEntry], into: Listing) -> None:
+        """Take odd entries of one directory that `enter_odd` has left."""
         for row in rows:
             directory, name = columns.paths[row.directory], columns.names[row.code]
             if row.kind == Odd.UNREAD_FILE and into.names.classify(name) < 0:
                 into.n_others += 1
-            elif row.kind == Odd.COPIES:
-                if self._is_asked_for(directory, name):
-                    into.subdirectories.append(name)
-                elif not self._selection.leaves_out(directory, name, "/"):
-                    self._report_odd(directory, name, row.kind, row.error, into)
-            elif row.kind == Odd.LINKED_DIRECTORY:
-                if self._follow(directory, name, session, into):
-                    into.linked.append(name)
             else:
                 self._report_odd(directory, name, row.kind, row.error, into)
 

@@ -244,6 +244,8 @@ class Walker:
         batch.directories += directories
         batch.lengths += filter(None, lengths)
         self._layout.check_collections(directories, [*compress(sessions, lengths)])
+        if columns.odd:
+            self._lister.enter_odd(columns, sessions)
         below = [*columns.subdirectories] if columns.linked else columns.subdirectories
         for position in columns.linked:
             below[position] = "/".join(columns.list_below(position))
@@ -258,7 +260,7 @@ class Walker:
             columns.forget_fingerprint(position)
         for position, rows in groupby(columns.odd, key=attrgetter("directory")):
             listing = Listing(batch.names)
-            self._lister.take_odd(columns, rows, sessions[position], listing)
+            self._lister.take_odd(columns, rows, listing)
             columns.n_others[position] += listing.n_others
             self._record_issues(columns, position, listing)
         for position, number in enumerate(columns.errors):
