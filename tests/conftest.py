@@ -10,7 +10,7 @@ from zlib import crc32
 import pytest
 from trees import TWO_LABS, make_tree
 
-from polars_alf import native
+from polars_alf import native, one
 from polars_alf.native import twin, twin_md5
 
 
@@ -61,6 +61,13 @@ def unsynced() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", os.fstat)
         yield
+
+
+@pytest.fixture(autouse=True)
+def ones_own() -> Iterator[None]:
+    """Leave ONE its own functions at the end of each test: examples of the pages enable ours."""
+    yield
+    one.disable()
 
 
 @pytest.fixture
