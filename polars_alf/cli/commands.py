@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
-from typer import BadParameter, Typer
+from typer import Typer
 from typer.core import TyperGroup
 from typer.main import get_group
 
@@ -47,9 +47,6 @@ OLD_SPELLINGS = {
 
 _QUIET = {"--quiet", "-q"}
 
-_PREFIX = "Value error, "
-"""Prefix of what Typer's parser says on a value."""
-
 
 class _Loaded(Mapping[str, Any]):
     """Commands by their names, each loaded when it is asked for: most runs need one alone."""
@@ -76,14 +73,6 @@ class Commands(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all commands in the order of their use."""
         return [*self.commands]
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run a command; a value that it cannot take is reported in words for people."""
-        try:
-            return super().invoke(ctx)
-        except BadParameter as error:
-            error.message = error.message.removeprefix(_PREFIX)
-            raise
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command, and spell its options as they are now."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
 PROGRAM = "polars-alf"
 
@@ -104,15 +103,9 @@ def _describe(parameter: Any) -> Parameter:
 
 
 def _list_words(parameter: Any) -> tuple[str, ...]:
-    """Return the values of an enumeration, or else those in small letters in a metavar."""
-    pending = [parameter.type_descriptor.annotation]
-    while pending:
-        annotation = pending.pop()
-        if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
-            return tuple(str(value.value) for value in annotation)
-        found = get_args(annotation)
-        if found and all(isinstance(value, str) for value in found):
-            return found
-        pending += found
+    """Return the words that it may be, or else those in small letters in a metavar."""
+    choices = getattr(parameter.type, "choices", ())
+    if choices:
+        return tuple(str(getattr(choice, "value", choice)) for choice in choices)
     parts = (parameter.metavar or "").split("|")
     return tuple(part for part in parts if part.islower()) if len(parts) > 1 else ()
