@@ -22,7 +22,8 @@ from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.walker import ROWS_PER_BATCH
 
 TAKE_ITS_PLACE = f"""
-import sys
+import os, sys
+os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # as the command does
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from polars_alf.walk import sources
 from synthetic import SyntheticWalker
