@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from uuid import uuid4
@@ -39,6 +40,9 @@ Result = TypeVar("Result")
 
 _RESULT_SECONDS = 5.0
 """Time after which to see whether a client still waits for a result, which is small."""
+
+_TASKS_AT_ONCE = 64
+"""Most tasks of a graph: some 300 kB of them."""
 
 _HOST_AND_PORT = re.compile(r"[^/\s]+:[0-9]+")
 
@@ -188,7 +192,7 @@ def run_tasks(
     n_queued = max(2 * n_jobs, 1024) if is_open else n_jobs
     parallel = joblib.Parallel(
         n_jobs=n_jobs,
-        backend=_DaskBackend(cluster),
+        backend=_DaskBackend(cluster, n_queued),
         return_as="generator" if ordered else "generator_unordered",
         batch_size=1,
         pre_dispatch=n_queued,
@@ -201,37 +205,72 @@ def run_tasks(
 
 
 class _DaskBackend(ParallelBackendBase):  # type: ignore[misc]
-    """The workers of a cluster for joblib, which learns of every task that ends or fails."""
+    """The workers of a cluster for joblib, which learns of every task that ends or fails.
+
+    Of each graph that it gets, the scheduler keeps a note for as long as it runs: a million tasks
+    by themselves would take 300 MB there. So tasks wait for each other, and go as one graph, as
+    long as it has half of those that it may have.
+    """
 
     supports_retrieve_callback = True
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, n_queued: int) -> None:
         super().__init__()
         self._cluster = cluster
-        self._names: dict[Any, str] = {}
+        self._names: dict[Future[Any], str] = {}
+        self._waiting: list[tuple[Future[Any], str, bytes]] = []
+        self._sent: dict[Future[Any], Any] = {}
+        self._n_enough = n_queued // 2
+        self._n_at_once = min(max(n_queued // 16, 1), _TASKS_AT_ONCE)
+        self._lock = threading.Lock()
 
     def effective_n_jobs(self, n_jobs: int) -> int:
         # joblib would run the tasks in this process if there were one job.
         return max(n_jobs, 2)
 
-    def submit(self, func: Any, callback: Callable[[Any], object] | None = None) -> Any:
+    def submit(self, func: Any, callback: Callable[[Any], object] | None = None) -> Future[Any]:
         ((_, (function, task, *_), _),) = func.items
-        key = f"{function.__name__}-{uuid4().hex}"
-        future: Any
-        try:
-            future = self._cluster.client.submit(_make_runner(), pickle.dumps(func), key=key)
-        except Exception as error:
-            # joblib submits from the client's own thread, where nobody would learn of it.
-            future = Future()
-            future.set_exception(error)
+        future: Future[Any] = Future()
         self._names[future] = str(task)
-        future.add_done_callback(callback)
+        if callback is not None:
+            future.add_done_callback(callback)
+        with self._lock:
+            key = f"{function.__name__}-{uuid4().hex}"
+            self._waiting.append((future, key, pickle.dumps(func)))
+        self._send()
         return future
 
-    def retrieve_result_callback(self, out: Any) -> object:
+    def _send(self) -> None:
+        """Send the tasks that wait, if they are many, or the scheduler has few."""
+        with self._lock:
+            has_enough = len(self._sent) >= self._n_enough
+            if not self._waiting or (has_enough and len(self._waiting) < self._n_at_once):
+                return
+            futures, keys, tasks = zip(*self._waiting, strict=True)
+            self._waiting.clear()
+            failure: Exception | None = None
+            try:
+                sent = self._cluster.client.map(_make_runner(), tasks, key=[*keys])
+                self._sent.update(zip(futures, sent, strict=True))
+            except Exception as error:
+                # joblib submits from the client's own thread, where nobody would learn of it.
+                failure = error
+        for future in futures:
+            if failure is not None:
+                future.set_exception(failure)
+            else:
+                self._sent[future].add_done_callback(partial(self._finish, future))
+
+    def _finish(self, future: Future[Any], done: Any) -> None:
+        with self._lock:
+            del self._sent[future]
+        self._send()
+        future.set_result(done)
+
+    def retrieve_result_callback(self, out: Future[Any]) -> object:
         name = self._names.pop(out)
         try:
-            result, failure = pickle.loads(self._wait(out))
+            result, failure = pickle.loads(self._wait(out.result()))
             if failure is not None:
                 raise failure
         except Exception as error:

@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -333,6 +334,22 @@ def test_errors_come_through(workers: TestCluster) -> None:
         assert opened is not None
         with pytest.raises(RuntimeError, match="maximum recursion depth"):
             list(run_tasks(recurse, [Unseeing(None)] * 5, Workers(opened, 2)))
+
+
+@pytest.mark.slow
+def test_the_scheduler_keeps_no_note_of_each_task(workers: TestCluster) -> None:
+    """What it keeps of each graph lasts as long as it runs."""
+
+    def count_notes(dask_scheduler: Any) -> int:
+        spans = dask_scheduler.extensions["spans"].spans.values()
+        return sum(len(span.metadata["collections"]) for span in spans)
+
+    n_tasks = 1_500
+    with cluster.connect(workers.tcp) as connected:
+        before = connected.client.run_on_scheduler(count_notes)
+        found = cluster.run_tasks(connected, tell, [Unseeing(None)] * n_tasks, n_jobs=2)
+        assert [*found] == ["None"] * n_tasks
+        assert connected.client.run_on_scheduler(count_notes) - before < n_tasks / 2
 
 
 def test_a_worker_that_does_not_see_the_files(workers: TestCluster) -> None:
