@@ -22,6 +22,7 @@ from polars_alf.cli.output import (
     EXIT_FAILED,
     EXIT_USAGE,
     describe_version,
+    print_error,
     print_message,
 )
 from polars_alf.cli.streams import (
@@ -65,7 +66,7 @@ def main() -> None:
         )
         sys.exit(EXIT_FAILED)
     except (PolarsAlfError, OSError) as error:
-        print_message(f"error: {error}")
+        print_error(error)
         sys.exit(EXIT_USAGE if isinstance(error, OptionError) else EXIT_FAILED)
 
 

@@ -17,7 +17,13 @@ import typer
 from polars_alf.alf.paths import printable, visible
 from polars_alf.cli import interrupts, layout
 from polars_alf.display import count
-from polars_alf.errors import KeptWarning, NoSessionsWarning, TableWarning, TakeoverWarning
+from polars_alf.errors import (
+    KeptWarning,
+    NoSessionsWarning,
+    PolarsAlfError,
+    TableWarning,
+    TakeoverWarning,
+)
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -62,6 +68,15 @@ def print_message(text: str) -> None:
     print_visibly(text, sys.stderr)
 
 
+def print_error(error: Exception) -> None:
+    """Print an error to stderr in one line, whatever names it has, and a cure for the system's."""
+    text = str(error)
+    if not isinstance(error, PolarsAlfError):
+        is_permission = isinstance(error, PermissionError)
+        text += "; see to " + ("its permissions" if is_permission else "the storage, and try again")
+    print_message(f"error: {printable(text)}")
+
+
 @contextmanager
 def running(state: str) -> Iterator[None]:
     """Print warnings of this package at the end.
@@ -77,11 +92,11 @@ def running(state: str) -> Iterator[None]:
             interrupts.leave("what the command has done stays done")
         except BrokenPipeError as error:
             # A connection to storage or to a cluster; Typer would end without a word.
-            print_message(f"error: {error}")
+            print_error(error)
             raise typer.Exit(EXIT_FAILED) from error
         finally:
             for warning in caught:
-                print_message(f"warning: {warning.message}")
+                print_message(f"warning: {printable(str(warning.message))}")
 
 
 def is_terminal() -> bool:
@@ -103,13 +118,13 @@ def print_fields(*fields: tuple[str, str | PurePath]) -> None:
     labels = max(_LABEL_WIDTH, *(len(label) for label, _ in fields))
     for label, value in fields:
         room = measure_terminal() - labels - 1
-        lines = [str(value)]
+        lines = [printable(str(value)) if is_terminal() else str(value)]
         if is_terminal() and not isinstance(value, PurePath | Whole):
-            lines = layout.wrap(str(value), max(room, 1))
-        elif is_terminal() and layout.measure(str(value)) > room:
+            lines = layout.wrap(lines[0], max(room, 1))
+        elif is_terminal() and layout.measure(lines[0]) > room:
             if label:
                 print_visibly(label)
-            print_visibly(f"  {value}")
+            print_visibly(f"  {lines[0]}")
             continue
         print_visibly(f"{label:<{labels}} {lines[0]}")
         for line in lines[1:]:

@@ -12,6 +12,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import IO, TYPE_CHECKING, TypeAlias
 
+from polars_alf.alf.paths import printable
 from polars_alf.cli.output import print_message, print_visibly
 from polars_alf.display import count, describe_backoffs, describe_size
 
@@ -90,12 +91,13 @@ def draw_bar(console: Console) -> Iterator[Update]:
     """Draw a bar on a terminal, until the end of the context."""
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+    text = TextColumn("{task.description}", markup=False)
     bar = [BarColumn(bar_width=24)] if console.width >= _WIDE else []
-    columns = (SpinnerColumn(), TimeElapsedColumn(), *bar, TextColumn("{task.description}"))
+    columns = (SpinnerColumn(), TimeElapsedColumn(), *bar, text)
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("…", total=None)
-        yield lambda done, total, text: progress.update(
-            task, completed=done, total=total or None, description=text
+        yield lambda done, total, step: progress.update(
+            task, completed=done, total=total or None, description=printable(step)
         )
 
 

@@ -195,7 +195,7 @@ def diff(
     A session or a dataset may be added, removed, changed or renamed. Where no id of OLD is in NEW,
     as when each was indexed in a namespace of its own, that is said once, and paths are compared.
 
-    Exit codes: 0 no difference, 1 failed, 2 wrong usage, 3 there are differences.
+    Exit codes: 0 no difference, 1 failed, 2 wrong usage, 3 there are differences, if only of ids.
     """
     with output.running("nothing was changed"), show_steps(progress, quiet=quiet) as show:
         found = polars_alf.compare_tables(old, new, ignore=ignore or (), progress=show)

@@ -138,7 +138,7 @@ def write_insertions(
     OutputError, CommitError
         The table cannot be written, or put in place; one that was there is whole.
     """
-    where = check_folder(folder)
+    where = check_folder(check_folder(folder, to_write=False))
     given = [ids_from] if isinstance(ids_from, str | os.PathLike) else [*ids_from]
     others = [check_folder(path, to_write=False) for path in given]
     for other in others:

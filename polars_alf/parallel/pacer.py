@@ -73,6 +73,6 @@ def check_max_rate(max_rate: float | None) -> None:
     """Raise OptionError for a rate that is not above 0."""
     if max_rate is not None and not 0 < max_rate < math.inf:
         raise OptionError(
-            f"the rate is {max_rate:g} calls a second; give a number above 0, or none, to make "
-            "calls as fast as they are answered"
+            f"the rate is {max_rate:g} calls a second; give a number above 0, or leave it out, to "
+            "make calls as fast as they are answered"
         )

@@ -139,7 +139,8 @@ def plan_removals(
     if tables.are_empty and not force:
         raise ForeignTablesError(
             f"{tables.place} are missing or empty, so all of {opened} would go; index it first, or "
-            "force it"
+            "give the folder of its tables with --tables-dir (tables_dir=…); --force (force=True) "
+            "plans it all the same"
         )
     # What is excluded is walked, too: a link in it may lead to a file that has no row.
     walked = replace(options, exclude=(), own_files=own_files(folder, opened.path))
@@ -154,7 +155,8 @@ def plan_removals(
         if not buckets.belong and not force:
             raise ForeignTablesError(
                 f"{tables.place} have no session that is in {opened}; give the tables of this "
-                "archive, or force it"
+                "archive with --tables-dir (tables_dir=…); --force (force=True) plans it all the "
+                "same"
             )
         strays, figures = _find_strays(opened, buckets, walk.pacer)
         without_row = _find_unknown_sessions(opened, buckets) if remove_empty_sessions else []

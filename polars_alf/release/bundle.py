@@ -15,11 +15,17 @@ from polars_alf.display import Shown, describe_size
 from polars_alf.errors import OptionError, TableError, TableNotFoundError
 from polars_alf.schema import SCHEMAS, TABLES
 from polars_alf.tables.contract import read_headers
-from polars_alf.tables.files import replace_file, reporting_write_errors, table_path, write_durably
+from polars_alf.tables.files import (
+    BUNDLE,
+    replace_file,
+    reporting_write_errors,
+    table_path,
+    write_durably,
+)
 from polars_alf.tables.transaction import locked_state
 
-BUNDLE, INFO = "cache.zip", "cache_info.json"
-"""Names of the files that ONE asks a server for."""
+INFO = "cache_info.json"
+"""Name of the file that ONE asks a server for first."""
 
 _LEAST_ONE = "2.7.0"
 """The first version of ONE that knows the column ``qc``."""
@@ -97,7 +103,7 @@ def publish_tables(folder: str | os.PathLike[str], *, url: str | None = None) ->
     """
     if url is not None and not re.match(r"https?://[^/\s]+", url):
         raise OptionError(f"{url!r} is no address; give one such as https://data.lab.org/release")
-    where = check_folder(folder)
+    where = check_folder(check_folder(folder, to_write=False))
     with reporting_write_errors(where, "the bundle"), locked_state(where):
         info = _describe_tables(where, url)
         with (

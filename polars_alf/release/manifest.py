@@ -21,10 +21,7 @@ from polars_alf.query.revisions import DEFAULT_REVISION
 from polars_alf.query.scan import scan_pair
 from polars_alf.schema import INDEX, SCHEMAS, TABLES
 from polars_alf.tables.contract import read_headers
-from polars_alf.tables.files import table_path, write_durably
-
-MANIFEST = "manifest.json"
-"""Name of a release's manifest, beside its tables."""
+from polars_alf.tables.files import MANIFEST, table_path, write_durably
 
 _VERSION = 1
 

@@ -24,10 +24,16 @@ from polars_alf.query.columns import expr_session_path
 from polars_alf.query.revisions import DEFAULT_REVISION, with_default_revisions
 from polars_alf.query.scan import Folders, find_folders, scan_pair
 from polars_alf.query.sql import choose_sessions
-from polars_alf.release.manifest import MANIFEST, write_manifest
+from polars_alf.release.manifest import write_manifest
 from polars_alf.schema import TABLES, polars_schema
 from polars_alf.tables.contract import Origin, read_headers
-from polars_alf.tables.files import check_replaceable, reporting_write_errors, table_path
+from polars_alf.tables.files import (
+    MANIFEST,
+    check_replaceable,
+    reporting_write_errors,
+    table_path,
+    warn_of_bundle,
+)
 from polars_alf.tables.foreign import (
     Columns,
     list_foreign,
@@ -141,7 +147,7 @@ def subset_tables(
     ArchiveNotFoundError, ArchiveNotADirectoryError, ArchivePermissionError, TableError
         As of `scan_sessions`, and about `out`.
     OverwriteError
-        The tables in `out` are no release.
+        The tables in `out` are no release, or the part is empty and they are one.
     ArchiveBusyError, OutputError, CommitError
         As of `merge_tables`.
     """
@@ -168,6 +174,11 @@ def subset_tables(
     except pl.exceptions.PolarsError as error:
         raise TableError(f"the tables cannot be read: {error}") from error
     if part.is_empty():
+        if any(table_path(folder, name).exists() for name in TABLES):
+            raise OverwriteError(
+                f"no session is in the part, and the release in {folder} would be replaced by "
+                "empty tables; see what was given to choose it, or give another folder"
+            )
         warn_caller(
             f"No session is in the part, so that the tables in {folder} are empty; see what was "
             "given to choose it",
@@ -183,6 +194,7 @@ def subset_tables(
         discard_runs(folder)
         _write_part(folder, folders, part, groups, datasets, chosen, tag, keep_generations)
         manifest = write_manifest(folder, selection, tag)
+    warn_of_bundle(folder)
     return Release(folder, manifest, time.perf_counter() - start)
 
 

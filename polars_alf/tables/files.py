@@ -21,6 +21,7 @@ from polars_alf.alf.paths import STATE_DIR as STATE_DIR
 from polars_alf.alf.process_limits import explain_limit
 from polars_alf.alf.root import check_folder
 from polars_alf.arrow import make_table
+from polars_alf.display import warn_caller
 from polars_alf.errors import (
     ArchiveNotFoundError,
     LimitError,
@@ -28,6 +29,7 @@ from polars_alf.errors import (
     OutputError,
     PolarsAlfError,
     TableError,
+    TableWarning,
 )
 from polars_alf.parallel.lazy_frames import make_lazy_frame
 from polars_alf.schema import SCHEMAS
@@ -37,6 +39,12 @@ RUN = re.compile("run-[0-9a-f]{32}")
 
 GENERATION = re.compile("generation-[0-9a-f]{32}")
 """Names of the folders in the state that have tables, with their state, that others replaced."""
+
+MANIFEST = "manifest.json"
+"""Name of a release's manifest, beside its tables."""
+
+BUNDLE = "cache.zip"
+"""Name of the file with the tables that a web server has for ONE, beside them."""
 
 REPAIR_ADVICE = "restore the file, remove it, or index the archive again"
 """The end of messages about a table that cannot be read."""
@@ -52,6 +60,20 @@ _APPEND = (
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_BINARY", 0)
 )
+
+
+def advise_repair(error: BaseException) -> str:
+    """Return the end of a message about a table that cannot be read, by the reason."""
+    return "see to its permissions" if isinstance(error, PermissionError) else REPAIR_ADVICE
+
+
+def warn_of_bundle(folder: Path) -> None:
+    """Warn of a bundle beside tables that were just put in place: it has those before."""
+    if (folder / BUNDLE).exists():
+        warn_caller(
+            f"{folder / BUNDLE} has the tables that were replaced; publish those in {folder}",
+            TableWarning,
+        )
 
 
 def table_path(folder: Path, name: str) -> Path:

@@ -23,7 +23,7 @@ from polars_alf.errors import TableError, TableNotFoundError
 from polars_alf.parallel.lazy_frames import make_lazy_frame
 from polars_alf.tables.arrow_types import make_frame, simplify_columns
 from polars_alf.tables.checksums import Checksums, check_columns, read_checksums, read_footer_size
-from polars_alf.tables.files import REPAIR_ADVICE
+from polars_alf.tables.files import REPAIR_ADVICE, advise_repair
 
 MOST_FOOTER_BYTES = 1 << 24
 """Ten times the footer of a table of 100 million datasets."""
@@ -99,7 +99,9 @@ def open_table(path: Path) -> Iterator[TableFile]:
         except FileNotFoundError as error:
             raise TableNotFoundError(f"there is no table {path}; index an archive first") from error
         except OSError as error:
-            raise TableError(f"{path} is no readable table: {error}; {REPAIR_ADVICE}") from error
+            raise TableError(
+                f"{path} is no readable table: {error}; {advise_repair(error)}"
+            ) from error
         with _reporting_damage(path, "is no readable table"):
             _check_footer_size(file)
             parquet = pq.ParquetFile(file, **_OPTIONS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Sequence
@@ -12,9 +13,10 @@ import polars as pl
 
 from polars_alf.alf.arguments import check_argument
 from polars_alf.alf.root import FolderPath, check_folder
-from polars_alf.display import Shown
-from polars_alf.errors import ArchiveNotFoundError, TableNotFoundError
+from polars_alf.display import Shown, warn_caller
+from polars_alf.errors import ArchiveNotFoundError, TableNotFoundError, TableWarning
 from polars_alf.tables.files import (
+    MANIFEST,
     STATE_DIR,
     check_replaceable,
     find_generation,
@@ -22,6 +24,7 @@ from polars_alf.tables.files import (
     report_path,
     reporting_write_errors,
     table_path,
+    warn_of_bundle,
 )
 from polars_alf.tables.fingerprint import fingerprint_tables
 from polars_alf.tables.generations import (
@@ -121,6 +124,12 @@ def restore_tables(folder: FolderPath, generation: str | None = None) -> Restore
         Another run is writing the tables.
     OutputError, CommitError
         The tables cannot be put in place.
+
+    Warns
+    -----
+    TableWarning
+        The manifest of a release, or the bundle for a web server, is of the tables that were
+        replaced.
     """
     start = time.perf_counter()
     check_argument("generation", generation, str, is_optional=True)
@@ -140,6 +149,8 @@ def restore_tables(folder: FolderPath, generation: str | None = None) -> Restore
         seconds = time.perf_counter() - start
         new_records.append({**record, "replaced": kept, "seconds": round(seconds, 3)})
         commit(path, _plan(path, source, kept, new_records))
+    _warn_of_manifest(path)
+    warn_of_bundle(path)
     return RestoredTables(path, name, kept, record["n_sessions"], record["n_datasets"])
 
 
@@ -191,11 +202,24 @@ def read_history(folder: FolderPath) -> pl.DataFrame:
     )
 
 
+def _warn_of_manifest(folder: Path) -> None:
+    """Warn of the manifest of a release, which is of the tables that were replaced."""
+    path = folder / MANIFEST
+    with contextlib.suppress(OSError):
+        if b'"manifest_version"' in path.read_bytes():
+            warn_caller(
+                f"{path} is of the tables that were replaced; make the release again with subset, "
+                "or restore once more",
+                TableWarning,
+            )
+
+
 def _choose(folder: Path, wanted: str | None, names: Sequence[str]) -> str:
     if not names:
         raise TableNotFoundError(
-            f"{folder} has no earlier generation of its tables; an index or a merge keeps that "
-            "which it replaces, unless --keep-generations (keep_generations) is 0"
+            f"{folder} has no earlier generation of its tables to put back; an index or a merge "
+            "keeps that which it replaces, unless --keep-generations (keep_generations) is 0: "
+            "leave that out from now on"
         )
     if wanted is None:
         return names[0]

@@ -20,11 +20,12 @@ from polars_alf.alf.root import Root, check_folder, check_tables_dir
 from polars_alf.alf.spellings import accepting_old_spellings
 from polars_alf.arrow import copy_texts
 from polars_alf.display import Shown
-from polars_alf.errors import ForeignTablesError, OptionError
+from polars_alf.errors import ForeignTablesError, OptionError, TableNotFoundError
 from polars_alf.parallel.progress import Progress
 from polars_alf.query.spill import BUCKET, find_positions
+from polars_alf.schema import TABLES
 from polars_alf.tables.contract import read_headers
-from polars_alf.tables.files import own_files
+from polars_alf.tables.files import own_files, table_path
 from polars_alf.verify.buckets import Buckets, Located, fill_buckets
 from polars_alf.verify.compare import (
     FindingKind,
@@ -194,6 +195,11 @@ def verify_archive(
     opened = open_archive(root, options)
     folder = check_folder(opened.path if tables_dir is None else tables_dir, to_write=False)
     options = replace(options, own_files=own_files(folder, opened.path))
+    if tables_dir is None and not any(table_path(folder, name).exists() for name in TABLES):
+        raise TableNotFoundError(
+            f"{folder} has no tables; give the folder of its tables with --tables-dir "
+            "(tables_dir=…), or index it first"
+        )
     tables = read_tables(opened, folder)
     n_datasets, has_digests = tables.count()
     if digest and n_datasets and not has_digests:

@@ -86,13 +86,13 @@ class WalkOptions:
         object.__setattr__(self, "own_files", own_files)
         if self.threads is not None and self.threads < 1:
             raise OptionError(
-                f"the number of threads is {self.threads}; give one from 1 on, or none, for it to "
-                "be found by measuring"
+                f"the number of threads is {self.threads}; give one from 1 on, or leave it "
+                "out, for it to be found by measuring"
             )
         if self.op_timeout is not None and not 0 < self.op_timeout < math.inf:
             raise OptionError(
                 f"the timeout of an operation is {self.op_timeout}; give a number of seconds above "
-                "0, or none, to wait as long as it takes"
+                "0, or leave it out, to wait as long as it takes"
             )
         check_max_rate(self.max_rate)
         check_jobs(self.n_jobs)

@@ -183,7 +183,7 @@ def test_verify_tells_a_person_and_a_machine(archive: Path, tables: Path) -> Non
     ("arguments", "code", "text"),
     [
         (["verify", "nowhere"], 1, "does not exist"),
-        (["verify", "."], 1, "no sessions.pqt"),
+        (["verify", "."], 1, "has no tables; give the folder of its tables with --tables-dir"),
         (["verify", ".", "--sample", "some"], 2, "no share"),
         (["verify", ".", "--sample", "101%"], 2, "no share"),
         (["verify", ".", "--executor", "gpu"], 2, "gpu"),

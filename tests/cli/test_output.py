@@ -69,7 +69,7 @@ def test_machines_get_names_as_they_are(steering: Path) -> None:
 def test_errors_do_not_steer_a_terminal(tmp_path: Path) -> None:
     code, shown = run_on_terminal("index", tmp_path / f"no\x9b2J{STEERING}", stream="stderr")
     assert code == 1
-    assert "no\\u009b2J\\u202eypn\\u2066.a\\u200f" in shown
+    assert "no\\x9b2J\\u202eypn\\u2066.a\\u200f" in shown
     assert not {"\x9b", "\u202e", "\u2066", "\u200f"}.intersection(shown)
 
 
