@@ -3,6 +3,7 @@
     python scripts/make_archive.py ROOT --subjects 10 --sessions 10 --files 72
 
 Needs nothing but Python 3.11. The same arguments make the same tree, in any number of processes.
+Sizes are made up unless `--content small` is given: `polars-alf check` calls some `misfit_size`.
 A JSON summary goes to stdout. The reference archive of the benchmarks is the one that no option
 makes: 5 labs, 100 subjects, 100 sessions each, 72 files each.
 """
