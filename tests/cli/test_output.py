@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import signal
@@ -71,6 +72,26 @@ def test_errors_do_not_steer_a_terminal(tmp_path: Path) -> None:
     assert code == 1
     assert "no\\x9b2J\\u202eypn\\u2066.a\\u200f" in shown
     assert not {"\x9b", "\u202e", "\u2066", "\u200f"}.intersection(shown)
+
+
+def test_an_error_is_one_line_and_has_a_cure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = run("index", tmp_path / "no\nfolder")
+    assert result.stderr.count("\n") == 1
+    assert "no\\x0afolder does not exist; give" in result.stderr
+    output.print_error(PermissionError(errno.EACCES, "Permission denied", "/data"))
+    output.print_error(OSError(errno.EIO, "Input/output error", "/data"))
+    denied, failed = capsys.readouterr().err.splitlines()
+    assert denied.endswith("Permission denied: '/data'; see to its permissions")
+    assert failed.endswith("Input/output error: '/data'; see to the storage, and try again")
+
+
+def test_names_in_steps_steer_no_terminal() -> None:
+    stream = io.StringIO()
+    with progress.draw_bar(Console(file=stream, force_terminal=True, width=100)) as update:
+        update(1, 2, "reading a\x1b[31m[red]b\nc")
+    assert "reading a\\x1b[31m[red]b\\x0ac" in stream.getvalue()
 
 
 def test_nothing_of_a_name_reaches_the_terminal_as_a_command(archive: Path) -> None:

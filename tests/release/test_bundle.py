@@ -53,7 +53,7 @@ def test_an_address_is_where_the_bundle_will_be(release: Path) -> None:
 
 
 def test_what_cannot_be_published(release: Path, tmp_path: Path) -> None:
-    with pytest.raises(ArchiveNotFoundError):
+    with pytest.raises(ArchiveNotFoundError, match=r"does not exist; give another$"):
         polars_alf.publish_tables(tmp_path / "nowhere")
     bare = tmp_path / "bare"
     bare.mkdir()

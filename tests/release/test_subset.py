@@ -25,6 +25,7 @@ from polars_alf.errors import (
     OverwriteError,
     QueryError,
     TableNotFoundError,
+    TableWarning,
 )
 from polars_alf.query.diff import Change
 from polars_alf.release.subset import read_ids
@@ -173,6 +174,32 @@ def test_an_empty_part_is_a_part(tables: Path, out_dir: Path) -> None:
     assert [len(frame) for frame in read(out_dir)] == [0, 0]
 
 
+def test_an_empty_part_replaces_no_release(tables: Path, out_dir: Path) -> None:
+    polars_alf.subset_tables(tables, out_dir, where="true")
+    before = read_folder(out_dir)
+    with pytest.raises(OverwriteError, match="no session is in the part"):
+        polars_alf.subset_tables(tables, out_dir, where="false")
+    assert read_folder(out_dir) == before
+
+
+def test_a_bundle_of_other_tables_is_told_of(tables: Path, out_dir: Path) -> None:
+    polars_alf.subset_tables(tables, out_dir, where="true")
+    polars_alf.publish_tables(out_dir)
+    with pytest.warns(TableWarning, match=r"cache\.zip has the tables that were replaced; publish"):
+        polars_alf.subset_tables(tables, out_dir, where="subject = 'KS001'")
+
+
+def test_a_manifest_of_other_tables_is_told_of(tables: Path, out_dir: Path) -> None:
+    polars_alf.subset_tables(tables, out_dir, where="true")
+    polars_alf.subset_tables(tables, out_dir, where="subject = 'KS001'")
+    with pytest.warns(TableWarning, match=r"manifest\.json is of the tables that were replaced"):
+        polars_alf.restore_tables(out_dir)
+    assert polars_alf.verify_manifest(out_dir).problems
+    with pytest.warns(TableWarning, match="restore once more"):
+        polars_alf.restore_tables(out_dir)
+    assert not polars_alf.verify_manifest(out_dir).problems
+
+
 def test_nothing_else_is_replaced(tables: Path, archive: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
@@ -192,7 +219,8 @@ def test_nothing_else_is_replaced(tables: Path, archive: Path, tmp_path: Path) -
     first = polars_alf.subset_tables(tables, out, where="true")
     second = polars_alf.subset_tables(tables, out, where="subject = 'KS002'")
     assert second.manifest["n_sessions"] < first.manifest["n_sessions"]
-    polars_alf.restore_tables(out)
+    with pytest.warns(TableWarning, match="manifest"):
+        polars_alf.restore_tables(out)
     assert len(read(out)[0]) == first.manifest["n_sessions"]
 
 

@@ -156,5 +156,5 @@ def test_a_folder_in_the_place_of_a_table(tmp_path: Path) -> None:
 def test_a_table_that_may_not_be_read(tables: Path, unprivileged: Callable[[], None]) -> None:
     (tables / "sessions.pqt").chmod(0)
     unprivileged()
-    with pytest.raises(errors.TableError, match="no readable table"):
+    with pytest.raises(errors.TableError, match=r"no readable table: .*; see to its permissions"):
         scan_sessions(tables)
