@@ -141,10 +141,11 @@ def print_sentence(text: str, indent: int = 0) -> None:
 def print_json(head: dict[str, object], rows_name: str, rows: pl.DataFrame) -> None:
     """Print one JSON object, its last value an array with a row a line."""
     print(json.dumps(head)[:-1] + f', "{rows_name}": [', end="")
-    if len(rows):
-        lines = rows.write_ndjson().strip().split("\n")
-        print("\n" + ",\n".join(lines) + "\n", end="")
-    print("]}")
+    before = "\n"
+    for part in rows.iter_slices():  # the text of millions of rows is not held as a whole
+        print(before + part.write_ndjson().strip().replace("\n", ",\n"), end="")
+        before = ",\n"
+    print("]}" if rows.is_empty() else "\n]}")
 
 
 def print_listing(
@@ -203,16 +204,21 @@ def print_table(
     nothing: str = "",
     rows: int | None = None,
     *,
+    option: str = "",
     figures: Collection[str] = (),
 ) -> None:
     """Print a table of a summary, and how many rows there are beyond the first.
+
+    A pipe gets all rows, unless an option of the command says how many.
 
     Parameters
     ----------
     nothing
         What to say where there are no rows; nothing at all by default.
     rows
-        Most rows to print.
+        Most rows to print on a terminal, and with `option` in a pipe, too.
+    option
+        Option of the command that `rows` is the value of.
     figures
         Columns of texts that are numbers with their units.
     """
@@ -221,13 +227,19 @@ def print_table(
             print_sentence(f"\n{title}: {nothing}")
         return
     print_sentence(f"\n{title}")
-    first = frame if rows is None else frame.head(rows)
+    first = frame.head(rows) if rows and (option or is_terminal()) else frame
     if is_terminal():
         print_rows(first, figures=figures)
     else:
         _print_lines(layout.list_values(first, header=True))
     if len(frame) > len(first):
-        print_visibly(f"… and {len(frame) - len(first):,} more")
+        how = f"{option} {len(frame)} or --json" if option else ""
+        print_visibly(describe_rest(len(frame) - len(first), how))
+
+
+def describe_rest(number: int, how: str = "") -> str:
+    """Return how many rows a terminal does not get, and how to see all: by default in a pipe."""
+    return f"… and {number:,} more; {how or '--json or | cat'} has all"
 
 
 def print_issues(counts: Mapping[str, int], examples: Mapping[str, tuple[str, str]]) -> None:

@@ -322,12 +322,13 @@ def _print_summary(summary: TableSummary, rows: int) -> None:
         ("Digests", f"{summary.n_with_hash:,} of {count(summary.n_datasets, 'dataset')}"),
     )
     for name, frame in summary.groups.items():
-        output.print_table(frame, f"By {name}", rows=rows)
+        output.print_table(frame, f"By {name}", rows=rows, option="--top")
     output.print_table(summary.qc, "Quality control")
-    output.print_table(summary.largest.select("file_size", "path"), "Largest", rows=rows)
+    output.print_table(summary.largest.select("file_size", "path"), "Largest")
     duplicates = summary.duplicates.select("datasets", "n_bytes_spare", "path")
     title = "The same content, and what all but one take"
-    output.print_table(duplicates, title, "none" if summary.n_with_hash else "", rows)
+    nothing = "none" if summary.n_with_hash else ""
+    output.print_table(duplicates, title, nothing, rows, option="--top")
 
 
 def _print_run(run: dict[str, Any]) -> None:

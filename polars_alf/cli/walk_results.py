@@ -143,7 +143,7 @@ def print_verification(found: Verification, compared: ManifestCheck | None) -> N
 
 
 def print_plan(plan: pl.DataFrame, root: Path) -> None:
-    """Print what a plan (REMOVALS) would remove, with the first datasets and folders."""
+    """Print what a plan (REMOVALS) would remove; on a terminal the first datasets and folders."""
     datasets = plan.filter(pl.col("kind") == "dataset")
     folders = plan.filter(pl.col("kind") != "dataset")
     reasons = datasets.group_by("reason", maintain_order=True).len()
@@ -156,10 +156,11 @@ def print_plan(plan: pl.DataFrame, root: Path) -> None:
     )
     # Whole, as they are to be confirmed.
     for rows in (datasets, folders):
-        for path in rows["path"].head(output.ROWS_SHOWN):
+        first = rows.head(output.ROWS_SHOWN) if output.is_terminal() else rows
+        for path in first["path"]:
             output.print_visibly(f"  {printable(path)}")
-        if len(rows) > output.ROWS_SHOWN:
-            output.print_visibly(f"  … and {len(rows) - output.ROWS_SHOWN:,} more")
+        if len(rows) > len(first):
+            output.print_visibly(f"  {output.describe_rest(len(rows) - len(first))}")
 
 
 def print_outcomes(outcomes: pl.DataFrame, log: Path) -> None:

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from command_line import run
+from command_line import run, show_on_terminal
 from inventories import list_by_find
 from trees import SESSION, make_tree
+
+import polars_alf
 
 SESSION_PATH = "cortexlab/Subjects/KS001/2020-01-01/001"
 BAD_DATE = {"cortexlab/Subjects/KS001/2021-13-45/001": SESSION}
@@ -234,6 +236,32 @@ def test_prune_shows_a_plan(strays: Path) -> None:
     excluded = run("prune", strays, "--exclude", "stray.*", "--exclude", "KS009/").stdout
     assert "Datasets     0 (0 bytes)" in excluded
     assert "--apply" not in excluded
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals there")
+def test_long_lists_are_whole_in_a_pipe_and_cut_on_a_terminal(
+    archive: Path, tables: Path, tmp_path: Path
+) -> None:
+    run("index", archive, "--quiet")
+    names = [f"alf/new{n:02}.times.npy" for n in range(30)]
+    make_tree(archive / SESSION_PATH, dict.fromkeys(names, 200))
+    after = tmp_path / "after"
+    after.mkdir()
+    polars_alf.index_archive(archive, after, hash_files=True, namespace="site")
+    template = tmp_path / "template.txt"
+    template.write_text("\n".join(names))  # which three of four sessions lack
+    for n_rows, n_shown, arguments in (
+        (30, 20, ["verify", archive]),
+        (30, 20, ["diff", tables, after]),
+        (30, 10, ["prune", archive]),
+        (90, 20, ["check", archive, "--template", template]),
+    ):
+        piped = run(*arguments).stdout
+        assert len([line for line in piped.splitlines() if "/new" in line]) == n_rows
+        assert "more" not in piped
+        shown = show_on_terminal(*arguments, columns=200)[1]
+        assert len([line for line in shown.splitlines() if "/new" in line]) == n_shown
+        assert f"… and {n_rows - n_shown} more; --json or | cat has all" in shown
 
 
 def test_prune_tells_a_machine(strays: Path, tmp_path: Path) -> None:
