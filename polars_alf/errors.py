@@ -32,8 +32,12 @@ class OptionError(PolarsAlfError, ValueError):
     """An option has an invalid value."""
 
 
-class InventoryError(PolarsAlfError, ValueError):
+class InventoryError(OptionError):
     """An inventory cannot be read, or is not one of the archive."""
+
+
+class TemplateNotFoundError(OptionError, ArchiveNotFoundError):
+    """The file of a template does not exist."""
 
 
 class EncodingError(PolarsAlfError, UnicodeError):

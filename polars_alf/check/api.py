@@ -147,9 +147,11 @@ def check_archive(
     Raises
     ------
     ArchiveNotFoundError, ArchiveNotADirectoryError, ArchivePermissionError
-        About the root, the template, or the folder of the database's tables.
+        About the root, or the folder of the database's tables.
+    TemplateNotFoundError
+        There is no file with the template; this is an OptionError and an ArchiveNotFoundError, too.
     OptionError
-        The template has no datasets, or it is given in two ways.
+        The template cannot be read or has no datasets, or it is given in two ways.
     QueryError
         The condition is none.
     TableError

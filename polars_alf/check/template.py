@@ -14,7 +14,7 @@ import polars as pl
 from polars_alf.alf.arguments import check_session_path
 from polars_alf.check.findings import CheckKind, make_findings
 from polars_alf.check.parts import sum_counts
-from polars_alf.errors import ArchiveNotFoundError, OptionError
+from polars_alf.errors import OptionError, TemplateNotFoundError
 
 _REVISION = r"#[^/#]+#/"
 
@@ -53,8 +53,12 @@ class Template:
         try:
             text = Path(path).read_text(encoding="utf-8")
         except FileNotFoundError as error:
-            raise ArchiveNotFoundError(
+            raise TemplateNotFoundError(
                 f"there is no template {path}; make one from complete sessions"
+            ) from error
+        except OSError as error:
+            raise OptionError(
+                f"the template {path} cannot be read: {error.strerror}; give a file of text"
             ) from error
         except UnicodeDecodeError as error:
             raise OptionError(

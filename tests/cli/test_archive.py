@@ -68,7 +68,7 @@ def test_an_inventory_comes_from_a_pipe_or_a_file(archive: Path, tmp_path: Path)
     result = run("index", archive, "--inventory", "-", input=content)
     assert "Sessions     4" in result.stdout
     result = run("index", archive, "--inventory", tmp_path)
-    assert (result.returncode, result.stdout) == (1, "")
+    assert (result.returncode, result.stdout) == (2, "")
     assert f"the inventory {tmp_path} cannot be read: Is a directory; give a file" in result.stderr
 
 
@@ -140,6 +140,9 @@ def test_strict_turns_issues_into_an_exit_code(archive: Path) -> None:
         (["index", ".", "--lab", "other"], 1, "contradicts the folder"),
         (["index", ".", "--lab", "a/b"], 2, "cannot be the name of a folder"),
         (["index", ".", "--no-such-option"], 2, "--no-such-option"),
+        (["index", ".", "--inventory", "nowhere"], 2, "inventory nowhere cannot be read"),
+        (["index", ".", "--changed-from", "nowhere"], 2, "paths nowhere cannot be read"),
+        (["index", ".", "--settings-from", "nowhere"], 2, "settings nowhere cannot be read"),
         (["conquer"], 2, "conquer"),
     ],
 )
@@ -189,6 +192,8 @@ def test_verify_tells_a_person_and_a_machine(archive: Path, tables: Path) -> Non
         (["verify", ".", "--sample", "some"], 2, "no share"),
         (["verify", ".", "--sample", "101%"], 2, "no share"),
         (["verify", ".", "--executor", "gpu"], 2, "gpu"),
+        (["verify", ".", "--manifest", "nowhere"], 2, "no manifest nowhere"),
+        (["verify", ".", "--manifest", "."], 2, "no manifest manifest.json"),
     ],
 )
 def test_verify_fails_in_one_line_and_a_code(

@@ -75,6 +75,8 @@ def test_there_may_be_nothing_to_restore(archive: Path) -> None:
     result = run("restore", archive)
     assert result.returncode == 1
     assert "no earlier generation" in result.stderr
+    for command in ("restore", "changes"):
+        assert run(command, archive, "--generation", "x").returncode == 2
     run("index", archive)
     result = run("restore", archive, "--generation", "x")
     assert result.returncode == 2

@@ -75,4 +75,4 @@ def test_tables_are_verified_with_a_manifest(release: Path, archive: Path, table
     assert result.returncode == 3
     assert "sessions.pqt has 4 rows instead of 3" in result.stdout
     result = run("verify", archive, "--manifest", release / "nothing.json")
-    assert (result.returncode, "no manifest" in result.stderr) == (1, True)
+    assert (result.returncode, "no manifest" in result.stderr) == (2, True)
