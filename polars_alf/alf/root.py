@@ -15,10 +15,12 @@ from polars_alf.alf.address import Address, hide_secrets, parse_address
 from polars_alf.alf.encoding import check_encoding
 from polars_alf.alf.forks import check_fork
 from polars_alf.alf.process_limits import check_limits, start_threads
+from polars_alf.display import warn_caller
 from polars_alf.errors import (
     ArchiveNotADirectoryError,
     ArchiveNotFoundError,
     ArchivePermissionError,
+    NoSessionsWarning,
     OptionError,
     ScanError,
 )
@@ -197,6 +199,14 @@ def check_folder(
             error.errno,
             f"{what} {path} cannot be written to: {error.strerror}; give another one",
         ) from error
+
+
+def warn_of_no_sessions(root: Root) -> None:
+    """Warn that an archive has no sessions, and tell what a walk takes for one."""
+    warn_caller(
+        f"No sessions found in {root}; the folder of a session is …/subject/yyyy-mm-dd/number",
+        NoSessionsWarning,
+    )
 
 
 def check_tables_dir(root: FolderPath, tables_dir: FolderPath | None, option: str) -> None:

@@ -15,7 +15,7 @@ from polars_alf.alf.paths import (
     find_folder_above,
     temporary_folder,
 )
-from polars_alf.alf.root import open_root
+from polars_alf.alf.root import Root, open_root, warn_of_no_sessions
 from polars_alf.alf.spellings import accepting_old_spellings
 from polars_alf.arrow import copy_texts
 from polars_alf.check.database import find_differences, find_unpaired, pair_sessions
@@ -158,6 +158,11 @@ def check_archive(
         The database's tables cannot be read.
     ScanError
         The archive went away, or a worker was killed.
+
+    Warns
+    -----
+    NoSessionsWarning
+        There are no sessions: nothing was checked.
     """
     start = time.perf_counter()
     given = _read_template(template, complete)
@@ -176,6 +181,11 @@ def check_archive(
     with temporary_folder() as scratch:
         parts = ArchiveParts(scratch)
         issues, directories = [], [pl.DataFrame(schema=DIRECTORIES)]
+        parts.sessions = _list_sessions(directories, opened)
+        checked = _Checked(parts.sessions, parts, given, complete, registered)
+        if complete is not None:
+            # Of no sessions yet: that it is no condition must not come out after hours of walking.
+            _choose_complete(checked, complete)
         with open_walk(opened, _leaving_out_tables(options, opened.path), progress) as walk:
             survey = walk.survey()
             issues.append(pl.DataFrame(survey.issues))
@@ -184,17 +194,12 @@ def check_archive(
                 issues.append(found["issues"])
                 directories.append(found["directories"])
                 parts.write(found["directories"]["session"], found["files"], found["others"])
-        rows = assemble_sessions(pl.concat(directories).lazy(), opened.posix)
-        parts.sessions = sessions = (
-            drop_duplicate_sessions(rows)[0]
-            .with_columns(eid="name", folder="session")
-            .with_columns(session=expr_session_folder())
-            .collect()
-        )
+        parts.sessions = sessions = _list_sessions(directories, opened)
+        if sessions.is_empty():
+            warn_of_no_sessions(opened)
         unreadable = pl.concat(issues).filter(pl.col("kind").is_in(HIDING))
         found_unreadable = _find_unreadable(sessions, unreadable)
-        checked = _Checked(sessions, parts, given, complete, registered)
-        return _check(checked, start, found_unreadable)
+        return _check(replace(checked, sessions=sessions), start, found_unreadable)
 
 
 def check_tables(
@@ -245,6 +250,17 @@ class _Checked:
     template: Template | None
     complete: str | None
     registered: tuple[pl.DataFrame, pl.LazyFrame] | None
+
+
+def _list_sessions(directories: Sequence[pl.DataFrame], root: Root) -> pl.DataFrame:
+    """Return the sessions whose folders (DIRECTORIES) a walk has found, with paths for ids."""
+    rows = assemble_sessions(pl.concat(directories).lazy(), root.posix)
+    return (
+        drop_duplicate_sessions(rows)[0]
+        .with_columns(eid="name", folder="session")
+        .with_columns(session=expr_session_folder())
+        .collect()
+    )
 
 
 def _check(checked: _Checked, start: float, unreadable: pl.DataFrame) -> ArchiveCheck:

@@ -10,16 +10,18 @@ import polars as pl
 from typer import Argument, Exit, Option, Typer
 
 import polars_alf
+from polars_alf.alf.root import check_folder
 from polars_alf.cli import output
 from polars_alf.cli.options import AsJson, Force, WalkOptions, with_walk_options
 from polars_alf.display import count
-from polars_alf.errors import OptionError
+from polars_alf.errors import OptionError, OutputError
 from polars_alf.schema import TABLES
 from polars_alf.tables.files import STATE_DIR, table_path, write_durably
 from polars_alf.tables.output import check_output
 
 if TYPE_CHECKING:
     from polars_alf.check.api import ArchiveCheck
+    from polars_alf.check.template import Template
 
 app = Typer()
 
@@ -67,6 +69,8 @@ def check(
         raise OptionError("there is no template to save; give --template or --complete")
     if save_template:
         check_output(save_template, force=force, option="--save-template")
+        # Before hours of walking, rather than after them.
+        check_folder(save_template.parent, what="the folder of --save-template")
     is_tables = _is_tables(root)
     with output.running("nothing was changed"), walk.show_progress() as progress:
         if is_tables:
@@ -83,13 +87,23 @@ def check(
                 **walk.list_arguments(root),
             )
     if save_template and found.template:
-        write_durably(save_template, found.template.to_text())
+        _save(found.template, save_template)
     if as_json:
         output.print_json(found.to_dict(), "findings", found.findings)
     elif not walk.quiet:
         _print_check(root, found)
     if len(found.findings):
         raise Exit(output.EXIT_INCOMPLETE)
+
+
+def _save(template: Template, file: Path) -> None:
+    try:
+        write_durably(file, template.to_text())
+    except OSError as error:
+        raise OutputError(
+            error.errno,
+            f"{file} cannot be written: {error.strerror}; give another --save-template",
+        ) from error
 
 
 def _is_tables(root: str) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from polars_alf.alf.ids import make_namespace
-from polars_alf.alf.root import FolderPath
+from polars_alf.alf.root import FolderPath, warn_of_no_sessions
 from polars_alf.display import warn_caller
 from polars_alf.errors import NoSessionsWarning, TableWarning
 from polars_alf.index.array import open_array
@@ -71,9 +71,10 @@ def run_index(
             check_own_lab(opened, options, survey)
         with reporting_write_errors(folder, "the tables"), locked_state(folder):
             report = _index(walk, survey, feed, inventory, folder, options)
-    if not report.n_datasets:
-        missing = "datasets" if report.n_sessions else "sessions"
-        warn_caller(f"No {missing} found in {opened}", NoSessionsWarning)
+    if not report.n_sessions:
+        warn_of_no_sessions(opened)
+    elif not report.n_datasets:
+        warn_caller(f"No datasets found in {opened}", NoSessionsWarning)
     return replace(report, seconds=time.perf_counter() - start)
 
 

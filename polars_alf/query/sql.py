@@ -84,7 +84,8 @@ def choose_sessions(sessions: pl.LazyFrame, datasets: pl.LazyFrame, condition: s
     query = f"SELECT id FROM sessions WHERE ({condition}\n)"
     _check_query(query)
     frames = {"sessions": sessions, "datasets": datasets}
-    with reporting_query_errors(query):
+    cure = "; give one such as \"subject = 'KS001'\""
+    with reporting_query_errors(condition, "condition", cure):
         answer = pl.SQLContext(frames, register_globals=False).execute(query, eager=False)
         return answer.select(pl.col("id").unique().sort()).collect().to_series()
 
@@ -110,8 +111,11 @@ def _describe(frames: Mapping[str, pl.LazyFrame], name: str) -> pl.LazyFrame:
 
 
 @contextmanager
-def reporting_query_errors(query: str) -> Iterator[None]:
-    """Re-raise errors of Polars as QueryError naming the query, or TableError from damage."""
+def reporting_query_errors(query: str, noun: str = "query", cure: str = "") -> Iterator[None]:
+    """Re-raise errors of Polars as QueryError naming the query, or TableError from damage.
+
+    `noun` is what the caller gave, and `cure` what to add to Polars' own words.
+    """
     try:
         yield
     except pl.exceptions.PolarsError as error:
@@ -119,7 +123,9 @@ def reporting_query_errors(query: str) -> Iterator[None]:
         if isinstance(error, pl.exceptions.ComputeError) and "parquet" in str(error).lower():
             raise TableError(f"the tables cannot be read: {reason}") from error
         reason = _explain_relation(reason)
-        raise QueryError(f"the query {_shorten(query)} cannot be answered: {reason}") from error
+        raise QueryError(
+            f"the {noun} {_shorten(query)} cannot be answered: {reason}{cure}"
+        ) from error
 
 
 def _explain_relation(reason: str) -> str:

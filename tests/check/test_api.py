@@ -14,7 +14,7 @@ from trees import SESSION, make_tree
 
 import polars_alf
 from polars_alf.check.findings import CHECKS
-from polars_alf.errors import ArchiveNotFoundError, OptionError
+from polars_alf.errors import ArchiveNotFoundError, NoSessionsWarning, OptionError
 from polars_alf.schema import polars_schema
 
 KS001 = "cortexlab/Subjects/KS001/2020-01-01/001"
@@ -157,7 +157,8 @@ def test_an_archive_that_is_not_there(tmp_path: Path) -> None:
         polars_alf.check_archive(tmp_path / "nowhere")
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert polars_alf.check_archive(empty).findings.is_empty()
+    with pytest.warns(NoSessionsWarning, match="No sessions found in .*; the folder of a session"):
+        assert polars_alf.check_archive(empty).findings.is_empty()
 
 
 def test_a_condition_that_no_session_meets_is_named(archive: Path) -> None:

@@ -163,6 +163,7 @@ def test_empty_archive_warns_and_is_done(tmp_path: Path) -> None:
     result = run("index", tmp_path)
     assert result.returncode == 0
     assert f"warning: No sessions found in {tmp_path}" in result.stderr
+    assert "…/subject/yyyy-mm-dd/number" in result.stderr
 
 
 def test_verify_tells_a_person_and_a_machine(archive: Path, tables: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
+import pytest
 from command_line import run
 from trees import make_tree
 
@@ -59,7 +61,44 @@ def test_folders_of_tables_are_checked_by_their_tables(tables: Path, archive: Pa
     assert run("check", archive, "--progress", "none").stdout.startswith("Archive")
 
 
-def test_a_condition_that_is_none_is_wrong_usage(archive: Path) -> None:
-    result = run("check", archive, "--complete", "colour = 'red'", "--progress", "none")
-    assert result.returncode == 2
-    assert "colour" in result.stderr
+def test_a_condition_that_is_none_is_wrong_usage_before_the_walk(archive: Path) -> None:
+    result = run("check", archive, "--complete", "colour = 'red'")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: the condition \"colour = 'red'\" cannot be answered")
+    assert "subject = 'KS001'" in result.stderr, "the cure"
+    result = run("check", archive, "--complete", "id IN (SELECT eid FROM datasets)", "--quiet")
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_a_template_that_cannot_be_saved_is_told_before_the_walk(
+    archive: Path, tmp_path: Path
+) -> None:
+    arguments = ["check", archive, "--complete", "true", "--save-template"]
+    result = run(*arguments, tmp_path / "nowhere/template.txt")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == (
+        f"error: the folder of --save-template {tmp_path / 'nowhere'} does not exist; make it, or "
+        "give another\n"
+    )
+    if sys.platform == "linux":  # where nobody may write, not even root
+        result = run(*arguments, "/proc/template.txt")
+        assert (result.returncode, len(result.stderr.splitlines())) == (1, 1)
+        assert "--save-template /proc cannot be written to" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["nowhere", "."])
+def test_a_template_that_cannot_be_read_is_wrong_usage(archive: Path, name: str) -> None:
+    result = run("check", archive, "--template", name, cwd=archive)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert f"template {name}" in result.stderr
+    assert "; " in result.stderr, "the cure"
+
+
+def test_an_archive_without_sessions_is_told_of(tmp_path: Path) -> None:
+    make_tree(tmp_path, {"lab/notes.txt": 1})
+    result = run("check", tmp_path, "--quiet")
+    assert (result.returncode, result.stderr) == (
+        0,
+        f"warning: No sessions found in {tmp_path}; the folder of a session is "
+        "…/subject/yyyy-mm-dd/number\n",
+    )
