@@ -510,6 +510,10 @@ def main(argv: list[str] | None = None) -> int:
         summary = make_archive(options.pop("root"), **options)
     except (FileExistsError, NotADirectoryError, ValueError) as error:
         parser.error(str(error))
+    except OSError as error:
+        reason = f"{error.strerror}: {error.filename}; give a folder that can be written"
+        print(f"{parser.prog}: error: {reason}", file=sys.stderr)
+        return 1
     print(summary.to_json())
     return 0
 

@@ -220,3 +220,11 @@ def test_the_command_refuses_a_root_that_is_not_empty(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert f"{tmp_path} is not empty" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a folder that nobody may write to")
+def test_the_command_says_in_a_line_where_it_cannot_write() -> None:
+    done = run_command("/proc/archive")
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert "/proc/archive; give a folder that can be written" in line

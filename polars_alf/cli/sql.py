@@ -14,7 +14,7 @@ import polars_alf
 from polars_alf.cli import layout, output
 from polars_alf.cli.options import Force, Tables
 from polars_alf.cli.streams import keeping_errors
-from polars_alf.display import count
+from polars_alf.display import count, describe_size
 from polars_alf.errors import OptionError, OutputError
 from polars_alf.tables.files import replace_file
 from polars_alf.tables.output import check_output
@@ -127,6 +127,7 @@ def _write_answer(answer: pl.LazyFrame, form: Format, file: Path | None, limit: 
             raise OutputError(
                 error.errno, f"{file} cannot be written: {error.strerror}; give another file"
             ) from error
+        output.print_message(f"the answer is in {file} ({describe_size(file.stat().st_size)})")
 
 
 def _print_answer(rows: pl.DataFrame, limit: int) -> None:

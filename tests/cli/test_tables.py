@@ -131,6 +131,8 @@ def test_sql_answers_in_every_format(tables: Path, tmp_path: Path) -> None:
     ):
         result = run("sql", tables, QUERY, "--out", tmp_path / name)
         assert (result.returncode, result.stdout) == (0, "")
+        size = (tmp_path / name).stat().st_size
+        assert result.stderr == f"the answer is in {tmp_path / name} ({size} bytes)\n"
         assert read(tmp_path / name).rows() == expected
     assert not list(tmp_path.glob(".*.tmp"))
 
