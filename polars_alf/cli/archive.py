@@ -307,7 +307,7 @@ def prune(
 
 
 def _check_manifest(path: Path) -> None:
-    from polars_alf.release.manifest import MANIFEST
+    from polars_alf.tables.files import MANIFEST
 
     file = path / MANIFEST if path.is_dir() else path
     if not file.exists():
