@@ -42,7 +42,10 @@ _RESULT_SECONDS = 5.0
 """Time after which to see whether a client still waits for a result, which is small."""
 
 _TASKS_AT_ONCE = 64
-"""Most tasks of a graph: some 300 kB of them."""
+"""Most tasks of a graph, of some kB each."""
+
+_BYTES_AT_ONCE = 4 << 20
+"""Bytes of tasks beyond which a graph takes no more: Dask warns of one of 10 MB."""
 
 _HOST_AND_PORT = re.compile(r"[^/\s]+:[0-9]+")
 
@@ -243,8 +246,9 @@ class _DaskBackend(ParallelBackendBase):  # type: ignore[misc]
     def _send(self) -> None:
         """Send the tasks that wait, if they are many, or the scheduler has few."""
         with self._lock:
-            has_enough = len(self._sent) >= self._n_enough
-            if not self._waiting or (has_enough and len(self._waiting) < self._n_at_once):
+            n_bytes = sum(len(task) for *_, task in self._waiting)
+            are_few = len(self._waiting) < self._n_at_once and n_bytes < _BYTES_AT_ONCE
+            if not self._waiting or (are_few and len(self._sent) >= self._n_enough):
                 return
             futures, keys, tasks = zip(*self._waiting, strict=True)
             self._waiting.clear()
