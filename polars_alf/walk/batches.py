@@ -7,7 +7,7 @@ import sys
 import threading
 from array import array
 from collections.abc import Iterable, Sequence
-from itertools import compress, islice, repeat
+from itertools import accumulate, compress, islice, repeat
 from typing import cast
 
 import pyarrow as pa
@@ -277,9 +277,7 @@ class Directories:
         if None in self._sessions:
             inside = [session is not None for session in self._sessions]
             paths, sessions = [*compress(paths, inside)], [*compress(sessions, inside)]
-        return pa.Table.from_arrays(
-            [pa.array(paths, pa.string()), pa.array(sessions, pa.string())], schema=DIRECTORIES
-        )
+        return pa.Table.from_arrays([_strings(paths), _strings(sessions)], schema=DIRECTORIES)
 
     def listings(self) -> pa.Table:
         """Return LISTINGS."""
@@ -287,12 +285,12 @@ class Directories:
         if UNKNOWN_TIME in self._mtimes:
             is_known = pa.py_buffer(_pack(time != UNKNOWN_TIME for time in self._mtimes))
         columns = [
-            pa.array(self._paths, pa.string()),
+            _strings(self._paths),
             _column(self._mtimes[:], pa.int64(), is_known),
             _column(self._ctimes[:], pa.int64(), is_known),
             _column(self._inodes[:], pa.uint64(), is_known),
             _column(self.n_others[:], pa.uint64()),
-            pa.array(self._subdirectories, pa.string()),
+            _strings(self._subdirectories),
         ]
         return pa.Table.from_arrays(columns, schema=LISTINGS)
 
@@ -301,6 +299,14 @@ def _pack(bits: Iterable[bool]) -> bytes:
     """Return bits as Arrow has them, the lowest first."""
     digits = "".join("1" if bit else "0" for bit in bits)
     return int(digits[::-1], 2).to_bytes(len(digits) // 8 + 1, "little")
+
+
+def _strings(texts: Sequence[str]) -> pa.Array:
+    joined = "".join(texts)
+    lengths = map(len, texts if joined.isascii() else [text.encode() for text in texts])
+    offsets = array("i", accumulate(lengths, initial=0))
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(joined.encode())]
+    return pa.Array.from_buffers(pa.string(), len(texts), buffers)
 
 
 def _column(values: array[int], dtype: pa.DataType, is_known: pa.Buffer | None = None) -> pa.Array:
@@ -315,4 +321,4 @@ def _repeat_codes(lengths: Sequence[int]) -> pa.Array:
 
 
 def _names(codes: pa.Array, names: Sequence[str]) -> pa.DictionaryArray:
-    return pa.DictionaryArray.from_arrays(codes, pa.array(names, pa.string()))
+    return pa.DictionaryArray.from_arrays(codes, _strings(names))
