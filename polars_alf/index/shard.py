@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from polars_alf.alf.paths import expr_join, printable
+from polars_alf.alf.root import Root
 from polars_alf.arrow import make_table
 from polars_alf.index.changed import ChangedPaths, ShardChanges
 from polars_alf.index.changes import CHANGES, DIGESTS, compare_entries, list_changes, mark_unknown
@@ -26,7 +27,8 @@ from polars_alf.tables.rows import assemble_datasets, assemble_sessions
 from polars_alf.walk.digest_shards import digest_paths
 from polars_alf.walk.digests import ALGORITHMS, Algorithm
 from polars_alf.walk.entries import Entries
-from polars_alf.walk.known import KnownListings
+from polars_alf.walk.known import Known, KnownListings, Suspects
+from polars_alf.walk.recalled import Unchanged
 from polars_alf.walk.shards import Shard, path_key, shard_folder
 from polars_alf.walk.sources import AnyWalker
 from polars_alf.walk.walk import Walk
@@ -83,12 +85,9 @@ class IndexShard:
         known = listings = None
         if self.snapshot is not None:
             known, listings = read_known(self.snapshot, self.known_shards, shard.folders)
-        recalled = None
+        recalled: Known | None = None
         if known is not None and listings is not None and self.is_quick:
-            suspects = None
-            if self.changes:
-                suspects = self.changes.find_suspects(listings, walker.root)
-            recalled = KnownListings(listings, known, is_checked=self.is_checked, suspects=suspects)
+            recalled = self._recall(known, listings, walker.root)
         batches = list(walker.walk(shard.folders, recalled))
         entries, changes = self._compare(known, walker, Entries.join(batches))
         directories = pl.DataFrame(walker.directories())
@@ -138,6 +137,16 @@ class IndexShard:
             )
             writer.finish(shard, summary)
         return summary
+
+    def _recall(self, known: Entries, listings: pl.DataFrame, root: Root) -> Known:
+        """Return what a walk need not list again."""
+        if not self.is_checked:
+            suspects = self.changes.find_suspects(listings, root) if self.changes else None
+            return KnownListings(listings, known, suspects=suspects)
+        if listings["mtime_ns"].has_nulls():
+            # Folders with issues, whose fingerprints are not kept, are listed each time.
+            return KnownListings(listings, known, suspects=Suspects())
+        return Unchanged(listings, known)
 
     def _compare(
         self, known: Entries | None, walker: AnyWalker, entries: Entries
@@ -236,11 +245,13 @@ def visit_shards(
         # Processors that have no shard help here; those of a cluster are elsewhere.
         digest_threads = max(2, -(-n_wanted // workers.n_jobs) if workers.is_local else 1)
     known = snapshot.match_shards(shards) if snapshot else {}
+    lists_changed = changed is None and workers.is_local and walk.lists_fast()
     tasks = []
     for shard in shards:
         known_shards = known.get(shard.index, ())
         changes = changed.select(shard) if changed else None
         is_checked = unchanged is not None and unchanged.issuperset(known_shards)
+        is_checked |= changed is not None and changes is None
         visit = IndexShard(
             shards=run.shards,
             options=options,
@@ -248,8 +259,8 @@ def visit_shards(
             digest_threads=digest_threads,
             snapshot=snapshot.path if snapshot else None,
             known_shards=known_shards,
-            is_quick=unchanged is not None,
-            is_checked=is_checked or (changed is not None and changes is None),
+            is_quick=unchanged is not None and (is_checked or not lists_changed),
+            is_checked=is_checked,
             changes=changes,
             same_device=same_device,
         )

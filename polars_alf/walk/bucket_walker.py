@@ -32,7 +32,7 @@ from polars_alf.walk.batches import Directories
 from polars_alf.walk.concurrency import visits
 from polars_alf.walk.digests import Algorithm, Outcome
 from polars_alf.walk.entries import find_codes
-from polars_alf.walk.known import KnownListings
+from polars_alf.walk.known import Known, KnownListings
 from polars_alf.walk.layout import Layout
 from polars_alf.walk.lister import LEFT_OUT
 from polars_alf.walk.options import WalkOptions
@@ -137,9 +137,7 @@ class BucketWalker:
         requests = list_below(self._service, folders, self._n_requests, self.pacer)
         return run_requests(requests, self.counter.add)
 
-    def walk(
-        self, folders: Sequence[str], known: KnownListings | None = None
-    ) -> Iterator[pa.RecordBatch]:
+    def walk(self, folders: Sequence[str], known: Known | None = None) -> Iterator[pa.RecordBatch]:
         """Walk some dated folders.
 
         Parameters

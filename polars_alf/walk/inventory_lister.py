@@ -26,7 +26,7 @@ from polars_alf.walk.entries import find_codes
 from polars_alf.walk.inventory import report_malformed
 from polars_alf.walk.inventory_rows import ODD_ENTRIES, Kind
 from polars_alf.walk.inventory_store import Store
-from polars_alf.walk.known import KnownListings
+from polars_alf.walk.known import Known, KnownListings
 from polars_alf.walk.lister import EVERY, Lister
 from polars_alf.walk.walker import Walker
 
@@ -252,9 +252,7 @@ class InventoryWalker(Walker):
         self._lister.folders = Folders(*self._store.read_above())
         return super().survey()
 
-    def walk(
-        self, folders: Sequence[str], known: KnownListings | None = None
-    ) -> Iterator[pa.RecordBatch]:
+    def walk(self, folders: Sequence[str], known: Known | None = None) -> Iterator[pa.RecordBatch]:
         """Walk some dated folders."""
         self._lister.folders = Folders(self._store.read(folders), folders)
         yield from super().walk(folders)

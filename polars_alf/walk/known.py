@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import polars as pl
 
@@ -13,6 +13,7 @@ from polars_alf.schema import LISTINGS
 from polars_alf.walk.batches import Listing, Names
 from polars_alf.walk.entries import Entries
 from polars_alf.walk.fingerprint import Fingerprint, fingerprint_directory
+from polars_alf.walk.recalled import Unchanged, place_files
 
 
 class _Known(NamedTuple):
@@ -52,8 +53,6 @@ class KnownListings:
         LISTINGS.
     entries
         Their files, in the order of a walk.
-    is_checked
-        Whether every directory is known to have the fingerprint that it had.
     suspects
         The directories that may not, where all others are known to.
 
@@ -69,26 +68,20 @@ class KnownListings:
         listings: pl.DataFrame,
         entries: Entries,
         *,
-        is_checked: bool = False,
         suspects: Suspects | None = None,
     ) -> None:
         files = entries.files
-        runs = files["directory"].rle().struct.unnest()
-        end = pl.col("len").cum_sum()
-        ranges = runs.select(
-            directory=entries.directories.gather(runs["value"]), start=end - pl.col("len"), stop=end
-        )
-        joined = listings.drop_nulls("mtime_ns").join(ranges, on="directory", how="left")
+        placed = place_files(listings.drop_nulls("mtime_ns"), entries)
         self._known = {
             directory: _Known(
                 (mtime_ns, ctime_ns, inode),
                 n_others,
                 subdirectories.split("/") if subdirectories else [],
-                start or 0,
-                stop or 0,
+                start,
+                stop,
             )
             for directory, mtime_ns, ctime_ns, inode, n_others, subdirectories, start, stop in (
-                joined.select(*LISTINGS.names, "start", "stop").iter_rows()
+                placed.select(*LISTINGS.names, "start", "stop").iter_rows()
             )
         }
         self._datasets = entries.names.to_list()
@@ -96,7 +89,6 @@ class KnownListings:
         self._sizes = array("Q", files["file_size"])
         self._times = array("q", files["mtime_ns"])
         self._inodes = array("Q", files["inode"])
-        self._is_checked = is_checked
         self._suspects = suspects
         self.listed: set[str] = set()
         self.linked = {*suspects.linked} if suspects else set()
@@ -143,8 +135,6 @@ class KnownListings:
         fingerprint: Fingerprint,
         begin_call: Callable[[], None],
     ) -> bool:
-        if self._is_checked:
-            return True
         if self._suspects is not None:
             if directory in self.linked or directory in self._suspects.listed:
                 return False
@@ -160,3 +150,7 @@ class KnownListings:
             self._new_codes = [names.encode(name) for name in self._datasets]
             self._names = names
         return self._new_codes
+
+
+Known: TypeAlias = KnownListings | Unchanged
+"""What a walk knows of an earlier one."""

@@ -149,6 +149,14 @@ class Walk:
         """Return how many workers the options allow, or there are processors for."""
         return count_workers(self.options.n_jobs, self._place)
 
+    def lists_fast(self) -> bool:
+        """Whether to list many directories takes less time than to compare them one by one.
+
+        So it does where the storage has answered at once up to now, and nothing holds calls back.
+        """
+        is_held_back = self.options.op_timeout is not None or self.options.max_rate is not None
+        return IMPLEMENTATION == "native" and not is_held_back and not is_slow(str(self.root))
+
     def choose_workers(self, n_tasks: int, *, idle: bool = False, n_folders: int = 0) -> Workers:
         """Return the workers that are fastest for so many tasks, where the options leave that.
 

@@ -37,11 +37,12 @@ from polars_alf.walk.concurrency import (
 )
 from polars_alf.walk.directory import Directory
 from polars_alf.walk.folders import FOLDERS_AT_ONCE, SECONDS_AT_ONCE, Folders
-from polars_alf.walk.known import KnownListings
+from polars_alf.walk.known import Known, KnownListings
 from polars_alf.walk.layout import Layout
 from polars_alf.walk.lister import Lister
 from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.prefetch import ListBelow, Prefetch
+from polars_alf.walk.recalled import Unchanged
 
 ROWS_PER_BATCH = 65_536
 
@@ -115,9 +116,7 @@ class Walker:
                 dated += (join(directory, n) for n in self._layout.divide(directory, names)[0])
         return dated
 
-    def walk(
-        self, folders: Sequence[str], known: KnownListings | None = None
-    ) -> Iterator[pa.RecordBatch]:
+    def walk(self, folders: Sequence[str], known: Known | None = None) -> Iterator[pa.RecordBatch]:
         """Walk some dated folders.
 
         Parameters
@@ -125,13 +124,16 @@ class Walker:
         folders
             Paths relative to the root, as `survey` gave them.
         known
-            Listings of an earlier walk: directories that have not changed are not listed again.
+            Of an earlier walk: directories that have not changed are not listed again.
 
         Yields
         ------
         pyarrow.RecordBatch
             ENTRIES, at least `rows_per_batch` rows each but for the last; never empty.
         """
+        if isinstance(known, Unchanged):
+            folders = self._recall(folders, known)
+            known = None
         self._lister.known = known
         stack = [(folder, self._layout.find_session(folder)) for folder in reversed(folders)]
         at_once = known is None and not self._lister.has_own_in(folders)
@@ -144,6 +146,18 @@ class Walker:
                 yield self._hand_on_batch()
         if self._batch.sizes:
             yield self._hand_on_batch()
+
+    def _recall(self, folders: Sequence[str], known: Unchanged) -> list[str]:
+        """Take what is known, and return the folders that are not."""
+        above, within, sessions = known.list_columns(self._layout.is_session)
+        for directory, _ in self._folders.take(above):
+            self._layout.report_no_session(directory)
+        begun = {
+            path for path, session in zip(within.paths, sessions, strict=True) if path == session
+        }
+        self._take_sessions(within, sessions, begun)
+        there = {*above.paths, *within.paths}
+        return [folder for folder in folders if folder not in there]
 
     def _check(self, directory: str, session: str | None, names: Sequence[str]) -> None:
         """Judge a directory that was visited."""

@@ -50,6 +50,20 @@ def test_help_loads_no_feature() -> None:
     assert result.stdout.splitlines()[-1] == "[]", result.stderr
 
 
+def test_an_index_loads_nothing_that_it_has_no_use_for(archive: Path) -> None:
+    code = (
+        "import sys\n"
+        "from polars_alf.cli.app import app\n"
+        f"app(['index', {str(archive)!r}, '--quiet'], standalone_mode=False)\n"
+        "heavy = ['pandas', 'pydantic', 'joblib', 'loky', 'dask', 'altair', 'rich.progress']\n"
+        "heavy += ['pyarrow.compute', 'polars_alf.query.sql', 'polars_alf.merge.api']\n"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    for _ in range(2):  # a first index, and one that compares
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert result.stdout.splitlines()[-1] == "[]", result.stderr
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no such name there")
 def test_names_reach_a_terminal_that_lacks_them(tmp_path: Path) -> None:
     sessions = {"S/2020-01-01/001": SESSION, "S/2021-13-45/001": SESSION}

@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 from amount import count_examples
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from indexes import (
     FILES,
     LONG_AGO,
@@ -27,6 +28,7 @@ from trees import SESSION, check_state, make_tree
 from tuning import tune
 
 from polars_alf import IndexReport, errors, index_archive, scan_insertions
+from polars_alf.native import IMPLEMENTATION
 from polars_alf.walk import lister
 from polars_alf.walk.columns import Columns
 
@@ -95,14 +97,19 @@ def test_quick_lists_nothing_where_nothing_changed(
     check_state(out_dir)
 
 
-def test_quick_lists_what_changed(settled: Path, out_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_fast", [False, True])
+def test_quick_lists_what_changed(
+    settled: Path, out_dir: Path, tmp_path: Path, is_fast: bool
+) -> None:
+    """Where listing is fast, it lists all of a shard in which something changed."""
+    options = {} if is_fast else {"op_timeout": 60.0}
     session = "cortexlab/Subjects/KS001/2020-01-01/001"
     make_tree(settled, {f"{session}/alf/new.file.npy": 5, f"{session}/alf/deep/x.y.npy": 6})
     (settled / session / "alf/spikes.times.npy").unlink()
     make_tree(settled, {"cortexlab/Subjects/KS007/2020-01-01/001": SESSION})
-    listed, report = _listed(settled, out_dir)
+    listed, report = _listed(settled, out_dir, **options)
     new = "cortexlab/Subjects/KS007/2020-01-01"
-    assert sorted(listed) == [
+    changed = [
         f"{session}/alf",
         f"{session}/alf/deep",
         new,
@@ -111,6 +118,10 @@ def test_quick_lists_what_changed(settled: Path, out_dir: Path, tmp_path: Path) 
         f"{new}/001/alf/probe00",
         f"{new}/001/alf/probe00/#2024-05-06#",
     ]
+    if is_fast and IMPLEMENTATION == "native":
+        assert {*changed} < {*listed}
+    else:
+        assert sorted(listed) == changed
     assert report.changes == {
         "added": 5,
         "changed": 0,
@@ -119,8 +130,21 @@ def test_quick_lists_what_changed(settled: Path, out_dir: Path, tmp_path: Path) 
         "unchanged": 11,
     }
     _assert_right(settled, out_dir, tmp_path)
-    listed, report = _listed(settled, out_dir)
+    listed, report = _listed(settled, out_dir, **options)
     assert listed == []
+    _assert_right(settled, out_dir, tmp_path)
+
+
+def test_quick_takes_shards_as_they_were(
+    settled: Path, out_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tune(monkeypatch, least_folders=1)
+    index_archive(settled, out_dir, namespace="test")
+    make_tree(settled, {"cortexlab/Subjects/KS001/2020-01-01/002/alf/more": SESSION})
+    listed, report = _listed(settled, out_dir)
+    assert report.n_shards > 1
+    assert listed
+    assert all("KS001/2020-01-01" in directory for directory in listed)
     _assert_right(settled, out_dir, tmp_path)
 
 
@@ -225,12 +249,13 @@ def test_quick_with_threads(settled: Path, out_dir: Path, tmp_path: Path, thread
 
 
 @pytest.mark.slow
-@settings(max_examples=count_examples(30), deadline=None)
-@given(before=FILES, after=FILES)
+@settings(max_examples=count_examples(40), deadline=None)
+@given(before=FILES, after=FILES, is_fast=st.booleans())
 def test_quick_finds_what_a_full_index_finds(
     tmp_path_factory: pytest.TempPathFactory,
     before: dict[tuple[str, str], int],
     after: dict[tuple[str, str], int],
+    is_fast: bool,
 ) -> None:
     root, tmp_path = tmp_path_factory.mktemp("archive"), tmp_path_factory.mktemp("tables")
     out_dir = tmp_path / "tables"
@@ -245,5 +270,5 @@ def test_quick_finds_what_a_full_index_finds(
         for path in old - new:
             (root / path).unlink()
         make_tree(root, dict.fromkeys(new - old, 2))
-        _listed(root, out_dir)
+        _listed(root, out_dir, **({} if is_fast else {"op_timeout": 60.0}))
         _assert_right(root, out_dir, tmp_path)
