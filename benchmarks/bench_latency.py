@@ -50,7 +50,8 @@ def main() -> None:
             for case in cases:
                 root, milliseconds, readdir, threads = case
                 environment = slow_down(library, root, milliseconds, readdir)
-                report = index(root, folder, environment, threads)
+                with tempfile.TemporaryDirectory(dir=folder) as tables:
+                    report = index(root, tables, environment, threads)
                 seconds[case].append(report["seconds"])
                 counts[case].add(report["n_datasets"])
                 print(f"{turn + 1:3} {case[1:]}: {report['seconds']:.2f} s", file=sys.stderr)
