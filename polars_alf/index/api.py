@@ -123,7 +123,8 @@ def index_archive(
         ``exists`` False, where the tables that are there come from a database.
     quick
         Whether to trust the times of directories: one that has not changed since the last index is
-        not listed again, unless that is faster than to compare it. A file that was rewritten in place, or a link's target, is not seen then.
+        not listed again, unless that is faster than to compare it. A file that was rewritten in
+        place, or a link's target, is not seen then.
     changed_from
         A file with the paths that changed since the last index, one a line or each with a NUL after
         it, or '-' for the standard input: only their directories are listed, and all else is taken

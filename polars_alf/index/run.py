@@ -100,7 +100,7 @@ def _index(
     check_found(walk.root, folder, options, survey, basis)
     unchanged = None
     if not array:
-        unchanged = _find_unchanged(walk, survey, changed, folder, basis, options)
+        unchanged = _find_unchanged(walk, changed, folder, basis, options)
     if unchanged is not None and _makes_the_same(
         unchanged, survey, settings, folder, basis, options
     ):
@@ -158,7 +158,6 @@ def _find_changed(
 
 def _find_unchanged(
     walk: Walk,
-    survey: Survey,
     changed: ChangedPaths | None,
     folder: Path,
     basis: Basis,
@@ -173,9 +172,6 @@ def _find_unchanged(
         return changed.find_unchanged(walk, folder)
     if not (snapshot and options.quick and basis.same_device and basis.lists_the_same):
         return None
-    if not snapshot.has_folders(survey.folders):
-        # The walk that follows looks at each directory anyway.
-        return frozenset()
     checks = snapshot.list_checks()
     with scratch_folder(folder) as scratch:
         found = walk.visit(checks, scratch, workers=walk.choose_workers(len(checks), idle=True))

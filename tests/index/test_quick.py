@@ -148,6 +148,17 @@ def test_quick_takes_shards_as_they_were(
     _assert_right(settled, out_dir, tmp_path)
 
 
+def test_quick_lists_a_new_date_alone(settled: Path, out_dir: Path, tmp_path: Path) -> None:
+    new = "cortexlab/Subjects/KS001/2020-01-03"
+    make_tree(settled, {f"{new}/001": SESSION})
+    listed, report = _listed(settled, out_dir)
+    assert listed
+    assert all(directory.startswith(new) for directory in listed)
+    assert report.changes is not None
+    assert (report.changes["added"], report.changes["unchanged"]) == (3, 12)
+    _assert_right(settled, out_dir, tmp_path)
+
+
 def test_quick_does_not_see_what_is_rewritten_in_place(settled: Path, out_dir: Path) -> None:
     file = settled / "cortexlab/Subjects/KS001/2020-01-01/001/alf/spikes.times.npy"
     file.write_bytes(b"longer than it was")
