@@ -195,7 +195,7 @@ def run_tasks(
     n_queued = max(2 * n_jobs, 1024) if is_open else n_jobs
     parallel = joblib.Parallel(
         n_jobs=n_jobs,
-        backend=_DaskBackend(cluster, n_queued),
+        backend=_DaskBackend(cluster, n_jobs, n_queued),
         return_as="generator" if ordered else "generator_unordered",
         batch_size=1,
         pre_dispatch=n_queued,
@@ -212,18 +212,18 @@ class _DaskBackend(ParallelBackendBase):  # type: ignore[misc]
 
     Of each graph that it gets, the scheduler keeps a note for as long as it runs: a million tasks
     by themselves would take 300 MB there. So tasks wait for each other, and go as one graph, as
-    long as it has half of those that it may have.
+    long as it has half of the `n_queued` that it may have, and one for each of `n_jobs`.
     """
 
     supports_retrieve_callback = True
 
-    def __init__(self, cluster: Cluster, n_queued: int) -> None:
+    def __init__(self, cluster: Cluster, n_jobs: int, n_queued: int) -> None:
         super().__init__()
         self._cluster = cluster
         self._names: dict[Future[Any], str] = {}
         self._waiting: list[tuple[Future[Any], str, bytes]] = []
         self._sent: dict[Future[Any], Any] = {}
-        self._n_enough = n_queued // 2
+        self._n_enough = max(n_queued // 2, n_jobs)
         self._n_at_once = min(max(n_queued // 16, 1), _TASKS_AT_ONCE)
         self._lock = threading.Lock()
 
@@ -268,8 +268,8 @@ class _DaskBackend(ParallelBackendBase):  # type: ignore[misc]
     def _finish(self, future: Future[Any], done: Any) -> None:
         with self._lock:
             del self._sent[future]
-        self._send()
         future.set_result(done)
+        self._send()  # the last ones, for which nothing is submitted any more
 
     def retrieve_result_callback(self, out: Future[Any]) -> object:
         name = self._names.pop(out)

@@ -32,7 +32,6 @@ from polars_alf.tables.files import (
     check_replaceable,
     reporting_write_errors,
     table_path,
-    warn_of_bundle,
 )
 from polars_alf.tables.foreign import (
     Columns,
@@ -43,6 +42,7 @@ from polars_alf.tables.foreign import (
 )
 from polars_alf.tables.generations import KEEP, check_keep
 from polars_alf.tables.history import make_record
+from polars_alf.tables.outdated import warn_of_bundle
 from polars_alf.tables.rows import ROWS_AT_ONCE, sum_bytes
 from polars_alf.tables.transaction import discard_runs, locked_state, staged
 

@@ -21,7 +21,6 @@ from polars_alf.alf.paths import STATE_DIR as STATE_DIR
 from polars_alf.alf.process_limits import explain_limit
 from polars_alf.alf.root import check_folder
 from polars_alf.arrow import make_table
-from polars_alf.display import warn_caller
 from polars_alf.errors import (
     ArchiveNotFoundError,
     LimitError,
@@ -29,7 +28,6 @@ from polars_alf.errors import (
     OutputError,
     PolarsAlfError,
     TableError,
-    TableWarning,
 )
 from polars_alf.parallel.lazy_frames import make_lazy_frame
 from polars_alf.schema import SCHEMAS
@@ -65,15 +63,6 @@ _APPEND = (
 def advise_repair(error: BaseException) -> str:
     """Return the end of a message about a table that cannot be read, by the reason."""
     return "see to its permissions" if isinstance(error, PermissionError) else REPAIR_ADVICE
-
-
-def warn_of_bundle(folder: Path) -> None:
-    """Warn of a bundle beside tables that were just put in place: it has those before."""
-    if (folder / BUNDLE).exists():
-        warn_caller(
-            f"{folder / BUNDLE} has the tables that were replaced; publish those in {folder}",
-            TableWarning,
-        )
 
 
 def table_path(folder: Path, name: str) -> Path:

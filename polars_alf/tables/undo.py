@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from collections.abc import Sequence
@@ -13,10 +12,9 @@ import polars as pl
 
 from polars_alf.alf.arguments import check_argument
 from polars_alf.alf.root import FolderPath, check_folder
-from polars_alf.display import Shown, warn_caller
-from polars_alf.errors import ArchiveNotFoundError, TableNotFoundError, TableWarning
+from polars_alf.display import Shown
+from polars_alf.errors import ArchiveNotFoundError, TableNotFoundError
 from polars_alf.tables.files import (
-    MANIFEST,
     STATE_DIR,
     check_replaceable,
     find_generation,
@@ -24,7 +22,6 @@ from polars_alf.tables.files import (
     report_path,
     reporting_write_errors,
     table_path,
-    warn_of_bundle,
 )
 from polars_alf.tables.fingerprint import fingerprint_tables
 from polars_alf.tables.generations import (
@@ -36,6 +33,7 @@ from polars_alf.tables.generations import (
 )
 from polars_alf.tables.history import Record, frame_records, make_record, read_records
 from polars_alf.tables.journal import Journal, commit, read_journal
+from polars_alf.tables.outdated import warn_of_bundle, warn_of_manifest
 from polars_alf.tables.transaction import keep_current, locked_state, wait_for_commit
 
 _SNAPSHOT = "snapshot-"
@@ -128,8 +126,8 @@ def restore_tables(folder: FolderPath, generation: str | None = None) -> Restore
     Warns
     -----
     TableWarning
-        The manifest of a release, or the bundle for a web server, is of the tables that were
-        replaced.
+        The manifest of a release, or the bundle for a web server, is of other tables than those
+        put back.
     """
     start = time.perf_counter()
     check_argument("generation", generation, str, is_optional=True)
@@ -149,7 +147,7 @@ def restore_tables(folder: FolderPath, generation: str | None = None) -> Restore
         seconds = time.perf_counter() - start
         new_records.append({**record, "replaced": kept, "seconds": round(seconds, 3)})
         commit(path, _plan(path, source, kept, new_records))
-    _warn_of_manifest(path)
+    warn_of_manifest(path)
     warn_of_bundle(path)
     return RestoredTables(path, name, kept, record["n_sessions"], record["n_datasets"])
 
@@ -200,18 +198,6 @@ def read_history(folder: FolderPath) -> pl.DataFrame:
         for n, row in enumerate(rows)
         for name in (row.get("generation"),)
     )
-
-
-def _warn_of_manifest(folder: Path) -> None:
-    """Warn of the manifest of a release, which is of the tables that were replaced."""
-    path = folder / MANIFEST
-    with contextlib.suppress(OSError):
-        if b'"manifest_version"' in path.read_bytes():
-            warn_caller(
-                f"{path} is of the tables that were replaced; make the release again with subset, "
-                "or restore once more",
-                TableWarning,
-            )
 
 
 def _choose(folder: Path, wanted: str | None, names: Sequence[str]) -> str:

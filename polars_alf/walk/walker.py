@@ -39,7 +39,7 @@ from polars_alf.walk.directory import Directory
 from polars_alf.walk.folders import FOLDERS_AT_ONCE, SECONDS_AT_ONCE, Folders
 from polars_alf.walk.known import Known, KnownListings
 from polars_alf.walk.layout import Layout
-from polars_alf.walk.lister import Lister
+from polars_alf.walk.lister import Lister, split_names
 from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.prefetch import ListBelow, Prefetch
 from polars_alf.walk.recalled import Unchanged
@@ -132,11 +132,12 @@ class Walker:
             ENTRIES, at least `rows_per_batch` rows each but for the last; never empty.
         """
         if isinstance(known, Unchanged):
-            folders = self._recall(folders, known)
-            known = None
+            wanted, known = self._recall(folders, known), None
+        else:
+            wanted = [(folder, self._layout.find_session(folder)) for folder in folders]
         self._lister.known = known
-        stack = [(folder, self._layout.find_session(folder)) for folder in reversed(folders)]
-        at_once = known is None and not self._lister.has_own_in(folders)
+        stack = wanted[::-1]
+        at_once = known is None and not self._lister.has_own_in([path for path, _ in wanted])
         if at_once and self.options.op_timeout is None:
             yield from self._walk_at_once(stack)
         for visited in self._visit(stack, self._layout.list_below, at_once=at_once):
@@ -147,17 +148,22 @@ class Walker:
         if self._batch.sizes:
             yield self._hand_on_batch()
 
-    def _recall(self, folders: Sequence[str], known: Unchanged) -> list[str]:
-        """Take what is known, and return the folders that are not."""
+    def _recall(self, folders: Sequence[str], known: Unchanged) -> list[tuple[str, str | None]]:
+        """Take what is known; return the directories that are not, and the session of each."""
         above, within, sessions = known.list_columns(self._layout.is_session)
         for directory, _ in self._folders.take(above):
             self._layout.report_no_session(directory)
-        begun = {
-            path for path, session in zip(within.paths, sessions, strict=True) if path == session
-        }
-        self._take_sessions(within, sessions, begun)
+        rows = [*zip(within.paths, sessions, strict=True)]
+        self._take_sessions(within, sessions, {path for path, session in rows if path == session})
         there = {*above.paths, *within.paths}
-        return [folder for folder in folders if folder not in there]
+        wanted = [(folder, self._layout.find_session(folder)) for folder in folders]
+        # A directory that did not answer has no row, and is one of those that lie in another.
+        outside = [(path, None) for path in above.paths]
+        below = (*above.subdirectories, *within.subdirectories)
+        for (directory, session), names in zip((*outside, *rows), below, strict=True):
+            if names:
+                wanted += self._layout.list_below(directory, session, split_names(names, session))
+        return [(path, session) for path, session in wanted if path not in there]
 
     def _check(self, directory: str, session: str | None, names: Sequence[str]) -> None:
         """Judge a directory that was visited."""

@@ -18,6 +18,7 @@ import slow_storage
 from command_line import run
 from polars.testing import assert_frame_equal
 from trees import ODD, ODD_POSIX, SESSION, TWO_LABS, Link, Tree, make_tree
+from tuning import tune
 
 from polars_alf import index_archive, scan_archive
 from polars_alf.alf.root import open_root
@@ -198,6 +199,20 @@ def test_what_hangs_is_an_issue_and_the_rest_is_there(
     _, entries, issues, _ = walk(root, threads=threads, op_timeout=0.3)
     assert kinds(issues) == [("S/2020-01-01/001/hangs", "timed_out")]
     assert entries["directory"].to_list() == ["S/2020-01-01/001/alf", "S/2020-01-02/001"]
+
+
+def test_a_quick_index_lists_again_what_hung(
+    tmp_path: Path, release: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tune(monkeypatch, clock_ns=-(10**12))
+    root = make_tree(tmp_path / "archive", ONE_HANGS)
+    out = tmp_path / "tables"
+    out.mkdir()
+    report = index_archive(root, out, op_timeout=0.3)
+    assert (report.n_datasets, report.issues) == (2, {"timed_out": 1})
+    release.set()
+    report = index_archive(root, out, quick=True)
+    assert (report.n_datasets, report.issues) == (5, {})
 
 
 def test_rows_that_come_late_are_not_taken(tmp_path: Path, release: threading.Event) -> None:
