@@ -24,6 +24,7 @@ from trees import Tree, make_tree
 
 from polars_alf import apply_removals, index_archive, plan_removals
 from polars_alf.alf.encoding import check_encoding
+from polars_alf.display import describe_size
 from polars_alf.tables.files import scan_issues
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="names are UTF-8 there")
@@ -115,7 +116,9 @@ def test_commands_that_read_and_write_names(
         ("prune", root, "--exclude", "ümlaut/", "--apply", "--yes", "--quiet"),
     )
     ran = run_python(locale, "-c", RUN_ALL, *(part for parts in commands for part in (*parts, ";")))
-    assert (ran.returncode, ran.stderr) == (0, b"")
+    size = describe_size(answer.stat().st_size)
+    told = f"the answer is in {answer} ({size})\n"
+    assert (ran.returncode, ran.stderr.decode()) == (0, told)
     lines = ran.stdout.decode().splitlines()
     paths = {json.loads(line)["path"] for line in lines if line.startswith("{")}
     assert {f"{SESSION.format('t')}/caf\\xe9", "lab/Subjects/s\\xe9"} <= paths
