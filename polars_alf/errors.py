@@ -36,8 +36,8 @@ class InventoryError(OptionError):
     """An inventory cannot be read, or is not one of the archive."""
 
 
-class TemplateNotFoundError(OptionError, ArchiveNotFoundError):
-    """The file of a template does not exist."""
+class NamedFileNotFoundError(OptionError, ArchiveNotFoundError):
+    """A file that an option names does not exist."""
 
 
 class EncodingError(PolarsAlfError, UnicodeError):

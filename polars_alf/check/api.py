@@ -148,7 +148,7 @@ def check_archive(
     ------
     ArchiveNotFoundError, ArchiveNotADirectoryError, ArchivePermissionError
         About the root, or the folder of the database's tables.
-    TemplateNotFoundError
+    NamedFileNotFoundError
         There is no file with the template; this is an OptionError and an ArchiveNotFoundError, too.
     OptionError
         The template cannot be read or has no datasets, or it is given in two ways.
@@ -181,11 +181,10 @@ def check_archive(
     with temporary_folder() as scratch:
         parts = ArchiveParts(scratch)
         issues, directories = [], [pl.DataFrame(schema=DIRECTORIES)]
-        parts.sessions = _list_sessions(directories, opened)
-        checked = _Checked(parts.sessions, parts, given, complete, registered)
         if complete is not None:
             # Of no sessions yet: that it is no condition must not come out after hours of walking.
-            _choose_complete(checked, complete)
+            parts.sessions = none = _list_sessions(directories, opened)
+            _choose_complete(_Checked(none, parts, given, complete, registered), complete)
         with open_walk(opened, _leaving_out_tables(options, opened.path), progress) as walk:
             survey = walk.survey()
             issues.append(pl.DataFrame(survey.issues))
@@ -199,7 +198,8 @@ def check_archive(
             warn_of_no_sessions(opened)
         unreadable = pl.concat(issues).filter(pl.col("kind").is_in(HIDING))
         found_unreadable = _find_unreadable(sessions, unreadable)
-        return _check(replace(checked, sessions=sessions), start, found_unreadable)
+        checked = _Checked(sessions, parts, given, complete, registered)
+        return _check(checked, start, found_unreadable)
 
 
 def check_tables(

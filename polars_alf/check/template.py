@@ -14,7 +14,7 @@ import polars as pl
 from polars_alf.alf.arguments import check_session_path
 from polars_alf.check.findings import CheckKind, make_findings
 from polars_alf.check.parts import sum_counts
-from polars_alf.errors import OptionError, TemplateNotFoundError
+from polars_alf.errors import NamedFileNotFoundError, OptionError
 
 _REVISION = r"#[^/#]+#/"
 
@@ -53,7 +53,7 @@ class Template:
         try:
             text = Path(path).read_text(encoding="utf-8")
         except FileNotFoundError as error:
-            raise TemplateNotFoundError(
+            raise NamedFileNotFoundError(
                 f"there is no template {path}; make one from complete sessions"
             ) from error
         except OSError as error:

@@ -208,8 +208,6 @@ def verify(
     arguments = walk.list_arguments(root)
     if manifest and tables_dir is None:
         tables_dir = str(manifest if manifest.is_dir() else manifest.parent)
-    if manifest:
-        _check_manifest(manifest)
     compared = None
     with output.running("nothing was changed"), walk.show_progress() as progress:
         if manifest:
@@ -304,16 +302,6 @@ def prune(
         walk_results.print_outcomes(outcomes, log)
     if outcomes["result"].is_in(["changed", "failed"]).any():
         raise Exit(output.EXIT_INCOMPLETE)
-
-
-def _check_manifest(path: Path) -> None:
-    from polars_alf.tables.files import MANIFEST
-
-    file = path / MANIFEST if path.is_dir() else path
-    if not file.exists():
-        raise OptionError(
-            f"there is no manifest {file}; give that of a release, or make one with subset"
-        )
 
 
 def _parse_share(text: str) -> float:

@@ -13,7 +13,6 @@ import polars_alf
 from polars_alf.cli import output
 from polars_alf.cli.options import AsJson, Folder, JsonLines, Progress, Quiet
 from polars_alf.cli.progress import ProgressKind, show_steps
-from polars_alf.errors import OptionError, TableNotFoundError
 from polars_alf.tables.generations import SHORT_NAME
 
 # The twin of `query.summary.GROUPS`, whose room only one command needs to load.
@@ -99,13 +98,7 @@ def restore(
     Exit codes: 0 done, 1 failed, 2 wrong usage.
     """
     with output.running("the tables are whole: the old ones, or those put back"):
-        try:
-            restored = polars_alf.restore_tables(folder, generation)
-        except TableNotFoundError as error:
-            if generation is None:
-                raise
-            # Where none is kept, a name is as wrong as where others are.
-            raise OptionError(str(error)) from error
+        restored = polars_alf.restore_tables(folder, generation)
     if as_json:
         print(json.dumps(restored.to_dict()))
     elif not quiet:

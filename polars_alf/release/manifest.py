@@ -15,7 +15,7 @@ import polars as pl
 
 from polars_alf._version import __version__
 from polars_alf.display import Shown
-from polars_alf.errors import ArchiveNotFoundError, TableError, TableNotFoundError
+from polars_alf.errors import NamedFileNotFoundError, TableError, TableNotFoundError
 from polars_alf.insertions.api import has_insertions, scan_insertions
 from polars_alf.query.revisions import DEFAULT_REVISION
 from polars_alf.query.scan import scan_pair
@@ -114,8 +114,8 @@ def verify_manifest(
 
     Raises
     ------
-    ArchiveNotFoundError
-        There is no such file.
+    NamedFileNotFoundError
+        There is no such file; this is an OptionError and an ArchiveNotFoundError, too.
     TableError
         It is no manifest, or a table cannot be read.
     """
@@ -158,7 +158,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
             is_known &= isinstance(table["rows"], int)
             is_known &= all(isinstance(table[key], str) for key in ("sha256", "content_sha256"))
     except FileNotFoundError as error:
-        raise ArchiveNotFoundError(
+        raise NamedFileNotFoundError(
             f"there is no manifest {path}; give that of a release, or make one with subset"
         ) from error
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:

@@ -201,15 +201,15 @@ def read_history(folder: FolderPath) -> pl.DataFrame:
 
 
 def _choose(folder: Path, wanted: str | None, names: Sequence[str]) -> str:
+    if wanted is not None:
+        return find_generation(folder, wanted).name.removeprefix("generation-")
     if not names:
         raise TableNotFoundError(
             f"{folder} has no earlier generation of its tables to put back; an index or a merge "
             "keeps that which it replaces, unless --keep-generations (keep_generations) is 0: "
             "leave that out from now on"
         )
-    if wanted is None:
-        return names[0]
-    return find_generation(folder, wanted).name.removeprefix("generation-")
+    return names[0]
 
 
 def _describe(source: Path, name: str, records: Sequence[Record]) -> Record:

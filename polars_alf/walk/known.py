@@ -153,4 +153,4 @@ class KnownListings:
 
 
 Known: TypeAlias = KnownListings | Unchanged
-"""What a walk knows of an earlier one."""
+"""Findings of an earlier walk: to compare directories with, or to take as they are."""

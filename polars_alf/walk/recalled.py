@@ -14,7 +14,7 @@ from polars_alf.walk.entries import Entries
 
 
 class Unchanged(NamedTuple):
-    """What an earlier walk found in folders in which nothing has changed.
+    """Listings and files of folders in which nothing has changed since an earlier walk.
 
     Parameters
     ----------

@@ -153,16 +153,15 @@ class Walker:
         above, within, sessions = known.list_columns(self._layout.is_session)
         for directory, _ in self._folders.take(above):
             self._layout.report_no_session(directory)
-        rows = [*zip(within.paths, sessions, strict=True)]
+        rows: list[tuple[str, str | None]] = [*zip(within.paths, sessions, strict=True)]
         self._take_sessions(within, sessions, {path for path, session in rows if path == session})
         there = {*above.paths, *within.paths}
         wanted = [(folder, self._layout.find_session(folder)) for folder in folders]
         # A directory that did not answer has no row, and is one of those that lie in another.
-        outside = [(path, None) for path in above.paths]
-        below = (*above.subdirectories, *within.subdirectories)
-        for (directory, session), names in zip((*outside, *rows), below, strict=True):
-            if names:
-                wanted += self._layout.list_below(directory, session, split_names(names, session))
+        rows += [(path, None) for path in above.paths]
+        below = (*within.subdirectories, *above.subdirectories)
+        for (directory, session), names in zip(rows, below, strict=True):
+            wanted += self._layout.list_below(directory, session, split_names(names, session))
         return [(path, session) for path, session in wanted if path not in there]
 
     def _check(self, directory: str, session: str | None, names: Sequence[str]) -> None:

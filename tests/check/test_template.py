@@ -12,7 +12,7 @@ from table_frames import make_datasets, make_sessions
 
 import polars_alf
 from polars_alf import Template
-from polars_alf.errors import OptionError, TemplateNotFoundError
+from polars_alf.errors import NamedFileNotFoundError, OptionError
 
 FULL = ["alf/trials.table.pqt", "alf/probe00/spikes.times.npy", "alf/probe00/spikes.amps.npy"]
 
@@ -120,7 +120,7 @@ def test_patterns_are_paths_in_a_session(pattern: str) -> None:
 def test_templates_that_say_nothing_are_refused(tmp_path: Path) -> None:
     pair = make_pair(FULL, ["x.y.npy"])
     path = tmp_path / "template.txt"
-    with pytest.raises(TemplateNotFoundError, match="no template"):
+    with pytest.raises(NamedFileNotFoundError, match="no template"):
         polars_alf.check_tables(pair, template=path)
     path.write_text("# nothing\n")
     with pytest.raises(OptionError, match="no datasets"):
