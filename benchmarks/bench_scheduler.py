@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from clusters import HERE, TestCluster
 
-from polars_alf.parallel import cluster
+from polars_alf.parallel import cluster, cluster_tasks
 
 POLL_SECONDS = 0.5
 
@@ -89,7 +89,7 @@ def measure(started: TestCluster, numbers: Sequence[int], n_folders: int) -> Ite
     ):
         begin = time.perf_counter()
         yield watch.describe(0, 0)
-        done = cluster.run_tasks(connected, do_nothing, tasks, n_jobs=connected.n_threads)
+        done = cluster_tasks.run_tasks(connected, do_nothing, tasks, n_jobs=connected.n_threads)
         for n_done, n_found in enumerate(done, start=1):
             if n_found != n_folders:
                 sys.exit(f"error: a task had {n_found} folders, and not {n_folders}")

@@ -723,14 +723,14 @@ MUTATIONS = [
     ),
     Mutation(
         "a cluster's scheduler gets each task by itself",
-        "polars_alf/parallel/cluster.py",
+        "polars_alf/parallel/cluster_tasks.py",
         "len(self._waiting) < self._n_at_once",
         "False",
         ("tests/parallel/test_cluster.py::test_the_scheduler_keeps_no_note_of_each_task",),
     ),
     Mutation(
         "workers of a cluster take the encoding of names from the locale",
-        "polars_alf/parallel/cluster.py",
+        "polars_alf/parallel/cluster_tasks.py",
         "if not decodes_utf8():",
         "if False:",
         ("tests/parallel/test_cluster.py::test_a_worker_that_decodes_names_otherwise_is_told_of",),

@@ -28,7 +28,7 @@ from polars_alf.bench.meters import SLOT_NS, Meter, count_done, count_latencies
 from polars_alf.bench.operations import STREAMING, Operation, Shares
 from polars_alf.bench.place import Place
 from polars_alf.errors import BenchError
-from polars_alf.parallel import cluster
+from polars_alf.parallel import cluster, cluster_tasks
 from polars_alf.parallel.executors import count_workers, open_processes
 from polars_alf.parallel.progress import CounterFile
 from polars_alf.walk.concurrency import read_delay
@@ -126,7 +126,9 @@ class ClusterCrew(Crew):
         if len(tasks) > 1:
             start = _ClusterStart(f"polars-alf-bench-{uuid.uuid4().hex}", len(tasks))
             tasks = [replace(task, start=start) for task in tasks]
-        results = cluster.run_tasks(self._workers, perform, tasks, n_jobs=len(tasks), ordered=True)
+        results = cluster_tasks.run_tasks(
+            self._workers, perform, tasks, n_jobs=len(tasks), ordered=True
+        )
         return [_from_zero(outcome) for outcome in results]
 
 

@@ -174,16 +174,16 @@ def run_tasks(
 ) -> Iterator[Result]:
     """Run tasks and yield their results, in the order of the tasks or as they are done.
 
-    A worker must be able to import the function; for a cluster, see also `cluster.run_tasks`. An
-    error of the function comes through as it is; a killed worker is a ScanError. When the iterator
-    ends, tasks that run in threads are told so by `stop`: see `threads.open_threads`. `is_limited`
-    tells that more tasks at a time than `n_jobs` would do harm.
+    A worker must be able to import the function; for a cluster, see `cluster_tasks.run_tasks`, too.
+    An error of the function comes through as it is; a killed worker is a ScanError. When the
+    iterator ends, tasks that run in threads are told so by `stop`: see `threads.open_threads`.
+    `is_limited` tells that more tasks at a time than `n_jobs` would do harm.
     """
     backend, n_jobs = workers.backend, workers.n_jobs
     if not isinstance(backend, str):
-        from polars_alf.parallel import cluster
+        from polars_alf.parallel import cluster_tasks
 
-        yield from cluster.run_tasks(
+        yield from cluster_tasks.run_tasks(
             backend, function, tasks, n_jobs=n_jobs, ordered=ordered, is_limited=is_limited
         )
         return

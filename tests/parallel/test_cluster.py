@@ -32,7 +32,7 @@ from polars_alf import (
 )
 from polars_alf.alf.root import open_root
 from polars_alf.errors import OptionError, ScanError
-from polars_alf.parallel import cluster
+from polars_alf.parallel import cluster, cluster_tasks
 from polars_alf.parallel.executors import Workers, open_workers, run_tasks
 from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.shards import Shard
@@ -347,7 +347,7 @@ def test_the_scheduler_keeps_no_note_of_each_task(workers: TestCluster) -> None:
     n_tasks = 1_500
     with cluster.connect(workers.tcp) as connected:
         before = connected.client.run_on_scheduler(count_notes)
-        found = cluster.run_tasks(connected, tell, [Unseeing(None)] * n_tasks, n_jobs=2)
+        found = cluster_tasks.run_tasks(connected, tell, [Unseeing(None)] * n_tasks, n_jobs=2)
         assert [*found] == ["None"] * n_tasks
         assert connected.client.run_on_scheduler(count_notes) - before < n_tasks / 2
 
