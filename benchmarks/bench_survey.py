@@ -36,7 +36,7 @@ with open_walk(open_root(sys.argv[1]), WalkOptions(exclude=sys.argv[2:])) as wal
     planned = time.perf_counter()
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(json.dumps({
-    "n": sum(len(shard.folders) for shard in shards),
+    "n": sum(shard.n_folders for shard in shards),
     "survey": surveyed - start,
     "plan": planned - surveyed,
     "mb": (after - before) / 1024,

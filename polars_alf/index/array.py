@@ -132,7 +132,7 @@ class _Plan:
     def select(self, part: int) -> list[Shard]:
         """Return the shards of a part; neighbours are in different ones, as they are alike."""
         return [
-            Shard(index, tuple(folders))
+            Shard.pack(index, folders)
             for index, folders in enumerate(self.shards[part - 1 :: self.n_parts])
         ]
 
@@ -241,12 +241,13 @@ def open_array(folder: Path, basis: Basis) -> FinishedArray:
     if missing:
         raise MissingPartsError(_describe_missing(path, plan, missing), parts=tuple(missing))
     run = take_run(path)
-    names = {Shard(0, tuple(folders)).name for folders in plan.shards}
+    names = {Shard.pack(0, folders).name for folders in plan.shards}
     found = find_finished(run.shards, keep=names)
     summaries = sorted((summary for summary, _ in found), key=lambda s: path_key(s.first_folder))
     folders = [folder for _, own in found for folder in own]
     issues = make_table([tuple(row) for row in plan.issues], ISSUES)
-    survey = Survey(folders, issues, plan.n_other_files, None, 0)
+    dated = pl.Series("folder", folders, pl.String)
+    survey = Survey(dated, issues, plan.n_other_files, None, 0)
     return FinishedArray(replace(run, summaries=summaries), survey, plan.n_parts)
 
 

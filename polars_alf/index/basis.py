@@ -145,7 +145,7 @@ def check_found(
             folder,
             root,
             survey.folders,
-            snapshot.folders["folder"].to_list() if snapshot else [],
+            snapshot.folders["folder"] if snapshot else survey.folders.clear(),
             options.lab,
             survey.issues,
             options.max_removed,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -61,8 +61,8 @@ def choose_share(removals: Removals) -> int:
 def check_survey(
     folder: Path,
     root: Root,
-    dated: Sequence[str],
-    before: Sequence[str],
+    dated: pl.Series,
+    before: pl.Series,
     lab: str,
     issues: pa.Table,
     max_removed: float | None,
@@ -74,9 +74,10 @@ def check_survey(
     in no lab's folder, `issues` are those of the survey.
     """
     old = _read_rows(folder, "sessions")
-    if old is None or not (dated or _list_lost(issues).is_empty()):
+    is_emptied = dated.is_empty()
+    if old is None or (is_emptied and len(_list_lost(issues))):
         return  # that none could be read is another error
-    if dated and (_is_new_database(folder) or not before):
+    if not is_emptied and (_is_new_database(folder) or before.is_empty()):
         return  # of which this disk may have a part, or of which it is not known where they lay
     if _is_database(folder):
         old = _read_rows(folder) or old
@@ -86,7 +87,7 @@ def check_survey(
     # The id of a session that lies in no lab's folder does not depend on the lab.
     if not found["lab"].has_nulls():
         there = there.filter(pl.col("lab").is_in(["", *labs]))
-    if dated:
+    if not is_emptied:
         # A session that lies deeper in a dated folder is not seen by a survey.
         seen = _list_surveyed(root, before)
         there = pl.concat(
@@ -97,7 +98,7 @@ def check_survey(
         removals = count_removals(old, old.keep_sessions(there))
         # Folders that are new may have others instead.
         lost = (replace(lost, is_empty=lost.name not in labs) for lost in removals.labs)
-        removals = replace(removals, is_emptied=not dated, labs=tuple(lost))
+        removals = replace(removals, is_emptied=is_emptied, labs=tuple(lost))
         _check(removals, folder, root, issues, max_removed)
 
 
@@ -204,7 +205,7 @@ def _read_headers(folder: Path) -> list[TableHeader]:
         return []
 
 
-def _list_surveyed(root: Root, dated: Sequence[str]) -> pl.DataFrame:
+def _list_surveyed(root: Root, dated: Iterable[str]) -> pl.DataFrame:
     """Return ``lab`` (null where it is in no lab's folder), ``subject`` and ``date`` of folders."""
     rows = []
     for folder in dated:

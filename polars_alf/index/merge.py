@@ -34,7 +34,7 @@ from polars_alf.tables.rows import (
     drop_duplicate_sessions,
 )
 
-_FILES_AT_ONCE = 64
+_FILES_AT_ONCE = 8
 """How many files may be in memory: of each, the system brings in more than was asked for."""
 
 _ORDER = pl.Schema(

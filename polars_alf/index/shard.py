@@ -116,7 +116,7 @@ class IndexShard:
         summary = ShardSummary(
             path=str(self.shards / shard.name),
             first_folder=shard.folders[0],
-            n_folders=len(shard.folders),
+            n_folders=shard.n_folders,
             n_other_files=walker.n_other_files,
             n_changes=dict(changes["change"].value_counts().iter_rows()),
             is_whole=not any(kind in PASSING for kind in issues.column("kind").to_pylist()),
@@ -167,7 +167,7 @@ def index_shards(
     walk: Walk,
     options: IndexOptions,
     run: Run,
-    folders: Sequence[str],
+    folders: pl.Series,
     snapshot: Snapshot | None = None,
     unchanged: frozenset[str] | None = None,
     changed: ChangedPaths | None = None,
@@ -237,7 +237,7 @@ def visit_shards(
     work: Path,
 ) -> tuple[list[ShardSummary], int]:
     """Index shards; parameters and results of `index_shards`. Workers count in `work`."""
-    n_folders = 0 if options.digests else sum(len(shard.folders) for shard in shards)
+    n_folders = 0 if options.digests else sum(shard.n_folders for shard in shards)
     workers = walk.choose_workers(len(shards), n_folders=n_folders)
     digest_threads = 1
     if options.digests and (n_wanted := walk.count_workers()) > 1:

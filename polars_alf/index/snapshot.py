@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -103,9 +103,9 @@ class Snapshot:
             return False
         return all(header.generation == self.generation for header in headers)
 
-    def has_folders(self, folders: Collection[str]) -> bool:
+    def has_folders(self, folders: pl.Series) -> bool:
         """Whether it has these dated folders, and no others."""
-        return len(folders) == len(self.folders) and {*folders} == {*self.folders["folder"]}
+        return folders.sort().equals(self.folders["folder"].sort())
 
     def read_survey(self) -> pl.DataFrame | None:
         """Return LISTINGS of the directories above the dates, None where they are not known."""
@@ -122,7 +122,7 @@ class Snapshot:
         """
         groups = self.folders.group_by("shard", maintain_order=True).agg("folder")["folder"]
         visit = CheckShard(self.path, is_trusted=is_trusted)
-        return [(Shard(index, tuple(folders)), visit) for index, folders in enumerate(groups)]
+        return [(Shard.pack(index, folders), visit) for index, folders in enumerate(groups)]
 
     def match_shards(self, shards: Sequence[Shard]) -> dict[int, tuple[str, ...]]:
         """Return, by the index of a run's shards, the names of its own that share folders."""
@@ -139,7 +139,7 @@ class Snapshot:
         )
         return {index: tuple(names) for index, names in found.iter_rows()}
 
-    def list_gone(self, folders: Sequence[str], issues: pa.Table) -> pl.DataFrame:
+    def list_gone(self, folders: pl.Series, issues: pa.Table) -> pl.DataFrame:
         """Return CHANGES of the files in dated folders that are not there any more.
 
         Parameters
@@ -149,8 +149,7 @@ class Snapshot:
         issues
             ISSUES of their survey.
         """
-        there = pl.DataFrame({"folder": folders}, schema={"folder": pl.String})
-        gone = self.folders.join(there, on="folder", how="anti")
+        gone = self.folders.join(folders.to_frame("folder"), on="folder", how="anti")
         nothing = mark_unknown(Entries.join([]))
         changes = [polars_schema(CHANGES).to_frame()]
         for (shard,), rows in gone.group_by("shard", maintain_order=True):

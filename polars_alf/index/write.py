@@ -94,7 +94,7 @@ class FinishedRun:
     ) -> Self:
         """Keep what the tables need of a survey, whose folders are forgotten."""
         gone = snapshot.list_gone(survey.folders, survey.issues) if snapshot else _NO_CHANGES
-        survey.folders.clear()  # some hundred bytes for each
+        survey.forget_folders()
         return cls(run, summaries, n_jobs, survey.issues, survey.n_other_files, gone)
 
     def open_rows(self, options: IndexOptions) -> ShardRows:
@@ -124,6 +124,7 @@ def write_tables(
     """
     root, run = walk.root, finished.run
     walk.monitor.stage = "write"
+    pa.default_memory_pool().release_unused()  # what the walk took, and each thread would keep
     with discarded_on_error(run):
         root.check_unchanged()
         rows = finished.open_rows(options)

@@ -9,7 +9,7 @@ import polars as pl
 
 from polars_alf.alf.ids import make_ids, split_ids
 from polars_alf.alf.uuid_names import split_names
-from polars_alf.tables.rows import encode, place_files
+from polars_alf.tables.rows import encode, place_files, sort_by_id
 from polars_alf.walk.entries import Entries
 
 IS_NAMED = "is_named"
@@ -68,7 +68,7 @@ def assemble_named_datasets(
         ids = make_ids(namespace, others["rank"], sessions["name"], others["path"], rel_paths)
         files = pl.concat([files.filter(IS_NAMED), others.with_columns(ids)])
     odd = files.filter("is_odd").select("row")
-    rows = files.drop("is_odd").sort("rank", "high", "low")
+    rows = sort_by_id(files.drop("is_odd"))
     rows = rows.drop("path").with_columns(rel_path=rel_paths.gather(rows["path"]))
     return NamedDatasets(rows, skipped, repeated, odd)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 from uuid import UUID
 
 import polars as pl
@@ -78,8 +79,21 @@ def assemble_datasets(
         files = files.with_columns(rel_path=rel_paths.gather(files["path"]))
         return files.drop("path").sort("rank", _expr_path_key(pl.col("rel_path")))
     ids = make_ids(namespace, files["rank"], sessions["name"], files["path"], rel_paths)
-    rows = files.with_columns(ids).sort("rank", "high", "low")
+    rows = sort_by_id(files.with_columns(ids))
     return rows.drop("path").with_columns(rel_path=rel_paths.gather(rows["path"]))
+
+
+def sort_by_id(rows: pl.DataFrame) -> pl.DataFrame:
+    """Sort rows by ``rank``, and those of one rank by ``high`` and ``low``."""
+    # By one number it takes a third of the time; where that leaves a tie, the columns decide.
+    most_ranks = 2**20
+    start = pl.col("high") // most_ranks
+    key = rows.select(pl.col("rank") * pl.lit(2**64 // most_ranks, pl.UInt64) + start).to_series()
+    order = key.arg_sort()
+    has_ties = key.gather(order).rle_id().last() != len(rows) - 1
+    if len(rows) and (has_ties or cast(int, rows["rank"].max()) >= most_ranks):
+        return rows.sort("rank", "high", "low")
+    return rows[order]
 
 
 def place_files(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 
+from polars_alf.alf.paths import expr_full
 from polars_alf.alf.root import Root
 from polars_alf.errors import ForeignTablesError, TableError
 from polars_alf.query.scan import choose_header, scan_pair
@@ -96,19 +97,17 @@ def read_tables(root: Root, folder: Path) -> Tables:
     return replace(tables, sessions=sessions, datasets=datasets)
 
 
-def choose_folders(root: Root, tables: Tables, dated: Sequence[str]) -> list[str]:
+def choose_folders(root: Root, tables: Tables, dated: pl.Series) -> pl.Series:
     """Return the dated folders that the datasets could lie in."""
     eids = tables.datasets.select("eid").unique().collect()["eid"]
-    wanted = set(
+    wanted = (
         tables.read_sessions()
         .filter(pl.col("id").is_in(eids.implode()))
-        .select("subject", pl.col("date").cast(pl.String))
-        .rows()
+        .select(pl.concat_str("subject", "date", separator="/").unique().implode())
+        .to_series()
     )
-    chosen = []
-    for folder in dated:
-        parts = (root.path / folder).parts
-        # A date or, where the root is a date or a session, a session.
-        if parts[-2:] in wanted or parts[-3:-1] in wanted:
-            chosen.append(folder)
-    return chosen
+    folder = expr_full(root.posix, dated.name)
+    # A date or, where the root is a date or a session, a session.
+    of_date, of_session = (folder.str.extract(rf"([^/]+/[^/]+){end}$") for end in ("", "/[^/]+"))
+    is_wanted = (of_date.is_in(wanted) | of_session.is_in(wanted)).fill_null(value=False)
+    return dated.to_frame().filter(is_wanted).to_series()

@@ -71,7 +71,7 @@ def digest_in_parallel(walk: Walk, files: pl.DataFrame) -> pl.DataFrame:
     ).partition_by("group", maintain_order=True)
     # The largest first, so that none is left at the end for one thread alone.
     ordered = [group.sort("file_size", descending=True)["path"] for group in groups]
-    shards = [Shard(index, tuple(paths)) for index, paths in enumerate(ordered)]
+    shards = [Shard.pack(index, paths) for index, paths in enumerate(ordered)]
     found = walk.visit_frames([(shard, visit) for shard in shards], workers=workers)
     schema = dict.fromkeys(("path", "disk_hash", "message"), pl.String)
     return pl.concat([pl.DataFrame(schema=schema), *(frames["digests"] for frames in found)])

@@ -174,9 +174,8 @@ class Layout:
 
     def check_collections(self, directories: Sequence[str], sessions: Sequence[str]) -> None:
         """Do what `check_collection` does for each of some directories."""
-        rows = [*zip(directories, sessions, strict=True)]
-        if not self._valid.issuperset(path[len(session) :] for path, session in rows):
-            for directory, session in rows:
+        if not self._valid.issuperset(map(str.removeprefix, directories, sessions)):
+            for directory, session in zip(directories, sessions, strict=True):
                 self.check_collection(directory, session)
 
     def check_collection(self, directory: str, session: str) -> None:

@@ -157,25 +157,25 @@ class _ReadFiles:
 
 
 def _read_until(
-    walk: Walk, folders: Sequence[str], visit: _ReadFiles, n_rows: int
+    walk: Walk, folders: pl.Series, visit: _ReadFiles, n_rows: int
 ) -> Iterator[pl.DataFrame]:
     """Walk folder by folder, in this process, until there are enough rows: workers would go on."""
     for folder in sorted(folders, key=path_key):
         if n_rows <= 0:
             return
         walker = open_walker(walk.root, walk.options, pacer=walk.pacer)
-        frame = visit(walker, Shard(0, (folder,)))["files"].head(n_rows)
+        frame = visit(walker, Shard.pack(0, [folder]))["files"].head(n_rows)
         n_rows -= len(frame)
         yield frame
 
 
-def _choose_folders(root: str, folders: Sequence[str], predicate: pl.Expr | None) -> list[str]:
+def _choose_folders(root: str, folders: pl.Series, predicate: pl.Expr | None) -> pl.Series:
     """Return the dated folders that may have rows for which a predicate is true."""
     path = expr_full(root, "folder")
     # Most are dates: with any number they read as sessions of the same lab and subject.
     parts = pl.coalesce(grammar.expr_session_parts(path), grammar.expr_session_parts(path + "/1"))
     known = (
-        pl.DataFrame({"folder": folders}, schema={"folder": pl.String})
+        folders.to_frame("folder")
         .select("folder", parts=parts)
         .unnest("parts")
         .with_columns(pl.when(pl.col("subject").is_not_null()).then(pl.col("lab").fill_null("")))
@@ -189,7 +189,7 @@ def _choose_folders(root: str, folders: Sequence[str], predicate: pl.Expr | None
             except Exception:  # what fails here fails on the rows too, if it comes to them
                 continue
     # Where no session is directly in a folder, there may be others deeper in it.
-    return known.filter(kept | pl.col("subject").is_null())["folder"].to_list()
+    return known.filter(kept | pl.col("subject").is_null())["folder"]
 
 
 def _split_conjuncts(predicate: pl.Expr | None) -> Iterator[pl.Expr]:
@@ -264,7 +264,7 @@ class Listing:
 
 @contextmanager
 def list_archive(
-    walk: Walk, choose: Callable[[list[str]], list[str]] | None = None
+    walk: Walk, choose: Callable[[pl.Series], pl.Series] | None = None
 ) -> Iterator[Listing]:
     """Walk an archive, and yield what it holds: some 10 bytes a file, in a new folder.
 
@@ -276,11 +276,11 @@ def list_archive(
 
 
 def _list_archive(
-    walk: Walk, choose: Callable[[list[str]], list[str]] | None, folder: Path
+    walk: Walk, choose: Callable[[pl.Series], pl.Series] | None, folder: Path
 ) -> Listing:
-    # The paths of the dated folders, of which there may be millions, go at the end of this.
     survey = walk.survey()
     folders = choose(survey.folders) if choose else survey.folders
+    survey.forget_folders()
     issues = [polars_schema(ISSUES).to_frame(), pl.DataFrame(survey.issues)]
     n_sessions = 0
     shards: list[Path] = []

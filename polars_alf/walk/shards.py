@@ -10,12 +10,13 @@ from __future__ import annotations
 import contextlib
 import shutil
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
+from typing import Self
 
+import polars as pl
 import xxhash
 
 SHARDS_WANTED = 16
@@ -39,17 +40,33 @@ class Shard:
     ----------
     index
         Position among the shards of the run, in the order of their paths.
-    folders
-        Paths relative to the root: dated folders to walk, or files to read.
+    packed
+        The folders, with a NUL between any two: of all shards together, they take half the memory
+        of strings.
     """
 
     index: int
-    folders: tuple[str, ...]
+    packed: bytes
+
+    @classmethod
+    def pack(cls, index: int, folders: Iterable[str]) -> Self:
+        """Return the shard of some folders, of which there is one at least."""
+        return cls(index, "\0".join(folders).encode())
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Paths relative to the root: dated folders to walk, or files to read."""
+        return tuple(self.packed.decode().split("\0"))
+
+    @property
+    def n_folders(self) -> int:
+        """Number of the folders."""
+        return self.packed.count(b"\0") + 1
 
     @property
     def name(self) -> str:
         """Name that follows from the folders, the same in every run."""
-        return xxhash.xxh3_128_hexdigest("\0".join(self.folders).encode())
+        return xxhash.xxh3_128_hexdigest(self.packed)
 
 
 def path_key(path: str) -> str:
@@ -58,7 +75,7 @@ def path_key(path: str) -> str:
 
 
 def plan_shards(
-    folders: Sequence[str],
+    folders: pl.Series,
     *,
     least: int = LEAST_FOLDERS,
     wanted: int = SHARDS_WANTED,
@@ -69,7 +86,7 @@ def plan_shards(
     Parameters
     ----------
     folders
-        Paths relative to the root, in any order.
+        String: paths relative to the root, in any order.
     least
         Least number of folders in a shard, but for the last.
     wanted
@@ -83,15 +100,20 @@ def plan_shards(
         In the order of their paths. With the same `least` and `wanted`, the next run over the same
         archive finds the same shards whichever of them are finished.
     """
-    ordered = sorted(folders, key=path_key)
+    ordered = folders.to_frame("folder")
+    ordered = ordered.sort(pl.col("folder").str.replace_all("/", "\0", literal=True))
     size = min(max(len(ordered) // wanted, least), MOST_FOLDERS)
-    left = [
-        list(run)
-        for is_finished, run in groupby(ordered, key=lambda folder: folder in finished)
-        if not is_finished
-    ]
-    cuts = [tuple(run[i : i + size]) for run in left for i in range(0, len(run), size)]
-    return [Shard(index, cut) for index, cut in enumerate(cuts)]
+    done = pl.Series([*finished], dtype=pl.String).implode()
+    runs = ordered.select(pl.col("folder").is_in(done).rle()).to_series().struct.unnest()
+    shards: list[Shard] = []
+    start = 0
+    for n_folders, is_finished in runs.iter_rows():
+        end = start + n_folders
+        for cut in range(end if is_finished else start, end, size):
+            some = ordered["folder"].slice(cut, min(size, end - cut))
+            shards.append(Shard.pack(len(shards), some.to_list()))
+        start = end
+    return shards
 
 
 @contextmanager

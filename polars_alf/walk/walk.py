@@ -65,15 +65,15 @@ class Visit(Protocol[_Result_co]):
         """Visit a shard with a walker of its own."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Survey:
     """The dated folders of an archive, and what lies above them.
 
     Parameters
     ----------
     folders
-        Dated folders, relative to the root, in no particular order; sessions where the root is
-        a date or a session.
+        String: dated folders, relative to the root, in no particular order; sessions where the
+        root is a date or a session.
     issues
         ISSUES found above them.
     n_other_files
@@ -84,11 +84,15 @@ class Survey:
         When the survey began, in ns since the epoch.
     """
 
-    folders: list[str]
+    folders: pl.Series
     issues: pa.Table
     n_other_files: int
     listings: pa.Table | None
     begun_ns: int
+
+    def forget_folders(self) -> None:
+        """Forget the dated folders, some hundred bytes for each."""
+        self.folders = self.folders.clear()
 
 
 @contextmanager
@@ -142,7 +146,7 @@ class Walk:
             self.root, self.options, self._counter, n_threads=n_threads, pacer=self.pacer
         )
         begun_ns = time.time_ns()
-        folders = walker.survey(known)
+        folders = pl.Series("folder", walker.survey(known), pl.String)
         return Survey(folders, walker.issues(), walker.n_other_files, walker.listings(), begun_ns)
 
     def count_workers(self) -> int:
@@ -184,7 +188,7 @@ class Walk:
 
     def plan_shards(
         self,
-        folders: Sequence[str],
+        folders: pl.Series,
         *,
         least: int = LEAST_FOLDERS,
         finished: Collection[str] = frozenset(),

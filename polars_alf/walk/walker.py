@@ -282,7 +282,7 @@ class Walker:
             self._lister.take_odd(columns, rows, listing)
             columns.n_others[position] += listing.n_others
             self._record_issues(columns, position, listing)
-        for position, number in enumerate(columns.errors):
+        for position, number in enumerate(columns.errors if any(columns.errors) else ()):
             if number:
                 listing = Listing(batch.names)
                 self._lister.report_stop(columns.paths[position], number, listing)

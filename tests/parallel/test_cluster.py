@@ -372,7 +372,7 @@ def test_a_worker_that_does_not_see_temporary_files(workers: TestCluster) -> Non
 def test_what_a_worker_needs_to_see(archive: Path, tmp_path: Path) -> None:
     folder = tmp_path / "shards"
     dated = ("lab/Subjects/S01/2021-02-01", "lab/Subjects/S01/2021-02-02")
-    shard = Shard(0, dated)
+    shard = Shard.pack(0, dated)
     task = _Task(open_root(archive), WalkOptions(), shard, lambda *_: None, folder, None)
     assert task.find_unseen() == str(folder)
     folder.mkdir()

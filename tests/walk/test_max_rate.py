@@ -170,7 +170,7 @@ def test_shards_with_pacers_of_their_own_keep_to_the_rate(many: Path, tmp_path: 
         task = _Task(
             open_root(many),
             WalkOptions(max_rate=rate),
-            Shard(index, ("lab",)),
+            Shard.pack(index, ("lab",)),
             visit_once,
             tmp_path,
             None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,15 +23,16 @@ def test_each_folder_that_is_left_is_in_one_shard(
     folders: set[str], data: st.DataObject, least: int
 ) -> None:
     finished = data.draw(st.sets(st.sampled_from(sorted(folders)))) if folders else set()
-    planned = plan_shards(sorted(folders), least=least, finished=finished)
+    dated = pl.Series(sorted(folders), dtype=pl.String)
+    planned = plan_shards(dated, least=least, finished=finished)
     walked = [folder for shard in planned for folder in shard.folders]
     assert walked == sorted(folders - finished, key=path_key)
     assert [shard.index for shard in planned] == list(range(len(planned)))
     assert len({shard.name for shard in planned}) == len(planned)
-    assert plan_shards(sorted(folders, reverse=True), least=least, finished=finished) == planned
+    assert plan_shards(dated.reverse(), least=least, finished=finished) == planned
 
 
-SHARD = Shard(0, ("S/2020-01-01",))
+SHARD = Shard.pack(0, ("S/2020-01-01",))
 
 
 def test_a_shard_has_its_name_once_it_is_done(tmp_path: Path) -> None:
