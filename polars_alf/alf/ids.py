@@ -64,9 +64,9 @@ def check_namespace(
     in the folder were made with.
     """
     if given and found and given != found:
-        named = "" if spelling in (None, str(given)) else f"{spelling!r}, which is "
+        named = str(given) if spelling in (None, str(given)) else f"{spelling!r}, which is {given},"
         raise NamespaceConflictError(
-            f"the namespace {named}{given} would change the id of every session and dataset: the "
+            f"the namespace {named} would change the id of every session and dataset: the "
             f"tables in {folder} were made with {found}; leave the namespace out, or give another "
             "folder for the tables"
         )

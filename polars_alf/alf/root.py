@@ -168,9 +168,7 @@ def call_within(seconds: float, function: Callable[[], Result]) -> Result:
     return outcome.result(seconds)
 
 
-def check_folder(
-    folder: FolderPath, *, to_write: bool = True, what: str = "the folder for the tables"
-) -> Path:
+def check_folder(folder: FolderPath, *, to_write: bool = True, what: str | None = None) -> Path:
     """Return the absolute path of a folder that exists and, if wanted, can be written to.
 
     Raises
@@ -182,6 +180,7 @@ def check_folder(
     ForkError
         This process was forked from one in which Polars had run.
     """
+    what = what or ("the folder for the tables" if to_write else "the folder of the tables")
     path = _resolve(folder, what)
     if not path.exists():
         cure = "make it, or give another" if to_write else "give another"
@@ -197,7 +196,8 @@ def check_folder(
     except OSError as error:
         raise ArchivePermissionError(
             error.errno,
-            f"{what} {path} cannot be written to: {error.strerror}; give another one",
+            f"{what} {path} cannot be written to: {error.strerror}; see to that, or give another "
+            "one",
         ) from error
 
 

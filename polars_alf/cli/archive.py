@@ -152,7 +152,8 @@ def index(
         "etag_md5": etag_md5,
         "keep_generations": keep_generations,
     }
-    state = "the tables are whole; the same command goes on from here"
+    same = "the same command without --restart" if restart else "the same command"
+    state = f"the tables are whole; {same} goes on from here"
     with output.running(state), walk.show_progress() as progress:
         if shard is not None:
             part = polars_alf.index_part(root, out, shard=shard, progress=progress, **arguments)
@@ -245,7 +246,8 @@ def prune(
     ] = False,
     max_removed: MaxRemoved = None,
     trash: Annotated[
-        str | None, Option(metavar="DIR", help="Folder to move datasets to instead.")
+        str | None,
+        Option(metavar="DIR", help="Folder to move datasets to instead, made if missing."),
     ] = None,
     as_json: JsonLines = False,
     *,
@@ -265,6 +267,11 @@ def prune(
         raise BadParameter("there is no plan shown to confirm on a terminal; add --yes")
     arguments = walk.list_arguments(root)
     with output.running("nothing was removed"), walk.show_progress() as progress:
+        if trash is not None:
+            from polars_alf.prune.trash import check_trash
+
+            # Also where nothing is removed now: a rehearsal is to find what is wrong.
+            check_trash(trash, Path(root).resolve(), Path(tables_dir or root).resolve(), [""])
         plan = polars_alf.plan_removals(
             root,
             tables_dir,

@@ -38,7 +38,10 @@ def subset(
     ] = None,
     eids: Annotated[
         Path | None,
-        Option(metavar="FILE", help="Ids of sessions or datasets, one a line, as ONE saves them."),
+        Option(
+            metavar="FILE",
+            help="Ids of sessions, or of datasets below a line dataset_uuid, one a line.",
+        ),
     ] = None,
     like: Annotated[
         str | None, Option(metavar="DIR", help="Tables that have the part, by path.")

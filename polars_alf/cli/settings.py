@@ -19,8 +19,8 @@ def describe_settings(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield labels and sentences about the settings of an index; nothing of what is lost."""
     get = settings.get
     if "hash_ids" in settings:
-        ids = f"UUIDs in the namespace {get('namespace')}" if get("hash_ids") else "paths"
-        yield "Ids", ids
+        namespace = f" in the namespace {get('namespace')}" if get("namespace") else ""
+        yield "Ids", f"UUIDs{namespace}" if get("hash_ids") else "paths"
     if get("uuid_filenames"):
         yield "Ids in names", "taken from the UUIDs in names of files"
     if folders := get("ids_from"):

@@ -112,13 +112,17 @@ def _write_answer(answer: pl.LazyFrame, form: Format, file: Path | None, limit: 
         return
     if limit:
         answer = answer.head(limit)
-    if file is None and form == "tsv":
-        for line in layout.list_values(answer.collect()):
-            print(line)
-    elif file is None:
+    if file is None:
+        rows = answer.collect()
+        if rows.is_empty():
+            output.print_message("no rows")
+        if form == "tsv":
+            for line in layout.list_values(rows):
+                print(line)
+            return
         sys.stdout.flush()  # the rows go past the text that it holds
         with keeping_errors(sys.stdout.buffer) as sink:
-            _SINKS[form](answer.collect().lazy(), sink)
+            _SINKS[form](rows.lazy(), sink)
     else:
         try:
             with replace_file(file) as stream, keeping_errors(stream) as sink:

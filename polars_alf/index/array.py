@@ -158,11 +158,12 @@ def run_part(
     """Write the shards of one part; parameters, errors and warnings of `index_part`."""
     start = time.perf_counter()
     part, n_parts = parse_part(shard)
-    if options.changed_from or options.assemble:
-        raise OptionError(
-            "a part of a job array lists all of its shards; leave out --changed-from "
-            "(changed_from) and --assemble (assemble)"
-        )
+    for name, value in (("changed_from", options.changed_from), ("assemble", options.assemble)):
+        if value:
+            raise OptionError(
+                "a part of a job array lists all of its shards; leave out "
+                f"--{name.replace('_', '-')} ({name})"
+            )
     if options.walk.max_rate is not None:  # the parts know nothing of each other
         walk_options = replace(options.walk, max_rate=options.walk.max_rate / n_parts)
         options = replace(options, walk=walk_options)

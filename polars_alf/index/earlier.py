@@ -23,7 +23,8 @@ from polars_alf.index.options import IndexOptions
 from polars_alf.index.report import read_settings
 from polars_alf.schema import TABLES
 from polars_alf.tables.contract import read_header, read_headers, read_namespace
-from polars_alf.tables.files import table_path
+from polars_alf.tables.files import REPAIR_ADVICE, table_path
+from polars_alf.tables.parquet import check_table
 
 
 def open_known_rows(folder: Path, options: IndexOptions) -> KnownRows | None:
@@ -64,11 +65,23 @@ def open_known_rows(folder: Path, options: IndexOptions) -> KnownRows | None:
             ) from error
         with contextlib.suppress(TableError):
             read_headers(folder)  # else there was a warning
+            what = str(error).removesuffix(f"; {REPAIR_ADVICE}")  # which this index follows
             warn_caller(
-                f"{error}; it will be replaced, and what others wrote in it cannot be kept",
+                f"{what}; it will be replaced, and what others may have written in it cannot be "
+                "kept",
                 TableWarning,
             )
         return found
+
+
+def are_whole(folder: Path) -> bool:
+    """Whether both tables of a folder are there, and neither is damaged."""
+    try:
+        for name in TABLES:
+            check_table(table_path(folder, name))
+    except TableError:
+        return False
+    return True
 
 
 def choose_uuid_filenames(folder: Path, options: IndexOptions) -> bool:
@@ -101,7 +114,7 @@ def find_namespace(
     check_namespace(options.namespace, found, folder, options.namespace_spelling)
     fates = []
     for problem, is_readable in problems.items():
-        if is_readable and not options.reset:
+        if is_readable and not options.reset and are_whole(folder):
             advice = "it will be replaced, and ids and values of the rows that match are kept"
         elif found or options.namespace:
             advice = "it will be replaced"

@@ -28,7 +28,7 @@ from polars_alf.index.basis import (
 )
 from polars_alf.index.changed import ChangedPaths
 from polars_alf.index.checkpoint import open_run, scratch_folder
-from polars_alf.index.earlier import open_known_rows
+from polars_alf.index.earlier import are_whole, open_known_rows
 from polars_alf.index.options import IndexOptions, Settings, makes_the_same
 from polars_alf.index.report import (
     IndexReport,
@@ -210,6 +210,7 @@ def _repeat(
         or not PASSING.isdisjoint(survey.issues.column("kind").to_pylist())
         # What could not be read then, a folder that hung say, may have no time to compare.
         or not PASSING.isdisjoint(report.issues)
+        or not are_whole(folder)
     ):
         return None
     discard_runs(folder)

@@ -138,9 +138,9 @@ def plan_removals(
     states = list_states(opened, folder)
     if tables.are_empty and not force:
         raise ForeignTablesError(
-            f"{tables.place} are missing or empty, so all of {opened} would go; index it first, or "
-            "give the folder of its tables with --tables-dir (tables_dir=…); --force (force=True) "
-            "plans it all the same"
+            f"{tables.place} are missing or empty, so all of {opened} would go; index it first, "
+            "give the folder of its tables with --tables-dir (tables_dir=…), or, where an index "
+            "has found nothing, plan it all the same with --force (force=True)"
         )
     # What is excluded is walked, too: a link in it may lead to a file that has no row.
     walked = replace(options, exclude=(), own_files=own_files(folder, opened.path))

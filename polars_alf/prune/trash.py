@@ -23,10 +23,13 @@ from polars_alf.tables.transaction import locked_state
 from polars_alf.walk.fingerprint import fingerprint_file
 
 
-def open_trash(trash: str | os.PathLike[str], root: Path, folder: Path) -> Path:
-    """Return the path of a trash, made if it is missing; OptionError where it lies in an archive.
+def check_trash(
+    trash: str | os.PathLike[str], root: Path, folder: Path, paths: Iterable[str]
+) -> None:
+    """Raise OptionError where files cannot be moved to a trash, which is not made.
 
-    `root` is the archive, `folder` that of the tables: in its state there may be a trash.
+    `root` is the archive, `folder` that of the tables: in its state there may be a trash. `paths`
+    are those of the files. Raises the errors of `check_folder` where it cannot be made.
     """
     if os.fspath(trash):
         path = Path(trash).resolve()
@@ -41,15 +44,25 @@ def open_trash(trash: str | os.PathLike[str], root: Path, folder: Path) -> Path:
             )
         if root.is_relative_to(path):
             raise OptionError(f"the trash {path} holds the archive {root}; give another folder")
-        # Only after the checks, so that a refusal leaves nothing behind.
-        with contextlib.suppress(OSError):
-            path.mkdir()
+        if path.exists() or not path.parent.is_dir():
+            _check_devices(check_folder(path, what="the trash"), path, root, paths)
+        else:
+            above = check_folder(path.parent, what="the folder of the trash")
+            _check_devices(above, path, root, paths)
+    else:
+        check_folder(trash, what="the trash")
+
+
+def open_trash(trash: str | os.PathLike[str]) -> Path:
+    """Return the path of a trash that was checked, made if it is missing."""
+    with contextlib.suppress(OSError):
+        Path(trash).mkdir()
     return check_folder(trash, what="the trash")
 
 
-def check_devices(trash: Path, root: Path, paths: Iterable[str]) -> None:
-    """Raise OptionError where a file lies on another file system than a trash."""
-    device = trash.stat().st_dev
+def _check_devices(place: Path, trash: Path, root: Path, paths: Iterable[str]) -> None:
+    """Raise OptionError where a file lies on another file system than `place`, that of a trash."""
+    device = place.stat().st_dev
     for directory in dict.fromkeys(path.rpartition("/")[0] for path in paths):
         try:
             with open_folder(root, directory) as folder:
@@ -100,7 +113,7 @@ def restore_removals(
     path = open_root(root).path
     folder = check_folder(path if tables_dir is None else tables_dir)
     place = check_folder(trash, what="the trash")
-    check_devices(place, path, [""])
+    _check_devices(place, place, path, [""])
     outcomes = []
     with locked_state(folder):
         moved = {record["path"]: record for record in _list_moved(folder)}

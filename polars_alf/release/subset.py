@@ -50,6 +50,13 @@ Ids = Iterable[str | uuid.UUID]
 
 _ID_COLUMNS = {"eid": "eids", "session_uuid": "eids", "id": "eids", "dataset_uuid": "dataset_ids"}
 
+_OTHER_IDS = {
+    "session": "if they are datasets, begin their file with the line dataset_uuid, or give them as "
+    "dataset_ids",
+    "dataset": "if they are sessions, begin their file with the line eid, or give them as eids",
+}
+"""Cures by what ids were taken for."""
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Release(Shown):
@@ -201,8 +208,8 @@ def subset_tables(
 def read_ids(path: Path) -> dict[str, list[str]]:
     """Return the ids in a file as the argument of `subset_tables` that they are.
 
-    The file has one in each line, perhaps after a line with the name of the column, as those that
-    ``One.save_loaded_ids`` writes have it.
+    The file has one in each line, those of datasets after a line with the name of their column,
+    as the files that ``One.save_loaded_ids`` writes have it; those of sessions may have one.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -279,8 +286,8 @@ def _check_known(ids: pl.Series, known: pl.LazyFrame, what: str) -> None:
     if len(unknown):
         more = f", and {len(unknown) - 1:,} more are none either" if len(unknown) > 1 else ""
         raise OptionError(
-            f"{unknown['id'][0]!r} is no {what} of the tables{more}; leave them out, or give the "
-            "tables that have them"
+            f"{unknown['id'][0]!r} is no {what} of the tables{more}; leave them out, give the "
+            f"tables that have them, or, {_OTHER_IDS[what]}"
         )
 
 

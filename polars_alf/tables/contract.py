@@ -118,12 +118,13 @@ def read_namespace(folder: Path, root: PurePath) -> tuple[uuid.UUID | None, dict
             if isinstance(error.__cause__, OSError) and error.__cause__.errno:
                 unread = error.__cause__
             continue
-        origin = ", ".join(header.origins) or None
+        origin = ", ".join(header.origins)
         if header.namespace is None:
-            problems[f"{path} was made by another program, of {origin}"] = True
+            of_what = f", of {origin}" if origin else ""
+            problems[f"{path} was made by another program{of_what}"] = True
             continue
         if {*header.roots} != {root}:
-            problems[f"{path} is of another archive, {origin}"] = True
+            problems[f"{path} is of another archive, {origin or 'which it does not name'}"] = True
         found = found or header.namespace
     try:
         text = namespace_path(folder).read_text(encoding="utf-8")

@@ -295,7 +295,7 @@ def read_report_values(folder: Path) -> dict[str, Any]:
 
 
 def _scan_state(path: Path, what: str, folder: Path) -> pl.LazyFrame:
-    check_folder(folder, to_write=False, what="the folder of tables")
+    check_folder(folder, to_write=False)
     if not path.exists():
         raise ArchiveNotFoundError(
             f"{folder} has no {what} of an index; give a folder that polars-alf index has written "

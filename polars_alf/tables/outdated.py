@@ -17,14 +17,15 @@ _CHUNK = 1 << 20
 
 
 def warn_of_manifest(folder: Path) -> None:
-    """Warn where the manifest of a release is not of the tables that are there now."""
+    """Warn where the manifest of a release is not of the files that are there now."""
     path = folder / MANIFEST
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
         tables = json.loads(path.read_text(encoding="utf-8"))["tables"]
         wanted = {name: (table["bytes"], table["sha256"]) for name, table in tables.items()}
         if not all(_has_sha256(folder / name, *values) for name, values in wanted.items()):
             warn_caller(
-                f"{path} is not of the tables that are there now; make the release again with "
+                f"{path} is of other files than the tables that are there now; whether they say "
+                f"the same, verify --manifest {path} tells; if not, make the release again with "
                 "subset",
                 TableWarning,
             )

@@ -87,6 +87,15 @@ class TableFile:
             return table
 
 
+def check_table(path: Path) -> None:
+    """Raise the errors of `open_table`, and TableError where any part of the table is damaged.
+
+    Of a file that another program wrote, no more is read than the footer.
+    """
+    with open_table(path) as table:
+        table.check(table.groups, table.parquet.schema_arrow.names)
+
+
 @contextmanager
 def open_table(path: Path) -> Iterator[TableFile]:
     """Open a Parquet file and read its footer.

@@ -12,8 +12,13 @@ import polars as pl
 
 from polars_alf.alf.arguments import check_argument
 from polars_alf.alf.root import FolderPath, check_folder
-from polars_alf.display import Shown
-from polars_alf.errors import ArchiveNotFoundError, TableNotFoundError
+from polars_alf.display import Shown, warn_caller
+from polars_alf.errors import (
+    ArchiveNotFoundError,
+    TableError,
+    TableNotFoundError,
+    TableWarning,
+)
 from polars_alf.tables.files import (
     STATE_DIR,
     check_replaceable,
@@ -34,6 +39,7 @@ from polars_alf.tables.generations import (
 from polars_alf.tables.history import Record, frame_records, make_record, read_records
 from polars_alf.tables.journal import Journal, commit, read_journal
 from polars_alf.tables.outdated import warn_of_bundle, warn_of_manifest
+from polars_alf.tables.parquet import check_table
 from polars_alf.tables.transaction import keep_current, locked_state, wait_for_commit
 
 _SNAPSHOT = "snapshot-"
@@ -126,8 +132,8 @@ def restore_tables(folder: FolderPath, generation: str | None = None) -> Restore
     Warns
     -----
     TableWarning
-        The manifest of a release, or the bundle for a web server, is of other tables than those
-        put back.
+        A table that was put back is damaged, or the manifest of a release, or the bundle for a web
+        server, is of other tables than those put back.
     """
     start = time.perf_counter()
     check_argument("generation", generation, str, is_optional=True)
@@ -147,6 +153,7 @@ def restore_tables(folder: FolderPath, generation: str | None = None) -> Restore
         seconds = time.perf_counter() - start
         new_records.append({**record, "replaced": kept, "seconds": round(seconds, 3)})
         commit(path, _plan(path, source, kept, new_records))
+    _warn_of_damage(path)
     warn_of_manifest(path)
     warn_of_bundle(path)
     return RestoredTables(path, name, kept, record["n_sessions"], record["n_datasets"])
@@ -198,6 +205,14 @@ def read_history(folder: FolderPath) -> pl.DataFrame:
         for n, row in enumerate(rows)
         for name in (row.get("generation"),)
     )
+
+
+def _warn_of_damage(folder: Path) -> None:
+    for path in map(folder.joinpath, list_tables(folder)):
+        try:
+            check_table(path)
+        except TableError as error:
+            warn_caller(str(error), TableWarning)
 
 
 def _choose(folder: Path, wanted: str | None, names: Sequence[str]) -> str:

@@ -27,6 +27,7 @@ from polars_alf.walk.selection import Selection
 EVERY = 1 << 62
 """Stands for a number of files without a limit."""
 
+_DENIED = (errno.EACCES, errno.EPERM)
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
 
 LEFT_OUT = {
@@ -326,7 +327,7 @@ class Lister:
         elif number in _GONE:
             into.report(path, IssueKind.VANISHED, "gone since it was listed", number)
         else:
-            message = f"cannot be examined: {os.strerror(number)}"
+            message = f"cannot be examined: {os.strerror(number)}; see to it, and index again"
             into.report(path, IssueKind.UNREADABLE_FILE, message, number)
 
     def report_stop(self, directory: str, number: int, into: Listing) -> None:
@@ -338,7 +339,13 @@ class Lister:
                 "that were there are as they were; see to the storage"
             ) from OSError(number, os.strerror(number), str(self.root))
         kind = IssueKind.VANISHED if number in _GONE else IssueKind.UNREADABLE_DIRECTORY
-        into.report(directory, kind, f"listing stopped: {os.strerror(number)}", number)
+        cure = "see to its permissions" if number in _DENIED else "see to the storage"
+        into.report(
+            directory,
+            kind,
+            f"listing stopped: {os.strerror(number)}; {cure}, and index again",
+            number,
+        )
 
 
 def split_names(subdirectories: str, session: str | None) -> list[str]:

@@ -279,16 +279,18 @@ def _list_archive(
     walk: Walk, choose: Callable[[pl.Series], pl.Series] | None, folder: Path
 ) -> Listing:
     survey = walk.survey()
-    folders = choose(survey.folders) if choose else survey.folders
-    survey.forget_folders()
+    if choose:
+        survey.folders = choose(survey.folders)
     issues = [polars_schema(ISSUES).to_frame(), pl.DataFrame(survey.issues)]
     n_sessions = 0
     shards: list[Path] = []
     n_files: list[int] = []
     tasks = [
-        (shard, WriteFrames(_list_shard, folder, "lz4")) for shard in walk.plan_shards(folders)
+        (shard, WriteFrames(_list_shard, folder, "lz4"))
+        for shard in walk.plan_shards(survey.folders)
     ]
-    workers = walk.choose_workers(len(tasks), n_folders=len(folders))
+    workers = walk.choose_workers(len(tasks), n_folders=len(survey.folders))
+    survey.forget_folders()
     for name in walk.visit(tasks, folder, workers=workers, ordered=True):
         path = folder / name
         issues.append(pl.read_ipc(path / "issues.arrow"))

@@ -363,6 +363,10 @@ def test_prune_refuses_to_remove_a_lab_unless_told(strays: Path, tmp_path: Path)
     assert "prune with --max-removed 15%" in result.stderr
     assert (strays / only).exists()
     trash = tmp_path / "trash"
+    for options in ([], ["--yes", "--apply"]):
+        result = run(*arguments[:2], *options, "--trash", tmp_path / "no" / "where")
+        assert (result.returncode, result.stdout) == (1, "")
+        assert f"the trash {tmp_path / 'no' / 'where'} does not exist; make it" in result.stderr
     result = run(*arguments[:-1], "--max-removed", "15%", "--trash", trash)
     assert result.returncode == 0, result.stderr
     assert "Of these, 2 were moved to the trash." in result.stdout

@@ -111,6 +111,8 @@ QUERY = "SELECT lab, count(*) AS n FROM sessions GROUP BY lab ORDER BY lab"
 @pytest.mark.slow
 def test_sql_answers_in_every_format(tables: Path, tmp_path: Path) -> None:
     assert run("sql", tables, QUERY).stdout == "cortexlab\t3\nwittenlab\t1\n"
+    nothing = run("sql", tables, "SELECT id FROM sessions WHERE subject = 'nobody'")
+    assert (nothing.stdout, nothing.stderr) == ("", "no rows\n")
     lines = run("sql", tables, QUERY, "--format", "table").stdout.splitlines()
     assert [line.split() for line in (lines[0], *lines[2:])] == [
         *(["lab", "n"], ["cortexlab", "3"], ["wittenlab", "1"], [], ["2", "rows"]),

@@ -181,6 +181,32 @@ def test_damage_is_replaced_with_a_warning(archive: Path, out_dir: Path, damage:
     assert [frame["id"].to_list() for frame in found] == [f["id"].to_list() for f in before]
 
 
+@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_damage_to_what_nobody_wrote_in_is_cured_with_a_warning(
+    archive: Path, out_dir: Path, name: str, *, quick: bool
+) -> None:
+    index_archive(archive, out_dir)
+    before = _read(out_dir)
+    _damage(out_dir / f"{name}.pqt")
+    with pytest.warns(errors.TableWarning, match=rf"{name}\.pqt is damaged: [^;]*; it will be rep"):
+        index_archive(archive, out_dir, quick=quick)
+    for found, wanted in zip(_read(out_dir), before, strict=True):
+        assert_frame_equal(found, wanted)
+
+
+def test_nobody_says_that_what_is_damaged_is_kept(archive: Path, tmp_path: Path) -> None:
+    index_archive(archive)
+    moved = archive.rename(tmp_path / "moved")
+    _damage(moved / "datasets.pqt")
+    with pytest.warns(errors.TableWarning) as caught:
+        index_archive(moved)
+    messages = [str(warning.message) for warning in caught]
+    assert any("is damaged" in message for message in messages)
+    assert any("is of another archive" in message for message in messages)
+    assert not any("are kept" in message for message in messages)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", [_damage, lambda path: path.write_bytes(b"PAR1")])
 @pytest.mark.parametrize("cure", ["restore", "ids_from", "reset"])

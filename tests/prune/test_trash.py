@@ -133,6 +133,7 @@ def test_a_trash_elsewhere_is_refused_before_anything_is_moved(
         with pytest.raises(OptionError, match="on another file system than"):
             apply_removals(strays, plan_removals(strays), trash=trash)
     assert files_of(strays) == before
+    assert not trash.exists()
     with pytest.raises(ArchiveNotFoundError, match="the trash"):
         apply_removals(strays, plan_removals(strays), trash=trash / "no" / "where")
 

@@ -198,7 +198,7 @@ def test_a_bundle_of_other_tables_is_told_of(tables: Path, out_dir: Path) -> Non
 def test_a_manifest_of_other_tables_is_told_of(tables: Path, out_dir: Path) -> None:
     polars_alf.subset_tables(tables, out_dir, where="true")
     polars_alf.subset_tables(tables, out_dir, where="subject = 'KS001'")
-    with pytest.warns(TableWarning, match=r"manifest\.json is not of the tables that are there"):
+    with pytest.warns(TableWarning, match=r"manifest\.json is of other files than the tables"):
         polars_alf.restore_tables(out_dir)
     assert polars_alf.verify_manifest(out_dir).problems
     with warnings.catch_warnings():
@@ -265,6 +265,24 @@ def test_ids_are_read_as_one_saves_them(tables: Path, archive: Path, tmp_path: P
     with pytest.raises(OptionError, match="cannot be read"):
         read_ids(tmp_path / "nowhere")
     assert isinstance(pd.read_csv(path), pd.DataFrame)
+
+
+@pytest.mark.parametrize("kind", ["datasets", "sessions"])
+def test_ids_of_the_other_table_have_a_cure(
+    tables: Path, out_dir: Path, tmp_path: Path, kind: str
+) -> None:
+    scan = {"sessions": polars_alf.scan_sessions, "datasets": polars_alf.scan_datasets}[kind]
+    file, wrong, right = (
+        tmp_path / "ids.txt",
+        *(("dataset_uuid", "eid") if kind == "sessions" else ("eid", "dataset_uuid")),
+    )
+    ids = scan(tables).select("id").collect()["id"].to_list()
+    file.write_text("\n".join([wrong, *ids]))
+    with pytest.raises(OptionError, match=f"begin their file with the line {right}"):
+        polars_alf.subset_tables(tables, out_dir, **read_ids(file))
+    file.write_text("\n".join([right, *ids]))
+    release = polars_alf.subset_tables(tables, out_dir, **read_ids(file))
+    assert release.manifest[f"n_{kind}"] == len(ids)
 
 
 def test_sessions_keep_the_day_that_they_have(tables: Path, out_dir: Path) -> None:

@@ -20,7 +20,7 @@ from table_frames import make_datasets, make_sessions, write_tables
 from trees import SESSION, check_state, list_state, make_tree
 
 from polars_alf import index_archive, merge_tables, read_history, restore_tables, scan_changes
-from polars_alf.errors import CommitError, OptionError, TableNotFoundError
+from polars_alf.errors import CommitError, OptionError, TableNotFoundError, TableWarning
 from polars_alf.index.report import read_run
 from polars_alf.tables import files, generations, journal, transaction
 
@@ -92,6 +92,18 @@ def read_state(folder: Path) -> dict[str, bytes]:
         and not path.name.startswith("lock-")
         and not path.relative_to(state).parts[0].startswith("generation-")
     }
+
+
+def test_a_table_that_is_put_back_damaged_is_told_of(tables: Path) -> None:
+    content = (tables / "datasets.pqt").read_bytes()
+    index_archive(tables)
+    (kept,) = list_kept(tables)
+    (kept / "datasets.pqt").write_bytes(content[:4] + bytes(64) + content[68:])
+    with pytest.warns(TableWarning, match=r"datasets\.pqt is damaged: .*index the archive again"):
+        restore_tables(tables)
+    with pytest.warns(TableWarning, match="it will be replaced"):
+        index_archive(tables)
+    assert (tables / "datasets.pqt").stat().st_size == len(content)
 
 
 def test_an_index_after_a_restore_is_right(archive: Path, out_dir: Path) -> None:
