@@ -913,6 +913,34 @@ MUTATIONS = [
         "column",
         ("tests/tables/test_foreign.py::test_columns_that_one_reads_have_no_nulls",),
     ),
+    Mutation(
+        "a damaged table stays where nothing has changed in the archive",
+        "polars_alf/index/run.py",
+        "        or not are_whole(folder)\n",
+        "",
+        (f"{KNOWN}::test_damage_to_what_nobody_wrote_in_is_cured_with_a_warning",),
+    ),
+    Mutation(
+        "a damaged table that nobody wrote in is replaced without a word",
+        "polars_alf/index/known_tables.py",
+        "            check_table(path)\n",
+        "            pass\n",
+        (f"{KNOWN}::test_damage_to_what_nobody_wrote_in_is_cured_with_a_warning",),
+    ),
+    Mutation(
+        "a table that is put back damaged is not told of",
+        "polars_alf/tables/undo.py",
+        "    _warn_of_damage(path)\n",
+        "",
+        ("tests/tables/test_generations.py::test_a_table_that_is_put_back_damaged_is_told_of",),
+    ),
+    Mutation(
+        "ids of one session that begin alike are in any order",
+        "polars_alf/tables/rows.py",
+        "    if has_ties or ",
+        "    if ",
+        ("tests/tables/test_rows.py::test_ids_sort_by_all_their_bits_within_their_session",),
+    ),
 ]
 """Add to it: what a suite is there for should be in here."""
 

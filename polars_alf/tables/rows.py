@@ -85,13 +85,14 @@ def assemble_datasets(
 
 def sort_by_id(rows: pl.DataFrame) -> pl.DataFrame:
     """Sort rows by ``rank``, and those of one rank by ``high`` and ``low``."""
-    # By one number it takes a third of the time; where that leaves a tie, the columns decide.
-    most_ranks = 2**20
-    start = pl.col("high") // most_ranks
-    key = rows.select(pl.col("rank") * pl.lit(2**64 // most_ranks, pl.UInt64) + start).to_series()
+    # One number, with 20 bits of the rank and 44 of the id, sorts twice as fast as three. The
+    # columns decide where that leaves a tie, or a rank has more bits.
+    n_ranks = 2**20
+    shifted = pl.col("rank") * pl.lit(2**64 // n_ranks, pl.UInt64)
+    key = rows.select(shifted + pl.col("high") // n_ranks).to_series()
     order = key.arg_sort()
-    has_ties = key.gather(order).rle_id().last() != len(rows) - 1
-    if len(rows) and (has_ties or cast(int, rows["rank"].max()) >= most_ranks):
+    has_ties = len(rows) and key.gather(order).rle_id().last() != len(rows) - 1
+    if has_ties or cast("int", rows["rank"].max() or 0) >= n_ranks:
         return rows.sort("rank", "high", "low")
     return rows[order]
 
