@@ -88,7 +88,6 @@ OUTPUT = "tests/tables/test_output.py"
 LOCK = "tests/tables/test_writer_lock.py"
 GENERATIONS = "tests/tables/test_generations.py"
 HISTORY = "tests/tables/test_history.py"
-KNOWN = "tests/index/test_known_tables.py"
 DATABASES = "tests/index/test_databases.py"
 
 MUTATIONS = [
@@ -918,14 +917,16 @@ MUTATIONS = [
         "polars_alf/index/run.py",
         "        or not are_whole(folder)\n",
         "",
-        (f"{KNOWN}::test_damage_to_what_nobody_wrote_in_is_cured_with_a_warning",),
+        ("tests/index/test_quick.py::test_a_damaged_table_is_replaced",),
     ),
     Mutation(
         "a damaged table that nobody wrote in is replaced without a word",
         "polars_alf/index/known_tables.py",
         "            check_table(path)\n",
         "            pass\n",
-        (f"{KNOWN}::test_damage_to_what_nobody_wrote_in_is_cured_with_a_warning",),
+        (
+            "tests/index/test_known_tables.py::test_damage_to_what_nobody_wrote_in_is_cured_with_a_warning",
+        ),
     ),
     Mutation(
         "a table that is put back damaged is not told of",

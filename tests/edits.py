@@ -33,6 +33,16 @@ EVERY_TYPE = {
 """Columns of four rows that a lab may add to its tables; the second row has no values."""
 
 
+def damage_column(folder: Path, table: str, column: str) -> None:
+    """Change a byte of a column of a table; all else is as it was."""
+    path = folder / f"{table}.pqt"
+    metadata = pq.read_metadata(path)
+    at = metadata.row_group(0).column(metadata.schema.names.index(column)).data_page_offset
+    content = bytearray(path.read_bytes())
+    content[at] ^= 255
+    path.write_bytes(content)
+
+
 def edit_table(folder: Path, name: str, edit: Edit) -> None:
     """Write a table anew with what Polars makes of it, without any metadata of ours."""
     path = folder / f"{name}.pqt"

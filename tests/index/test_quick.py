@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 import pytest
 from amount import count_examples
+from edits import damage_column
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from indexes import (
@@ -72,6 +73,14 @@ def _listed(archive: Path, out_dir: Path, **options: object) -> tuple[list[str],
 
 def _assert_right(archive: Path, out_dir: Path, tmp_path: Path) -> None:
     assert_equal(read_tables(out_dir), index_undisturbed(archive, tmp_path))
+
+
+def test_a_damaged_table_is_replaced(settled: Path, out_dir: Path) -> None:
+    before = read_tables(out_dir)
+    damage_column(out_dir, "datasets", "file_size")
+    with pytest.warns(errors.TableWarning, match="is damaged: .*; it will be replaced"):
+        index_archive(settled, out_dir, quick=True)
+    assert_equal(read_tables(out_dir), before)
 
 
 def test_quick_makes_insertions_where_there_are_none(settled: Path, out_dir: Path) -> None:
