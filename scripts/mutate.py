@@ -88,6 +88,7 @@ OUTPUT = "tests/tables/test_output.py"
 LOCK = "tests/tables/test_writer_lock.py"
 GENERATIONS = "tests/tables/test_generations.py"
 HISTORY = "tests/tables/test_history.py"
+KNOWN = "tests/index/test_known_tables.py"
 DATABASES = "tests/index/test_databases.py"
 
 MUTATIONS = [

@@ -181,7 +181,7 @@ def test_damage_is_replaced_with_a_warning(archive: Path, out_dir: Path, damage:
     assert [frame["id"].to_list() for frame in found] == [f["id"].to_list() for f in before]
 
 
-@pytest.mark.parametrize("name, column", [("sessions", "number"), ("datasets", "file_size")])
+@pytest.mark.parametrize(("name", "column"), [("sessions", "number"), ("datasets", "file_size")])
 def test_damage_to_what_nobody_wrote_in_is_cured_with_a_warning(
     archive: Path, out_dir: Path, name: str, column: str
 ) -> None:
