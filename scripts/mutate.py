@@ -400,7 +400,7 @@ MUTATIONS = [
     Mutation(
         "folders that cannot be opened are passed over in silence",
         "polars_alf/walk/lister.py",
-        '        into.report(directory, kind, f"listing stopped: {os.strerror(number)}", number)\n',
+        "        into.report(directory, kind, message, number)\n",
         "        str(kind)\n",
         (f"{TREES}::test_paths_that_the_system_does_not_take_are_named",),
     ),
@@ -925,9 +925,7 @@ MUTATIONS = [
         "polars_alf/index/known_tables.py",
         "            check_table(path)\n",
         "            pass\n",
-        (
-            "tests/index/test_known_tables.py::test_damage_to_what_nobody_wrote_in_is_cured_with_a_warning",
-        ),
+        (f"{KNOWN}::test_damage_to_what_nobody_wrote_in_is_cured_with_a_warning",),
     ),
     Mutation(
         "a table that is put back damaged is not told of",
