@@ -340,12 +340,8 @@ class Lister:
             ) from OSError(number, os.strerror(number), str(self.root))
         kind = IssueKind.VANISHED if number in _GONE else IssueKind.UNREADABLE_DIRECTORY
         cure = "see to its permissions" if number in _DENIED else "see to the storage"
-        into.report(
-            directory,
-            kind,
-            f"listing stopped: {os.strerror(number)}; {cure}, and index again",
-            number,
-        )
+        message = f"listing stopped: {os.strerror(number)}; {cure}, and index again"
+        into.report(directory, kind, message, number)
 
 
 def split_names(subdirectories: str, session: str | None) -> list[str]:
