@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -199,8 +199,9 @@ def subset_tables(
     }
     with reporting_write_errors(folder, "the tables of the part"), locked_state(folder):
         discard_runs(folder)
-        _write_part(folder, folders, part, groups, datasets, chosen, tag, keep_generations)
-        manifest = write_manifest(folder, selection, tag)
+        manifest = _write_part(
+            folder, folders, part, groups, datasets, chosen, selection, tag, keep_generations
+        )
     warn_of_bundle(folder)
     return Release(folder, manifest, time.perf_counter() - start)
 
@@ -320,9 +321,11 @@ def _write_part(
     groups: Sequence[pl.DataFrame],
     datasets: pl.LazyFrame,
     chosen: _Chosen,
+    selection: Mapping[str, object],
     tag: str | None,
     keep_generations: int,
-) -> None:
+) -> dict[str, Any]:
+    """Write the tables of the part and their manifest, all or nothing; return the manifest."""
     start = time.perf_counter()
     origin = make_origin(folders, tag)
     n_bytes = 0
@@ -352,6 +355,8 @@ def _write_part(
         except pl.exceptions.PolarsError as error:
             raise TableError(f"the tables cannot be read: {error}") from error
         stage_insertions(staging, folders)
+        manifest = write_manifest(staging.path, selection, tag)
+        staging.add_file(MANIFEST)
         record = make_record(
             "subset",
             origin.generation,
@@ -361,6 +366,7 @@ def _write_part(
             seconds=time.perf_counter() - start,
         )
         staging.commit(keep=keep_generations, record=record)
+    return manifest
 
 
 def make_origin(folders: Sequence[Path], tag: str | None) -> Origin:

@@ -15,6 +15,7 @@ from polars_alf.schema import SCHEMAS, TABLES
 from polars_alf.tables.contract import read_headers
 from polars_alf.tables.files import (
     GENERATION,
+    MANIFEST,
     STATE_DIR,
     changes_path,
     conflicts_path,
@@ -55,8 +56,12 @@ def check_keep(keep: int) -> int:
 
 
 def locate(folder: Path, name: str) -> Path:
-    """Return where a file of a generation lies while that is the current one: a table, or state."""
-    return folder / name if name in _TABLE_FILES else folder / STATE_DIR / name
+    """Return where a file of a generation lies while that is the current one.
+
+    That is beside the state for tables and the manifest of a release, and in it for others.
+    """
+    is_beside = name in _TABLE_FILES or name == MANIFEST
+    return folder / name if is_beside else folder / STATE_DIR / name
 
 
 def list_generations(folder: Path, records: Sequence[Record]) -> list[str]:

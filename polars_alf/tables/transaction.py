@@ -177,6 +177,10 @@ class Staging:
             file.flush()
             os.fsync(file.fileno())
 
+    def add_file(self, name: str) -> None:
+        """Have a file that was written into `path` committed as well; `locate` says to where."""
+        self._files.append(name)
+
     def write_report(self, report: Mapping[str, object]) -> None:
         """Write the report of the run, which is committed as well."""
         path = self.path / report_path(self.folder).name

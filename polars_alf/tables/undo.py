@@ -20,6 +20,7 @@ from polars_alf.errors import (
     TableWarning,
 )
 from polars_alf.tables.files import (
+    MANIFEST,
     STATE_DIR,
     check_replaceable,
     find_generation,
@@ -99,9 +100,9 @@ def restore_tables(folder: FolderPath, generation: str | None = None) -> Restore
     """Put back the tables that the last index, merge or restore replaced, with their state.
 
     Both tables are put back, or neither, as a run replaces them, and so are issues, changes,
-    conflicts, report and snapshot. The tables that are there are kept in turn: to restore twice
-    changes nothing, and one that was cut off is finished. Index before you prune: files that are
-    newer than the tables put back are in none of their rows.
+    conflicts, report, snapshot and, of a release, the manifest. The tables that are there are kept
+    in turn: to restore twice changes nothing, and one that was cut off is finished. Index before
+    you prune: files that are newer than the tables put back are in none of their rows.
 
     Parameters
     ----------
@@ -246,7 +247,7 @@ def _plan(folder: Path, source: Path, kept: str | None, records: Sequence[Record
     removed = {*list_tables(folder), *(STATE_FILES & there)} - names
     return Journal(
         staging=source.name,
-        files=tuple(sorted(STATE_FILES & names)),
+        files=tuple(sorted((STATE_FILES | {MANIFEST}) & names)),
         folders={name: name for name in sorted(snapshots)},
         removed=tuple(sorted(removed | others)),
         kept=kept,

@@ -195,9 +195,24 @@ def test_a_bundle_of_other_tables_is_told_of(tables: Path, out_dir: Path) -> Non
         polars_alf.restore_tables(out_dir)
 
 
+def test_a_release_is_put_back_with_its_manifest(tables: Path, out_dir: Path) -> None:
+    releases = [
+        polars_alf.subset_tables(tables, out_dir, where=where)
+        for where in ("true", "subject = 'KS001'")
+    ]
+    assert releases[0].checksum != releases[1].checksum
+    for release in releases:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", TableWarning)
+            polars_alf.restore_tables(out_dir)
+        found = polars_alf.verify_manifest(out_dir)
+        assert (found.checksum, found.problems) == (release.checksum, ())
+
+
 def test_a_manifest_of_other_tables_is_told_of(tables: Path, out_dir: Path) -> None:
-    polars_alf.subset_tables(tables, out_dir, where="true")
     polars_alf.subset_tables(tables, out_dir, where="subject = 'KS001'")
+    polars_alf.merge_tables([tables], out_dir)
+    polars_alf.restore_tables(out_dir)
     with pytest.warns(TableWarning, match=r"manifest\.json is of other files than the tables"):
         polars_alf.restore_tables(out_dir)
     assert polars_alf.verify_manifest(out_dir).problems
@@ -226,8 +241,7 @@ def test_nothing_else_is_replaced(tables: Path, archive: Path, tmp_path: Path) -
     first = polars_alf.subset_tables(tables, out, where="true")
     second = polars_alf.subset_tables(tables, out, where="subject = 'KS002'")
     assert second.manifest["n_sessions"] < first.manifest["n_sessions"]
-    with pytest.warns(TableWarning, match="manifest"):
-        polars_alf.restore_tables(out)
+    polars_alf.restore_tables(out)
     assert len(read(out)[0]) == first.manifest["n_sessions"]
 
 
