@@ -270,8 +270,8 @@ MUTATIONS = [
     Mutation(
         "a trash may be in the archive",
         "polars_alf/prune/trash.py",
-        "        if inside and not is_in_state:\n",
-        "        if False:\n",
+        "    if inside and not is_in_state:\n",
+        "    if False:\n",
         (f"{TRASH}::test_a_trash_in_the_archive_is_refused_but_in_the_state",),
     ),
     Mutation(
@@ -916,22 +916,22 @@ MUTATIONS = [
     Mutation(
         "a damaged table stays where nothing has changed in the archive",
         "polars_alf/index/run.py",
-        "        or not are_whole(folder)\n",
+        "        or find_damage(folder)\n",
         "",
         ("tests/index/test_quick.py::test_a_damaged_table_is_replaced",),
     ),
     Mutation(
         "a damaged table that nobody wrote in is replaced without a word",
         "polars_alf/index/known_tables.py",
-        "            check_table(path)\n",
-        "            pass\n",
+        "        raise damage[0]\n",
+        "        pass\n",
         (f"{KNOWN}::test_damage_to_what_nobody_wrote_in_is_cured_with_a_warning",),
     ),
     Mutation(
         "a table that is put back damaged is not told of",
         "polars_alf/tables/undo.py",
-        "    _warn_of_damage(path)\n",
-        "",
+        "        warn_caller(str(damage), TableWarning)\n",
+        "        pass\n",
         ("tests/tables/test_generations.py::test_a_table_that_is_put_back_damaged_is_told_of",),
     ),
     Mutation(

@@ -24,7 +24,7 @@ from polars_alf.index.report import read_settings
 from polars_alf.schema import TABLES
 from polars_alf.tables.contract import read_header, read_headers, read_namespace
 from polars_alf.tables.files import REPAIR_ADVICE, table_path
-from polars_alf.tables.parquet import check_table
+from polars_alf.tables.parquet import find_damage
 
 
 def open_known_rows(folder: Path, options: IndexOptions) -> KnownRows | None:
@@ -67,21 +67,11 @@ def open_known_rows(folder: Path, options: IndexOptions) -> KnownRows | None:
             read_headers(folder)  # else there was a warning
             what = str(error).removesuffix(f"; {REPAIR_ADVICE}")  # which this index follows
             warn_caller(
-                f"{what}; it will be replaced, and what others may have written in it cannot be "
-                "kept",
+                f"{what}; it will be replaced, and what others may have written in either table "
+                "cannot be kept",
                 TableWarning,
             )
         return found
-
-
-def are_whole(folder: Path) -> bool:
-    """Whether both tables of a folder are there, and neither is damaged."""
-    try:
-        for name in TABLES:
-            check_table(table_path(folder, name))
-    except TableError:
-        return False
-    return True
 
 
 def choose_uuid_filenames(folder: Path, options: IndexOptions) -> bool:
@@ -113,8 +103,9 @@ def find_namespace(
     found, problems = read_namespace(folder, root.path)
     check_namespace(options.namespace, found, folder, options.namespace_spelling)
     fates = []
+    may_keep = not (options.reset or (problems and find_damage(folder)))
     for problem, is_readable in problems.items():
-        if is_readable and not options.reset and are_whole(folder):
+        if is_readable and may_keep:
             advice = "it will be replaced, and ids and values of the rows that match are kept"
         elif found or options.namespace:
             advice = "it will be replaced"

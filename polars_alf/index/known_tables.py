@@ -18,10 +18,10 @@ from polars_alf.query.revisions import keep_own_choices
 from polars_alf.query.scan import ORIGIN, scan_datasets, scan_sessions
 from polars_alf.schema import DIGEST_COLUMNS, TABLES, IssueKind, polars_schema
 from polars_alf.tables.contract import TableHeader, read_headers
-from polars_alf.tables.files import REPAIR_ADVICE, table_path
+from polars_alf.tables.files import REPAIR_ADVICE
 from polars_alf.tables.foreign import Columns, have_values, list_foreign, mark_columns
 from polars_alf.tables.named_rows import IS_NAMED
-from polars_alf.tables.parquet import check_table
+from polars_alf.tables.parquet import find_damage
 
 WRITTEN = {"sessions": {"task_protocol": "", "projects": ""}, "datasets": {"qc": "NOT_SET"}}
 """Columns of ours that others write, and their value where nobody did."""
@@ -114,9 +114,8 @@ def open_known_tables(
     database's, rows of databases without a file on this disk stay. `given` are folders whose ids
     and values win. Raises TableError where a table cannot be read, or one that is there is damaged.
     """
-    for path in [table_path(own, name) for name in TABLES] if own else ():
-        with contextlib.suppress(TableNotFoundError):
-            check_table(path)
+    if own and (damage := find_damage(own)):
+        raise damage[0]
     keep = keep_missing and own is not None and _are_of_database([*read_headers(own).values()])
     folders = list(dict.fromkeys((*given, *([] if own is None else [own]))))
     opened = []

@@ -28,7 +28,7 @@ from polars_alf.index.basis import (
 )
 from polars_alf.index.changed import ChangedPaths
 from polars_alf.index.checkpoint import open_run, scratch_folder
-from polars_alf.index.earlier import are_whole, open_known_rows
+from polars_alf.index.earlier import open_known_rows
 from polars_alf.index.options import IndexOptions, Settings, makes_the_same
 from polars_alf.index.report import (
     IndexReport,
@@ -44,6 +44,7 @@ from polars_alf.parallel.progress import Progress
 from polars_alf.schema import PASSING
 from polars_alf.tables.files import reporting_write_errors
 from polars_alf.tables.history import append_records
+from polars_alf.tables.parquet import find_damage
 from polars_alf.tables.transaction import discard_runs, locked_state
 from polars_alf.walk.feed import Feed, read_feed
 from polars_alf.walk.inventory import Inventory
@@ -210,7 +211,7 @@ def _repeat(
         or not PASSING.isdisjoint(survey.issues.column("kind").to_pylist())
         # What could not be read then, a folder that hung say, may have no time to compare.
         or not PASSING.isdisjoint(report.issues)
-        or not are_whole(folder)
+        or find_damage(folder)
     ):
         return None
     discard_runs(folder)

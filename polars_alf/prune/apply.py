@@ -19,7 +19,7 @@ from polars_alf.prune.examine import OUTCOMES, REMOVALS, RemovalKind, RemovalRes
 from polars_alf.prune.folders import LINK_ERRORS, Folder, open_folder, split_path
 from polars_alf.prune.guard import check_plan, refuse_bucket
 from polars_alf.prune.log import BEFORE, RemovalLog, Row
-from polars_alf.prune.trash import check_trash, open_trash
+from polars_alf.prune.trash import check_trash, make_trash
 from polars_alf.schema import polars_schema
 from polars_alf.tables.files import removals_path
 from polars_alf.tables.fingerprint import fingerprint_tables
@@ -103,12 +103,15 @@ def apply_removals(
         raise OptionError("a row of the plan has no path; give what plan_removals returned")
     check_max_removed(max_removed)
     check_plan(plan, path, dict.fromkeys([folder, path]), max_removed)
+    place = None
     if trash is not None:
-        check_trash(trash, path, folder, plan.filter(kind=RemovalKind.DATASET)["path"])
+        paths = plan.filter(kind=RemovalKind.DATASET)["path"]
+        place = check_trash(trash, path, folder, paths)
     outcomes: list[dict[str, Any]] = []
     with locked_state(folder):
         _check_stamps(plan["tables"], folder)
-        place = None if trash is None else open_trash(trash)
+        if place is not None:
+            make_trash(place)
         with RemovalLog(removals_path(folder), path) as log:
             rows = _order_plan(plan).iter_rows(named=True)
             while batch := list(islice(rows, ROWS_PER_NOTE)):

@@ -25,39 +25,39 @@ from polars_alf.walk.fingerprint import fingerprint_file
 
 def check_trash(
     trash: str | os.PathLike[str], root: Path, folder: Path, paths: Iterable[str]
-) -> None:
-    """Raise OptionError where files cannot be moved to a trash, which is not made.
+) -> Path:
+    """Return the absolute path of a trash, not made; OptionError where files cannot be moved there.
 
     `root` is the archive, `folder` that of the tables: in its state there may be a trash. `paths`
     are those of the files. Raises the errors of `check_folder` where it cannot be made.
     """
-    if os.fspath(trash):
-        path = Path(trash).resolve()
-        state = folder / STATE_DIR
-        is_in_state = path != state and path.is_relative_to(state)
-        roots = [root, *_list_origins(folder)]
-        inside = [above for above in roots if path.is_relative_to(above)]
-        if inside and not is_in_state:
-            raise OptionError(
-                f"the trash {path} is in the archive {inside[0]}, whose next index would take what "
-                f"is in it; give a folder outside, or one in {state}"
-            )
-        if root.is_relative_to(path):
-            raise OptionError(f"the trash {path} holds the archive {root}; give another folder")
-        if path.exists() or not path.parent.is_dir():
-            _check_devices(check_folder(path, what="the trash"), path, root, paths)
-        else:
-            above = check_folder(path.parent, what="the folder of the trash")
-            _check_devices(above, path, root, paths)
+    if not os.fspath(trash):
+        return check_folder(trash, what="the trash")  # which refuses it
+    path = Path(trash).resolve()
+    state = folder / STATE_DIR
+    is_in_state = path != state and path.is_relative_to(state)
+    roots = [root, *_list_origins(folder)]
+    inside = [above for above in roots if path.is_relative_to(above)]
+    if inside and not is_in_state:
+        raise OptionError(
+            f"the trash {path} is in the archive {inside[0]}, whose next index would take what "
+            f"is in it; give a folder outside, or one in {state}"
+        )
+    if root.is_relative_to(path):
+        raise OptionError(f"the trash {path} holds the archive {root}; give another folder")
+    if path.exists() or not path.parent.is_dir():
+        place = check_folder(path, what="the trash")
     else:
-        check_folder(trash, what="the trash")
+        place = check_folder(path.parent, what="the folder of the trash")
+    _check_devices(place, path, root, paths)
+    return path
 
 
-def open_trash(trash: str | os.PathLike[str]) -> Path:
-    """Return the path of a trash that was checked, made if it is missing."""
+def make_trash(path: Path) -> None:
+    """Make the folder of the path that `check_trash` gave, if it is missing."""
     with contextlib.suppress(OSError):
-        Path(trash).mkdir()
-    return check_folder(trash, what="the trash")
+        path.mkdir()
+    check_folder(path, what="the trash")
 
 
 def _check_devices(place: Path, trash: Path, root: Path, paths: Iterable[str]) -> None:

@@ -7,7 +7,7 @@ which handles damage better, reads all others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import SEEK_END, BufferedReader
@@ -21,9 +21,10 @@ import pyarrow.parquet as pq
 from polars_alf.arrow import make_table
 from polars_alf.errors import TableError, TableNotFoundError
 from polars_alf.parallel.lazy_frames import make_lazy_frame
+from polars_alf.schema import TABLES
 from polars_alf.tables.arrow_types import make_frame, simplify_columns
 from polars_alf.tables.checksums import Checksums, check_columns, read_checksums, read_footer_size
-from polars_alf.tables.files import REPAIR_ADVICE, advise_repair
+from polars_alf.tables.files import REPAIR_ADVICE, advise_repair, table_path
 
 MOST_FOOTER_BYTES = 1 << 24
 """Ten times the footer of a table of 100 million datasets."""
@@ -87,13 +88,21 @@ class TableFile:
             return table
 
 
-def check_table(path: Path) -> None:
-    """Raise the errors of `open_table`, and TableError where any part of the table is damaged.
+def find_damage(folder: Path, names: Iterable[str] = TABLES) -> list[TableError]:
+    """Return the errors of the tables of a folder that cannot be read, or are damaged anywhere.
 
     Of a file that another program wrote, no more is read than the footer.
     """
-    with open_table(path) as table:
-        table.check(table.groups, table.parquet.schema_arrow.names)
+    found = []
+    for path in (table_path(folder, name) for name in names):
+        try:
+            with open_table(path) as table:
+                table.check(table.groups, table.parquet.schema_arrow.names)
+        except TableNotFoundError:
+            continue
+        except TableError as error:
+            found.append(error)
+    return found
 
 
 @contextmanager

@@ -13,12 +13,8 @@ import polars as pl
 from polars_alf.alf.arguments import check_argument
 from polars_alf.alf.root import FolderPath, check_folder
 from polars_alf.display import Shown, warn_caller
-from polars_alf.errors import (
-    ArchiveNotFoundError,
-    TableError,
-    TableNotFoundError,
-    TableWarning,
-)
+from polars_alf.errors import ArchiveNotFoundError, TableNotFoundError, TableWarning
+from polars_alf.schema import SCHEMAS
 from polars_alf.tables.files import (
     MANIFEST,
     STATE_DIR,
@@ -40,7 +36,7 @@ from polars_alf.tables.generations import (
 from polars_alf.tables.history import Record, frame_records, make_record, read_records
 from polars_alf.tables.journal import Journal, commit, read_journal
 from polars_alf.tables.outdated import warn_of_bundle, warn_of_manifest
-from polars_alf.tables.parquet import check_table
+from polars_alf.tables.parquet import find_damage
 from polars_alf.tables.transaction import keep_current, locked_state, wait_for_commit
 
 _SNAPSHOT = "snapshot-"
@@ -154,7 +150,8 @@ def restore_tables(folder: FolderPath, generation: str | None = None) -> Restore
         seconds = time.perf_counter() - start
         new_records.append({**record, "replaced": kept, "seconds": round(seconds, 3)})
         commit(path, _plan(path, source, kept, new_records))
-    _warn_of_damage(path)
+    for damage in find_damage(path, SCHEMAS):
+        warn_caller(str(damage), TableWarning)
     warn_of_manifest(path)
     warn_of_bundle(path)
     return RestoredTables(path, name, kept, record["n_sessions"], record["n_datasets"])
@@ -206,14 +203,6 @@ def read_history(folder: FolderPath) -> pl.DataFrame:
         for n, row in enumerate(rows)
         for name in (row.get("generation"),)
     )
-
-
-def _warn_of_damage(folder: Path) -> None:
-    for path in map(folder.joinpath, list_tables(folder)):
-        try:
-            check_table(path)
-        except TableError as error:
-            warn_caller(str(error), TableWarning)
 
 
 def _choose(folder: Path, wanted: str | None, names: Sequence[str]) -> str:

@@ -282,11 +282,10 @@ class Walker:
             self._lister.take_odd(columns, rows, listing)
             columns.n_others[position] += listing.n_others
             self._record_issues(columns, position, listing)
-        for position, number in enumerate(columns.errors if any(columns.errors) else ()):
-            if number:
-                listing = Listing(batch.names)
-                self._lister.report_stop(columns.paths[position], number, listing)
-                self._record_issues(columns, position, listing)
+        for position, number in compress(enumerate(columns.errors), columns.errors):
+            listing = Listing(batch.names)
+            self._lister.report_stop(columns.paths[position], number, listing)
+            self._record_issues(columns, position, listing)
         self._walked.extend(columns, sessions)
         self.counter.add(len(columns.sizes) + sum(columns.n_others), len(begun))
 

@@ -25,6 +25,7 @@ from polars_alf.errors import (
     OptionError,
     OverwriteError,
     QueryError,
+    TableError,
     TableNotFoundError,
     TableWarning,
 )
@@ -207,6 +208,20 @@ def test_a_release_is_put_back_with_its_manifest(tables: Path, out_dir: Path) ->
             polars_alf.restore_tables(out_dir)
         found = polars_alf.verify_manifest(out_dir)
         assert (found.checksum, found.problems) == (release.checksum, ())
+
+
+def test_a_release_whose_manifest_cannot_be_made_replaces_none(
+    tables: Path, out_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise TableError("it cannot be made")
+
+    polars_alf.subset_tables(tables, out_dir, where="true")
+    before = read_folder(out_dir)
+    monkeypatch.setattr("polars_alf.release.subset.write_manifest", fail)
+    with pytest.raises(TableError, match="cannot be made"):
+        polars_alf.subset_tables(tables, out_dir, where="subject = 'KS001'")
+    assert read_folder(out_dir) == before
 
 
 def test_a_manifest_of_other_tables_is_told_of(tables: Path, out_dir: Path) -> None:
