@@ -504,7 +504,9 @@ static PyObject *list_directories(PyObject *self, PyObject *args)
     all->most_files = most_files;
     all->most_examined = most_examined;
     Py_BEGIN_ALLOW_THREADS
+    off_cpu -= read_off_cpu_clock();
     list_all(all, prefix, (size_t)prefix_size, paths, (size_t)paths_size);
+    off_cpu += read_off_cpu_clock();
     Py_END_ALLOW_THREADS
     release_numbers(&views[0]);
     release_numbers(&views[1]);
@@ -533,6 +535,7 @@ static PyObject *examine_files(PyObject *self, PyObject *args)
     }
     Py_BEGIN_ALLOW_THREADS
     int descriptor, result;
+    off_cpu -= read_off_cpu_clock();
     begin_calls(all->pacer, 1, all->steps);
     AGAIN(descriptor, open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     int error = descriptor < 0 ? errno : 0;
@@ -550,6 +553,7 @@ static PyObject *examine_files(PyObject *self, PyObject *args)
         add_i32(all, ERRORS, error);
     }
     if (descriptor >= 0) close(descriptor);
+    off_cpu += read_off_cpu_clock();
     Py_END_ALLOW_THREADS
     release_numbers(&views[0]);
     release_numbers(&views[1]);

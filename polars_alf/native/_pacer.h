@@ -24,6 +24,17 @@ static int64_t read_clock(void)
     return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
+/* Nanoseconds that this thread was off the processor in calls to the storage. See off_cpu.py. */
+static _Thread_local int64_t off_cpu;
+
+/* A clock that stands still while this thread is on a processor. */
+static int64_t read_off_cpu_clock(void)
+{
+    struct timespec worked;
+    if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &worked)) return 0;
+    return read_clock() - ((int64_t)worked.tv_sec * 1000000000 + worked.tv_nsec);
+}
+
 /* Book the next calls; return the nanoseconds until the first may be made. */
 static int64_t book_turns(int64_t *pacer, int64_t n_calls)
 {
@@ -48,6 +59,7 @@ static void begin_calls(int64_t *pacer, int64_t n_calls, volatile int64_t *steps
         nanosleep(&time, NULL);
         now = read_clock(); /* a machine that is busy sleeps for longer */
         steps[NS_WAITED] += now - begin;
+        off_cpu -= now - begin; /* it waited for no storage */
     }
 }
 
@@ -71,6 +83,13 @@ static int find_numbers(PyObject *from, int n_numbers, Py_buffer *view, int64_t 
 static void release_numbers(Py_buffer *view)
 {
     if (view->obj) PyBuffer_Release(view);
+}
+
+static PyObject *read_off_cpu(PyObject *self, PyObject *none)
+{
+    (void)self;
+    (void)none;
+    return PyLong_FromLongLong(off_cpu);
 }
 
 static PyObject *book_calls(PyObject *self, PyObject *args)

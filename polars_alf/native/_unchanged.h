@@ -66,6 +66,7 @@ static PyObject *count_unchanged(PyObject *self, PyObject *args)
                   (size_t)prefix_size};
     if (from.full) {
         Py_BEGIN_ALLOW_THREADS
+        off_cpu -= read_off_cpu_clock();
         memcpy(from.full, prefix, (size_t)prefix_size);
         const char *path = paths;
         for (; done < n_paths; done++) {
@@ -81,6 +82,7 @@ static PyObject *count_unchanged(PyObject *self, PyObject *args)
         }
         if (from.base >= 0) close(from.base);
         free(from.full);
+        off_cpu += read_off_cpu_clock();
         Py_END_ALLOW_THREADS
     }
     for (int i = 0; i < 3; i++) PyBuffer_Release(&known[i]);

@@ -13,6 +13,7 @@ from enum import IntEnum
 from itertools import accumulate
 from typing import TypeAlias
 
+from polars_alf.native.off_cpu import counting_off_cpu
 from polars_alf.native.twin_pacer import ENTRIES_PER_READ, Calls
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -59,6 +60,7 @@ class Odd(IntEnum):
     """The name has fewer than two dots."""
 
 
+@counting_off_cpu
 def list_directories(
     prefix: bytes,
     paths: bytes,
@@ -136,6 +138,7 @@ def list_directories(
     return listing.columns(stack[::-1])
 
 
+@counting_off_cpu
 def examine_files(
     directory: bytes,
     names: bytes,
@@ -174,6 +177,7 @@ def examine_files(
     return sizes.tobytes(), mtimes.tobytes(), inodes.tobytes(), errors.tobytes()
 
 
+@counting_off_cpu
 def count_unchanged(
     prefix: bytes,
     paths: bytes,

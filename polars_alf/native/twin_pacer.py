@@ -6,6 +6,8 @@ import threading
 import time
 from array import array
 
+from polars_alf.native.off_cpu import discount_off_cpu
+
 ENTRIES_PER_READ = 500
 """Entries that one call reads, about: C libraries ask the system for 32 KiB of them at a time."""
 
@@ -59,4 +61,6 @@ class Calls:
         steps = self._steps
         steps[0] += n_calls
         if self._pacer is not None or steps[3]:
+            before = steps[2]
             wait_for_turn(book_calls(self._pacer, n_calls) if self._pacer else 0, steps)
+            discount_off_cpu(steps[2] - before)

@@ -7,7 +7,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import sub
 
+from polars_alf import native
 from polars_alf.alf.process_limits import count_processors, count_spare_threads, count_stacks
 from polars_alf.native import IMPLEMENTATION
 from polars_alf.walk.backoff import Backoff
@@ -38,6 +40,9 @@ IDLE = 0.4
 
 CROWDED = 0.95
 """Share above which fewer do: threads would only wait for each other."""
+
+_NEITHER = (IDLE + CROWDED) / 2
+"""Share at which the number stays as it is."""
 
 FASTEST_GROWTH = 16
 """Most that the number is multiplied by at once."""
@@ -115,7 +120,8 @@ class Concurrency:
     def note(self, busy: float, rate: float) -> None:
         """Learn from a time in which there was work for all threads.
 
-        `busy` is how many processors were at work, `rate` the calls per second.
+        `busy` is how many processors were at work, or would have been on a machine without other
+        load, `rate` the calls per second.
         """
         if self._is_fixed:
             return
@@ -184,32 +190,98 @@ def is_slow(root: str) -> bool:
     return root in _latest and _latest[root].learned > 1
 
 
-class Meter:
-    """Measure times, and how much of them the processor was at work.
-
-    `n_calls` are the calls since the last reading.
-    """
+class Stopwatch:
+    """How long this thread worked, and how long calls to the storage blocked it."""
 
     def __init__(self) -> None:
+        self._last = self._look()
+
+    def _look(self) -> tuple[float, float]:
+        # Other processes may take the processor away: nothing that more calls would help against.
+        return time.thread_time(), native.read_off_cpu() / 1e9 - read_delay()
+
+    def read(self) -> tuple[float, float]:
+        """Return the seconds of both since the last reading."""
+        last, self._last = self._last, self._look()
+        work, blocked = map(sub, self._last, last)
+        return work, max(blocked, 0.0)
+
+
+class Meter:
+    """Measure calls, and how many processors they give work to: see `Concurrency.note`.
+
+    How long threads wait for a processor, or for Python's lock, does not matter, and so neither
+    does what else the machine does.
+
+    Parameters
+    ----------
+    stopwatch
+        Of the thread that makes the calls, where the times of these are not given to `count`.
+
+    Attributes
+    ----------
+    n_calls : int
+        Calls since the last reading.
+    share : float or None
+        Share of the time of the last calls that they did not wait for the storage; None where
+        there were none.
+    """
+
+    def __init__(self, stopwatch: Stopwatch | None = None) -> None:
+        self._stopwatch = stopwatch
+        self.share: float | None = None
         self._restart()
 
     def _restart(self) -> None:
         self._start = time.perf_counter()
-        # Of the whole process: a thread that waits for Python's lock does not wait for storage.
-        self._work = time.process_time() + read_delay()
+        self._work = self._blocked = 0.0
         self.n_calls = 0
 
-    def count(self, n_calls: int) -> bool:
-        """Add to the calls since the last reading; return whether it is time for one."""
+    def count(self, n_calls: int, work: float = 0.0, blocked: float = 0.0) -> bool:
+        """Add to the calls since the last reading, and to the seconds that threads spent on them.
+
+        Returns whether it is time for a reading.
+        """
         self.n_calls += n_calls
+        self._work += work
+        self._blocked += blocked
         return time.perf_counter() - self._start >= WINDOW_SECONDS
 
     def read(self) -> tuple[float, float]:
-        """Return how many processors were at work, and calls per second."""
-        start, work, n_calls = self._start, self._work, self.n_calls
+        """Return how many processors one call a walk gives work to, and calls per second."""
+        start, n_calls = self._start, self.n_calls
+        work, blocked = self._stopwatch.read() if self._stopwatch else (0.0, 0.0)
+        work, blocked = work + self._work, blocked + self._blocked
         self._restart()
-        seconds = self._start - start
-        return (self._work - work) / seconds, n_calls / seconds
+        if work + blocked > 0:
+            self.share = work / (work + blocked)
+        share = 1.0 if self.share is None else self.share
+        return share * max(visits.number, 1), n_calls / (self._start - start)
+
+
+class ThreadsMeter(Meter):
+    """Measure the calls of threads that end at any time: the processors that are at work now."""
+
+    def _restart(self) -> None:
+        super()._restart()
+        self._process = time.process_time()
+
+    def read_at(self, n_threads: int) -> tuple[float, float]:
+        """Return how many processors are at work, and calls per second, by so many threads.
+
+        It is as many as calls give work to where these hardly wait for the storage.
+        """
+        start, process = self._start, self._process
+        _, rate = self.read()
+        busy = (self._process - process) / (self._start - start)
+        if self.share is None:
+            return busy, rate
+        n_calls = n_threads * max(visits.number, 1)
+        needed = self.share * n_calls
+        if self.share > CROWDED:
+            return max(busy, needed), rate
+        # Not more threads where another load keeps these from their work; nor fewer for that.
+        return max(busy, min(needed, _NEITHER * min(n_calls, N_PROCESSORS))), rate
 
 
 def read_delay() -> float:

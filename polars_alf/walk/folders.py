@@ -11,7 +11,7 @@ from polars_alf.parallel.executors import map_ahead
 from polars_alf.parallel.progress import Counter
 from polars_alf.walk.batches import Directories
 from polars_alf.walk.columns import Columns
-from polars_alf.walk.concurrency import CALLS_PER_DIRECTORY, Concurrency, Meter
+from polars_alf.walk.concurrency import CALLS_PER_DIRECTORY, Concurrency, Meter, Stopwatch
 from polars_alf.walk.layout import Layout
 from polars_alf.walk.lister import Lister
 
@@ -76,7 +76,9 @@ class Folders:
         while level:
             above, level, n_taken = level, [], 0
             read = partial(_read_timed, self._lister)
-            for columns, seconds in map_ahead(read, cut(above), min(n_threads, _MOST_THREADS)):
+            for columns, seconds, effort in map_ahead(
+                read, cut(above), min(n_threads, _MOST_THREADS)
+            ):
                 n_taken += len(columns.paths)
                 for directory, names in self.take(columns):
                     self._layout.check_lab(directory)
@@ -85,7 +87,7 @@ class Folders:
                     level += (join(directory, name) for name in others)
                 if seconds < SECONDS_AT_ONCE:
                     n_folders = min(2 * n_folders, FOLDERS_AT_ONCE)
-                if meter.count(CALLS_PER_DIRECTORY * len(columns.paths)):
+                if meter.count(CALLS_PER_DIRECTORY * len(columns.paths), *effort):
                     concurrency.note(*meter.read())
                 if concurrency.wanted > 1:
                     left = [*above[n_taken:], *level]
@@ -123,8 +125,10 @@ class Folders:
         return odd | {i for i, row in enumerate(rows) if self._lister.has_own(*row)}
 
 
-def _read_timed(lister: Lister, directories: Sequence[str]) -> tuple[Columns, float]:
-    """Return the columns of some directories, and the seconds that they took."""
-    begin = time.perf_counter()
+def _read_timed(
+    lister: Lister, directories: Sequence[str]
+) -> tuple[Columns, float, tuple[float, float]]:
+    """Return the columns of some directories, the seconds that they took, and the effort."""
+    begin, stopwatch = time.perf_counter(), Stopwatch()
     columns = lister.read_selected(directories, in_session=False)
-    return columns, time.perf_counter() - begin
+    return columns, time.perf_counter() - begin, stopwatch.read()

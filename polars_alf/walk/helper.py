@@ -7,6 +7,7 @@ import time
 from array import array
 from collections.abc import Callable
 
+from polars_alf.walk.concurrency import Stopwatch
 from polars_alf.walk.directory import Directory
 
 
@@ -22,6 +23,8 @@ class Helper(threading.Thread):
         rises it is not hung. See `native.twin.list_directories`.
     work : tuple
         Seconds of work on what it has finished, and when it began what it is at, if anything.
+    effort : tuple
+        Seconds on the processor, and blocked by the storage, up to what it has finished.
     """
 
     def __init__(self, serve: Callable[[Helper], None]) -> None:
@@ -29,14 +32,18 @@ class Helper(threading.Thread):
         self.directory: Directory | None = None
         self.steps = array("q", [0, 0, 0, 0])
         self.work: tuple[float, float | None] = 0.0, None
+        self.effort = 0.0, 0.0
+        self._stopwatch: Stopwatch | None = None
         self._seen = (0, 0)
         self._seen_work = 0.0
+        self._seen_effort = 0.0, 0.0
         self.since = time.monotonic()
         self.is_dismissed = False
         self._serve = serve
 
     def run(self) -> None:
         """Call the function."""
+        self._stopwatch = Stopwatch()
         self._serve(self)
 
     def begin(self, directory: Directory) -> None:
@@ -48,6 +55,9 @@ class Helper(threading.Thread):
         """End the work that was begun."""
         done, begun = self.work
         self.directory = None
+        if self._stopwatch is not None:
+            worked, blocked = self._stopwatch.read()
+            self.effort = self.effort[0] + worked, self.effort[1] + blocked
         if begun is not None:
             # In one go, as another thread looks on.
             self.work = done + time.monotonic() - begun, None
@@ -65,6 +75,11 @@ class Helper(threading.Thread):
         seconds, self._seen_work = work - self._seen_work, work
         n_calls, waited = (new - old for new, old in zip(self._seen, before, strict=True))
         return n_calls, seconds, waited / 1e9
+
+    def take_effort(self) -> tuple[float, float]:
+        """Return what came to its effort since the last look."""
+        before, self._seen_effort = self._seen_effort, self.effort
+        return self._seen_effort[0] - before[0], self._seen_effort[1] - before[1]
 
     def has_moved(self) -> bool:
         """Whether it made a call since the last look, or waited for its turn."""

@@ -19,7 +19,7 @@ from typing import Self
 from polars_alf.alf.process_limits import start_threads
 from polars_alf.errors import ScanError
 from polars_alf.walk.batches import Listing
-from polars_alf.walk.concurrency import Concurrency, Meter
+from polars_alf.walk.concurrency import Concurrency, ThreadsMeter
 from polars_alf.walk.directory import Directory, Part
 from polars_alf.walk.helper import Helper
 from polars_alf.walk.lister import Lister
@@ -108,7 +108,9 @@ class Prefetch:
         self._lock = threading.Lock()
         self._helpers: list[Helper] = []
         self._n_wanted = 0
-        self._meter = Meter()
+        self._meter = ThreadsMeter()
+        if at_once and op_timeout is None and concurrency.learned == 1:
+            self._meter.share = 1.0  # one thread has found the storage fast
         self._was_full = True
         self._last_look = time.monotonic()
 
@@ -172,7 +174,8 @@ class Prefetch:
         looks = [helper.look_at(now) for helper in helpers]
         n_calls = sum(calls for calls, _, _ in looks)
         work, paused = sum(work for _, work, _ in looks), sum(paused for _, _, paused in looks)
-        self._meter.count(n_calls)
+        efforts = [helper.take_effort() for helper in helpers]
+        self._meter.count(n_calls, *map(sum, zip(*efforts, strict=True)))
         if self._concurrency.count(n_calls, max(work - paused, 0.0)):
             self._on_backoff(self._concurrency.backoff.share)
         # Threads that wait for their turn tell nothing of the storage.
@@ -180,7 +183,7 @@ class Prefetch:
         if not (is_full and self._was_full):
             self._meter.read()  # threads without work tell nothing of the storage
         elif self._meter.n_calls >= self._concurrency.size:
-            self._concurrency.note(*self._meter.read())
+            self._concurrency.note(*self._meter.read_at(self._concurrency.size))
         self._was_full = is_full
         if since_last > SLOW_SECONDS:
             # Stopped, perhaps, and the threads with it: what they do now is yet to be seen.

@@ -13,7 +13,7 @@ from polars_alf.arrow import view_numbers
 from polars_alf.parallel.pacer import NO_PACER, Pacer
 from polars_alf.walk.batches import Listing
 from polars_alf.walk.columns import Steps
-from polars_alf.walk.concurrency import Concurrency, Meter, find_concurrency
+from polars_alf.walk.concurrency import Concurrency, Meter, Stopwatch, find_concurrency
 from polars_alf.walk.fingerprint import Fingerprint, fingerprint_directory
 from polars_alf.walk.lister import EVERY, Lister
 from polars_alf.walk.options import WalkOptions
@@ -48,7 +48,7 @@ def are_unchanged(
     concurrency = Concurrency(options.threads) if is_fixed else find_concurrency(str(root))
     done = 0
     if options.op_timeout is None:
-        meter = Meter()
+        meter = Meter(Stopwatch())
         n_directories = 1
         while concurrency.wanted == 1:
             step = listings.slice(done, n_directories)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from polars_alf.walk import concurrency
-from polars_alf.walk.concurrency import Concurrency
+from polars_alf.walk.concurrency import Concurrency, Meter, ThreadsMeter
 
 
 class Storage:
@@ -65,3 +73,77 @@ def test_pace_stays_in_its_bounds(windows: list[tuple[float, float]]) -> None:
         fixed.note(busy, rate)
         assert 1 <= measured.size <= concurrency.MOST_THREADS
     assert fixed.size == 7
+
+
+@pytest.mark.parametrize(("blocked", "busy"), [(0.0, 1.0), (3.0, 0.25), (99.0, 0.01)])
+def test_calls_give_work_by_what_they_do_not_wait(blocked: float, busy: float) -> None:
+    meter = Meter()
+    meter.count(10, work=0.5)
+    meter.count(20, work=0.5, blocked=blocked)
+    assert meter.n_calls == 30
+    assert meter.read()[0] == pytest.approx(busy)
+    assert meter.read()[0] == pytest.approx(busy)  # the last calls tell, as long as there are none
+
+
+def judge(threads: int, work: float, blocked: float) -> int:
+    """Return how many threads there are to be, where their work was that of their calls."""
+    found = Concurrency()
+    found.learned = threads
+    meter = ThreadsMeter()
+    if work or blocked:
+        meter.count(1000, work, blocked)
+    time.sleep(0.05)  # in which no processor is at work
+    found.note(*meter.read_at(threads))
+    return found.learned
+
+
+def test_threads_that_hardly_wait_become_fewer() -> None:
+    assert judge(64, work=9.9, blocked=0.1) == 32
+
+
+def test_threads_that_others_keep_from_their_work_do_not_become_more() -> None:
+    n_enough = 2 * concurrency.N_PROCESSORS
+    assert judge(n_enough, work=5.0, blocked=5.0) == n_enough
+
+
+def test_threads_that_wait_for_the_storage_become_more() -> None:
+    assert judge(1, work=0.1, blocked=9.9) > 1
+    assert judge(1, work=0.0, blocked=0.0) > 1  # nothing else is known than that nothing is done
+
+
+@contextlib.contextmanager
+def keeping_processors_busy() -> Iterator[None]:
+    command = [sys.executable, "-c", "while True: pass"]
+    others = [subprocess.Popen(command) for _ in range(3 * (os.cpu_count() or 1))]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+INDEX = """
+import sys, polars_alf
+from polars_alf.walk.concurrency import is_slow
+report = polars_alf.index_archive(sys.argv[1], sys.argv[2], jobs=2)
+print(report.n_datasets, is_slow(sys.argv[1]))
+"""
+
+
+@pytest.mark.slow
+def test_a_busy_machine_is_not_taken_for_slow_storage(tmp_path: Path) -> None:
+    for n in range(300):
+        session = tmp_path / f"archive/lab/Subjects/S{n % 5}/2020-01-{n // 15 + 1:02}/{n // 5 % 3}"
+        (session / "alf").mkdir(parents=True)
+        for i in range(30):
+            (session / f"alf/object{i}.times.npy").touch()
+    (tmp_path / "tables").mkdir()
+    with keeping_processors_busy():
+        run = subprocess.run(
+            [sys.executable, "-c", INDEX, tmp_path / "archive", tmp_path / "tables"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert run.stdout.split() == ["9000", "False"]
