@@ -28,10 +28,10 @@ from polars_alf.bench.meters import SLOT_NS, Meter, count_done, count_latencies
 from polars_alf.bench.operations import STREAMING, Operation, Shares
 from polars_alf.bench.place import Place
 from polars_alf.errors import BenchError
+from polars_alf.native.effort import read_delay
 from polars_alf.parallel import cluster, cluster_tasks
 from polars_alf.parallel.executors import count_workers, open_processes
 from polars_alf.parallel.progress import CounterFile
-from polars_alf.walk.concurrency import read_delay
 
 _START_SECONDS = 60.0
 """Longest wait for all processes to start."""
@@ -180,7 +180,7 @@ def perform(task: Task) -> Outcome:
                 meter.repeat(call, items)
         except Exception as error:  # raised again by the main thread
             errors.append(error)
-        delays.append(read_delay() - delay)
+        delays.append((read_delay() - delay) / 1e9)
 
     if task.start:
         task.start.wait(task.job)

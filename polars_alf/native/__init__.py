@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from typing import Literal
 
-from polars_alf.native import off_cpu
 from polars_alf.native.twin import count_unchanged, examine_files, list_directories
 from polars_alf.native.twin_md5 import (
     count_md5_lanes,
@@ -19,13 +18,6 @@ from polars_alf.native.twin_md5 import (
     update_md5s,
 )
 from polars_alf.native.twin_pacer import book_calls
-
-
-def _read_nothing() -> int:
-    return 0
-
-
-_read_off_cpu = _read_nothing
 
 IMPLEMENTATION: Literal["native", "python"] = "python"
 """Whether the functions are those in C."""
@@ -48,15 +40,8 @@ if os.environ.get("POLARS_ALF_NATIVE") != "0":
             examine_files,
             list_directories,
         )
-        from polars_alf.native._native import read_off_cpu as _read_off_cpu
     except ImportError:  # there was no compiler, or the system is Windows, which lists otherwise
         pass
-
-
-def read_off_cpu() -> int:
-    """Return the nanoseconds that this thread was off the processor in calls to the storage."""
-    return _read_off_cpu() + off_cpu.read_off_cpu()
-
 
 __all__ = [
     "IMPLEMENTATION",
@@ -68,7 +53,6 @@ __all__ = [
     "format_uuids",
     "list_directories",
     "make_uuids",
-    "read_off_cpu",
     "start_md5",
     "update_md5s",
 ]

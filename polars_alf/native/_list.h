@@ -59,7 +59,7 @@ typedef struct {
     int64_t n_files, most_files, most_examined;
     size_t prefix;
     int recurse, examine, tell_others, pass_copies, full;
-    volatile int64_t *steps;   /* see share_numbers */
+    volatile int64_t *steps;   /* see list_directories in twin.py */
     int64_t no_steps[N_STEPS];
     int64_t *pacer;            /* see _pacer.h; NULL where calls are not paced */
 } listing;
@@ -459,18 +459,16 @@ static PyObject *finish(listing *all, const int *wanted, int n_wanted)
     return columns;
 }
 
-/* Use the steps and the pacer of a caller; return 0 for an error. The steps are how many calls were
-   made, for whoever looks on, whether to stop, how long turns were waited for, and whether
-   to pause before the next call. */
-static int share_numbers(listing *all, PyObject *steps, PyObject *pacer, Py_buffer views[2])
+/* Use the steps and the pacer of a caller; for an error, return 0 and free all. */
+static int use_numbers(listing *all, PyObject *from, PyObject *pacer, Py_buffer views[2])
 {
-    int64_t *numbers;
-    views[0].obj = views[1].obj = NULL;
-    if (!find_numbers(steps, N_STEPS, &views[0], &numbers)) return 0;
-    all->steps = numbers ? numbers : all->no_steps;
-    if (find_numbers(pacer, N_PACER, &views[1], &all->pacer)) return 1;
-    release_numbers(&views[0]);
-    return 0;
+    int64_t *steps;
+    if (!share_numbers(from, pacer, &steps, &all->pacer, views)) {
+        free(all);
+        return 0;
+    }
+    all->steps = steps ? steps : all->no_steps;
+    return 1;
 }
 
 static PyObject *list_directories(PyObject *self, PyObject *args)
@@ -492,10 +490,7 @@ static PyObject *list_directories(PyObject *self, PyObject *args)
     }
     listing *all = calloc(1, sizeof *all);
     if (!all) return PyErr_NoMemory();
-    if (!share_numbers(all, steps, pacer, views)) {
-        free(all);
-        return NULL;
-    }
+    if (!use_numbers(all, steps, pacer, views)) return NULL;
     all->base = all->base_origin = -1;
     all->recurse = recurse;
     all->examine = examine;
@@ -504,9 +499,9 @@ static PyObject *list_directories(PyObject *self, PyObject *args)
     all->most_files = most_files;
     all->most_examined = most_examined;
     Py_BEGIN_ALLOW_THREADS
-    off_cpu -= read_off_cpu_clock();
+    begin_effort(all->steps);
     list_all(all, prefix, (size_t)prefix_size, paths, (size_t)paths_size);
-    off_cpu += read_off_cpu_clock();
+    look(all->steps);
     Py_END_ALLOW_THREADS
     release_numbers(&views[0]);
     release_numbers(&views[1]);
@@ -529,13 +524,10 @@ static PyObject *examine_files(PyObject *self, PyObject *args)
     }
     listing *all = calloc(1, sizeof *all);
     if (!all) return PyErr_NoMemory();
-    if (!share_numbers(all, steps, pacer, views)) {
-        free(all);
-        return NULL;
-    }
+    if (!use_numbers(all, steps, pacer, views)) return NULL;
     Py_BEGIN_ALLOW_THREADS
     int descriptor, result;
-    off_cpu -= read_off_cpu_clock();
+    begin_effort(all->steps);
     begin_calls(all->pacer, 1, all->steps);
     AGAIN(descriptor, open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     int error = descriptor < 0 ? errno : 0;
@@ -553,7 +545,7 @@ static PyObject *examine_files(PyObject *self, PyObject *args)
         add_i32(all, ERRORS, error);
     }
     if (descriptor >= 0) close(descriptor);
-    off_cpu += read_off_cpu_clock();
+    look(all->steps);
     Py_END_ALLOW_THREADS
     release_numbers(&views[0]);
     release_numbers(&views[1]);

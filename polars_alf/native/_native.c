@@ -23,7 +23,6 @@ static PyMethodDef methods[] = {
     {"examine_files", examine_files, METH_VARARGS, "Examine files of a directory by name."},
     {"count_unchanged", count_unchanged, METH_VARARGS, NULL},
     {"book_calls", book_calls, METH_VARARGS, NULL},
-    {"read_off_cpu", read_off_cpu, METH_NOARGS, NULL},
 #endif
     {"list_instruction_sets", list_instruction_sets, METH_NOARGS, NULL},
     {"count_md5_lanes", count_md5_lanes, METH_VARARGS, NULL},

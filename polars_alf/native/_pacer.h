@@ -4,36 +4,15 @@
    nanoseconds of the monotonic clock; nanoseconds between two calls; and how far a caller that was
    late may catch up. */
 
-#include <stdint.h>
-#include <time.h>
+#include "_effort.h"
 
 enum { NEXT, INTERVAL, BURST, N_PACER };
-
-enum { N_CALLS, IS_STOPPED, NS_WAITED, IS_PAUSED, N_STEPS };
 
 /* C libraries ask the system for 32 KiB of entries at a time: about so many. */
 enum { ENTRIES_PER_READ = 500 };
 
 /* Time between two looks at whether to stop. */
 static const int64_t LONGEST_SLEEP = 20000000;
-
-static int64_t read_clock(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
-}
-
-/* Nanoseconds that this thread was off the processor in calls to the storage. See off_cpu.py. */
-static _Thread_local int64_t off_cpu;
-
-/* A clock that stands still while this thread is on a processor. */
-static int64_t read_off_cpu_clock(void)
-{
-    struct timespec worked;
-    if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &worked)) return 0;
-    return read_clock() - ((int64_t)worked.tv_sec * 1000000000 + worked.tv_nsec);
-}
 
 /* Book the next calls; return the nanoseconds until the first may be made. */
 static int64_t book_turns(int64_t *pacer, int64_t n_calls)
@@ -50,6 +29,7 @@ static int64_t book_turns(int64_t *pacer, int64_t n_calls)
 static void begin_calls(int64_t *pacer, int64_t n_calls, volatile int64_t *steps)
 {
     steps[N_CALLS] += n_calls;
+    if (read_clock() - last.clock > LOOK_INTERVAL) look(steps);
     if (!pacer && !steps[IS_PAUSED]) return;
     int64_t left = pacer ? book_turns(pacer, n_calls) : 0, now = read_clock(), end = now + left;
     while ((now < end || steps[IS_PAUSED]) && !steps[IS_STOPPED]) {
@@ -59,7 +39,6 @@ static void begin_calls(int64_t *pacer, int64_t n_calls, volatile int64_t *steps
         nanosleep(&time, NULL);
         now = read_clock(); /* a machine that is busy sleeps for longer */
         steps[NS_WAITED] += now - begin;
-        off_cpu -= now - begin; /* it waited for no storage */
     }
 }
 
@@ -80,16 +59,20 @@ static int find_numbers(PyObject *from, int n_numbers, Py_buffer *view, int64_t 
     return 1;
 }
 
+/* Find the numbers of both, NULL in None; return 0 for an error. */
+static int share_numbers(PyObject *steps, PyObject *pacer, int64_t **found_steps,
+                         int64_t **found_pacer, Py_buffer views[2])
+{
+    views[0].obj = views[1].obj = NULL;
+    if (!find_numbers(steps, N_STEPS, &views[0], found_steps)) return 0;
+    if (find_numbers(pacer, N_PACER, &views[1], found_pacer)) return 1;
+    if (views[0].obj) PyBuffer_Release(&views[0]);
+    return 0;
+}
+
 static void release_numbers(Py_buffer *view)
 {
     if (view->obj) PyBuffer_Release(view);
-}
-
-static PyObject *read_off_cpu(PyObject *self, PyObject *none)
-{
-    (void)self;
-    (void)none;
-    return PyLong_FromLongLong(off_cpu);
 }
 
 static PyObject *book_calls(PyObject *self, PyObject *args)

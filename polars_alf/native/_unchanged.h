@@ -41,17 +41,18 @@ static PyObject *count_unchanged(PyObject *self, PyObject *args)
 {
     const char *prefix, *paths;
     Py_ssize_t prefix_size, paths_size, n_paths = 0, longest = 0, done = 0;
-    Py_buffer known[3], view;
-    PyObject *shared = Py_None;
-    int64_t *pacer, steps[N_STEPS] = {0};
+    Py_buffer known[3], views[2];
+    PyObject *shared = Py_None, *numbers = Py_None;
+    int64_t *pacer, *steps, no_steps[N_STEPS] = {0};
     (void)self;
-    if (!PyArg_ParseTuple(args, "y#y#y*y*y*|O:count_unchanged", &prefix, &prefix_size, &paths,
-                          &paths_size, &known[0], &known[1], &known[2], &shared))
+    if (!PyArg_ParseTuple(args, "y#y#y*y*y*|OO:count_unchanged", &prefix, &prefix_size, &paths,
+                          &paths_size, &known[0], &known[1], &known[2], &numbers, &shared))
         return NULL;
-    if (!find_numbers(shared, N_PACER, &view, &pacer)) {
+    if (!share_numbers(numbers, shared, &steps, &pacer, views)) {
         for (int i = 0; i < 3; i++) PyBuffer_Release(&known[i]);
         return NULL;
     }
+    if (!steps) steps = no_steps;
     for (Py_ssize_t i = 0, start = 0; i < paths_size; i++) {
         if (paths[i]) continue;
         n_paths++;
@@ -66,7 +67,7 @@ static PyObject *count_unchanged(PyObject *self, PyObject *args)
                   (size_t)prefix_size};
     if (from.full) {
         Py_BEGIN_ALLOW_THREADS
-        off_cpu -= read_off_cpu_clock();
+        begin_effort(steps);
         memcpy(from.full, prefix, (size_t)prefix_size);
         const char *path = paths;
         for (; done < n_paths; done++) {
@@ -82,11 +83,12 @@ static PyObject *count_unchanged(PyObject *self, PyObject *args)
         }
         if (from.base >= 0) close(from.base);
         free(from.full);
-        off_cpu += read_off_cpu_clock();
+        look(steps);
         Py_END_ALLOW_THREADS
     }
     for (int i = 0; i < 3; i++) PyBuffer_Release(&known[i]);
-    release_numbers(&view);
+    release_numbers(&views[0]);
+    release_numbers(&views[1]);
     if (is_wrong) {
         PyErr_SetString(PyExc_ValueError, "the prefix has a NUL, the last path none at its end, or "
                                           "there are not as many fingerprints as paths");

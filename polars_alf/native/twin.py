@@ -13,7 +13,6 @@ from enum import IntEnum
 from itertools import accumulate
 from typing import TypeAlias
 
-from polars_alf.native.off_cpu import counting_off_cpu
 from polars_alf.native.twin_pacer import ENTRIES_PER_READ, Calls
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -60,7 +59,6 @@ class Odd(IntEnum):
     """The name has fewer than two dots."""
 
 
-@counting_off_cpu
 def list_directories(
     prefix: bytes,
     paths: bytes,
@@ -97,11 +95,12 @@ def list_directories(
         Number of files of one directory that are examined; where it has more, it is the last that
         is listed.
     steps
-        Four numbers of 64 bits, or None. The first counts calls to the storage, for whoever looks
+        Six numbers of 64 bits, or None. The first counts calls to the storage, for whoever looks
         on: to open a directory, to read its entries (one, and one for each ENTRIES_PER_READ of
         them) and to examine a file. Once the second is not 0, the listing ends, and what it returns
         is of no use. The third counts nanoseconds of waiting for a turn, and of pauses, which last
-        as long as the fourth is not 0.
+        as long as the fourth is not 0. The fifth and the sixth count nanoseconds, too, up to a
+        moment ago: how long the thread worked, and how long calls blocked it (`native.effort`).
     pacer
         As for `book_calls`; by default nothing waits for a turn.
 
@@ -122,23 +121,22 @@ def list_directories(
         codes (int32).
     """
     _check_texts(prefix, paths)
-    calls = Calls(steps, pacer)
-    listing = _Listing(
-        os.fsdecode(prefix), recurse, examine, tell_others, pass_copies, most_examined, calls
-    )
     given = os.fsdecode(paths).split("\0")[:-1]
     stack = [*enumerate(given)][::-1]
-    while (
-        stack
-        and len(listing.sizes) < most_files
-        and not listing.unexamined
-        and not calls.is_stopped
-    ):
-        listing.list_directory(*stack.pop(), stack)
+    with Calls(steps, pacer) as calls:
+        listing = _Listing(
+            os.fsdecode(prefix), recurse, examine, tell_others, pass_copies, most_examined, calls
+        )
+        while (
+            stack
+            and len(listing.sizes) < most_files
+            and not listing.unexamined
+            and not calls.is_stopped
+        ):
+            listing.list_directory(*stack.pop(), stack)
     return listing.columns(stack[::-1])
 
 
-@counting_off_cpu
 def examine_files(
     directory: bytes,
     names: bytes,
@@ -155,35 +153,35 @@ def examine_files(
         for what is none, else the error of the system.
     """
     _check_texts(directory, names)
-    calls = Calls(steps, pacer)
-    calls.begin(1)  # in C, to open the directory
     sizes, mtimes, inodes, errors = array("Q"), array("q"), array("Q"), array("i")
     path = os.fsdecode(directory)
-    for name in os.fsdecode(names).split("\0")[:-1]:
-        error = 0
-        if calls.is_stopped:
-            break
-        calls.begin(1)
-        try:
-            status = os.stat(path + os.sep + name)  # noqa: PTH116  the loop is to be short
-            if not stat.S_ISREG(status.st_mode):
-                error = -1
-        except OSError as problem:
-            error = problem.errno or errno.EIO
-        sizes.append(0 if error else status.st_size)
-        mtimes.append(0 if error else clamp(status.st_mtime_ns))
-        inodes.append(0 if error else status.st_ino & _BITS_64)
-        errors.append(error)
+    with Calls(steps, pacer) as calls:
+        calls.begin(1)  # in C, to open the directory
+        for name in os.fsdecode(names).split("\0")[:-1]:
+            error = 0
+            if calls.is_stopped:
+                break
+            calls.begin(1)
+            try:
+                status = os.stat(path + os.sep + name)  # noqa: PTH116  the loop is to be short
+                if not stat.S_ISREG(status.st_mode):
+                    error = -1
+            except OSError as problem:
+                error = problem.errno or errno.EIO
+            sizes.append(0 if error else status.st_size)
+            mtimes.append(0 if error else clamp(status.st_mtime_ns))
+            inodes.append(0 if error else status.st_ino & _BITS_64)
+            errors.append(error)
     return sizes.tobytes(), mtimes.tobytes(), inodes.tobytes(), errors.tobytes()
 
 
-@counting_off_cpu
 def count_unchanged(
     prefix: bytes,
     paths: bytes,
     mtimes: Numbers,
     ctimes: Numbers,
     inodes: Numbers,
+    steps: array[int] | None = None,
     pacer: array[int] | None = None,
     /,
 ) -> int:
@@ -195,8 +193,8 @@ def count_unchanged(
         As for `list_directories`; a directory before what lies in it is examined faster.
     mtimes, ctimes, inodes
         As `list_directories` gave them, of each path.
-    pacer
-        As for `book_calls`.
+    steps, pacer
+        As for `list_directories`.
     """
     _check_texts(prefix, paths)
     given = os.fsdecode(paths).split("\0")[:-1]
@@ -206,16 +204,16 @@ def count_unchanged(
         if len(column) != len(given):
             raise ValueError("there are not as many fingerprints as paths")
     place = os.fsdecode(prefix)
-    calls = Calls(None, pacer)
-    for n, (path, *fingerprint) in enumerate(zip(given, *columns, strict=True)):
-        calls.begin(1)
-        try:
-            status = os.stat(place + path)  # noqa: PTH116  the loop is to be short
-        except OSError:
-            return n
-        times = clamp(status.st_mtime_ns), clamp(status.st_ctime_ns)
-        if [*times, status.st_ino & _BITS_64] != fingerprint:
-            return n
+    with Calls(steps, pacer) as calls:
+        for n, (path, *fingerprint) in enumerate(zip(given, *columns, strict=True)):
+            calls.begin(1)
+            try:
+                status = os.stat(place + path)  # noqa: PTH116  the loop is to be short
+            except OSError:
+                return n
+            times = clamp(status.st_mtime_ns), clamp(status.st_ctime_ns)
+            if [*times, status.st_ino & _BITS_64] != fingerprint:
+                return n
     return len(given)
 
 

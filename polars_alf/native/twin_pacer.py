@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from array import array
+from typing import Self
 
-from polars_alf.native.off_cpu import discount_off_cpu
+from polars_alf.native.effort import Effort, make_steps
 
 ENTRIES_PER_READ = 500
 """Entries that one call reads, about: C libraries ask the system for 32 KiB of them at a time."""
@@ -45,11 +46,18 @@ def wait_for_turn(duration: int, steps: array[int]) -> None:
 
 
 class Calls:
-    """Count calls to the storage, and wait for the turn of each where they are paced."""
+    """A context: count calls to the storage, and wait for their turns where they are paced."""
 
     def __init__(self, steps: array[int] | None, pacer: array[int] | None) -> None:
-        self._steps = array("q", [0, 0, 0, 0]) if steps is None else steps
+        self._steps = make_steps() if steps is None else steps
         self._pacer = pacer
+        self._effort = Effort(self._steps)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._effort.look()
 
     @property
     def is_stopped(self) -> bool:
@@ -60,7 +68,6 @@ class Calls:
         """Count calls that are about to be made, after a wait for their turn."""
         steps = self._steps
         steps[0] += n_calls
+        self._effort.look_now_and_then()
         if self._pacer is not None or steps[3]:
-            before = steps[2]
             wait_for_turn(book_calls(self._pacer, n_calls) if self._pacer else 0, steps)
-            discount_off_cpu(steps[2] - before)

@@ -8,6 +8,7 @@ from typing import Any
 
 from polars_alf import native
 from polars_alf.errors import OptionError
+from polars_alf.native.effort import make_steps
 from polars_alf.native.twin_pacer import wait_for_turn
 
 BURST_SECONDS = 0.01
@@ -53,7 +54,7 @@ class Pacer:
 
     def wait(self, n_calls: int = 1, steps: array[int] | None = None) -> None:
         """Wait until calls may be made; `steps` are as for `native.twin.list_directories`."""
-        steps = array("q", [0, 0, 0, 0]) if steps is None else steps
+        steps = make_steps() if steps is None else steps
         steps[0] += n_calls
         wait_for_turn(native.book_calls(self.turns, n_calls) if self.turns else 0, steps)
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from operator import sub
 
-from polars_alf import native
 from polars_alf.alf.process_limits import count_processors, count_spare_threads, count_stacks
 from polars_alf.native import IMPLEMENTATION
 from polars_alf.walk.backoff import Backoff
+from polars_alf.walk.columns import Steps
 
 try:
     import resource
@@ -191,27 +191,33 @@ def is_slow(root: str) -> bool:
 
 
 class Stopwatch:
-    """How long this thread worked, and how long calls to the storage blocked it."""
+    """How long this thread worked, and how long calls to the storage blocked it.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    steps
+        What the calls of this thread count in, see `native.twin.list_directories`.
+    """
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
         self._last = self._look()
 
     def _look(self) -> tuple[float, float]:
-        # Other processes may take the processor away: nothing that more calls would help against.
-        return time.thread_time(), native.read_off_cpu() / 1e9 - read_delay()
+        return time.thread_time(), self._steps[5] / 1e9
 
     def read(self) -> tuple[float, float]:
         """Return the seconds of both since the last reading."""
         last, self._last = self._last, self._look()
         work, blocked = map(sub, self._last, last)
-        return work, max(blocked, 0.0)
+        return work, blocked
 
 
 class Meter:
     """Measure calls, and how many processors they give work to: see `Concurrency.note`.
 
-    How long threads wait for a processor, or for Python's lock, does not matter, and so neither
-    does what else the machine does.
+    How long threads wait for a processor does not matter, and so neither does what else the
+    machine does.
 
     Parameters
     ----------
@@ -222,14 +228,10 @@ class Meter:
     ----------
     n_calls : int
         Calls since the last reading.
-    share : float or None
-        Share of the time of the last calls that they did not wait for the storage; None where
-        there were none.
     """
 
     def __init__(self, stopwatch: Stopwatch | None = None) -> None:
         self._stopwatch = stopwatch
-        self.share: float | None = None
         self._restart()
 
     def _restart(self) -> None:
@@ -253,52 +255,36 @@ class Meter:
         work, blocked = self._stopwatch.read() if self._stopwatch else (0.0, 0.0)
         work, blocked = work + self._work, blocked + self._blocked
         self._restart()
-        if work + blocked > 0:
-            self.share = work / (work + blocked)
-        share = 1.0 if self.share is None else self.share
+        share = work / (work + blocked) if work + blocked > 0 else 1.0
         return share * max(visits.number, 1), n_calls / (self._start - start)
 
 
 class ThreadsMeter(Meter):
-    """Measure the calls of threads that end at any time: the processors that are at work now."""
+    """Measure the calls of threads, and how many processors are at work for them."""
 
     def _restart(self) -> None:
         super()._restart()
         self._process = time.process_time()
 
-    def read_at(self, n_threads: int) -> tuple[float, float]:
-        """Return how many processors are at work, and calls per second, by so many threads.
+    @property
+    def knows_enough(self) -> bool:
+        """Whether threads have told since the last reading how long their calls took."""
+        return self._work + self._blocked > 0
 
-        It is as many as calls give work to where these hardly wait for the storage.
+    def read_at(self, n_threads: int) -> tuple[float, float]:
+        """Return how many processors are at work for so many threads, and calls per second.
+
+        It is as many as there is work for where calls hardly wait for the storage. Where others
+        have the processors, it is a number by which there are neither more threads nor fewer.
         """
         start, process = self._start, self._process
-        _, rate = self.read()
+        needed, rate = self.read()
         busy = (self._process - process) / (self._start - start)
-        if self.share is None:
-            return busy, rate
         n_calls = n_threads * max(visits.number, 1)
-        needed = self.share * n_calls
-        if self.share > CROWDED:
-            return max(busy, needed), rate
-        # Not more threads where another load keeps these from their work; nor fewer for that.
-        return max(busy, min(needed, _NEITHER * min(n_calls, N_PROCESSORS))), rate
-
-
-def read_delay() -> float:
-    """Return the seconds that this thread waited for a processor; 0 where the system is silent.
-
-    Other processes may take the processor away. That is nothing that threads would help against.
-    """
-    try:
-        descriptor = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
-    except OSError:
-        return 0.0
-    try:
-        return int(os.read(descriptor, 64).split()[1]) / 1e9
-    except (OSError, IndexError, ValueError):
-        return 0.0
-    finally:
-        os.close(descriptor)
+        if needed <= CROWDED * max(visits.number, 1):
+            most = _NEITHER * min(n_calls, N_PROCESSORS)
+            return max(busy, min(needed * n_threads, most)), rate
+        return max(busy, needed * n_threads), rate
 
 
 class _Visits:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from polars_alf.native.off_cpu import counting_off_cpu
 from polars_alf.native.twin import clamp
 
 _BITS_64 = 2**64 - 1
@@ -21,7 +20,6 @@ def fingerprint_file(status: os.stat_result) -> tuple[int, int]:
     return clamp(status.st_mtime_ns), status.st_ino & _BITS_64
 
 
-@counting_off_cpu
 def fingerprint_directory(path: str) -> Fingerprint | None:
     """Return the fingerprint of a directory, None where the system does not tell."""
     try:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from polars_alf.alf.paths import join
+from polars_alf.native.effort import make_steps
 from polars_alf.parallel.executors import map_ahead
 from polars_alf.parallel.progress import Counter
 from polars_alf.walk.batches import Directories
@@ -129,6 +130,7 @@ def _read_timed(
     lister: Lister, directories: Sequence[str]
 ) -> tuple[Columns, float, tuple[float, float]]:
     """Return the columns of some directories, the seconds that they took, and the effort."""
-    begin, stopwatch = time.perf_counter(), Stopwatch()
-    columns = lister.read_selected(directories, in_session=False)
+    begin, steps = time.perf_counter(), make_steps()
+    stopwatch = Stopwatch(steps)
+    columns = lister.read_selected(directories, in_session=False, steps=steps)
     return columns, time.perf_counter() - begin, stopwatch.read()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from array import array
 from collections.abc import Callable
+from operator import sub
 
-from polars_alf.walk.concurrency import Stopwatch
+from polars_alf.native.effort import make_steps
 from polars_alf.walk.directory import Directory
 
 
@@ -20,30 +20,25 @@ class Helper(threading.Thread):
         The directory that it lists now.
     steps : array
         The calls since it began, and how long it waited for their turns: as long as one of both
-        rises it is not hung. See `native.twin.list_directories`.
+        rises it is not hung. And its effort. See `native.twin.list_directories`.
     work : tuple
         Seconds of work on what it has finished, and when it began what it is at, if anything.
-    effort : tuple
-        Seconds on the processor, and blocked by the storage, up to what it has finished.
     """
 
     def __init__(self, serve: Callable[[Helper], None]) -> None:
         super().__init__(name="polars_alf-lists-ahead", daemon=True)
         self.directory: Directory | None = None
-        self.steps = array("q", [0, 0, 0, 0])
+        self.steps = make_steps()
         self.work: tuple[float, float | None] = 0.0, None
-        self.effort = 0.0, 0.0
-        self._stopwatch: Stopwatch | None = None
         self._seen = (0, 0)
         self._seen_work = 0.0
-        self._seen_effort = 0.0, 0.0
+        self._seen_effort = (0, 0)
         self.since = time.monotonic()
         self.is_dismissed = False
         self._serve = serve
 
     def run(self) -> None:
         """Call the function."""
-        self._stopwatch = Stopwatch()
         self._serve(self)
 
     def begin(self, directory: Directory) -> None:
@@ -55,9 +50,6 @@ class Helper(threading.Thread):
         """End the work that was begun."""
         done, begun = self.work
         self.directory = None
-        if self._stopwatch is not None:
-            worked, blocked = self._stopwatch.read()
-            self.effort = self.effort[0] + worked, self.effort[1] + blocked
         if begun is not None:
             # In one go, as another thread looks on.
             self.work = done + time.monotonic() - begun, None
@@ -77,9 +69,10 @@ class Helper(threading.Thread):
         return n_calls, seconds, waited / 1e9
 
     def take_effort(self) -> tuple[float, float]:
-        """Return what came to its effort since the last look."""
-        before, self._seen_effort = self._seen_effort, self.effort
-        return self._seen_effort[0] - before[0], self._seen_effort[1] - before[1]
+        """Return what came since the last look: seconds of work in calls, and those blocked."""
+        before, self._seen_effort = self._seen_effort, (self.steps[4], self.steps[5])
+        work, blocked = map(sub, self._seen_effort, before)
+        return work / 1e9, blocked / 1e9
 
     def has_moved(self) -> bool:
         """Whether it made a call since the last look, or waited for its turn."""

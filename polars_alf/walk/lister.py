@@ -15,6 +15,7 @@ from polars_alf import native
 from polars_alf.alf.paths import BENCH_FOLDER, BENCH_PREFIX, STATE_DIR, join, list_folders_above
 from polars_alf.alf.root import Root
 from polars_alf.errors import ScanError
+from polars_alf.native.effort import Effort, make_steps
 from polars_alf.native.twin import UNKNOWN_TIME, Odd
 from polars_alf.parallel.pacer import NO_PACER, Pacer
 from polars_alf.schema import SCHEMAS, IssueKind
@@ -63,6 +64,8 @@ class Lister:
         Codes of the names in new listings.
     known : KnownListings or None
         Listings of an earlier walk: directories that have not changed are not read again.
+    steps : array
+        Those of calls that are given none.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Lister:
         self.pacer = pacer
         self.names = Names()
         self.known: KnownListings | None = None
+        self.steps = make_steps()
         self._prefix = os.fsencode(root.prefix)
         self._is_session = is_session
         self._follow_links = options.follow_links
@@ -166,6 +170,7 @@ class Lister:
         in_session: bool,
         most_files: int = EVERY,
         most_examined: int = EVERY,
+        steps: Steps | None = None,
     ) -> Columns:
         """Return the columns of some directories, without what is left out, and not counted."""
         columns = self.read(
@@ -174,6 +179,7 @@ class Lister:
             tell_others=self._selection.tells_others(directories),
             most_files=most_files,
             most_examined=most_examined,
+            steps=steps,
         )
         self._selection.apply(columns)
         return columns
@@ -200,7 +206,7 @@ class Lister:
                 not self._include_snapshots,
                 most_files,
                 most_examined,
-                steps,
+                self.steps if steps is None else steps,
                 self.pacer.turns,
             )
         )
@@ -227,6 +233,7 @@ class Lister:
     ) -> Examined:
         """Return the columns of some files of a directory: see `native.twin.examine_files`."""
         path = os.fsencode(self.root.locate(directory))
+        steps = self.steps if steps is None else steps
         return Examined(native.examine_files(path, join_texts(names), steps, self.pacer.turns))
 
     def recall(self, directory: str, into: Listing, steps: Steps | None = None) -> bool:
@@ -234,7 +241,9 @@ class Lister:
         if self.known is None:
             return False
         path = self.root.locate(directory)
-        return self.known.recall(directory, path, into, lambda: self.pacer.wait(1, steps))
+        steps = self.steps if steps is None else steps
+        with Effort(steps):
+            return self.known.recall(directory, path, into, lambda: self.pacer.wait(1, steps))
 
     def _is_asked_for(self, directory: str, name: str) -> bool:
         """Whether a pattern that begins with ! names a directory."""

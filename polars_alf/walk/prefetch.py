@@ -109,8 +109,6 @@ class Prefetch:
         self._helpers: list[Helper] = []
         self._n_wanted = 0
         self._meter = ThreadsMeter()
-        if at_once and op_timeout is None and concurrency.learned == 1:
-            self._meter.share = 1.0  # one thread has found the storage fast
         self._was_full = True
         self._last_look = time.monotonic()
 
@@ -182,7 +180,7 @@ class Prefetch:
         is_full = bool(self._jobs) and paused < work / 2
         if not (is_full and self._was_full):
             self._meter.read()  # threads without work tell nothing of the storage
-        elif self._meter.n_calls >= self._concurrency.size:
+        elif self._meter.n_calls >= self._concurrency.size and self._meter.knows_enough:
             self._concurrency.note(*self._meter.read_at(self._concurrency.size))
         self._was_full = is_full
         if since_last > SLOW_SECONDS:

@@ -10,6 +10,7 @@ import polars as pl
 from polars_alf import native
 from polars_alf.alf.root import Root
 from polars_alf.arrow import view_numbers
+from polars_alf.native.effort import Effort, make_steps
 from polars_alf.parallel.pacer import NO_PACER, Pacer
 from polars_alf.walk.batches import Listing
 from polars_alf.walk.columns import Steps
@@ -48,14 +49,15 @@ def are_unchanged(
     concurrency = Concurrency(options.threads) if is_fixed else find_concurrency(str(root))
     done = 0
     if options.op_timeout is None:
-        meter = Meter(Stopwatch())
+        steps = make_steps()
+        meter = Meter(Stopwatch(steps))
         n_directories = 1
         while concurrency.wanted == 1:
             step = listings.slice(done, n_directories)
             if step.is_empty():
                 return True
             begin = time.perf_counter()
-            if not _are_unchanged(root.prefix, step, pacer):
+            if not _are_unchanged(root.prefix, step, steps, pacer):
                 return False
             done += len(step)
             if meter.count(len(step)):
@@ -77,13 +79,13 @@ def are_unchanged(
     return True
 
 
-def _are_unchanged(prefix: str, listings: pl.DataFrame, pacer: Pacer) -> bool:
+def _are_unchanged(prefix: str, listings: pl.DataFrame, steps: Steps, pacer: Pacer) -> bool:
     paths = "".join(f"{path}\0" for path in listings["directory"]).encode()
     mtimes, ctimes, inodes = (
         view_numbers(listings[name]) for name in ("mtime_ns", "ctime_ns", "inode")
     )
     n_unchanged = native.count_unchanged(
-        os.fsencode(prefix), paths, mtimes, ctimes, inodes, pacer.turns
+        os.fsencode(prefix), paths, mtimes, ctimes, inodes, steps, pacer.turns
     )
     return n_unchanged == len(listings)
 
@@ -113,7 +115,8 @@ class _Comparison(Lister):
     ) -> list[str]:
         if not self.found_change:
             self.pacer.wait(1, steps)
-            now = fingerprint_directory(self.root.locate(directory))
+            with Effort(self.steps if steps is None else steps):
+                now = fingerprint_directory(self.root.locate(directory))
             # Never back to False: another thread may have found one meanwhile.
             if now != self._fingerprints[directory]:
                 self.found_change = True

@@ -198,7 +198,7 @@ class Walker:
         Directories come in the order of `_visit`, but for what a call left to the next.
         """
         concurrency = self._find_concurrency()
-        meter = Meter(Stopwatch())
+        meter = Meter(Stopwatch(self._lister.steps))
         n_folders = 1
         while stack:
             concurrency.least = max(self._n_threads // max(visits.number, 1), 1)
@@ -314,7 +314,7 @@ class Walker:
         concurrency = self._find_concurrency()
         if not at_once:
             concurrency.least = 1  # what an earlier walk of this thread had to share is gone
-        meter = Meter(Stopwatch())
+        meter = Meter(Stopwatch(self._lister.steps))
         stack = [*first]
         while stack:
             if concurrency.wanted > 1 or op_timeout is not None or self._lister.pacer.turns:

@@ -1,0 +1,70 @@
+/* How long a thread works in calls to the storage, and how long these block it. See effort.py. */
+
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { N_CALLS, IS_STOPPED, NS_WAITED, IS_PAUSED, NS_WORKED, NS_BLOCKED, N_STEPS };
+
+/* Time off the processor from which it is worth asking how much of it was spent waiting for one. */
+static const int64_t LONG_OFF = 200000;
+
+/* Time between two looks in one call from Python: several in a window of who looks on. */
+static const int64_t LOOK_INTERVAL = 10000000;
+
+static _Thread_local struct { int64_t clock, worked, waited, delay; int was_off; } last;
+
+static int64_t read_time(clockid_t clock)
+{
+    struct timespec time;
+    if (clock_gettime(clock, &time)) return 0;
+    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
+static int64_t read_clock(void) { return read_time(CLOCK_MONOTONIC); }
+
+/* The nanoseconds for which this thread has waited for a processor, or 0 where nobody tells. */
+static int64_t read_delay(void)
+{
+#ifdef __linux__
+    char text[64] = "";
+    int file = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+    if (file < 0) return 0;
+    ssize_t size = read(file, text, sizeof text - 1);
+    close(file);
+    const char *space = size > 0 ? strchr(text, ' ') : NULL;
+    return space ? strtoll(space, NULL, 10) : 0;
+#else
+    return 0;
+#endif
+}
+
+static void begin_effort(volatile int64_t *steps)
+{
+    last.clock = read_clock();
+    last.worked = read_time(CLOCK_THREAD_CPUTIME_ID);
+    last.waited = steps[NS_WAITED];
+    if (last.was_off) last.delay = read_delay();
+}
+
+/* Add what came since the last look. */
+static void look(volatile int64_t *steps)
+{
+    int64_t clock = read_clock(), worked = read_time(CLOCK_THREAD_CPUTIME_ID);
+    int64_t off = (clock - last.clock) - (worked - last.worked);
+    off -= steps[NS_WAITED] - last.waited; /* a sleep until a turn is nobody's call */
+    steps[NS_WORKED] += worked - last.worked;
+    last.was_off = off > LONG_OFF;
+    if (last.was_off) {
+        int64_t delay = read_delay();
+        off -= delay - last.delay;
+        last.delay = delay;
+    }
+    if (off > 0) steps[NS_BLOCKED] += off;
+    last.clock = clock;
+    last.worked = worked;
+    last.waited = steps[NS_WAITED];
+}
