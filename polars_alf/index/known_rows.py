@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 from uuid import UUID
@@ -36,17 +37,18 @@ from polars_alf.index.known_tables import (
 from polars_alf.index.merge import ShardRows
 from polars_alf.query.columns import expr_session_path
 from polars_alf.query.revisions import DEFAULT_REVISION
-from polars_alf.query.spill import BUCKET, spill_joined
+from polars_alf.query.spill import BUCKET, Spill, spill_joined
 from polars_alf.schema import TABLES, polars_schema
 from polars_alf.tables.consistent_read import read_consistently
 from polars_alf.tables.foreign import Columns, list_marked, merge_columns, restore_columns
 
 _NAME = ["lab", "subject", "date", "number"]
-_GROUP = "group"
+_PLACE = "place"
+"""Position of a session in the order of the table."""
+
+_MATCH = [_PLACE, "session", "eid", "source"]
 
 Result = TypeVar("Result")
-
-_IDS = pl.Schema({"session": pl.String, "own": pl.String, "id": pl.String})
 
 
 @dataclass(slots=True)
@@ -57,6 +59,8 @@ class KnownRows:
     that are not ours, by table. The counts are those of the sessions that matched tables that were
     given (`n_known_sessions`), and of those of which something was kept (`n_kept_sessions`), up to
     now. `datasets` are there once `spill_datasets` has been called.
+
+    Of a session only what finds its rows again is in memory when these are read.
     """
 
     tables: Sequence[KnownTables]
@@ -68,8 +72,8 @@ class KnownRows:
     datasets: KnownDatasets = field(init=False)
     issues: list[Issue] = field(init=False, default_factory=list)
     _sessions: pl.DataFrame = field(init=False)
-    _matches: pl.DataFrame = field(init=False)
-    _values: pl.DataFrame = field(init=False)
+    _matches: list[pl.DataFrame] = field(init=False)
+    _values: list[Spill] = field(init=False)
     _namespace: UUID = field(init=False)
 
     def __post_init__(self) -> None:
@@ -81,7 +85,6 @@ class KnownRows:
             tables.sessions.select(
                 *_NAME[1:],
                 pl.col("lab").fill_null(""),
-                *tables.select_written("sessions", self.columns["sessions"]),
                 eid="id",
                 source=pl.lit(rank, pl.UInt32),
             )
@@ -92,7 +95,8 @@ class KnownRows:
             pl.struct(_NAME).n_unique().over("eid", "source") == 1
         )
         is_uuid = pl.col("eid").str.contains(ID).fill_null(value=False)
-        marked = pl.concat(frames).with_columns(is_clear=is_clear, is_uuid=is_uuid)
+        known = pl.concat(frames).with_row_index("known")
+        marked = known.with_columns(is_clear=is_clear, is_uuid=is_uuid)
         self._sessions = self._read(marked.collect)
         is_given = pl.col("source").is_in(list_ranks(self.tables, "is_given"))
         wrong = self._sessions.filter(~pl.col("is_uuid") & is_given)
@@ -143,47 +147,75 @@ class KnownRows:
         """
         self._namespace = namespace
         nothing = polars_schema(TABLES["sessions"]).to_frame().with_columns(session=pl.lit(""))
-        matches = [self._match(nothing)]
-        ids = [_IDS.to_frame()]
-        for part in order.iter_slices(rows.rows_per_group):
-            sessions = rows.pick_sessions(part)
-            matches.append(self._match(sessions))
-            ids.append(self._choose_ids(sessions, matches[-1]))
+        parts = chain([nothing], map(rows.pick_sessions, order.iter_slices(rows.rows_per_group)))
+        matches, ids, n_sessions = [], [], 0
+        for part in parts:
+            sessions = part.select(*_NAME, "session", own="id").with_row_index(_PLACE, n_sessions)
+            n_sessions += len(sessions)
+            found = self._match(sessions)
+            ids.append(self._choose_ids(sessions, found))
+            matches.append(found.select("known", *_MATCH))
         chosen = return_repeated(pl.concat(ids), ["id"], self.issues)
         result = order.with_columns(chosen["id"])
-        found = pl.concat(matches).join(chosen.select("own", "id"), on="own")
-        found = found.select("session", "id", "eid", "source")
-        self._matches = pl.concat([found, self._match_by_id(chosen, found)])
-        missing = self._add_missing(rows, folder, result["id"])
-        if missing is not None:
-            result = pl.concat([result, missing.select(result.columns)])
-        self._values = self._collect_values()
-        return result.sort("id") if self.hash_ids else result
+        found = pl.concat(matches)
+        is_left = pl.repeat(True, len(self._sessions), eager=True).scatter(found["known"], False)
+        left = self._sessions.filter(is_left)
+        del self._sessions, matches, ids
+        found = found.select(_MATCH)
+        found = pl.concat([found, self._match_by_id(chosen, left, found)])
+        del chosen
+        missing = self._find_missing(left, found)
+        if len(missing):
+            there = pl.col("id").is_in(result["id"].implode())
+            sessions = missing.filter(~there).unique("id", keep="first", maintain_order=True)
+            more = rows.add_sessions(sessions, folder)
+            result = pl.concat([result, more.select(result.columns)])
+            # The datasets of an id that stands for several sessions go to the first of them.
+            first = missing.unique(["eid", "source"], keep="first", maintain_order=True)
+            places = result.select("id").with_row_index(_PLACE)
+            found = pl.concat([found, first.join(places, on="id").select(_MATCH)])
+        if self.hash_ids:
+            result = result.with_row_index(_PLACE).sort("id")
+            places = result.select(pl.arg_sort_by(_PLACE).alias(_PLACE))
+            found = found.with_columns(places[found[_PLACE]])
+            result = result.drop(_PLACE)
+        self._matches = [
+            found.filter(source=rank)
+            .drop("source")
+            .drop_nulls("eid")
+            .unique(["eid", _PLACE])
+            .sort("eid")
+            for rank in range(len(self.tables))
+        ]
+        return result
 
     def _match(self, sessions: pl.DataFrame) -> pl.DataFrame:
         """Return which rows of the tables are of some sessions: by name, or else by id."""
-        own = sessions.select(*_NAME, "session", own="id")
-        known = self._sessions.select(*_NAME, "eid", "source", "is_clear", "is_uuid")
-        by_name = own.join(known, on=_NAME)
-        by_id = own.join(known.drop(_NAME), left_on="own", right_on="eid", coalesce=False)
+        by_name = sessions.join(self._sessions, on=_NAME).drop(_NAME)
+        by_id = sessions.drop(_NAME).join(
+            self._sessions.drop(_NAME), left_on="own", right_on="eid", coalesce=False
+        )
         by_id = by_id.join(by_name, on=["own", "source"], how="anti")
         return pl.concat([by_name, by_id.select(by_name.columns)])
 
-    def _match_by_id(self, chosen: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
-        """Return the rows that have a session's final id, in tables where its name has none."""
-        known = self._sessions.select(id="eid", eid="eid", source="source").unique()
-        by_id = chosen.select("session", "id").join(known, on="id", how="inner")
-        return (
-            by_id.join(found, on=["id", "source"], how="anti")
-            .join(found, on=["eid", "source"], how="anti")
-            .select(found.columns)
-        )
+    def _match_by_id(
+        self, chosen: pl.DataFrame, left: pl.DataFrame, found: pl.DataFrame
+    ) -> pl.DataFrame:
+        """Return the rows that have a session's final id, in tables where its name has none.
+
+        They are of those that were `left` when others were `found`.
+        """
+        known = left.select("source", id="eid", eid="eid").unique()
+        by_id = chosen.join(known, on="id").select(_MATCH)
+        for key in ([_PLACE, "source"], ["eid", "source"]) if len(by_id) else ():
+            by_id = by_id.join(found, on=key, how="anti")
+        return by_id
 
     def _choose_ids(self, sessions: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
         """Return the ids of sessions, in their order: ``own`` ones, and those known for them."""
-        own = sessions.select("session", own="id")
+        own = sessions.select(_PLACE, "session", "own")
         if not self.hash_ids:
-            return own.with_columns(id="own").select(_IDS.names())
+            return own.with_columns(id="own")
         unclear = found.filter(~pl.col("is_clear")).unique("own", maintain_order=True)
         self.issues += report_unclear(unclear.select("session", "eid"))
         usable = found.filter("is_clear", "is_uuid").sort("source", maintain_order=True)
@@ -191,17 +223,18 @@ class KnownRows:
         is_given = pl.col("source").is_in(list_ranks(self.tables, "is_given"))
         self.n_known_sessions += usable.filter(is_given)["own"].n_unique()
         ids = own.join(first, on="own", how="left", maintain_order="left")
-        return ids.with_columns(id=pl.coalesce("eid", "own")).select(_IDS.names())
+        return ids.select(own.columns, id=pl.coalesce("eid", "own"))
 
-    def _add_missing(self, rows: ShardRows, folder: Path, there: pl.Series) -> pl.DataFrame | None:
-        """Add a shard of the sessions that are in a database, and not `there`: on this disk."""
-        known = self._matches.select("eid", "source")
+    def _find_missing(self, left: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
+        """Return the sessions of a database that are not on this disk, as rows of a shard.
+
+        They are of those that were `left` when others were `found`.
+        """
         ranks = list_ranks(self.tables, "keeps_missing")
-        missing = self._sessions.filter(
-            pl.col("source").is_in(ranks), pl.col("eid").is_not_null()
-        ).join(known, on=["eid", "source"], how="anti", maintain_order="left")
+        missing = left.filter(pl.col("source").is_in(ranks), pl.col("eid").is_not_null())
         if missing.is_empty():
-            return None
+            return missing
+        missing = missing.join(found, on=["eid", "source"], how="anti", maintain_order="left")
         name = expr_session_path()
         missing = missing.with_columns(session=name, name=name, key="eid")
         missing = missing.with_columns(
@@ -211,25 +244,31 @@ class KnownRows:
         chosen = pl.when("is_clear", "is_uuid").then("eid").otherwise("own")
         missing = missing.with_columns(id=chosen.first().over(_NAME))
         self.issues += report_unclear(missing.filter(~pl.col("is_clear")).select("session", "eid"))
-        # The datasets of an id that stands for several sessions go to the first of them.
-        matches = missing.unique(["eid", "source"], keep="first", maintain_order=True)
-        matches = matches.select(self._matches.columns)
-        sessions = missing.filter(~pl.col("id").is_in(there.implode()))
-        self._matches = pl.concat([self._matches, matches])
-        return rows.add_sessions(sessions.unique("id", keep="first", maintain_order=True), folder)
+        return missing
 
-    def _collect_values(self) -> pl.DataFrame:
-        """Return what the tables say of sessions, by their final ``id``."""
-        columns = [*WRITTEN["sessions"], *list_marked(self.columns["sessions"])]
-        rows = self._matches.select("id", "eid", "source").unique()
-        known = self._sessions.select("eid", "source", *columns)
-        known = known.join(rows, on=["eid", "source"], maintain_order="left")
-        return take_first(known, ["id"], columns)
+    def spill_sessions(self, order: pl.DataFrame, n_sessions: int, folder: Path) -> None:
+        """Write what the tables say of sessions into a folder, by parts of `n_sessions`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        part = pl.int_range(pl.len(), dtype=pl.UInt32) // n_sessions
+        places = order.select("id", part.alias(BUCKET))
+        self._values = [
+            self._spill(
+                tables.sessions.select(
+                    *tables.select_written("sessions", self.columns["sessions"]), known_eid="id"
+                ),
+                rank,
+                places,
+                folder,
+            )
+            for rank, tables in enumerate(self.tables)
+        ]
 
-    def complete_sessions(self, sessions: pl.DataFrame) -> pl.DataFrame:
-        """Return SESSIONS with the values that were written, and the columns that are not ours."""
-        joined = sessions.join(self._values, on="id", how="left", maintain_order="left", suffix="_")
+    def complete_sessions(self, number: int, sessions: pl.DataFrame) -> pl.DataFrame:
+        """Return SESSIONS of a part with the values that were written, and the columns not ours."""
         columns = self.columns["sessions"]
+        known = pl.concat(spill.read(number) for spill in self._values)
+        values = take_first(known, ["id"], [*WRITTEN["sessions"], *list_marked(columns)])
+        joined = sessions.join(values, on="id", how="left", maintain_order="left", suffix="_")
         self.n_kept_sessions += count_kept(joined, "sessions", columns)
         completed = joined.with_columns(prefer_known(sessions, "sessions"))
         return completed.select(*sessions.columns, *restore_columns(columns))
@@ -237,33 +276,33 @@ class KnownRows:
     # Datasets
 
     def count_missing(self) -> pl.DataFrame:
-        """Return ``id`` of sessions and ``n_known``, the number of their rows in a database."""
-        counts = [pl.LazyFrame(schema={"id": pl.String, "n_known": pl.UInt32})]
-        for rank in list_ranks(self.tables, "keeps_missing"):
-            eids = self._matches.lazy().filter(source=rank).select("eid", "id").unique()
-            counts.append(
-                self.tables[rank]
-                .datasets.group_by("eid")
-                .agg(n_known=pl.len())
-                .join(eids, on="eid")
-                .select("id", "n_known")
-            )
-        return self._read(pl.concat(counts).group_by("id").agg(pl.col("n_known").sum()).collect)
+        """Return ``place`` of sessions and ``n_known``, the number of their rows in a database."""
+        nothing = pl.LazyFrame(schema={_PLACE: pl.UInt32, "n_known": pl.UInt32})
+        found = (
+            self.tables[rank]
+            .datasets.group_by("eid")
+            .agg(n_known=pl.len())
+            .join(self._matches[rank].lazy(), on="eid")
+            .select(_PLACE, "n_known")
+            for rank in list_ranks(self.tables, "keeps_missing")
+        )
+        counts = pl.concat([nothing, *found])
+        return self._read(counts.group_by(_PLACE).agg(pl.col("n_known").sum()).collect)
 
-    def spill_datasets(self, order: pl.DataFrame, folder: Path) -> None:
+    def spill_datasets(self, groups: pl.DataFrame, folder: Path) -> None:
         """Write the known rows of datasets into a folder, by the ``group`` that needs them."""
-        folder.mkdir(exist_ok=True)
-        spilled = []
-        groups = order.select("id", _GROUP).rename({_GROUP: BUCKET})
-        for rank, tables in enumerate(self.tables):
-            eids = self._matches.filter(source=rank).select("id", "session", known_eid="eid")
-            eids = eids.unique(["known_eid", "id"]).join(groups, on="id")
-            eids = eids.rename({"id": "eid"}).drop_nulls("known_eid").sort("known_eid")
-            datasets = tables.select_datasets(
-                self.columns["datasets"], without_uuids=self.uuid_filenames
-            ).with_columns(source=pl.lit(rank, pl.UInt32))
-            spill = partial(spill_joined, datasets, eids, "known_eid", folder)
-            spilled.append(self._read(spill))
+        folder.mkdir(parents=True, exist_ok=True)
+        del self._values  # which are written, and wait in memory if they are few
+        places = groups.select(eid="id", bucket="group")
+        spilled = [
+            self._spill(
+                tables.select_datasets(self.columns["datasets"], without_uuids=self.uuid_filenames),
+                rank,
+                places,
+                folder,
+            )
+            for rank, tables in enumerate(self.tables)
+        ]
         self.datasets = KnownDatasets(
             self.tables,
             self.columns["datasets"],
@@ -272,3 +311,9 @@ class KnownRows:
             hash_ids=self.hash_ids,
             uuid_filenames=self.uuid_filenames,
         )
+
+    def _spill(self, rows: pl.LazyFrame, rank: int, places: pl.DataFrame, folder: Path) -> Spill:
+        """Spill rows of a table with ``known_eid``, with the columns of the places they are of."""
+        known = rows.with_columns(source=pl.lit(rank, pl.UInt32))
+        matches = self._matches[rank].rename({"eid": "known_eid"})
+        return self._read(partial(spill_joined, known, matches, "known_eid", places, folder))

@@ -209,11 +209,13 @@ def group_sessions(
     """Add ``group``: sessions whose datasets are in memory, and in a row group, together.
 
     Sessions are in the order of the table; none is divided, however many datasets it has. `known`
-    has ``id`` of sessions and ``n_known``, the number of datasets that they have beside.
+    has ``place`` of sessions, their positions, and ``n_known``, the number of datasets that they
+    have beside.
     """
     n_datasets = pl.col("n_datasets").cast(pl.UInt64)
     if known is not None:
-        order = order.join(known, on="id", how="left", maintain_order="left")
+        placed = order.with_row_index("place")
+        order = placed.join(known, on="place", how="left", maintain_order="left").drop("place")
         n_datasets += pl.col("n_known").fill_null(0)
     before = n_datasets.cum_sum() - n_datasets
     grouped = order.with_columns(group=(before // rows_per_group).cast(pl.UInt32))

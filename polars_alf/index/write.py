@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain
+from itertools import chain, starmap
 from pathlib import Path
 from typing import Any, Self
 
@@ -272,21 +272,24 @@ def _write_rows(
         spilled = staging.path / "known"
         shutil.rmtree(spilled, ignore_errors=True)  # of a run that was interrupted
         order = known.take_sessions(order, rows, spilled / "sessions", staging.origin.namespace)
-        groups = group_sessions(order, rows.rows_per_group, known.count_missing())
-        known.spill_datasets(groups, spilled)
+        known.spill_sessions(order, rows.rows_per_group, spilled)
         kept = known.columns["sessions"]
         more |= known.columns["datasets"]
-    else:
-        groups = group_sessions(order, max(rows.rows_per_group, n_files // _MOST_GROUPS))
     if makes_defaults:
         more[DEFAULT_REVISION] = pl.Boolean()
 
-    def make_sessions(part: pl.DataFrame) -> pl.DataFrame:
-        picked = rows.pick_sessions(part)
+    def make_sessions(part: Group) -> pl.DataFrame:
+        picked = rows.pick_sessions(part.sessions)
         frame = picked.select(SESSIONS.names)
         if known:
-            frame = known.complete_sessions(frame)
+            frame = known.complete_sessions(part.number, frame)
         return reader.fill(frame, picked["session"]) if reader else frame
+
+    slices = starmap(Group, enumerate(order.iter_slices(rows.rows_per_group)))
+    if known or reader:  # which count and report, part after part
+        staging.write_table("sessions", map(make_sessions, slices), len(order), kept)
+    else:
+        staging.write_table("sessions", slices, len(order), kept, make=make_sessions)
 
     sizes: list[int] = []
     wanted = [*columns, IS_NAMED] if known and known.uuid_filenames else columns
@@ -299,12 +302,12 @@ def _write_rows(
         # All rows of a session, and so all revisions of a dataset, are in one group.
         return with_default_revisions(frame) if makes_defaults else frame
 
-    n_datasets = None if known else n_files
-    slices = order.iter_slices(rows.rows_per_group)
-    parts = iter_groups(groups, all_groups=known is not None)
-    if known or reader:  # which count and report, part after part
-        staging.write_table("sessions", map(make_sessions, slices), len(order), kept)
+    if known:
+        groups = group_sessions(order, rows.rows_per_group, known.count_missing())
+        known.spill_datasets(groups, spilled)
     else:
-        staging.write_table("sessions", slices, len(order), kept, make=make_sessions)
+        groups = group_sessions(order, max(rows.rows_per_group, n_files // _MOST_GROUPS))
+    n_datasets = None if known else n_files
+    parts = iter_groups(groups, all_groups=known is not None)
     written = staging.write_table("datasets", parts, n_datasets, more, make=make_datasets)
     return len(order), written, sum(sizes)

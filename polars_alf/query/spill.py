@@ -141,10 +141,16 @@ def find_positions(values: pl.Series, ordered: pl.Series) -> pl.Series:
     return positions.set(ordered.gather(positions).ne_missing(values), None)
 
 
-def spill_joined(rows: pl.LazyFrame, ordered: pl.DataFrame, column: str, folder: Path) -> Spill:
-    """Spill the rows of a lazy frame, joined by a column with those of a frame that it sorts."""
+def spill_joined(
+    rows: pl.LazyFrame, ordered: pl.DataFrame, column: str, places: pl.DataFrame, folder: Path
+) -> Spill:
+    """Spill the rows of a lazy frame, joined by a column with those of a frame that it sorts.
+
+    Of these, ``place`` is the position of a row of `places`, whose columns come in its place.
+    """
     spill = Spill(folder)
     for some in read_batches(rows):
         near = select_range(ordered, column, some[column])
+        near = near.with_columns(places[near["place"]]).drop("place")
         spill.add(some.join(near, on=column, maintain_order="left"))
     return spill
