@@ -136,13 +136,18 @@ def check_ids(folder: Path, *, hash_ids: bool) -> None:
 
     UUIDs may replace ids of paths: those can be made again.
     """
-    old = None if hash_ids else _read_rows(folder, "sessions")
-    if old is None or old.sessions.is_empty() or not _is_uuid(old.sessions["id"][0]):
+    if hash_ids:
+        return
+    try:
+        ids = scan_sessions(folder).select("id").collect()["id"]
+    except (TableError, pl.exceptions.PolarsError):
+        return
+    if ids.is_empty() or not _is_uuid(ids[0]):
         return
     raise IdsConflictError(
-        f"the {len(old.sessions):,} sessions of the tables in {folder} have UUIDs, "
-        f"{old.sessions['id'][0]} for one, which ids of paths would replace; leave out "
-        "--no-hash-ids (hash_ids=False), give another folder for the tables, or move those away"
+        f"the {len(ids):,} sessions of the tables in {folder} have UUIDs, {ids[0]} for one, which "
+        "ids of paths would replace; leave out --no-hash-ids (hash_ids=False), give another folder "
+        "for the tables, or move those away"
     )
 
 

@@ -29,12 +29,14 @@ _SESSIONS = pl.Schema(
     }
 )
 _DATASETS = pl.Schema({"eid": pl.String(), "rel_path": pl.String()})
-_COUNTS = pl.Schema({"eid": pl.String(), "n": pl.UInt32(), "paths": pl.UInt64()})
+_COUNTS = pl.Schema({"eid": pl.UInt64(), "n": pl.UInt32(), "paths": pl.UInt64()})
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
     """The rows of both tables, as far as they are counted.
+
+    A hash takes the place of each id: there are many of them, and they are compared only.
 
     Parameters
     ----------
@@ -57,12 +59,13 @@ class Rows:
         """Read what is needed of the columns of SESSIONS and DATASETS; None has no rows."""
         found = _SESSIONS.to_frame().lazy() if sessions is None else sessions
         files = _DATASETS.to_frame().lazy() if datasets is None else datasets
-        counts = files.group_by("eid").agg(n=pl.len(), paths=pl.col("rel_path").hash().sum())
+        datasets = files.select(_DATASETS.names()).with_columns(_hash("eid"))
+        counts = datasets.group_by("eid").agg(n=pl.len(), paths=pl.col("rel_path").hash().sum())
         return cls(
             sessions=found.select(_SESSIONS.names())
-            .with_columns(pl.col("lab").fill_null(""))
+            .with_columns(_hash("id"), pl.col("lab").fill_null(""))
             .collect(),
-            datasets=files.select(_DATASETS.names()),
+            datasets=datasets,
             counts=counts.collect(engine="streaming").cast(_COUNTS),
         )
 
@@ -70,6 +73,11 @@ class Rows:
         """Return the rows of some of the sessions."""
         counts = self.counts.join(sessions, left_on="eid", right_on="id", how="semi")
         return type(self)(sessions, self.datasets, counts)
+
+
+def _hash(column: str) -> pl.Expr:
+    """Return hashes of ids, null where these are, which stand for no session."""
+    return pl.when(pl.col(column).is_not_null()).then(pl.col(column).hash()).alias(column)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,21 +147,18 @@ def count_removals(old: Rows, new: Rows, *, rows_at_once: int = ROWS_AT_ONCE) ->
 
 def _find_again(old: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
     """Add ``now``: the id that each session has in the new table, null where it is gone."""
-    by_id = new.select("id", by_id="id").unique("id")
-    by_path = new.select(*_KEY, by_path="id").unique(_KEY)
-    return (
-        old.join(by_id, on="id", how="left", maintain_order="left")
-        .join(by_path, on=_KEY, how="left", maintain_order="left")
-        .with_columns(now=pl.coalesce("by_id", "by_path"))
-        .drop("by_id", "by_path")
-    )
+    is_there = pl.col("id").is_in(new["id"].implode())
+    found = old.with_columns(now=pl.when(is_there).then("id"))
+    lost = found.filter(pl.col("now").is_null()).drop("now")
+    by_path = new.join(lost, on=_KEY, how="semi").select(*_KEY, now="id").unique(_KEY)
+    return pl.concat([found.drop_nulls("now"), lost.join(by_path, on=_KEY, how="left")])
 
 
 def _compare_paths(
     sessions: pl.DataFrame, old: pl.LazyFrame, new: pl.LazyFrame, rows_at_once: int
 ) -> pl.DataFrame:
     """Return ``eid`` of sessions and ``gone``: how many of their datasets are not there now."""
-    counts = [pl.DataFrame(schema={"eid": pl.String, "gone": pl.UInt32})]
+    counts = [pl.DataFrame(schema={"eid": pl.UInt64, "gone": pl.UInt32})]
     batch = pl.col("n").cast(pl.UInt64).cum_sum() // rows_at_once
     for part in sessions.with_columns(batch=batch).partition_by("batch"):
         pairs = part.lazy().select("eid", "now")
