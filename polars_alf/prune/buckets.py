@@ -11,7 +11,7 @@ import polars as pl
 from polars_alf.arrow import copy_texts
 from polars_alf.prune.claims import FileClaims, claim_files, claim_sessions, list_owners
 from polars_alf.prune.tables import Tables
-from polars_alf.query.spill import BUCKET, Spill, count_buckets, select_range
+from polars_alf.query.spill import BUCKET, Spill, count_buckets, select_hashed, select_range
 from polars_alf.walk.scan import ArchiveFiles, Listing
 
 
@@ -64,7 +64,7 @@ class Buckets:
         self.groups = listing.group_shards(count_buckets(sum(listing.n_files)))
         self._root = root
         # The sessions of a billion files are millions: of each there is a code in memory, and, as
-        # long as rows are read, the id that means it.
+        # long as rows are read, a hash of the id that means it.
         self._starts = [0]
         claims = claim_sessions(
             self._list_owners(),
@@ -79,7 +79,7 @@ class Buckets:
         starts = pl.Series(self._starts, dtype=pl.UInt32)
         paths, names = [], []
         for rows in tables.iter_datasets():
-            found = claim_files(select_range(claims.owners, "eid", rows["eid"]), rows)
+            found = claim_files(select_hashed(claims.owners, rows["eid"]), rows)
             bucket = starts.search_sorted(found.files["code"], side="right") - 1
             self._spill.add(found.files.with_columns(bucket.alias(BUCKET)))
             paths.append(copy_texts(found.paths))

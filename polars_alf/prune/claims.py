@@ -17,7 +17,7 @@ import polars as pl
 from polars_alf.alf import grammar
 from polars_alf.alf.paths import expr_below, expr_full, expr_join
 from polars_alf.alf.uuid_names import expr_without_uuid
-from polars_alf.query.spill import BUCKET, ROWS_PER_SLICE, Spill
+from polars_alf.query.spill import BUCKET, ROWS_PER_SLICE, Spill, hash_ids
 
 # Absolute, or with parts that are no names, or as Windows writes it: readers disagree on where
 # such a path leads.
@@ -38,8 +38,8 @@ class SessionClaims:
     """The sessions that the rows of the tables mean."""
 
     owners: pl.DataFrame
-    """``eid``, sorted and without nulls, and the ``code`` of an owner that it means, null where it
-    means a session that is not in this archive."""
+    """``key``, a hash of an eid, and the ``code`` of an owner that it means, null where it means a
+    session that is not in this archive."""
     names_all: bool
     """Whether a row does not tell which session it means, so that it may be any."""
     belong: bool
@@ -117,8 +117,8 @@ def claim_sessions(
         pairs = _pair(by_subject.read(number), wanted)
         belong |= bool(pairs["agrees"].any())
         found = wanted.select("eid").join(pairs.select("eid", "code"), on="eid", how="left")
-        meant.append(found.unique())
-    return SessionClaims(pl.concat(meant).drop_nulls("eid").sort("eid"), names_all, belong)
+        meant.append(found.drop_nulls("eid").unique().select("code", key=hash_ids(pl.col("eid"))))
+    return SessionClaims(pl.concat(meant), names_all, belong)
 
 
 def _pair(owners: pl.DataFrame, ids: pl.DataFrame) -> pl.DataFrame:
@@ -140,7 +140,7 @@ def _pair(owners: pl.DataFrame, ids: pl.DataFrame) -> pl.DataFrame:
 def claim_files(meant: pl.DataFrame, datasets: pl.DataFrame) -> FileClaims:
     """Find the files that some rows of datasets, whose columns are all String, mean.
 
-    `meant` are the rows of `SessionClaims.owners` for their ids.
+    `meant` are the rows of `SessionClaims.owners` for their ids, with these as ``eid``.
     """
     rows = datasets.select(
         "eid",

@@ -17,7 +17,14 @@ import polars as pl
 
 from polars_alf.arrow import copy_texts
 from polars_alf.query.columns import expr_is_unsafe
-from polars_alf.query.spill import BUCKET, Spill, count_buckets, read_batches, select_range
+from polars_alf.query.spill import (
+    BUCKET,
+    Spill,
+    count_buckets,
+    hash_ids,
+    read_batches,
+    select_hashed,
+)
 from polars_alf.verify.compare import (
     Disk,
     find_missing,
@@ -121,7 +128,7 @@ def fill_buckets(
     places = Spill(folder)
     places.add_all(sessions)
     is_found = ~pl.col("is_copy") & pl.col("eid").is_not_null()
-    by_eid = sessions.lazy().filter(is_found).select("eid", BUCKET).sort("eid").collect()
+    hashed = sessions.filter(is_found).select(BUCKET, key=hash_ids(pl.col("eid")))
     nothing, nowhere = listing.read([]), sessions.clear().drop(BUCKET)
     gone = located.gone if find_all else located.gone.clear()
     missing = [find_missing_sessions(Disk(nothing, nowhere, expected), gone, is_excluded)]
@@ -131,7 +138,7 @@ def fill_buckets(
     for rows in datasets:
         is_unsafe = rows.select(expr_is_unsafe(pl.col("rel_path"))).to_series()
         unsafe.append(copy_texts(find_unsafe(rows.filter(is_unsafe))))
-        near = select_range(by_eid, "eid", rows["eid"])
+        near = select_hashed(hashed, rows["eid"])
         wanted = rows.filter(~is_unsafe).join(near, on="eid", how="left", maintain_order="left")
         lost = wanted.filter(pl.col(BUCKET).is_null()).drop(BUCKET)
         named = _list_named(lost, uuid_filenames=uuid_filenames)

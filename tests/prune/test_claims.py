@@ -18,6 +18,7 @@ from polars_alf.errors import (
     KeptWarning,
 )
 from polars_alf.prune import claims
+from polars_alf.query.spill import select_hashed
 from polars_alf.schema import TABLES
 
 
@@ -182,6 +183,6 @@ def test_files_in_no_session_that_rows_could_name_are_kept(tmp_path: Path) -> No
     sessions, datasets = (tables_of("a", "")[name].cast(pl.String) for name in TABLES)
     rows = ([owners.collect()], [sessions], [datasets.select("eid")])
     meant = claims.claim_sessions(*rows, 1, tmp_path)
-    claimed = claims.claim_files(meant.owners, datasets)
+    claimed = claims.claim_files(select_hashed(meant.owners, datasets["eid"]), datasets)
     entries = pl.LazyFrame({"entry": [7], "directory": ["S!/2020-01-01/001"], "name": ["a.b.c"]})
     assert claims.find_claimed(entries, owners, claimed).collect()["entry"].to_list() == [7]

@@ -14,7 +14,7 @@ from table_frames import make_datasets, make_sessions
 
 from polars_alf import compare_tables
 from polars_alf.query import spill
-from polars_alf.query.spill import Spill, count_buckets, read_batches
+from polars_alf.query.spill import Spill, count_buckets, hash_ids, read_batches, select_hashed
 
 
 @st.composite
@@ -75,3 +75,14 @@ def test_rows_of_all_types_come_back_in_their_order(
         assert spilled.read(bucket).equals(rows[members])
         assert spilled.read(bucket).schema == rows.schema
     assert [count_buckets(n) for n in (0, 1, 4, 5, 40)] == [1, 1, 1, 2, 10]
+
+
+def test_rows_are_found_by_hashes_of_ids() -> None:
+    ids = ["a", "A", "é", "4d8c7767-981c-4347-8e5e-5d5fffe38534", "lab/KS001/2020-01-01/001", "a"]
+    frame = pl.DataFrame({"eid": [*ids, None], "bucket": range(7)})
+    hashed = frame.select("bucket", key=hash_ids(pl.col("eid")))
+    for wanted in ([], ["a"], [None], ["A", "A", None, "b", ids[3]], ids):
+        found = select_hashed(hashed, pl.Series("eid", wanted, pl.String))
+        assert found.sort("bucket").rows() == [
+            row for row in frame.rows() if row[0] in wanted and row[0]
+        ]
