@@ -151,9 +151,7 @@ def summarize_tables(
         "counting sessions": sessions.select(pl.len()),
         **{f"summing by {name}": query for name, query in sum_groups(sessions, datasets).items()},
         "counting by QC": datasets.group_by("qc").agg(datasets=pl.len()),
-        "looking for the largest": join_dataset_paths(largest, sessions).select(
-            "path", "file_size", "eid", "id"
-        ),
+        "looking for the largest": largest,
     }
     show = progress or show_no_step
     n_steps = len(queries) + 1
@@ -166,7 +164,8 @@ def summarize_tables(
         show(n_steps - 1, n_steps, "looking for the same content")
         figures, n_sessions, *groups, qc, found_largest = frames
         duplicates = find_duplicates(datasets, figures["n_with_hash"].item(), n_duplicates)
-        paths = join_dataset_paths(duplicates.rows.lazy(), sessions).collect()
+        paths = _add_paths(duplicates.rows, sessions)
+        found_largest = _add_paths(found_largest, sessions)
     except pl.exceptions.PolarsError as error:
         raise TableError(f"the tables cannot be read: {error}") from error
     return TableSummary(
@@ -178,7 +177,7 @@ def summarize_tables(
             for name, frame in zip(GROUPS, groups, strict=True)
         },
         qc=_order_qc(qc),
-        largest=found_largest,
+        largest=found_largest.select("path", "file_size", "eid", "id"),
         duplicates=narrow(
             paths.select("hash", "file_size", "datasets", "n_bytes_spare", "path"), "n_bytes_spare"
         ),
@@ -192,18 +191,10 @@ def sum_groups(sessions: pl.LazyFrame, datasets: pl.LazyFrame) -> dict[str, pl.L
     """Return ``sessions``, ``datasets`` and ``n_bytes`` (Int128) by each of `GROUPS`."""
     counts = [pl.len().alias("datasets"), _SIZE.sum().alias("n_bytes")]
     by_session = sessions.select(
-        "id", "lab", "subject", year=pl.col("date").dt.year(), sessions=pl.lit(1)
-    ).join(
-        datasets.group_by("eid").agg(counts),
-        left_on="id",
-        right_on="eid",
-        how="full",
-        coalesce=True,
-    )
+        "lab", "subject", year=pl.col("date").dt.year(), sessions=pl.lit(1), key=_hash("id")
+    ).join(datasets.group_by(key=_hash("eid")).agg(counts), on="key", how="full", coalesce=True)
     parts = with_alf_parts(datasets)
-    # Sessions by a hash of 64 bits, a fifth of the memory of their ids. Two of 14 million share one
-    # with a probability of 5 in a million.
-    n_sessions = pl.col("eid").hash().n_unique().alias("sessions")
+    n_sessions = _hash("eid").n_unique().alias("sessions")
     return {
         **{
             name: by_session.group_by(name).agg(pl.col("sessions", "datasets", "n_bytes").sum())
@@ -211,6 +202,20 @@ def sum_groups(sessions: pl.LazyFrame, datasets: pl.LazyFrame) -> dict[str, pl.L
         },
         **{name: parts.group_by(name).agg(n_sessions, *counts) for name in GROUPS[3:]},
     }
+
+
+def _hash(ids: str) -> pl.Expr:
+    """Return a hash of 64 bits for each session, a fifth of the memory of its id; null for null.
+
+    Two of 14 million sessions share one with a probability of 5 in a million.
+    """
+    return pl.when(pl.col(ids).is_not_null()).then(pl.col(ids).hash())
+
+
+def _add_paths(rows: pl.DataFrame, sessions: pl.LazyFrame) -> pl.DataFrame:
+    """Add ``path`` as `join_dataset_paths` does, without making those of all sessions."""
+    named = sessions.filter(pl.col("id").is_in(rows["eid"].unique().implode()))
+    return join_dataset_paths(rows.lazy(), named).collect(engine="streaming")
 
 
 def narrow(frame: pl.DataFrame, column: str, dtype: type[pl.DataType] = pl.UInt64) -> pl.DataFrame:

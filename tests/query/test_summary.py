@@ -82,3 +82,12 @@ def test_what_cannot_be_summarized_is_said(archive: Path, tmp_path: Path) -> Non
         summarize_tables(tmp_path / "nowhere")
     with pytest.raises(OptionError, match="n_largest"):
         summarize_tables(archive, n_largest=-1)
+
+
+def test_datasets_without_an_id_belong_to_no_session() -> None:
+    sessions = make_sessions([(None, "s1"), ("E1", "s1"), ("e1", "s2")])
+    rows = [(None, "a", "alf/a.b.npy", 1), (None, "b", "alf/c.d.npy", 2), ("E1", "c", "x.y.npy", 4)]
+    datasets = make_datasets([*rows, ("no id", "d", "alf/a.b.npy", 8)])
+    groups = summarize_tables((sessions, datasets)).groups
+    assert groups["subject"].rows() == [(None, 0, 3, 11), ("s1", 2, 1, 4), ("s2", 1, 0, 0)]
+    assert groups["collection"].rows() == [("alf", 2, 3, 11), (None, 1, 1, 4)]
