@@ -38,8 +38,8 @@ class SessionClaims:
     """The sessions that the rows of the tables mean."""
 
     owners: pl.DataFrame
-    """``key``, a hash of an eid, and the ``code`` of an owner that it means, null where it means a
-    session that is not in this archive."""
+    """``key``, a hash of an eid, by which they are sorted, and the ``code`` of an owner that it
+    means, null where it means a session that is not in this archive."""
     names_all: bool
     """Whether a row does not tell which session it means, so that it may be any."""
     belong: bool
@@ -118,7 +118,7 @@ def claim_sessions(
         belong |= bool(pairs["agrees"].any())
         found = wanted.select("eid").join(pairs.select("eid", "code"), on="eid", how="left")
         meant.append(found.drop_nulls("eid").unique().select("code", key=hash_ids(pl.col("eid"))))
-    return SessionClaims(pl.concat(meant), names_all, belong)
+    return SessionClaims(pl.concat(meant).sort("key"), names_all, belong)
 
 
 def _pair(owners: pl.DataFrame, ids: pl.DataFrame) -> pl.DataFrame:

@@ -142,10 +142,14 @@ def hash_ids(ids: pl.Expr) -> pl.Expr:
 def select_hashed(hashed: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
     """Return the rows of a frame that some ids have, with the ids instead of their hashes, `key`.
 
-    It is for a frame of all sessions, in which texts would take most of the memory.
+    It is for a frame of all sessions, in which texts would take most of the memory. It is sorted by
+    ``key``: a join would look at all of it for each lot of ids.
     """
-    wanted = ids.unique().to_frame().with_columns(key=hash_ids(pl.col(ids.name)))
-    return wanted.join(hashed, on="key").drop("key")
+    wanted = ids.drop_nulls().unique().to_frame()
+    keys = wanted.select(hash_ids(pl.col(ids.name))).to_series()
+    places = pl.int_ranges(*(hashed["key"].search_sorted(keys, side) for side in ("left", "right")))
+    found = wanted.with_columns(place=places).explode("place", empty_as_null=False)
+    return found.drop("place").hstack(hashed[found["place"]].drop("key"))
 
 
 def find_positions(values: pl.Series, ordered: pl.Series) -> pl.Series:

@@ -128,7 +128,7 @@ def fill_buckets(
     places = Spill(folder)
     places.add_all(sessions)
     is_found = ~pl.col("is_copy") & pl.col("eid").is_not_null()
-    hashed = sessions.filter(is_found).select(BUCKET, key=hash_ids(pl.col("eid")))
+    hashed = sessions.filter(is_found).select(BUCKET, key=hash_ids(pl.col("eid"))).sort("key")
     nothing, nowhere = listing.read([]), sessions.clear().drop(BUCKET)
     gone = located.gone if find_all else located.gone.clear()
     missing = [find_missing_sessions(Disk(nothing, nowhere, expected), gone, is_excluded)]
