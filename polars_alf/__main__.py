@@ -31,7 +31,7 @@ def main() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Arrow's own allocator keeps what was freed: a fifth of the memory of an index.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-    # Polars makes many morsels before they are taken: a quarter of the memory of `verify`.
+    # Polars makes many morsels before they are taken: a fifth of the memory of `verify`.
     os.environ.setdefault("POLARS_IDEAL_MORSEL_SIZE", "32768")
     # Loaded modules stay: looking for garbage among them takes a sixth of the time.
     gc.disable()
