@@ -12,8 +12,9 @@ enum { N_CALLS, IS_STOPPED, NS_WAITED, IS_PAUSED, NS_WORKED, NS_BLOCKED, N_STEPS
 /* Time off the processor from which it is worth asking how much of it was spent waiting for one. */
 static const int64_t LONG_OFF = 200000;
 
-/* Time between two looks in one call from Python: several in a window of who looks on. */
-static const int64_t LOOK_INTERVAL = 10000000;
+/* Time between two looks in one call from Python: some are to come in each window of who looks on,
+   and each takes as long as several calls to a fast storage. */
+static const int64_t LOOK_INTERVAL = 25000000;
 
 static _Thread_local struct { int64_t clock, worked, waited, delay; int was_off; } last;
 

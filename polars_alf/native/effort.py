@@ -16,8 +16,8 @@ from typing import Self
 _LONG_OFF_NS = 200_000
 """Time off the processor from which it is worth asking how much of it was a wait for one."""
 
-_LOOK_INTERVAL_NS = 10_000_000
-"""Time between two looks in one function: several in a window of who looks on."""
+_LOOK_INTERVAL_NS = 25_000_000
+"""Time between two looks in one function: each takes as long as several calls."""
 
 
 def make_steps() -> array[int]:

@@ -34,6 +34,9 @@ SLOW_STEP = 1 / 128
 LEAST_LATENCY = 0.0002
 """Seconds below which a lowest latency is not told from a busy processor."""
 
+MOST_BUSY = 0.4
+"""Share of the processors at work from which calls may have waited for these."""
+
 LEAST_CALLS = 20
 """Calls below which a period goes on: few tell nothing."""
 
@@ -88,10 +91,10 @@ class Backoff:
         with self._lock:
             self._base = min(self._base, max(latency, LEAST_LATENCY))
 
-    def count(self, n_calls: int, waited: float, most_busy: float, n_processors: int) -> bool:
+    def count(self, n_calls: int, waited: float, n_processors: int) -> bool:
         """Count calls, and the seconds that threads spent on them; return whether threads stop now.
 
-        A period in which more than a share of the processors was busy tells nothing of the storage.
+        A period in which the processors were busy tells nothing of the storage.
         """
         with self._lock:
             now = time.perf_counter()
@@ -108,7 +111,7 @@ class Backoff:
             busy = (time.process_time() - self._work) / seconds / n_processors
             latency = self._waited / self._n_calls
             self._restart(now)
-            return self.judge(n_threads, latency if busy < most_busy else 0.0)
+            return self.judge(n_threads, latency if busy < MOST_BUSY else 0.0)
 
     def judge(self, n_threads: float, latency: float) -> bool:
         """Set the share after a period; return whether threads were stopped for good reason.

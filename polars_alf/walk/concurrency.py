@@ -35,7 +35,7 @@ DESCRIPTORS_PER_THREAD = 4
 CALLS_PER_DIRECTORY = 2
 """Calls for a directory beside those for its datasets, as a server sees them: open and read."""
 
-IDLE = 0.4
+IDLE = 0.6
 """Share of the time that the processor is at work below which more calls go under way."""
 
 CROWDED = 0.95
@@ -115,7 +115,7 @@ class Concurrency:
         """
         if not self._gives_way:
             return False
-        return self.backoff.count(n_calls, waited, IDLE, N_PROCESSORS)
+        return self.backoff.count(n_calls, waited, N_PROCESSORS)
 
     def note(self, busy: float, rate: float) -> None:
         """Learn from a time in which there was work for all threads.
@@ -280,11 +280,13 @@ class ThreadsMeter(Meter):
         start, process = self._start, self._process
         needed, rate = self.read()
         busy = (self._process - process) / (self._start - start)
-        n_calls = n_threads * max(visits.number, 1)
-        if needed <= CROWDED * max(visits.number, 1):
-            most = _NEITHER * min(n_calls, N_PROCESSORS)
-            return max(busy, min(needed * n_threads, most)), rate
-        return max(busy, needed * n_threads), rate
+        share = needed / max(visits.number, 1)
+        if share > CROWDED:
+            return max(busy, needed * n_threads), rate
+        most = min(n_threads * max(visits.number, 1), N_PROCESSORS)
+        if share >= IDLE or needed * n_threads >= CROWDED * most:
+            return max(busy, _NEITHER * most), rate
+        return busy, rate
 
 
 class _Visits:
