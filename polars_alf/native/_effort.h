@@ -27,9 +27,11 @@ static int64_t read_time(clockid_t clock)
 
 static int64_t read_clock(void) { return read_time(CLOCK_MONOTONIC); }
 
-/* The nanoseconds for which this thread has waited for a processor, or 0 where nobody tells. */
-static int64_t read_delay(void)
+/* How long this thread has waited for a processor since the last look at that, as the system tells;
+   0 where it does not. */
+static int64_t take_delay(void)
 {
+    int64_t before = last.delay;
 #ifdef __linux__
     char text[64] = "";
     int file = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
@@ -37,10 +39,9 @@ static int64_t read_delay(void)
     ssize_t size = read(file, text, sizeof text - 1);
     close(file);
     const char *space = size > 0 ? strchr(text, ' ') : NULL;
-    return space ? strtoll(space, NULL, 10) : 0;
-#else
-    return 0;
+    if (space) last.delay = strtoll(space, NULL, 10);
 #endif
+    return last.delay - before;
 }
 
 static void begin_effort(volatile int64_t *steps)
@@ -48,7 +49,7 @@ static void begin_effort(volatile int64_t *steps)
     last.clock = read_clock();
     last.worked = read_time(CLOCK_THREAD_CPUTIME_ID);
     last.waited = steps[NS_WAITED];
-    if (last.was_off) last.delay = read_delay();
+    if (last.was_off) take_delay();
 }
 
 /* Add what came since the last look. */
@@ -59,11 +60,7 @@ static void look(volatile int64_t *steps)
     off -= steps[NS_WAITED] - last.waited; /* a sleep until a turn is nobody's call */
     steps[NS_WORKED] += worked - last.worked;
     last.was_off = off > LONG_OFF;
-    if (last.was_off) {
-        int64_t delay = read_delay();
-        off -= delay - last.delay;
-        last.delay = delay;
-    }
+    if (last.was_off) off -= take_delay();
     if (off > 0) steps[NS_BLOCKED] += off;
     last.clock = clock;
     last.worked = worked;

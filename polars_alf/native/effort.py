@@ -42,7 +42,7 @@ class Effort:
         self._worked = time.thread_time_ns()
         self._waited = steps[2]
         if _last.was_off:
-            _last.delay = read_delay()
+            _take_delay()
 
     def __enter__(self) -> Self:
         return self
@@ -63,10 +63,16 @@ class Effort:
         steps[4] += worked - self._worked
         _last.was_off = off > _LONG_OFF_NS
         if _last.was_off:
-            before, _last.delay = _last.delay, read_delay()
-            off -= _last.delay - before
+            off -= _take_delay()
         steps[5] += max(off, 0)
         self._clock, self._worked, self._waited = clock, worked, steps[2]
+
+
+def _take_delay() -> int:
+    """Return how long this thread waited for a processor since the last look at that."""
+    before = _last.delay
+    _last.delay = read_delay() or before
+    return _last.delay - before
 
 
 def read_delay() -> int:
