@@ -171,7 +171,7 @@ def spill_joined(
     Of these, ``place`` is the position of a row of `places`, whose columns come in its place.
     """
     spill = Spill(folder)
-    for some in read_batches(rows):
+    for some in read_batches(rows, ROWS_PER_SLICE):
         near = select_range(ordered, column, some[column])
         near = near.with_columns(places[near["place"]]).drop("place")
         spill.add(some.join(near, on=column, maintain_order="left"))
