@@ -139,13 +139,14 @@ def check_ids(folder: Path, *, hash_ids: bool) -> None:
     if hash_ids:
         return
     try:
-        ids = scan_sessions(folder).select("id").collect()["id"]
+        found = scan_sessions(folder).select(pl.len(), id=pl.col("id").first()).collect()
     except (TableError, pl.exceptions.PolarsError):
         return
-    if ids.is_empty() or not _is_uuid(ids[0]):
+    n_sessions, first = found.row(0)
+    if not n_sessions or not _is_uuid(first):
         return
     raise IdsConflictError(
-        f"the {len(ids):,} sessions of the tables in {folder} have UUIDs, {ids[0]} for one, which "
+        f"the {n_sessions:,} sessions of the tables in {folder} have UUIDs, {first} for one, which "
         "ids of paths would replace; leave out --no-hash-ids (hash_ids=False), give another folder "
         "for the tables, or move those away"
     )

@@ -13,6 +13,7 @@ from typing import Self
 import polars as pl
 
 from polars_alf.query.columns import expr_session_folder
+from polars_alf.query.spill import hash_ids
 
 ROWS_AT_ONCE = 1 << 23
 """About how many datasets are compared by their paths at a time."""
@@ -59,11 +60,11 @@ class Rows:
         """Read what is needed of the columns of SESSIONS and DATASETS; None has no rows."""
         found = _SESSIONS.to_frame().lazy() if sessions is None else sessions
         files = _DATASETS.to_frame().lazy() if datasets is None else datasets
-        datasets = files.select(_DATASETS.names()).with_columns(_hash("eid"))
+        datasets = files.select(_DATASETS.names()).with_columns(hash_ids(pl.col("eid")))
         counts = datasets.group_by("eid").agg(n=pl.len(), paths=pl.col("rel_path").hash().sum())
         return cls(
             sessions=found.select(_SESSIONS.names())
-            .with_columns(_hash("id"), pl.col("lab").fill_null(""))
+            .with_columns(hash_ids(pl.col("id")), pl.col("lab").fill_null(""))
             .collect(),
             datasets=datasets,
             counts=counts.collect(engine="streaming").cast(_COUNTS),
@@ -73,11 +74,6 @@ class Rows:
         """Return the rows of some of the sessions."""
         counts = self.counts.join(sessions, left_on="eid", right_on="id", how="semi")
         return type(self)(sessions, self.datasets, counts)
-
-
-def _hash(column: str) -> pl.Expr:
-    """Return hashes of ids, null where these are, which stand for no session."""
-    return pl.when(pl.col(column).is_not_null()).then(pl.col(column).hash()).alias(column)
 
 
 @dataclass(frozen=True, slots=True)

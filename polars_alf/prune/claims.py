@@ -17,7 +17,7 @@ import polars as pl
 from polars_alf.alf import grammar
 from polars_alf.alf.paths import expr_below, expr_full, expr_join
 from polars_alf.alf.uuid_names import expr_without_uuid
-from polars_alf.query.spill import BUCKET, ROWS_PER_SLICE, Spill, hash_ids
+from polars_alf.query.spill import BUCKET, ROWS_PER_SLICE, Spill, identify
 
 # Absolute, or with parts that are no names, or as Windows writes it: readers disagree on where
 # such a path leads.
@@ -117,7 +117,7 @@ def claim_sessions(
         pairs = _pair(by_subject.read(number), wanted)
         belong |= bool(pairs["agrees"].any())
         found = wanted.select("eid").join(pairs.select("eid", "code"), on="eid", how="left")
-        meant.append(found.drop_nulls("eid").unique().select("code", key=hash_ids(pl.col("eid"))))
+        meant.append(found.drop_nulls("eid").unique().select("code", key=identify(pl.col("eid"))))
     return SessionClaims(pl.concat(meant).sort("key"), names_all, belong)
 
 

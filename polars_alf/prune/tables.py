@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from polars_alf.errors import OptionError, TableError
-from polars_alf.query.spill import ROWS_PER_SLICE, read_batches
+from polars_alf.query.spill import read_batches
 from polars_alf.tables.contract import read_headers
 from polars_alf.tables.files import table_path
 from polars_alf.tables.fingerprint import fingerprint_tables
@@ -56,7 +56,7 @@ class Tables:
     def iter_datasets(self) -> Iterator[pl.DataFrame]:
         """Yield the rows of the datasets, some at a time."""
         with _reading("datasets", self.place):
-            yield from read_batches(self.datasets, ROWS_PER_SLICE)
+            yield from read_batches(self.datasets)
 
 
 def read_tables(

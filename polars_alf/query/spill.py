@@ -25,7 +25,8 @@ ROWS_PER_BUCKET = 1 << 18
 """About how many rows are in memory at a time: in a bucket, and waiting for their file."""
 
 ROWS_PER_SLICE = 1 << 16
-"""About how many rows are in memory where each needs several times as much for a while."""
+"""About how many rows are in memory where each needs several times as much for a while, or Polars
+reads many times as many ahead."""
 
 _PLACES_PER_FILE = 1 << 32
 
@@ -105,14 +106,14 @@ def count_buckets(n_rows: int) -> int:
     return max(1, -(-n_rows // ROWS_PER_BUCKET))
 
 
-def read_batches(frame: pl.LazyFrame, n_rows: int | None = None) -> Iterator[pl.DataFrame]:
+def read_batches(frame: pl.LazyFrame) -> Iterator[pl.DataFrame]:
     """Yield no rows with the columns of a lazy frame, then its rows in their order, some at a time.
 
-    These are `ROWS_PER_BUCKET`, or about `n_rows`. Errors are those of Polars.
+    Errors are those of Polars.
     """
     yield frame.collect_schema().to_frame()
     yield from frame.collect_batches(
-        chunk_size=n_rows or ROWS_PER_BUCKET, maintain_order=True, engine="streaming"
+        chunk_size=ROWS_PER_SLICE, maintain_order=True, engine="streaming"
     )
 
 
@@ -131,22 +132,26 @@ def select_range(ordered: pl.DataFrame, column: str, values: pl.Series) -> pl.Da
 
 
 def hash_ids(ids: pl.Expr) -> pl.Expr:
-    """Return hashes of ids of any form, of 128 bits: a third of the memory, and as good as unique.
+    """Return hashes of ids of any form, UInt64 and null for null: a fifth of the memory.
 
-    That of null is null.
+    Two of 14 million ids share one with a probability of 5 in a million.
     """
-    both = ids.hash().cast(pl.UInt128) * 2**64 + ids.hash(1)
-    return pl.when(ids.is_not_null()).then(both)
+    return pl.when(ids.is_not_null()).then(ids.hash())
+
+
+def identify(ids: pl.Expr) -> pl.Expr:
+    """Return hashes of ids, UInt128 and null for null: a third of the memory, as good as unique."""
+    return hash_ids(ids).cast(pl.UInt128) * 2**64 + ids.hash(1)
 
 
 def select_hashed(hashed: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
-    """Return the rows of a frame that some ids have, with the ids instead of their hashes, `key`.
+    """Return the rows of a frame that some ids have, with the ids instead of ``key``.
 
-    It is for a frame of all sessions, in which texts would take most of the memory. It is sorted by
-    ``key``: a join would look at all of it for each lot of ids.
+    That is what `identify` makes of them, and sorts the frame: a join would look at all of it for
+    each lot of ids. It is for a frame of all sessions, whose ids would take most of the memory.
     """
     wanted = ids.drop_nulls().unique().to_frame()
-    keys = wanted.select(hash_ids(pl.col(ids.name))).to_series()
+    keys = wanted.select(identify(pl.col(ids.name))).to_series()
     places = pl.int_ranges(*(hashed["key"].search_sorted(keys, side) for side in ("left", "right")))
     found = wanted.with_columns(place=places).explode("place", empty_as_null=False)
     return found.drop("place").hstack(hashed[found["place"]].drop("key"))
@@ -171,7 +176,7 @@ def spill_joined(
     Of these, ``place`` is the position of a row of `places`, whose columns come in its place.
     """
     spill = Spill(folder)
-    for some in read_batches(rows, ROWS_PER_SLICE):
+    for some in read_batches(rows):
         near = select_range(ordered, column, some[column])
         near = near.with_columns(places[near["place"]]).drop("place")
         spill.add(some.join(near, on=column, maintain_order="left"))

@@ -15,6 +15,7 @@ from polars_alf.query.buckets import StorageOptions
 from polars_alf.query.columns import join_dataset_paths, with_alf_parts
 from polars_alf.query.duplicates import find_duplicates
 from polars_alf.query.scan import Tables, scan_pair
+from polars_alf.query.spill import hash_ids
 
 # In which sums and products go on where they would start again from 0 at 2^64.
 _SIZE = pl.col("file_size").cast(pl.Int128)
@@ -191,10 +192,19 @@ def sum_groups(sessions: pl.LazyFrame, datasets: pl.LazyFrame) -> dict[str, pl.L
     """Return ``sessions``, ``datasets`` and ``n_bytes`` (Int128) by each of `GROUPS`."""
     counts = [pl.len().alias("datasets"), _SIZE.sum().alias("n_bytes")]
     by_session = sessions.select(
-        "lab", "subject", year=pl.col("date").dt.year(), sessions=pl.lit(1), key=_hash("id")
-    ).join(datasets.group_by(key=_hash("eid")).agg(counts), on="key", how="full", coalesce=True)
+        "lab",
+        "subject",
+        year=pl.col("date").dt.year(),
+        sessions=pl.lit(1),
+        key=hash_ids(pl.col("id")),
+    ).join(
+        datasets.group_by(key=hash_ids(pl.col("eid"))).agg(counts),
+        on="key",
+        how="full",
+        coalesce=True,
+    )
     parts = with_alf_parts(datasets)
-    n_sessions = _hash("eid").n_unique().alias("sessions")
+    n_sessions = hash_ids(pl.col("eid")).n_unique().alias("sessions")
     return {
         **{
             name: by_session.group_by(name).agg(pl.col("sessions", "datasets", "n_bytes").sum())
@@ -202,14 +212,6 @@ def sum_groups(sessions: pl.LazyFrame, datasets: pl.LazyFrame) -> dict[str, pl.L
         },
         **{name: parts.group_by(name).agg(n_sessions, *counts) for name in GROUPS[3:]},
     }
-
-
-def _hash(ids: str) -> pl.Expr:
-    """Return a hash of 64 bits for each session, a fifth of the memory of its id; null for null.
-
-    Two of 14 million sessions share one with a probability of 5 in a million.
-    """
-    return pl.when(pl.col(ids).is_not_null()).then(pl.col(ids).hash())
 
 
 def _add_paths(rows: pl.DataFrame, sessions: pl.LazyFrame) -> pl.DataFrame:

@@ -21,7 +21,7 @@ from polars_alf.query.spill import (
     BUCKET,
     Spill,
     count_buckets,
-    hash_ids,
+    identify,
     read_batches,
     select_hashed,
 )
@@ -128,7 +128,7 @@ def fill_buckets(
     places = Spill(folder)
     places.add_all(sessions)
     is_found = ~pl.col("is_copy") & pl.col("eid").is_not_null()
-    hashed = sessions.filter(is_found).select(BUCKET, key=hash_ids(pl.col("eid"))).sort("key")
+    hashed = sessions.filter(is_found).select(BUCKET, key=identify(pl.col("eid"))).sort("key")
     nothing, nowhere = listing.read([]), sessions.clear().drop(BUCKET)
     gone = located.gone if find_all else located.gone.clear()
     missing = [find_missing_sessions(Disk(nothing, nowhere, expected), gone, is_excluded)]

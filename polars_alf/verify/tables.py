@@ -13,7 +13,7 @@ from polars_alf.alf.paths import expr_full
 from polars_alf.alf.root import Root
 from polars_alf.errors import ForeignTablesError, TableError
 from polars_alf.query.scan import choose_header, scan_pair
-from polars_alf.query.spill import ROWS_PER_SLICE, read_batches
+from polars_alf.query.spill import read_batches
 from polars_alf.tables.contract import TableHeader, read_headers
 from polars_alf.tables.rows import SESSION_KEY
 from polars_alf.verify.buckets import sample_rows
@@ -50,7 +50,7 @@ class Tables:
     def iter_datasets(self) -> Iterator[pl.DataFrame]:
         """Yield the datasets, some at a time."""
         with _reading(self.folder):
-            yield from read_batches(self.datasets, ROWS_PER_SLICE)
+            yield from read_batches(self.datasets)
 
 
 @contextmanager

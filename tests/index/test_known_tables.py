@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
@@ -342,13 +341,13 @@ def test_tables_that_one_writes_meanwhile_are_read_again(
         path.write_bytes(content)
         lock.unlink()
 
-    def read(*arguments: Any) -> Iterator[pl.DataFrame]:
+    def read(frame: pl.LazyFrame) -> Iterator[pl.DataFrame]:
         if not n_reads:
             lock.write_text("{}")
             path.write_bytes(b"")
             threading.Timer(0.3, end_writing).start()
         n_reads.append(1)
-        return read_batches(*arguments)
+        return read_batches(frame)
 
     read_batches = spill.read_batches
     monkeypatch.setattr(spill, "read_batches", read)

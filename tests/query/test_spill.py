@@ -14,7 +14,7 @@ from table_frames import make_datasets, make_sessions
 
 from polars_alf import compare_tables
 from polars_alf.query import spill
-from polars_alf.query.spill import Spill, count_buckets, hash_ids, read_batches, select_hashed
+from polars_alf.query.spill import Spill, count_buckets, identify, read_batches, select_hashed
 
 
 @st.composite
@@ -44,7 +44,8 @@ def test_buckets_do_not_change_differences(
 ) -> None:
     whole = compare_tables(old, new)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(spill, "ROWS_PER_BUCKET", n_rows)
+        for name in ("ROWS_PER_BUCKET", "ROWS_PER_SLICE"):
+            patch.setattr(spill, name, n_rows)
         parts = compare_tables(old, new)
     assert (parts.n_old, parts.n_new, parts.counts) == (whole.n_old, whole.n_new, whole.counts)
     order = pl.all()
@@ -55,6 +56,7 @@ def test_rows_of_all_types_come_back_in_their_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spill, "ROWS_PER_BUCKET", 4)
+    monkeypatch.setattr(spill, "ROWS_PER_SLICE", 4)
     rows = pl.DataFrame(
         {
             "text": ["a", None, "ü", "d", "e", "f", "g"],
@@ -80,7 +82,7 @@ def test_rows_of_all_types_come_back_in_their_order(
 def test_rows_are_found_by_hashes_of_ids() -> None:
     ids = ["a", "A", "é", "4d8c7767-981c-4347-8e5e-5d5fffe38534", "lab/KS001/2020-01-01/001", "a"]
     frame = pl.DataFrame({"eid": [*ids, None], "bucket": range(7)})
-    hashed = frame.select("bucket", key=hash_ids(pl.col("eid"))).sort("key")
+    hashed = frame.select("bucket", key=identify(pl.col("eid"))).sort("key")
     for wanted in ([], ["a"], [None], ["A", "A", None, "b", ids[3]], ids):
         found = select_hashed(hashed, pl.Series("eid", wanted, pl.String))
         assert found.sort("bucket").rows() == [

@@ -38,7 +38,8 @@ def test_one_opens_each_pair(
     polars_alf.index_archive(archive)
     with pytest.MonkeyPatch.context() as patch:
         if n_rows:
-            patch.setattr(spill, "ROWS_PER_BUCKET", n_rows)
+            for name in ("ROWS_PER_BUCKET", "ROWS_PER_SLICE"):
+                patch.setattr(spill, name, n_rows)
             patch.setattr(split, "ROWS_AT_ONCE", n_rows)
         found = split_tables(archive, out_dir, by=by)
     assert len(found.parts) == NAMES[by]

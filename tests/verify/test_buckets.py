@@ -18,10 +18,8 @@ from verified import rewrite
 import polars_alf
 from polars_alf import plan_removals, verify_archive
 from polars_alf.prune import claims
-from polars_alf.prune import tables as prune_tables
 from polars_alf.query import spill
 from polars_alf.verify import locate
-from polars_alf.verify import tables as verify_tables
 from polars_alf.walk.walk import Walk
 
 EXTRA = {
@@ -72,7 +70,7 @@ def test_buckets_do_not_change_what_is_found(
         plan = plan_removals(archive, copy, executor="serial")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(spill, "ROWS_PER_BUCKET", n_rows)
-            for module in (spill, claims, locate, prune_tables, verify_tables):
+            for module in (spill, claims, locate):
                 patch.setattr(module, "ROWS_PER_SLICE", n_rows)
             patch.setitem(Walk.plan_shards.__kwdefaults__, "least", 1)
             parts = verify_archive(archive, copy, **options)  # type: ignore[arg-type]
