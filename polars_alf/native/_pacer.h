@@ -59,6 +59,11 @@ static int find_numbers(PyObject *from, int n_numbers, Py_buffer *view, int64_t 
     return 1;
 }
 
+static void release_numbers(Py_buffer *view)
+{
+    if (view->obj) PyBuffer_Release(view);
+}
+
 /* Find the numbers of both, NULL in None; return 0 for an error. */
 static int share_numbers(PyObject *steps, PyObject *pacer, int64_t **found_steps,
                          int64_t **found_pacer, Py_buffer views[2])
@@ -66,13 +71,8 @@ static int share_numbers(PyObject *steps, PyObject *pacer, int64_t **found_steps
     views[0].obj = views[1].obj = NULL;
     if (!find_numbers(steps, N_STEPS, &views[0], found_steps)) return 0;
     if (find_numbers(pacer, N_PACER, &views[1], found_pacer)) return 1;
-    if (views[0].obj) PyBuffer_Release(&views[0]);
+    release_numbers(&views[0]);
     return 0;
-}
-
-static void release_numbers(Py_buffer *view)
-{
-    if (view->obj) PyBuffer_Release(view);
 }
 
 static PyObject *book_calls(PyObject *self, PyObject *args)

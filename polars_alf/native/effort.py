@@ -34,7 +34,7 @@ _last = _Last()
 
 
 class Effort:
-    """What the thread does as long as this context lasts, for the steps of a caller."""
+    """Context manager that counts, in steps, a thread's work and how long calls block it."""
 
     def __init__(self, steps: array[int]) -> None:
         self._steps = steps

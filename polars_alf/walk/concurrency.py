@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from operator import sub
 
 from polars_alf.alf.process_limits import count_processors, count_spare_threads, count_stacks
 from polars_alf.native import IMPLEMENTATION
@@ -209,8 +208,7 @@ class Stopwatch:
     def read(self) -> tuple[float, float]:
         """Return the seconds of both since the last reading."""
         last, self._last = self._last, self._look()
-        work, blocked = map(sub, self._last, last)
-        return work, blocked
+        return self._last[0] - last[0], self._last[1] - last[1]
 
 
 class Meter:
@@ -251,12 +249,17 @@ class Meter:
 
     def read(self) -> tuple[float, float]:
         """Return how many processors one call a walk gives work to, and calls per second."""
+        share, rate = self._read_share()
+        return share * max(visits.number, 1), rate
+
+    def _read_share(self) -> tuple[float, float]:
+        """Return the share of their time that calls give a processor work, and calls per second."""
         start, n_calls = self._start, self.n_calls
         work, blocked = self._stopwatch.read() if self._stopwatch else (0.0, 0.0)
         work, blocked = work + self._work, blocked + self._blocked
         self._restart()
         share = work / (work + blocked) if work + blocked > 0 else 1.0
-        return share * max(visits.number, 1), n_calls / (self._start - start)
+        return share, n_calls / (self._start - start)
 
 
 class ThreadsMeter(Meter):
@@ -278,13 +281,13 @@ class ThreadsMeter(Meter):
         have the processors, it is a number by which there are neither more threads nor fewer.
         """
         start, process = self._start, self._process
-        needed, rate = self.read()
+        share, rate = self._read_share()
         busy = (self._process - process) / (self._start - start)
-        share = needed / max(visits.number, 1)
+        n_calls = n_threads * max(visits.number, 1)
         if share > CROWDED:
-            return max(busy, needed * n_threads), rate
-        most = min(n_threads * max(visits.number, 1), N_PROCESSORS)
-        if share >= IDLE or needed * n_threads >= CROWDED * most:
+            return max(busy, share * n_calls), rate
+        most = min(n_calls, N_PROCESSORS)
+        if share >= IDLE or share * n_calls >= CROWDED * most:
             return max(busy, _NEITHER * most), rate
         return busy, rate
 

@@ -206,7 +206,7 @@ class Lister:
                 not self._include_snapshots,
                 most_files,
                 most_examined,
-                self.steps if steps is None else steps,
+                steps or self.steps,
                 self.pacer.turns,
             )
         )
@@ -233,15 +233,17 @@ class Lister:
     ) -> Examined:
         """Return the columns of some files of a directory: see `native.twin.examine_files`."""
         path = os.fsencode(self.root.locate(directory))
-        steps = self.steps if steps is None else steps
-        return Examined(native.examine_files(path, join_texts(names), steps, self.pacer.turns))
+        columns = native.examine_files(
+            path, join_texts(names), steps or self.steps, self.pacer.turns
+        )
+        return Examined(columns)
 
     def recall(self, directory: str, into: Listing, steps: Steps | None = None) -> bool:
         """Add a directory as an earlier walk has listed it; return whether it is as it was."""
         if self.known is None:
             return False
         path = self.root.locate(directory)
-        steps = self.steps if steps is None else steps
+        steps = steps or self.steps
         with Effort(steps):
             return self.known.recall(directory, path, into, lambda: self.pacer.wait(1, steps))
 

@@ -115,7 +115,7 @@ class _Comparison(Lister):
     ) -> list[str]:
         if not self.found_change:
             self.pacer.wait(1, steps)
-            with Effort(self.steps if steps is None else steps):
+            with Effort(steps or self.steps):
                 now = fingerprint_directory(self.root.locate(directory))
             # Never back to False: another thread may have found one meanwhile.
             if now != self._fingerprints[directory]:
