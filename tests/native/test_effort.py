@@ -13,17 +13,18 @@ from typing import Any
 
 import pytest
 import slow_storage
+from busy import keeping_processors_busy
 
 from polars_alf import native
 from polars_alf.native import twin
-from polars_alf.native.effort import make_steps
+from polars_alf.native.effort import make_steps, read_delay
 
 CALLS = """
 import os, sys, time
 from array import array
 from polars_alf import native
 from polars_alf.native import twin
-from polars_alf.native.effort import make_steps
+from polars_alf.native.effort import make_steps, read_delay
 functions = {"c": native, "python": twin}[sys.argv[1]]
 root = os.fsencode(sys.argv[2])
 status = os.stat(root + b"/s")
@@ -100,3 +101,19 @@ def test_who_looks_on_sees_it_before_the_calls_end(tmp_path: Path, functions: An
     thread.join()
     assert is_under_way
     assert 0 < seen < steps[4]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("functions", [native, twin], ids=["c", "python"])
+def test_waiting_for_a_processor_is_not_being_blocked(tmp_path: Path, functions: Any) -> None:
+    (tmp_path / "a.b.c").touch()
+    arguments = os.fsencode(tmp_path), b"a.b.c\0" * 200_000
+    with keeping_processors_busy():
+        functions.examine_files(*arguments, make_steps())
+        if not read_delay():
+            pytest.skip("the system does not tell how long a thread waits for a processor")
+        steps, begin = make_steps(), time.monotonic_ns()
+        functions.examine_files(*arguments, steps)
+        off = time.monotonic_ns() - begin - steps[4]
+    assert off > steps[4] / 2, "nobody else had the processor"
+    assert steps[5] < off / 4

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import slow_storage
+from busy import keeping_processors_busy
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -111,18 +111,6 @@ def test_threads_that_others_keep_from_their_work_stay_as_many() -> None:
 
 def test_threads_that_wait_for_the_storage_become_more() -> None:
     assert judge(1, work=0.1, blocked=9.9) > 1
-
-
-@contextlib.contextmanager
-def keeping_processors_busy() -> Iterator[None]:
-    command = [sys.executable, "-c", "while True: pass"]
-    others = [subprocess.Popen(command) for _ in range(3 * (os.cpu_count() or 1))]
-    try:
-        yield
-    finally:
-        for other in others:
-            other.kill()
-            other.wait()
 
 
 INDEX = """
