@@ -848,6 +848,23 @@ MUTATIONS = [
         ("tests/walk/test_prefetch.py::test_listings_that_are_cut_short_lose_nothing",),
     ),
     Mutation(
+        "a wait for a processor is taken for one for the storage",
+        "polars_alf/native/effort.py",
+        "            off -= _take_delay()\n",
+        "            _take_delay()\n",
+        ("tests/native/test_effort.py::test_waiting_for_a_processor_is_not_being_blocked",),
+    ),
+    Mutation(
+        "threads that others keep from their work become more",
+        "polars_alf/walk/concurrency.py",
+        "            return max(busy, _NEITHER * most), rate\n",
+        "            return busy, rate\n",
+        (
+            "tests/walk/test_concurrency.py::"
+            "test_threads_that_others_keep_from_their_work_stay_as_many",
+        ),
+    ),
+    Mutation(
         "a session is lost with the directory that hangs",
         "polars_alf/walk/prefetch.py",
         "                if not directory.is_alone:\n",
