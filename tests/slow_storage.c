@@ -10,7 +10,7 @@
  *                served at a time. With more under way, each takes longer in proportion
  * SLOW_READDIR   "call": each readdir() is slow, which C libraries call once an entry (default);
  *                "buffer": only the first of a directory and each 500th, about as often as the
- *                system is asked for a buffer of entries
+ *                system is asked for a buffer of entries. Who asks it itself is slow each time
  * SLOW_HANG      path that hangs: a directory, in any call to it or to what lies right in it, or
  *                a file, in stat()
  * SLOW_HANG_IN   "open", "readdir" or "stat": the only call that hangs there; all by default
@@ -29,6 +29,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -212,6 +213,21 @@ DIR *fdopendir(int descriptor)
     }
 READDIR(readdir, "readdir", struct dirent)
 READDIR(readdir64, "readdir64", struct dirent64)
+
+/* Programs that ask the system for entries themselves. A server tells with the last entries that they
+   are the last, so that to hear of none is not slow. No call has more than six words. */
+long syscall(long number, ...)
+{
+    REAL(long, "syscall", long, ...);
+    long words[6];
+    va_list list; va_start(list, number);
+    for (int i = 0; i < 6; i++) words[i] = va_arg(list, long);
+    va_end(list);
+    long result = real(number, words[0], words[1], words[2], words[3], words[4], words[5]);
+    if (number == SYS_getdents64 && result > 0 && words[0] < MOST_DESCRIPTORS)
+        delay(kinds[words[0]], "readdir");
+    return result;
+}
 
 #define STAT(function, symbol, type) \
     int function(const char *path, type *status) \

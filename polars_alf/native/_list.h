@@ -3,16 +3,11 @@
    Everything is written into growing buffers of bytes, which Python takes over as they are. A
    buffer that cannot grow sets `full`, and the walk ends with a MemoryError. */
 
-#include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "_pacer.h"
+#include "_entries.h"
 
 #ifdef __APPLE__
 #define MTIME(st) ((st).st_mtimespec)
@@ -49,6 +44,7 @@ typedef struct {
     buffer columns[N_COLUMNS];
     buffer stack, stack_ends;  /* directories that wait: origin and path of each; where each ends */
     buffer path;               /* the system's path of the directory that is listed */
+    entries entries;           /* of that directory */
     int base;                  /* the directory given that was opened last, or -1 */
     size_t base_size;          /* of its path, with a slash */
     int32_t base_origin;
@@ -303,36 +299,26 @@ static int take(listing *all, int directory, int32_t origin, const char *path, s
     return 0;
 }
 
-/* Read the entries of a directory that was opened; return 0, or the error that ended it. */
+/* Read the entries of a directory that is open; return 0, or the error that ended it. */
 static int read_entries(listing *all, int descriptor, int32_t origin, const char *path,
                         size_t path_size, uint64_t *n_others)
 {
     int64_t n_examined = 0, n_entries = 0;
-    DIR *directory = fdopendir(descriptor);
-    if (!directory) {
-        int error = errno;
-        close(descriptor);
-        return error;
-    }
+    int type, error = open_entries(&all->entries, descriptor);
+    if (error) return error;
     begin_calls(all->pacer, 1, all->steps);
     for (;;) {
         if (n_entries++ == ENTRIES_PER_READ) {
             begin_calls(all->pacer, 1, all->steps);
             n_entries = 0;
         }
-        errno = 0;
-        struct dirent *entry = readdir(directory);
-        if (!entry || all->full || all->steps[1]) break;
-        const char *name = entry->d_name;
+        const char *name = next_entry(&all->entries, &type);
+        if (!name || all->full || all->steps[IS_STOPPED]) break;
         if (name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]))) continue;
-#ifdef DT_UNKNOWN
-        int type = entry->d_type;
-#endif
         *n_others += take(all, descriptor, origin, path, path_size, name, type, &n_examined);
     }
-    int error = all->full || all->steps[1] ? 0 : errno;
-    closedir(directory);
-    return error;
+    close_entries(&all->entries);
+    return all->full || all->steps[IS_STOPPED] ? 0 : all->entries.error;
 }
 
 /* Open the directory in `path`. One below a directory that was given is opened from there: the
@@ -349,7 +335,7 @@ static int open_path(listing *all, int32_t origin)
     AGAIN(descriptor, open(path, flags));
     if (origin != all->base_origin) {
         if (all->base >= 0) close(all->base);
-        all->base = descriptor < 0 ? -1 : fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
+        all->base = descriptor;
         all->base_origin = origin;
         all->base_size = all->path.size - !path[all->prefix];  /* the NUL stands where a slash does */
     }
@@ -388,6 +374,7 @@ static void list_next(listing *all)
             inode = status.st_ino;
         }
         error = read_entries(all, descriptor, origin, path, size, &n_others);
+        if (descriptor != all->base) close(descriptor);
         path = all->path.data + all->prefix;
     }
     add_bytes(all, &all->columns[PATHS], path, size + 1);
@@ -431,7 +418,7 @@ static void list_all(listing *all, const char *prefix, size_t prefix_size, const
         end = start;
     }
     while (all->stack_ends.size && all->n_files < all->most_files
-           && !all->columns[UNEXAMINED_CODES].size && !all->full && !all->steps[1])
+           && !all->columns[UNEXAMINED_CODES].size && !all->full && !all->steps[IS_STOPPED])
         list_next(all);
     if (all->base >= 0) close(all->base);
     leave(all);
@@ -453,6 +440,7 @@ static PyObject *finish(listing *all, const int *wanted, int n_wanted)
     free(all->stack.data);
     free(all->stack_ends.data);
     free(all->path.data);
+    free_entries(&all->entries);
     free(all->name_ends.data);
     free(all->table);
     free(all);
@@ -531,7 +519,7 @@ static PyObject *examine_files(PyObject *self, PyObject *args)
     begin_calls(all->pacer, 1, all->steps);
     AGAIN(descriptor, open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     int error = descriptor < 0 ? errno : 0;
-    for (Py_ssize_t i = 0; i < names_size && !all->full && !all->steps[1];
+    for (Py_ssize_t i = 0; i < names_size && !all->full && !all->steps[IS_STOPPED];
          i += (Py_ssize_t)strlen(names + i) + 1) {
         struct stat status;
         begin_calls(all->pacer, 1, all->steps);
