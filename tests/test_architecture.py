@@ -55,6 +55,15 @@ def test_import_loads_no_pandas_one_or_dask() -> None:
     assert result.stdout.strip() == "[]", result.stderr
 
 
+def test_a_command_loads_no_libraries_before_it_is_known_what_to_do() -> None:
+    code = (
+        "import polars_alf.cli.app, polars_alf.cli.archive, polars_alf.walk.ahead, sys; "
+        "print([m for m in ('polars', 'pyarrow', 'numpy', 'rich') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.strip() == "[]", result.stderr
+
+
 @pytest.mark.slow
 def test_runs_over_an_archive_load_only_what_they_need(tmp_path: Path) -> None:
     datasets = {"alf/spikes.times.npy": "", "notes.txt": ""}

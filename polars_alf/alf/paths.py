@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
 
-import polars as pl
-
 from polars_alf.native.twin import CONTROL
 
 _STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -31,6 +29,11 @@ STATE_DIR = ".polars_alf"
 def join(directory: str, name: str) -> str:
     """Return the path of a name in a directory."""
     return f"{directory}/{name}" if directory else name
+
+
+def path_key(path: str) -> str:
+    """Return the key that sorts POSIX paths component by component, as `pathlib` does."""
+    return path.replace("/", "\0")  # which no name has, and which sorts before all that they have
 
 
 def printable(path: str) -> str:
@@ -67,22 +70,6 @@ def list_folders_above(path: str) -> list[str]:
 def find_folder_above(path: str, folders: Collection[str]) -> str | None:
     """Return the outermost of some folders that is a path or holds it; "" holds all."""
     return next((folder for folder in list_folders_above(path) if folder in folders), None)
-
-
-def expr_join(directory: str, name: str | pl.Expr) -> pl.Expr:
-    """Return the paths of names in directories; either may be ""."""
-    return pl.concat_str(directory, name, separator="/").str.strip_chars("/")
-
-
-def expr_below(path: str, folder: str) -> pl.Expr:
-    """Return paths relative to the folders that hold them, "" for a folder itself."""
-    start = pl.col(folder).str.len_chars()
-    return pl.col(path).str.slice(start).str.strip_prefix("/")
-
-
-def expr_full(root: str, path: str) -> pl.Expr:
-    """Return the full paths of paths relative to a root, whose path has slashes."""
-    return pl.concat_str(pl.lit(root.rstrip("/") + "/"), path).str.strip_suffix("/")
 
 
 def find_subdirectories(directories: Iterable[str]) -> defaultdict[str, list[str]]:

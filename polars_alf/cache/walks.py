@@ -12,13 +12,13 @@ import pandas as pd
 import pyarrow as pa
 
 from polars_alf.alf import grammar
-from polars_alf.alf.paths import join
+from polars_alf.alf.paths import join, path_key
 from polars_alf.alf.root import open_root
 from polars_alf.cache.frames import COLUMNS, _get_session_info
 from polars_alf.schema import PASSING
 from polars_alf.tables.files import STATE_DIR, own_files
 from polars_alf.walk.options import WalkOptions
-from polars_alf.walk.shards import LEAST_FOLDERS, path_key
+from polars_alf.walk.shards import LEAST_FOLDERS
 from polars_alf.walk.walker import Walker
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from polars_alf.alf.paths import expr_below, expr_join
+from polars_alf.alf.path_columns import expr_below, expr_join
 from polars_alf.alf.root import call_within
 from polars_alf.alf.uuid_names import expr_without_uuid
 from polars_alf.check.parts import FILES

@@ -1,4 +1,7 @@
-"""Commands that walk an archive: index, verify, prune."""
+"""Commands that walk an archive: index, verify, prune.
+
+What they work with is loaded once it is known what is to be done.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-import polars as pl
 from typer import BadParameter, Exit, Option, Typer, confirm
 
 import polars_alf
-from polars_alf.cli import output, walk_results
+from polars_alf.cli import output
 from polars_alf.cli.options import (
     ArchiveOptions,
     AsJson,
@@ -34,8 +36,7 @@ from polars_alf.cli.options import (
     with_walk_options,
 )
 from polars_alf.errors import OptionError
-from polars_alf.tables.files import removals_path
-from polars_alf.tables.generations import KEEP
+from polars_alf.tables.keep import KEEP
 from polars_alf.walk.digests import ALGORITHMS
 
 app = Typer()
@@ -154,13 +155,20 @@ def index(
     }
     same = "the same command without --restart" if restart else "the same command"
     state = f"the tables are whole; {same} goes on from here"
-    with output.running(state), walk.show_progress() as progress:
+    is_plain = not (quick or changed_from or inventory or assemble or shard)
+    with (
+        output.running(state),
+        walk.list_ahead(root, wanted=is_plain),
+        walk.show_progress() as progress,
+    ):
         if shard is not None:
             part = polars_alf.index_part(root, out, shard=shard, progress=progress, **arguments)
             if as_json:
                 print(json.dumps(part.to_dict()))
             elif not walk.quiet:
-                walk_results.print_part(part)
+                from polars_alf.cli.walk_results import print_part
+
+                print_part(part)
             if strict and part.n_incomplete:
                 raise Exit(output.EXIT_INCOMPLETE)
             return
@@ -168,7 +176,9 @@ def index(
     if as_json:
         print(json.dumps(report.to_dict()))
     elif not walk.quiet:
-        walk_results.print_report(report)
+        from polars_alf.cli.walk_results import print_report
+
+        print_report(report)
     if strict and report.issues:
         raise Exit(output.EXIT_INCOMPLETE)
 
@@ -217,14 +227,17 @@ def verify(
         found = polars_alf.verify_archive(
             root, tables_dir, uuid_filenames=uuid_filenames, **arguments
         )
+    from polars_alf.cli.frames import print_json
+    from polars_alf.cli.walk_results import print_verification
+
     if compared:
         # A release is a part: the archive goes on.
-        found = replace(found, findings=found.findings.filter(pl.col("kind") != "new"))
+        found = replace(found, findings=found.findings.remove(kind="new"))
     if as_json:
         more = {"manifest": compared.to_dict()} if compared else {}
-        output.print_json(found.to_dict() | more, "findings", found.findings)
+        print_json(found.to_dict() | more, "findings", found.findings)
     elif not walk.quiet:
-        walk_results.print_verification(found, compared)
+        print_verification(found, compared)
     if len(found.findings) or (compared and compared.problems):
         raise Exit(output.EXIT_INCOMPLETE)
 
@@ -280,9 +293,12 @@ def prune(
             progress=progress,
             **arguments,
         )
+    from polars_alf.cli.walk_results import print_outcomes, print_plan
+    from polars_alf.tables.files import removals_path
+
     is_shown = not (walk.quiet or as_json)
     if is_shown:
-        walk_results.print_plan(plan, Path(root).resolve())
+        print_plan(plan, Path(root).resolve())
     if not apply:
         if as_json:
             print(plan.drop("tables").write_ndjson(), end="")
@@ -306,7 +322,7 @@ def prune(
     if as_json:
         print(outcomes.write_ndjson(), end="")
     elif is_shown:
-        walk_results.print_outcomes(outcomes, log)
+        print_outcomes(outcomes, log)
     if outcomes["result"].is_in(["changed", "failed"]).any():
         raise Exit(output.EXIT_INCOMPLETE)
 

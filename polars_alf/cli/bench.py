@@ -16,7 +16,7 @@ from typer import Argument, BadParameter, Exit, Option, Typer
 from typer.core import TyperGroup
 
 from polars_alf.alf.address import parse_address
-from polars_alf.cli import output
+from polars_alf.cli import frames, output
 from polars_alf.cli.options import (
     Anonymous,
     AsJson,
@@ -236,7 +236,7 @@ def _print_comparison(comparison: StorageComparison, page: Path) -> None:
     for note in comparison.notes:
         output.print_sentence(f"Note: {note}")
     table = tabulate_conclusions(comparison.conclusions, comparison.labels)
-    output.print_table(
+    frames.print_table(
         table.rename({"what": ""}),
         "Side by side: predicted times, best rates and with how many calls at once, stalls",
     )
@@ -326,7 +326,7 @@ def print_report(report: StorageReport, page: Path) -> None:
         ("Machine", f"{machine['cpu']}, {machine['n_cpus']} to use, {machine['kernel']}"),
     )
     rates = _tabulate_rates(report)
-    output.print_table(rates, "Rates, and the middle latency", figures=rates.columns[2:-1])
+    frames.print_table(rates, "Rates, and the middle latency", figures=rates.columns[2:-1])
     output.print_visibly()
     for row in report.predictions:
         times = [describe_seconds(row[key]) for key in ("seconds", "least_seconds", "most_seconds")]

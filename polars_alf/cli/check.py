@@ -11,7 +11,7 @@ from typer import Argument, Exit, Option, Typer
 
 import polars_alf
 from polars_alf.alf.root import check_folder
-from polars_alf.cli import output
+from polars_alf.cli import frames, output
 from polars_alf.cli.options import AsJson, Force, WalkOptions, with_walk_options
 from polars_alf.display import count
 from polars_alf.errors import OptionError, OutputError
@@ -89,7 +89,7 @@ def check(
     if save_template and found.template:
         _save(found.template, save_template)
     if as_json:
-        output.print_json(found.to_dict(), "findings", found.findings)
+        frames.print_json(found.to_dict(), "findings", found.findings)
     elif not walk.quiet:
         _print_check(root, found)
     if len(found.findings):
@@ -133,7 +133,7 @@ def _print_check(root: str, found: ArchiveCheck) -> None:
     ]
     output.print_fields(*fields)
     shown = found.findings.select("kind", path=_expr_path(), likely="likely", message="message")
-    output.print_table(shown, "Findings", "none", 2 * output.ROWS_SHOWN)
+    frames.print_table(shown, "Findings", "none", 2 * output.ROWS_SHOWN)
 
 
 def _expr_path() -> pl.Expr:

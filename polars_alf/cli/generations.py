@@ -10,7 +10,7 @@ import polars as pl
 from typer import Option, Typer
 
 import polars_alf
-from polars_alf.cli import output
+from polars_alf.cli import frames, output
 from polars_alf.cli.options import AsJson, Folder, JsonLines, Progress, Quiet
 from polars_alf.cli.progress import ProgressKind, show_steps
 from polars_alf.tables.generations import SHORT_NAME
@@ -54,7 +54,7 @@ def history(
         if output.is_terminal():
             rows = rows.with_columns(pl.col("generation").str.slice(0, SHORT_NAME))
         nothing = f"no runs: nothing has written tables into {folder}"
-        output.print_listing(rows, "run", nothing, core=_CORE)
+        frames.print_listing(rows, "run", nothing, core=_CORE)
 
 
 def _print_growth(folder: Path, by: str, progress: ProgressKind, *, as_json: bool) -> None:
@@ -66,7 +66,7 @@ def _print_growth(folder: Path, by: str, progress: ProgressKind, *, as_json: boo
     if output.is_terminal():
         rows = rows.with_columns(pl.col("generation").str.slice(0, SHORT_NAME))
     core = ("generation", by, "datasets", "n_bytes", "more_datasets", "more_bytes")
-    output.print_listing(rows, "row", f"no rows: the tables in {folder} are empty", core=core)
+    frames.print_listing(rows, "row", f"no rows: the tables in {folder} are empty", core=core)
     if rows["more_bytes"].null_count() == len(rows) > 0:
         output.print_message(
             "nothing to compare with: no earlier tables are kept; index again, and see "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -12,13 +11,11 @@ from typing import Any
 import polars as pl
 
 from polars_alf.alf.paths import printable, visible
+from polars_alf.cli.text import break_path, measure, wrap
 from polars_alf.display import describe_size
 
 GAP = "  "
 """Between columns."""
-
-INDENT = "  "
-"""Before the further lines of a path."""
 
 LEAST_PATH = 20
 """Width below which no path is broken into lines."""
@@ -113,38 +110,6 @@ def list_values(frame: pl.DataFrame, *, header: bool = False) -> Iterator[str]:
         yield "\t".join(map(printable, frame.columns))
     for row in frame.iter_rows():
         yield "\t".join("" if value is None else _write_value(value) for value in row)
-
-
-def break_path(path: str, width: int) -> list[str]:
-    """Return lines of a path, broken after folders, or where a name is too wide, in it.
-
-    Nothing is left out, so that two paths never look the same. Further lines are indented, to look
-    like no path of their own.
-    """
-    lines = [""]
-    for part in re.findall("[^/]*/|[^/]+", path):
-        rest = part
-        if lines != [""] and measure(lines[-1] + rest) > width:
-            lines.append(INDENT)
-        while measure(lines[-1] + rest) > width:
-            n_letters = _count_letters(rest, width - measure(lines[-1]))
-            lines[-1] += rest[:n_letters]
-            lines.append(INDENT)
-            rest = rest[n_letters:]
-        lines[-1] += rest
-    return lines
-
-
-def wrap(text: str, width: int) -> list[str]:
-    """Return lines of a text, broken between words only."""
-    lines = [""]
-    for word in text.split(" "):
-        longer = f"{lines[-1]} {word}" if lines[-1] else word
-        if lines[-1] and measure(longer) > width:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    return lines
 
 
 def _lay_out(values: pl.Series, sizes: Collection[str], *, exact: bool) -> _Column:
@@ -279,20 +244,3 @@ def _list_records(columns: Sequence[_Column], width: int) -> Iterator[str]:
             blank = " " * (label - measure(column.heading))
             yield f"{column.heading}{blank}{GAP}{lines[0]}".rstrip()
             yield from (f"{' ' * label}{GAP}{line}" for line in lines[1:])
-
-
-def _count_letters(text: str, width: int) -> int:
-    """Return how many letters of a text a width has room for, one at least."""
-    n_letters = max(width, 1)
-    while n_letters > 1 and measure(text[:n_letters]) > width:
-        n_letters -= 1
-    return n_letters
-
-
-def measure(text: str) -> int:
-    """Return the columns of a terminal that a text takes: letters may be as wide as two."""
-    if text.isascii():
-        return len(text)
-    from rich.cells import cell_len
-
-    return cell_len(text)

@@ -228,6 +228,17 @@ class WalkOptions:
             )
         return jobs, threads
 
+    def list_ahead(self, root: str, *, wanted: bool) -> AbstractContextManager[None]:
+        """Return a context that lists the archive while its libraries are loaded.
+
+        It does so where that is wanted, and nothing was said of how to walk.
+        """
+        if not wanted or self.nice or self.list_arguments(root):
+            return nullcontext()
+        from polars_alf.walk.ahead import listing_ahead
+
+        return listing_ahead(root)
+
     def show_progress(self) -> AbstractContextManager[Show | None]:
         """Return a context that yields a callback for progress, None where it is not wanted."""
         as_json = self.progress is ProgressKind.JSON

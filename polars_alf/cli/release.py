@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, cast
 from typer import Option, Typer
 
 import polars_alf
-from polars_alf.cli import output
+from polars_alf.cli import frames, output
 from polars_alf.cli.options import AsJson, Folder, KeepGenerations, Out, Quiet, Tables
 from polars_alf.cli.output import Whole
 from polars_alf.display import count, describe_size
-from polars_alf.tables.generations import KEEP
+from polars_alf.tables.keep import KEEP
 
 if TYPE_CHECKING:
     from polars_alf.release.bundle import Bundle
@@ -156,7 +156,7 @@ def _print_split(found: SplitTables) -> None:
         ("Time", f"{found.seconds:.2f} s"),
         ("Folder", found.folder),
     )
-    output.print_table(
+    frames.print_table(
         parts.select("folder", "n_sessions", "n_datasets"), "Pairs", rows=_MOST_PAIRS
     )
 

@@ -11,7 +11,7 @@ import polars as pl
 from typer import Argument, Option, Typer
 
 import polars_alf
-from polars_alf.cli import layout, output
+from polars_alf.cli import frames, layout, output
 from polars_alf.cli.options import Force, Tables
 from polars_alf.cli.streams import keeping_errors
 from polars_alf.display import count, describe_size
@@ -137,7 +137,7 @@ def _write_answer(answer: pl.LazyFrame, form: Format, file: Path | None, limit: 
 def _print_answer(rows: pl.DataFrame, limit: int) -> None:
     shown = rows.head(limit) if limit else rows
     if len(shown):
-        output.print_rows(shown, exact=True)
+        frames.print_rows(shown, exact=True)
         output.print_visibly()
     if len(shown) < len(rows):
         more = f"{len(shown):,} of {count(len(rows), 'row')}; --limit 0 prints all"

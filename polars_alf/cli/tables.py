@@ -13,7 +13,7 @@ import polars as pl
 from typer import Argument, Exit, Option, Typer
 
 import polars_alf
-from polars_alf.cli import output
+from polars_alf.cli import frames, output
 from polars_alf.cli.options import (
     AsJson,
     Folder,
@@ -32,7 +32,8 @@ from polars_alf.display import count, describe_size, describe_time
 from polars_alf.errors import PolarsAlfError
 from polars_alf.schema import TABLES, IssueKind
 from polars_alf.tables.files import scan_changes, scan_issues
-from polars_alf.tables.generations import KEEP, SHORT_NAME
+from polars_alf.tables.generations import SHORT_NAME
+from polars_alf.tables.keep import KEEP
 
 if TYPE_CHECKING:  # each is loaded by the command that needs it
     from polars_alf.merge.api import MergedTables
@@ -149,7 +150,7 @@ def conflicts(folder: Folder, as_json: JsonLines = False) -> None:
     else:
         nothing = f"no conflicts: the tables merged into {folder} contradict each other nowhere"
         shown = rows.select("table", "differs", r"^kept.*$", r"^dropped.*$")
-        output.print_listing(shown, "conflict", nothing, are_records=True)
+        frames.print_listing(shown, "conflict", nothing, are_records=True)
 
 
 @app.command()
@@ -200,7 +201,7 @@ def diff(
     with output.running("nothing was changed"), show_steps(progress, quiet=quiet) as show:
         found = polars_alf.compare_tables(old, new, ignore=ignore or (), progress=show)
     if as_json:
-        output.print_json(found.to_dict(), "differences", found.differences)
+        frames.print_json(found.to_dict(), "differences", found.differences)
     elif not quiet:
         _print_differences(found)
     if not found.is_same:
@@ -271,7 +272,7 @@ def _print_rows(
     if as_json:
         print(rows.write_ndjson(), end="")
     else:
-        output.print_listing(rows.select(columns), noun, nothing)
+        frames.print_listing(rows.select(columns), noun, nothing)
 
 
 def _print_merge(merged: MergedTables) -> None:
@@ -289,7 +290,7 @@ def _print_merge(merged: MergedTables) -> None:
         columns = [table, *(f"{table}_{what}" for what in ("kept", "duplicate", "conflict"))]
         shown = merged.sources.select("tables", *columns)
         shown = shown.rename({name: name.removeprefix(f"{table}_") for name in columns})
-        output.print_table(shown, f"{table.capitalize()} of each")
+        frames.print_table(shown, f"{table.capitalize()} of each")
     if merged.n_conflicts and merged.folder:
         folder = shlex.quote(str(merged.folder))
         output.print_visibly(f"\nAll conflicts: polars-alf conflicts {folder}")
@@ -311,7 +312,7 @@ def _print_differences(found: TableDifferences) -> None:
     )
     if shown["old_path"].null_count() == len(shown):
         shown = shown.drop("old_path")
-    output.print_table(shown, "Differences", rows=2 * output.ROWS_SHOWN)
+    frames.print_table(shown, "Differences", rows=2 * output.ROWS_SHOWN)
 
 
 def _print_summary(summary: TableSummary, rows: int) -> None:
@@ -322,13 +323,13 @@ def _print_summary(summary: TableSummary, rows: int) -> None:
         ("Digests", f"{summary.n_with_hash:,} of {count(summary.n_datasets, 'dataset')}"),
     )
     for name, frame in summary.groups.items():
-        output.print_table(frame, f"By {name}", rows=rows, option="--top")
-    output.print_table(summary.qc, "Quality control")
-    output.print_table(summary.largest.select("file_size", "path"), "Largest")
+        frames.print_table(frame, f"By {name}", rows=rows, option="--top")
+    frames.print_table(summary.qc, "Quality control")
+    frames.print_table(summary.largest.select("file_size", "path"), "Largest")
     duplicates = summary.duplicates.select("datasets", "n_bytes_spare", "path")
     title = "The same content, and what all but one take"
     nothing = "none" if summary.n_with_hash else ""
-    output.print_table(duplicates, title, nothing, rows, option="--top")
+    frames.print_table(duplicates, title, nothing, rows, option="--top")
 
 
 def _print_run(run: dict[str, Any]) -> None:
@@ -357,4 +358,4 @@ def _print_run(run: dict[str, Any]) -> None:
         for shard in run["slowest_shards"]
     ]
     columns = {"seconds": pl.Float64, "folders": pl.Int64, "first_folder": pl.String}
-    output.print_table(pl.DataFrame(shards, schema=columns, orient="row"), "Slowest shards")
+    frames.print_table(pl.DataFrame(shards, schema=columns, orient="row"), "Slowest shards")

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from polars_alf.alf.paths import printable
-from polars_alf.cli import output
-from polars_alf.cli.layout import measure
+from polars_alf.cli import frames, output
 from polars_alf.cli.output import Whole
+from polars_alf.cli.text import measure
 from polars_alf.display import count, describe_backoffs, describe_size
 from polars_alf.tables.rows import sum_bytes
 
@@ -139,7 +139,7 @@ def print_verification(found: Verification, compared: ManifestCheck | None) -> N
     output.print_fields(*fields)
     columns = ["kind", "path", "table_size", "disk_size", "message"]
     shown = found.findings.select(columns)
-    output.print_table(shown, "Findings", "none", 2 * output.ROWS_SHOWN)
+    frames.print_table(shown, "Findings", "none", 2 * output.ROWS_SHOWN)
 
 
 def print_plan(plan: pl.DataFrame, root: Path) -> None:

@@ -15,7 +15,7 @@ from polars_alf.index.report import IndexReport
 from polars_alf.index.run import run_index
 from polars_alf.index.session_settings import SettingsMapping
 from polars_alf.parallel.progress import Progress
-from polars_alf.tables.generations import KEEP
+from polars_alf.tables.keep import KEEP
 from polars_alf.walk.digests import Algorithm, check_digests
 from polars_alf.walk.options import WalkOptions
 

@@ -19,6 +19,7 @@ from pathlib import Path, PurePath
 import polars as pl
 
 from polars_alf.alf.ids import make_namespace
+from polars_alf.alf.paths import path_key
 from polars_alf.alf.root import FolderPath
 from polars_alf.arrow import make_table
 from polars_alf.display import Shown
@@ -42,7 +43,7 @@ from polars_alf.tables.parts import check_parts, hold_part_lock, part_path
 from polars_alf.tables.transaction import locked_state
 from polars_alf.tables.writer_lock import Writer, check_writer_lock
 from polars_alf.walk.inventory import Inventory
-from polars_alf.walk.shards import SHARDS_WANTED, Shard, path_key, plan_shards
+from polars_alf.walk.shards import SHARDS_WANTED, Shard, plan_shards
 from polars_alf.walk.walk import SHARDS_PER_WORKER, Survey, Walk, open_walk
 
 PATIENCE_SECONDS = 30.0

@@ -7,7 +7,8 @@ from enum import StrEnum
 import polars as pl
 import pyarrow as pa
 
-from polars_alf.alf.paths import expr_join, find_folder_above
+from polars_alf.alf.path_columns import expr_join
+from polars_alf.alf.paths import find_folder_above
 from polars_alf.schema import DIGEST_COLUMNS, HIDING, _field, polars_schema
 from polars_alf.walk.entries import CODED, Entries, find_codes
 

@@ -19,7 +19,8 @@ from polars_alf.alf import grammar
 from polars_alf.alf.address import make_location, parse_location
 from polars_alf.alf.ids import format_ids, split_ids
 from polars_alf.alf.layout import Base, check_lab, choose_base, count_bases
-from polars_alf.alf.paths import expr_full, printable
+from polars_alf.alf.path_columns import expr_full
+from polars_alf.alf.paths import printable
 from polars_alf.alf.root import Root
 from polars_alf.arrow import make_table
 from polars_alf.errors import ScanError

@@ -18,7 +18,7 @@ from polars_alf.alf.root import FolderPath, Root, check_folder
 from polars_alf.errors import OptionError
 from polars_alf.index.session_settings import SettingsMapping
 from polars_alf.schema import DATASETS, DIGEST_COLUMNS, GRAIN_NS
-from polars_alf.tables.generations import KEEP, check_keep
+from polars_alf.tables.keep import KEEP, check_keep
 from polars_alf.tables.limits import check_max_removed
 from polars_alf.tables.rows import ROWS_PER_GROUP
 from polars_alf.walk.digests import Algorithm, check_digests

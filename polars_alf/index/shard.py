@@ -11,7 +11,8 @@ from uuid import UUID
 import polars as pl
 import pyarrow as pa
 
-from polars_alf.alf.paths import expr_join, printable
+from polars_alf.alf.path_columns import expr_join
+from polars_alf.alf.paths import path_key, printable
 from polars_alf.alf.root import Root
 from polars_alf.arrow import make_table
 from polars_alf.index.changed import ChangedPaths, ShardChanges
@@ -29,7 +30,7 @@ from polars_alf.walk.digests import ALGORITHMS, Algorithm
 from polars_alf.walk.entries import Entries
 from polars_alf.walk.known import Known, KnownListings, Suspects
 from polars_alf.walk.recalled import Unchanged
-from polars_alf.walk.shards import Shard, path_key, shard_folder
+from polars_alf.walk.shards import Shard, shard_folder
 from polars_alf.walk.sources import AnyWalker
 from polars_alf.walk.walk import Walk
 from polars_alf.walk.walker import Walker
@@ -81,7 +82,6 @@ class IndexShard:
     def __call__(self, walker: AnyWalker, shard: Shard) -> ShardSummary:
         """Walk the shard, and return the summary of its folder."""
         start = time.perf_counter()
-        begun_ns = time.time_ns()
         known = listings = None
         if self.snapshot is not None:
             known, listings = read_known(self.snapshot, self.known_shards, shard.folders)
@@ -126,7 +126,7 @@ class IndexShard:
         )
         with shard_folder(self.shards, shard.name) as folder:
             digests = _order_digests(entries.files, datasets)
-            sure_ns = begun_ns - self.options.clock_ns
+            sure_ns = walker.begun_ns - self.options.clock_ns
             writer = ShardWriter(folder)
             write_seen(writer, batches, walker.listings(), digests, sure_ns)
             writer.write_rows(

@@ -55,8 +55,8 @@ from polars_alf.tables.files import (
     reporting_write_errors,
     table_path,
 )
-from polars_alf.tables.generations import KEEP, check_keep
 from polars_alf.tables.history import make_record
+from polars_alf.tables.keep import KEEP, check_keep
 from polars_alf.tables.rows import sum_bytes
 from polars_alf.tables.transaction import discard_runs, locked_state, staged
 

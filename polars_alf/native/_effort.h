@@ -7,7 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { N_CALLS, IS_STOPPED, NS_WAITED, IS_PAUSED, NS_WORKED, NS_BLOCKED, N_STEPS };
+enum { N_CALLS, IS_STOPPED, NS_WAITED, IS_PAUSED, NS_WORKED, NS_BLOCKED, IS_ENOUGH, N_STEPS };
 
 /* Time off the processor from which it is worth asking how much of it was spent waiting for one. */
 static const int64_t LONG_OFF = 200000;

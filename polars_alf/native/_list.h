@@ -417,7 +417,7 @@ static void list_all(listing *all, const char *prefix, size_t prefix_size, const
         push(all, --n_paths, paths + start, end - 1 - start, NULL);
         end = start;
     }
-    while (all->stack_ends.size && all->n_files < all->most_files
+    while (all->stack_ends.size && all->n_files < all->most_files && !all->steps[IS_ENOUGH]
            && !all->columns[UNEXAMINED_CODES].size && !all->full && !all->steps[IS_STOPPED])
         list_next(all);
     if (all->base >= 0) close(all->base);

@@ -22,7 +22,7 @@ _LOOK_INTERVAL_NS = 25_000_000
 
 def make_steps() -> array[int]:
     """Return steps as for `native.twin.list_directories`, all 0."""
-    return array("q", [0] * 6)
+    return array("q", [0] * 7)
 
 
 class _Last(threading.local):

@@ -95,12 +95,13 @@ def list_directories(
         Number of files of one directory that are examined; where it has more, it is the last that
         is listed.
     steps
-        Six numbers of 64 bits, or None. The first counts calls to the storage, for whoever looks
+        Seven numbers of 64 bits, or None. The first counts calls to the storage, for whoever looks
         on: to open a directory, to read its entries (one, and one for each ENTRIES_PER_READ of
         them) and to examine a file. Once the second is not 0, the listing ends, and what it returns
         is of no use. The third counts nanoseconds of waiting for a turn, and of pauses, which last
         as long as the fourth is not 0. The fifth and the sixth count nanoseconds, too, up to a
         moment ago: how long the thread worked, and how long calls blocked it (`native.effort`).
+        Once the seventh is not 0, no further directory is begun.
     pacer
         As for `book_calls`; by default nothing waits for a turn.
 
@@ -132,6 +133,7 @@ def list_directories(
             and len(listing.sizes) < most_files
             and not listing.unexamined
             and not calls.is_stopped
+            and not calls.is_enough
         ):
             listing.list_directory(*stack.pop(), stack)
     return listing.columns(stack[::-1])

@@ -64,6 +64,11 @@ class Calls:
         """Whether the caller wants no more."""
         return self._steps[1] != 0
 
+    @property
+    def is_enough(self) -> bool:
+        """Whether the caller wants no further directory."""
+        return self._steps[6] != 0
+
     def begin(self, n_calls: int) -> None:
         """Count calls that are about to be made, after a wait for their turn."""
         steps = self._steps

@@ -12,12 +12,8 @@ from pathlib import Path
 import polars as pl
 
 from polars_alf.alf.arguments import check_argument
-from polars_alf.alf.paths import (
-    expr_join,
-    find_folder_above,
-    list_folders_above,
-    temporary_folder,
-)
+from polars_alf.alf.path_columns import expr_join
+from polars_alf.alf.paths import find_folder_above, list_folders_above, path_key, temporary_folder
 from polars_alf.alf.root import FolderRoot, check_folder, open_root
 from polars_alf.alf.spellings import accepting_old_spellings
 from polars_alf.arrow import copy_texts
@@ -35,7 +31,6 @@ from polars_alf.schema import HIDING, IssueKind, polars_schema
 from polars_alf.tables.files import STATE_DIR, own_files
 from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.scan import list_archive
-from polars_alf.walk.shards import path_key
 from polars_alf.walk.walk import open_walk
 
 _PATH = expr_join("directory", "name")

@@ -15,7 +15,7 @@ from pathlib import Path
 import polars as pl
 
 from polars_alf.alf import grammar
-from polars_alf.alf.paths import expr_below, expr_full, expr_join
+from polars_alf.alf.path_columns import expr_below, expr_full, expr_join
 from polars_alf.alf.uuid_names import expr_without_uuid
 from polars_alf.query.spill import BUCKET, ROWS_PER_SLICE, Spill, identify
 

@@ -24,8 +24,8 @@ from polars_alf.release.folder_names import name_folders
 from polars_alf.release.subset import list_columns, make_origin, shape_columns
 from polars_alf.schema import TABLES
 from polars_alf.tables.files import check_replaceable, reporting_write_errors, table_path
-from polars_alf.tables.generations import KEEP, check_keep
 from polars_alf.tables.history import make_record, read_records
+from polars_alf.tables.keep import KEEP, check_keep
 from polars_alf.tables.rows import ROWS_AT_ONCE, sum_bytes
 from polars_alf.tables.transaction import discard_runs, locked_state, staged
 

@@ -40,8 +40,8 @@ from polars_alf.tables.foreign import (
     merge_columns,
     restore_columns,
 )
-from polars_alf.tables.generations import KEEP, check_keep
 from polars_alf.tables.history import make_record
+from polars_alf.tables.keep import KEEP, check_keep
 from polars_alf.tables.outdated import warn_of_bundle
 from polars_alf.tables.rows import ROWS_AT_ONCE, sum_bytes
 from polars_alf.tables.transaction import discard_runs, locked_state, staged

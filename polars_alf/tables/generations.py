@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from polars_alf.errors import OptionError, TableError
+from polars_alf.errors import TableError
 from polars_alf.schema import SCHEMAS, TABLES
 from polars_alf.tables.contract import read_headers
 from polars_alf.tables.files import (
@@ -30,9 +30,6 @@ from polars_alf.tables.fingerprint import fingerprint_tables
 from polars_alf.tables.history import Record, make_record
 from polars_alf.tables.parquet import open_table
 
-KEEP = 1
-"""How many earlier generations are kept by default."""
-
 SHORT_NAME = 10
 """Letters of a generation's name that tell it from others."""
 
@@ -44,15 +41,6 @@ STATE_FILES = frozenset(
 _DROPPED = "dropped-"
 
 _TABLE_FILES = frozenset(table_path(Path(), name).name for name in SCHEMAS)
-
-
-def check_keep(keep: int) -> int:
-    """Return how many generations to keep; OptionError where it is no number from 0 on."""
-    if not isinstance(keep, int) or isinstance(keep, bool) or keep < 0:
-        raise OptionError(
-            f"keep_generations={keep!r} is no number of generations; give 0, 1 or more"
-        )
-    return keep
 
 
 def locate(folder: Path, name: str) -> Path:

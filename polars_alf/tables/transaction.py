@@ -36,7 +36,6 @@ from polars_alf.tables.files import (
     write_durably,
 )
 from polars_alf.tables.generations import (
-    KEEP,
     choose_dropped,
     choose_name,
     describe_tables,
@@ -46,6 +45,7 @@ from polars_alf.tables.generations import (
 )
 from polars_alf.tables.history import Record, read_records
 from polars_alf.tables.journal import Journal, commit, is_under_way, recover
+from polars_alf.tables.keep import KEEP
 from polars_alf.tables.one_lock import STALE_SECONDS
 from polars_alf.tables.parts import check_parts
 from polars_alf.tables.writer_lock import hold_writer_lock

@@ -9,7 +9,8 @@ from enum import StrEnum
 import polars as pl
 import pyarrow as pa
 
-from polars_alf.alf.paths import expr_below, expr_join, find_folder_above, join
+from polars_alf.alf.path_columns import expr_below, expr_join
+from polars_alf.alf.paths import find_folder_above, join
 from polars_alf.alf.uuid_names import expr_uuid, expr_with_uuid, expr_without_uuid
 from polars_alf.schema import HIDING, IssueKind, _field, polars_schema
 from polars_alf.walk.scan import ArchiveFiles

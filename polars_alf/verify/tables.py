@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from polars_alf.alf.paths import expr_full
+from polars_alf.alf.path_columns import expr_full
 from polars_alf.alf.root import Root
 from polars_alf.errors import ForeignTablesError, TableError
 from polars_alf.query.scan import choose_header, scan_pair

@@ -7,6 +7,7 @@ are; the keys themselves stay columns.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
@@ -16,7 +17,8 @@ import pyarrow as pa
 
 from polars_alf.alf import grammar
 from polars_alf.alf.address import Address
-from polars_alf.alf.paths import BENCH_FOLDER, STATE_DIR, expr_join, find_subdirectories, join
+from polars_alf.alf.path_columns import expr_join
+from polars_alf.alf.paths import BENCH_FOLDER, STATE_DIR, find_subdirectories, join
 from polars_alf.alf.root import Root
 from polars_alf.arrow import make_table, to_arrow_array
 from polars_alf.bucket.content import digest_objects
@@ -68,6 +70,8 @@ class BucketWalker:
 
     Attributes
     ----------
+    begun_ns : int
+        As of `Walker`.
     md5s : polars.Series
         The ETag of each of the ENTRIES of the last walk where it looks like an MD5, else ''.
     """
@@ -84,6 +88,7 @@ class BucketWalker:
         self.options = options
         self.counter = counter or Counter()
         self.pacer = pacer
+        self.begun_ns = time.time_ns()
         self.md5s = pl.Series("hash", dtype=pl.String)
         self._service = options.find_service(root.path)
         self._n_before = len(root.path.folder) + 1 if root.path.folder else 0

@@ -167,6 +167,28 @@ class Columns:
             self.file_inodes += other.file_inodes[start:end]
         self.ends.append(len(self.codes))
 
+    def cut(self, start: int, stop: int) -> Columns:
+        """Return the columns of the directories from one position up to another."""
+        part = empty_columns()
+        first, last = (self.ends[position - 1] if position else 0 for position in (start, stop))
+        part.names = self.names
+        part.paths = self.paths[start:stop]
+        part.origins = self.origins[start:stop]
+        part.subdirectories = self.subdirectories[start:stop]
+        part.mtimes = self.mtimes[start:stop]
+        part.ctimes = self.ctimes[start:stop]
+        part.inodes = self.inodes[start:stop]
+        part.errors = self.errors[start:stop]
+        part.n_others = self.n_others[start:stop]
+        part.ends = array("Q", [end - first for end in self.ends[start:stop]])
+        part.codes = self.codes[first:last]
+        part.sizes = self.sizes[first:last]
+        part.file_mtimes = self.file_mtimes[first:last]
+        part.file_inodes = self.file_inodes[first:last]
+        rows = (row for row in self.odd if start <= row.directory < stop)
+        part.odd = [row._replace(directory=row.directory - start) for row in rows]
+        return part
+
     def forget_fingerprint(self, position: int) -> None:
         """Have a directory listed again by the next quick refresh."""
         self.mtimes[position] = self.ctimes[position] = UNKNOWN_TIME

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import polars as pl
 
-from polars_alf.alf.paths import expr_join, find_subdirectories, join
+from polars_alf.alf.path_columns import expr_join
+from polars_alf.alf.paths import find_subdirectories, join
 from polars_alf.alf.root import Root
 from polars_alf.bucket.keys import Listed
 from polars_alf.bucket.raw_keys import KEYS, Level

@@ -16,7 +16,8 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
-from polars_alf.alf.paths import expr_join, find_subdirectories, join
+from polars_alf.alf.path_columns import expr_join
+from polars_alf.alf.paths import find_subdirectories, join
 from polars_alf.arrow import view_numbers
 from polars_alf.native.twin import UNKNOWN_TIME, Odd, has_copies
 from polars_alf.schema import IssueKind

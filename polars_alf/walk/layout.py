@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from polars_alf.alf import grammar
 from polars_alf.alf.paths import join, printable
@@ -58,6 +58,14 @@ class Layout:
     def find_session(self, directory: str) -> str | None:
         """Return a directory that lies in no session, if it is one itself."""
         return directory if self.is_session(directory) else None
+
+    def find_sessions(self, directories: Iterable[str]) -> list[str | None]:
+        """Return the session that each directory lies in or is; each comes before those in it."""
+        sessions: dict[str, str | None] = {}
+        for path in directories:
+            above = sessions.get(path.rpartition("/")[0])
+            sessions[path] = above if above is not None else self.find_session(path)
+        return [*sessions.values()]
 
     def list_above_dates(
         self, directory: str, session: str | None, names: Sequence[str]

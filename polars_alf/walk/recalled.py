@@ -27,13 +27,15 @@ class Unchanged(NamedTuple):
     listings: pl.DataFrame
     entries: Entries
 
-    def list_columns(self, is_session: Callable[[str], bool]) -> tuple[Columns, Columns, list[str]]:
+    def list_columns(
+        self, find_sessions: Callable[[list[str]], list[str | None]]
+    ) -> tuple[Columns, Columns, list[str]]:
         """Return the directories as if they had been listed now.
 
         Parameters
         ----------
-        is_session
-            Tells from a path relative to the root whether it is that of a session.
+        find_sessions
+            Tells the session of each directory, as `Layout.find_sessions`.
 
         Returns
         -------
@@ -42,7 +44,7 @@ class Unchanged(NamedTuple):
         sessions : list of str
             The session of each of the latter.
         """
-        found = _find_sessions(self.listings["directory"].to_list(), is_session)
+        found = find_sessions(self.listings["directory"].to_list())
         session = pl.Series("session", found, dtype=pl.String)
         placed = place_files(self.listings, self.entries).with_columns(session)
         above = placed.filter(pl.col("session").is_null())
@@ -60,15 +62,6 @@ def place_files(listings: pl.DataFrame, entries: Entries) -> pl.DataFrame:
     )
     joined = listings.join(ranges, on="directory", how="left", maintain_order="left")
     return joined.with_columns(pl.col("start", "stop").fill_null(0))
-
-
-def _find_sessions(paths: list[str], is_session: Callable[[str], bool]) -> list[str | None]:
-    """Return the session that each directory lies in or is."""
-    sessions: dict[str, str | None] = {}
-    for path in paths:
-        above = sessions.get(path.rpartition("/")[0])
-        sessions[path] = above if above is not None else path if is_session(path) else None
-    return [*sessions.values()]
 
 
 def _make_columns(placed: pl.DataFrame, entries: Entries) -> Columns:

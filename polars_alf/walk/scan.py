@@ -13,14 +13,15 @@ import polars as pl
 import pyarrow as pa
 
 from polars_alf.alf import grammar
-from polars_alf.alf.paths import expr_below, expr_full, expr_join, temporary_folder
+from polars_alf.alf.path_columns import expr_below, expr_full, expr_join
+from polars_alf.alf.paths import path_key, temporary_folder
 from polars_alf.alf.spellings import accepting_old_spellings
 from polars_alf.parallel.lazy_frames import make_lazy_frame
 from polars_alf.parallel.progress import Progress
 from polars_alf.schema import DATASETS, DIRECTORIES, ENTRIES, ISSUES, SESSIONS, polars_schema
 from polars_alf.walk.entries import Entries, join_batches
 from polars_alf.walk.options import WalkOptions
-from polars_alf.walk.shards import Shard, path_key
+from polars_alf.walk.shards import Shard
 from polars_alf.walk.sources import AnyWalker, open_archive, open_walker
 from polars_alf.walk.walk import Walk, WriteFrames, open_walk
 

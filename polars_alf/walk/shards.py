@@ -69,11 +69,6 @@ class Shard:
         return xxhash.xxh3_128_hexdigest(self.packed)
 
 
-def path_key(path: str) -> str:
-    """Return the key that sorts POSIX paths component by component, as `pathlib` does."""
-    return path.replace("/", "\0")  # which no name has, and which sorts before all that they have
-
-
 def plan_shards(
     folders: pl.Series,
     *,

@@ -25,6 +25,7 @@ from polars_alf.arrow import make_table
 from polars_alf.parallel.pacer import NO_PACER, Pacer
 from polars_alf.parallel.progress import Counter
 from polars_alf.schema import ISSUES
+from polars_alf.walk.ahead import find_ahead
 from polars_alf.walk.at_once import read_at_once
 from polars_alf.walk.batches import Batch, Directories, Listing, Names
 from polars_alf.walk.columns import Columns
@@ -68,6 +69,11 @@ class Walker:
         Processors that this and the other walks under way may use.
     pacer
         Gives calls to the storage their turns.
+
+    Attributes
+    ----------
+    begun_ns : int
+        When the first of what was walked may have been listed, in nanoseconds since the epoch.
     """
 
     def __init__(
@@ -84,6 +90,7 @@ class Walker:
         self.options = options
         self.counter = counter or Counter()
         self.pacer = pacer
+        self.begun_ns = time.time_ns()
         self._rows_per_batch = rows_per_batch
         self._n_threads = n_threads
         self._layout = Layout(root)
@@ -137,8 +144,10 @@ class Walker:
         else:
             wanted = [(folder, self._layout.find_session(folder)) for folder in folders]
         self._lister.known = known
-        stack = wanted[::-1]
         at_once = known is None and not self._lister.has_own_in([path for path, _ in wanted])
+        if at_once and self._lister.takes_all:
+            wanted = self._take_ahead(wanted)
+        stack = wanted[::-1]
         if at_once and self.options.op_timeout is None:
             yield from self._walk_at_once(stack)
         for visited in self._visit(stack, self._layout.list_below, at_once=at_once):
@@ -151,7 +160,7 @@ class Walker:
 
     def _recall(self, folders: Sequence[str], known: Unchanged) -> list[tuple[str, str | None]]:
         """Take what is known; return the directories that are not, and the session of each."""
-        above, within, sessions = known.list_columns(self._layout.is_session)
+        above, within, sessions = known.list_columns(self._layout.find_sessions)
         for directory, _ in self._folders.take(above):
             self._layout.report_no_session(directory)
         rows: list[tuple[str, str | None]] = [*zip(within.paths, sessions, strict=True)]
@@ -164,6 +173,25 @@ class Walker:
         for (directory, session), names in zip(rows, below, strict=True):
             wanted += self._layout.list_below(directory, session, split_names(names, session))
         return [(path, session) for path, session in wanted if path not in there]
+
+    def _take_ahead(self, wanted: list[tuple[str, str | None]]) -> list[tuple[str, str | None]]:
+        """Take what was listed before the walk began; return what is left."""
+        ahead = find_ahead(str(self.root))
+        if ahead is None:
+            return wanted
+        left: list[tuple[str, str | None]] = []
+        taken: set[str] = set()
+        for found in ahead.take([path for path, _ in wanted]):
+            self.begun_ns = min(self.begun_ns, ahead.begun_ns)
+            for directory, names in self._folders.take(found.above):
+                self._layout.report_no_session(directory)
+                left += self._layout.list_below(directory, None, names)
+            taken.update(found.above.paths)
+            begun = {*found.sessions}
+            if begun.issubset(path for path, session in left if session is not None):
+                self._take_sessions(found.within, found.sessions, begun)
+                taken |= begun
+        return [row for row in (*left, *wanted) if row[0] not in taken]
 
     def _check(self, directory: str, session: str | None, names: Sequence[str]) -> None:
         """Judge a directory that was visited."""

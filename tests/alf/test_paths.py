@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polars_alf.alf import paths
+from polars_alf.alf import path_columns, paths
 
 
 def test_join() -> None:
@@ -47,13 +47,17 @@ def test_folders_above() -> None:
 
 def test_expressions() -> None:
     frame = pl.DataFrame({"folder": ["", "a", "a/b"], "name": ["c", "", "c"]})
-    joined = frame.with_columns(path=paths.expr_join("folder", "name"))
+    joined = frame.with_columns(path=path_columns.expr_join("folder", "name"))
     assert joined["path"].to_list() == ["c", "a", "a/b/c"]
-    assert joined.select(paths.expr_below("path", "folder")).to_series().to_list() == ["c", "", "c"]
+    assert joined.select(path_columns.expr_below("path", "folder")).to_series().to_list() == [
+        "c",
+        "",
+        "c",
+    ]
     for root in ("/", "/data"):
-        full = joined.select(paths.expr_full(root, "path")).to_series().to_list()
+        full = joined.select(path_columns.expr_full(root, "path")).to_series().to_list()
         assert full == [f"{root.rstrip('/')}/{path}" for path in joined["path"]]
-    assert frame.select(paths.expr_full("/data", "folder")).to_series()[0] == "/data"
+    assert frame.select(path_columns.expr_full("/data", "folder")).to_series()[0] == "/data"
 
 
 FOLDERS = st.sets(st.sampled_from(["", "a", "a/b", "b"]))

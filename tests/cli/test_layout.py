@@ -10,15 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from polars_alf.cli.layout import (
-    INDENT,
-    break_path,
-    can_fit,
-    list_lines,
-    list_records,
-    list_values,
-    wrap,
-)
+from polars_alf.cli.layout import can_fit, list_lines, list_records, list_values
+from polars_alf.cli.text import INDENT, break_path, wrap
 
 NAMES = st.text(st.sampled_from("ab._é マウ"), min_size=1, max_size=12)
 PATHS = st.lists(NAMES, min_size=1, max_size=6).map("/".join)

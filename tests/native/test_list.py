@@ -165,6 +165,11 @@ def test_steps_count_and_end_a_listing(tmp_path: Path, functions: object) -> Non
     steps[1] = 1
     columns = functions.list_directories(*arguments, steps)  # type: ignore[attr-defined]
     assert columns[0] == b""
+    steps = make_steps()
+    steps[6] = 1
+    columns = functions.list_directories(*arguments, steps)  # type: ignore[attr-defined]
+    assert columns[0] == b""
+    assert columns[18] == b"s\0"  # is left
 
 
 def test_wrong_arguments_are_refused(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polars_alf.walk.shards import Shard, path_key, plan_shards, shard_folder
+from polars_alf.alf.paths import path_key
+from polars_alf.walk.shards import Shard, plan_shards, shard_folder
 
 DATES = st.sets(
     st.tuples(st.sampled_from(["S1", "S1.a", "S1-b", "lab/S2"]), st.integers(10, 30)).map(

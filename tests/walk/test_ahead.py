@@ -1,0 +1,140 @@
+"""Directories that are listed while libraries are loaded: they are used, and tables the same."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+import slow_storage
+from polars.testing import assert_frame_equal
+from trees import ODD, ODD_POSIX, SESSION, TWO_LABS, Tree, make_tree
+
+from polars_alf import index_archive, native, scan_issues
+from polars_alf.cli.options import ArchiveOptions
+from polars_alf.walk import ahead
+
+pytestmark = pytest.mark.skipif(
+    native.IMPLEMENTATION != "native", reason="Python lists nothing beside what it loads"
+)
+
+LAB = "cortexlab/Subjects"
+
+ODDER: list[tuple[str, Tree]] = [
+    ("no date", {f"{LAB}/S/2020-02-31/001": SESSION, f"{LAB}/S/2020-02-28/001": SESSION}),
+    ("no number", {f"{LAB}/S/2020-01-01/backup/001": SESSION, f"{LAB}/S/2020-01-01/1": SESSION}),
+    ("stray", {f"{LAB}/S/2020-01-01": {"a.b.npy": 1, "002": SESSION, "note.txt": 2}}),
+    ("no subject", {"2020-01-01/001": SESSION, "a b/2020-01-01/001": SESSION}),
+    ("nothing", {}),
+    ("files alone", {"a.b.npy": 3}),
+]
+
+TREES = [(name, tree) for name, tree, *_ in (*ODD, *ODD_POSIX)] + ODDER
+
+
+def index(root: Path, out: Path) -> list[pl.DataFrame]:
+    """Index an archive; return its tables, and the issues in an order of their own."""
+    out.mkdir()
+    report = index_archive(root, out, namespace="tests")
+    tables = [pl.read_parquet(path) for path in (report.sessions_path, report.datasets_path)]
+    figures = {"others": report.n_other_files, "sessions": report.n_sessions}
+    issues = scan_issues(out).collect().sort(pl.all())
+    return [*tables, issues, pl.DataFrame(figures)]
+
+
+def check(root: Path, folder: Path) -> None:
+    """Assert that an index is the same where all of an archive was listed before."""
+    alone = index(root, folder / "alone")
+    with ahead.listing_ahead(str(root)):
+        found = ahead.find_ahead(str(root.resolve()))
+        assert found is not None
+        found.wait()
+        together = index(root, folder / "ahead")
+    for one, other in zip(alone, together, strict=True):
+        assert_frame_equal(one, other)
+
+
+@pytest.mark.filterwarnings("ignore::polars_alf.errors.NoSessionsWarning")
+@pytest.mark.parametrize(
+    "tree", [pytest.param(tree, id=name.replace(" ", "_")) for name, tree in TREES]
+)
+def test_tables_are_those_of_a_walk_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tree: Tree
+) -> None:
+    monkeypatch.setattr(ahead, "_DATED_AT_ONCE", 1)
+    check(make_tree(tmp_path / "archive", tree), tmp_path)
+
+
+@pytest.mark.parametrize("limit", ["_MOST_FILES", "_MOST_EXAMINED", "_MOST_FOLDERS"])
+def test_what_there_was_no_room_for_is_listed_by_the_walk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    monkeypatch.setattr(ahead, limit, 1)
+    check(make_tree(tmp_path / "archive", TWO_LABS), tmp_path)
+
+
+def test_what_is_listed_ahead_is_not_listed_again(archive: Path, tmp_path: Path) -> None:
+    with ahead.listing_ahead(str(archive)):
+        found = ahead.find_ahead(str(archive.resolve()))
+        assert found is not None
+        found.wait()
+        shutil.rmtree(archive / "cortexlab/Subjects/KS001/2020-01-01/001")
+        assert len(index(archive, tmp_path / "first")[1]) == 12
+    assert len(index(archive, tmp_path / "second")[1]) == 9
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"threads": 2},
+        {"exclude": ["*.npy"]},
+        {"follow_links": True},
+        {"include_snapshots": True},
+        {"op_timeout": 5.0},
+        {"max_rate": 5.0},
+        {"jobs": 1},
+        {"executor": "serial"},
+        {"nice": True},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_nothing_is_listed_where_it_was_said_how_to_walk(
+    archive: Path, options: dict[str, object]
+) -> None:
+    root = str(archive.resolve())
+    with ArchiveOptions().list_ahead(root, wanted=True):
+        assert ahead.find_ahead(root) is not None
+    with ArchiveOptions(**options).list_ahead(root, wanted=True):  # type: ignore[arg-type]
+        assert ahead.find_ahead(root) is None
+    with ArchiveOptions().list_ahead(root, wanted=False):
+        assert ahead.find_ahead(root) is None
+
+
+PROGRAM = """
+import sys
+from polars_alf.walk import ahead, concurrency
+
+with ahead.listing_ahead(sys.argv[1]):
+    ahead.find_ahead(sys.argv[1]).wait()
+    print(concurrency.is_slow(sys.argv[1]))
+print(*sorted({name.partition(".")[0] for name in sys.modules} & {"polars", "pyarrow", "numpy"}))
+"""
+
+
+@pytest.mark.skipif(
+    slow_storage.find_obstacle() is not None, reason=str(slow_storage.find_obstacle())
+)
+@pytest.mark.parametrize("milliseconds", [0, 5])
+def test_it_tells_that_storage_is_slow_without_the_libraries(
+    archive: Path, tmp_path: Path, milliseconds: float
+) -> None:
+    environment = {}
+    if milliseconds:
+        library = slow_storage.build_library(tmp_path)
+        environment = slow_storage.slow_down(library, archive, milliseconds, "buffer")
+    command = [sys.executable, "-c", PROGRAM, str(archive.resolve())]
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout == f"{milliseconds > 0}\n\n"
