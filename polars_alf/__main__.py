@@ -7,7 +7,6 @@ import os
 INTERRUPTED = b"interrupted; nothing was begun\n"
 
 try:
-    import gc
     import signal
     import sys
     from types import FrameType
@@ -17,7 +16,7 @@ except KeyboardInterrupt:
 
 
 def main() -> None:
-    """Load the command line, which takes a third of a second, and run it."""
+    """Load the command line, and run it."""
     # Where a shell has put the command in the background, interrupts are not for it.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _end_at_once)
@@ -33,18 +32,16 @@ def main() -> None:
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     # Polars makes many morsels before they are taken: a fifth of the memory of `verify`.
     os.environ.setdefault("POLARS_IDEAL_MORSEL_SIZE", "32768")
-    # Loaded modules stay: looking for garbage among them takes a sixth of the time.
-    gc.disable()
     restart_in_utf8()
     try:
         check_limits()
     except LimitError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-    from polars_alf.cli.app import main as run
+    from polars_alf.cli.loading import loading
 
-    gc.freeze()
-    gc.enable()
+    with loading():
+        from polars_alf.cli.app import main as run
     run()
 
 

@@ -16,6 +16,7 @@ from typer import BadParameter, Exit, Option, Typer, confirm
 
 import polars_alf
 from polars_alf.cli import output
+from polars_alf.cli.loading import loading
 from polars_alf.cli.options import (
     ArchiveOptions,
     AsJson,
@@ -161,8 +162,10 @@ def index(
         walk.list_ahead(root, wanted=is_plain),
         walk.show_progress() as progress,
     ):
+        with loading():
+            run, run_part = polars_alf.index_archive, polars_alf.index_part
         if shard is not None:
-            part = polars_alf.index_part(root, out, shard=shard, progress=progress, **arguments)
+            part = run_part(root, out, shard=shard, progress=progress, **arguments)
             if as_json:
                 print(json.dumps(part.to_dict()))
             elif not walk.quiet:
@@ -172,7 +175,7 @@ def index(
             if strict and part.n_incomplete:
                 raise Exit(output.EXIT_INCOMPLETE)
             return
-        report = polars_alf.index_archive(root, out, progress=progress, **arguments)
+        report = run(root, out, progress=progress, **arguments)
     if as_json:
         print(json.dumps(report.to_dict()))
     elif not walk.quiet:
@@ -221,12 +224,12 @@ def verify(
         tables_dir = str(manifest if manifest.is_dir() else manifest.parent)
     compared = None
     with output.running("nothing was changed"), walk.show_progress() as progress:
+        with loading():
+            verify_archive = polars_alf.verify_archive
         if manifest:
             compared = polars_alf.verify_manifest(manifest, tables_dir)
         arguments |= {"digest": digest, "sample": share, "seed": seed, "progress": progress}
-        found = polars_alf.verify_archive(
-            root, tables_dir, uuid_filenames=uuid_filenames, **arguments
-        )
+        found = verify_archive(root, tables_dir, uuid_filenames=uuid_filenames, **arguments)
     from polars_alf.cli.frames import print_json
     from polars_alf.cli.walk_results import print_verification
 
@@ -285,7 +288,9 @@ def prune(
 
             # Also where nothing is removed now: a rehearsal is to find what is wrong.
             check_trash(trash, Path(root).resolve(), Path(tables_dir or root).resolve(), [""])
-        plan = polars_alf.plan_removals(
+        with loading():
+            plan_removals = polars_alf.plan_removals
+        plan = plan_removals(
             root,
             tables_dir,
             remove_empty_sessions=not keep_empty_sessions,

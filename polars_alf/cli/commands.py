@@ -10,6 +10,7 @@ from typer import Typer
 from typer.core import TyperGroup
 from typer.main import get_group
 
+from polars_alf.cli.loading import loading
 from polars_alf.cli.output import print_message
 
 _MODULES = {
@@ -53,7 +54,8 @@ class _Loaded(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         loaded = Typer(rich_markup_mode=None)
-        loaded.add_typer(import_module(f"polars_alf.cli.{_MODULES[name]}").app)
+        with loading():
+            loaded.add_typer(import_module(f"polars_alf.cli.{_MODULES[name]}").app)
         return get_group(loaded).commands[name]
 
     def __iter__(self) -> Iterator[str]:

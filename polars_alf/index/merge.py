@@ -26,6 +26,7 @@ from polars_alf.arrow import make_table
 from polars_alf.errors import ScanError
 from polars_alf.index.changes import DIGESTS
 from polars_alf.index.mapped_files import MappedFiles
+from polars_alf.index.shard_files import decode_texts
 from polars_alf.schema import ISSUES, LOST, SESSIONS, IssueKind, polars_schema
 from polars_alf.tables.named_rows import IS_NAMED
 from polars_alf.tables.rows import (
@@ -188,7 +189,8 @@ class ShardRows:
         if part.is_empty():
             return self._schema.to_frame().with_columns(id=pl.lit(""), eid=pl.lit(""))
         placed = part.with_row_index("rank").sort("shard", "offset")
-        datasets = _take(self._datasets, placed.select("shard", "offset", n="n_datasets"))
+        places = placed.select("shard", "offset", n="n_datasets")
+        datasets = _complete_digests(_take(self._datasets, places))
         ranks = placed.select(pl.col("rank").repeat_by("n_datasets").explode())
         ordered = pl.concat([datasets, ranks], how="horizontal").sort("rank", maintain_order=True)
         ids = placed["id"] if "id" in placed.columns else self._take_sessions(placed)["id"]
@@ -238,11 +240,19 @@ def _take(files: MappedFiles, places: pl.DataFrame) -> pl.DataFrame:
     tables = []
     runs = _find_runs(places).select("shard", "offset", "n").iter_rows()
     while some := list(islice(runs, _FILES_AT_ONCE)):
-        slices = [files[shard].slice(offset, n) for shard, offset, n in some]
-        tables.append(pa.concat_tables(slices).combine_chunks())
+        slices = [decode_texts(files[shard].slice(offset, n)) for shard, offset, n in some]
+        tables.append(pa.concat_tables(slices, promote_options="default").combine_chunks())
         for shard in {shard for shard, _, _ in some}:
             files.release(shard)
-    return pl.DataFrame(pa.concat_tables(tables))
+    return pl.DataFrame(pa.concat_tables(tables, promote_options="default"))
+
+
+def _complete_digests(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return rows of shards, of which some have no digests, with all columns of these."""
+    return rows.with_columns(
+        pl.col(name).fill_null("") if name in rows.columns else pl.lit("").alias(name)
+        for name in DIGESTS
+    )
 
 
 def _find_runs(places: pl.DataFrame) -> pl.DataFrame:

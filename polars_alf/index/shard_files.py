@@ -18,6 +18,7 @@ import polars as pl
 import pyarrow as pa
 import xxhash
 
+from polars_alf.index.changes import DIGESTS
 from polars_alf.walk.shards import UNDER_WAY, Shard
 
 _SUMMARY = "summary.json"
@@ -84,10 +85,14 @@ class ShardWriter:
         changes: pl.DataFrame,
     ) -> None:
         """Write the rows that the merge needs: datasets in the order of the sessions."""
-        tables = {"issues": issues}
-        for name, frame in (("sessions", sessions), ("datasets", datasets), ("changes", changes)):
-            # Texts one after the other, of which a run of rows can be copied as it is.
-            tables[name] = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+        # Texts one after the other, of which a run of rows can be copied as it is.
+        level = pl.CompatLevel.oldest()
+        tables = {
+            "issues": issues,
+            "sessions": sessions.to_arrow(compat_level=level),
+            "datasets": _leave_out_empty(datasets).to_arrow(compat_level=level),
+            "changes": changes.to_arrow(compat_level=level),
+        }
         for name, table in tables.items():
             sink = pa.BufferOutputStream()
             with pa.ipc.new_file(sink, table.schema) as writer:
@@ -102,6 +107,21 @@ class ShardWriter:
             "checksums": dict(sorted(self._checksums.items())),
         }
         (self._folder / _SUMMARY).write_text(json.dumps(values), encoding="utf-8")
+
+
+def _leave_out_empty(datasets: pl.DataFrame) -> pl.DataFrame:
+    """Return datasets without columns of digests that no file has; they may be many bytes."""
+    return datasets.drop(name for name in DIGESTS if (datasets[name] == "").all())
+
+
+def decode_texts(rows: pa.Table) -> pa.Table:
+    """Return rows of `ShardWriter.write_rows` with texts where there are codes of these."""
+    for position, field in enumerate(rows.schema):
+        if pa.types.is_dictionary(field.type):
+            chunks = [chunk.dictionary_decode() for chunk in rows.column(position).chunks]
+            texts = pa.chunked_array(chunks, field.type.value_type)
+            rows = rows.set_column(position, field.name, texts)
+    return rows
 
 
 def remove_rows(shards: Path) -> None:

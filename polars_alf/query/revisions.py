@@ -64,7 +64,9 @@ def _add_to_frame(datasets: pl.DataFrame, *, keep: bool) -> pl.DataFrame:
     )
     is_revised = pl.col("rel_path").str.contains("#", literal=True)
     group = ["eid", "plain"]
-    revised = keys.filter(is_revised).with_columns(plain=_PLAIN, revision=_REVISION)
+    revised = keys.filter(is_revised)
+    texts = revised.select("rel_path").unique().with_columns(plain=_PLAIN, revision=_REVISION)
+    revised = revised.join(texts, on="rel_path", maintain_order="left")
     beside = keys.filter(
         ~is_revised & pl.col("rel_path").is_in(revised["plain"].unique().implode())
     )
