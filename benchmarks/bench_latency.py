@@ -2,9 +2,8 @@
 
 ARCHIVE is one of scripts/make_archive.py with `--subjects 10` (72,000 files), SMALL one with
 `--subjects 5 --sessions 10` (3,600 files), where one call at a time is waited for as well. Each
-open, readdir and stat below them takes longer by a library that tests/slow_storage.c makes, in two
-ways: for every entry that is read ("call"), or once for hundreds, as often as the system is asked
-for more ("buffer").
+open and stat below them, and each time that the system is asked for entries, takes longer by a
+library that tests/slow_storage.c makes.
 """
 
 from __future__ import annotations
@@ -37,10 +36,9 @@ def main() -> None:
         sys.exit(f"error: {obstacle}")
     archive, small = options.archive.resolve(), options.small.resolve()
     cases = [
-        (root, milliseconds, readdir, threads)
+        (root, milliseconds, threads)
         for root, threads in ((archive, None), (small, None), (small, 1))
         for milliseconds in MILLISECONDS
-        for readdir in (("buffer", "call") if milliseconds else ("call",))
     ]
     seconds: dict[tuple[object, ...], list[float]] = {case: [] for case in cases}
     counts: dict[tuple[object, ...], set[int]] = {case: set() for case in cases}
@@ -48,24 +46,23 @@ def main() -> None:
         library = build_library(Path(folder))
         for turn in range(options.rounds):
             for case in cases:
-                root, milliseconds, readdir, threads = case
-                environment = slow_down(library, root, milliseconds, readdir)
+                root, milliseconds, threads = case
+                environment = slow_down(library, root, milliseconds, "buffer")
                 with tempfile.TemporaryDirectory(dir=folder) as tables:
                     report = index(root, tables, environment, threads)
                 seconds[case].append(report["seconds"])
                 counts[case].add(report["n_datasets"])
                 print(f"{turn + 1:3} {case[1:]}: {report['seconds']:.2f} s", file=sys.stderr)
     print(f"{describe_machine()}; warm cache; {options.rounds} rounds in turn\n")
-    print("| datasets | slower by (ms) | each readdir | threads | median (s) | min to max |")
-    print("|---|---|---|---|---|---|")
+    print("| datasets | slower by (ms) | threads | median (s) | min to max |")
+    print("|---|---|---|---|---|")
     for case in cases:
-        _, milliseconds, readdir, threads = case
+        _, milliseconds, threads = case
         times = seconds[case]
         found = ", ".join(f"{count:,}" for count in sorted(counts[case]))
         print(
-            f"| {found} | {milliseconds:g} | {readdir if milliseconds else ''} "
-            f"| {threads or 'measured'} | {statistics.median(times):.2f} "
-            f"| {min(times):.2f} to {max(times):.2f} |"
+            f"| {found} | {milliseconds:g} | {threads or 'measured'} "
+            f"| {statistics.median(times):.2f} | {min(times):.2f} to {max(times):.2f} |"
         )
 
 

@@ -88,6 +88,7 @@ OUTPUT = "tests/tables/test_output.py"
 LOCK = "tests/tables/test_writer_lock.py"
 GENERATIONS = "tests/tables/test_generations.py"
 HISTORY = "tests/tables/test_history.py"
+AHEAD = "tests/walk/test_ahead.py"
 KNOWN = "tests/index/test_known_tables.py"
 DATABASES = "tests/index/test_databases.py"
 
@@ -591,6 +592,34 @@ MUTATIONS = [
         '                    found.setdefault(record["id"], record)\n',
         "                    found[uuid.uuid4().hex] = record\n",
         (f"{HISTORY}::test_a_line_is_written_once",),
+    ),
+    Mutation(
+        "what was listed ahead in part counts as whole",
+        "polars_alf/walk/ahead.py",
+        "self.n_complete = min(self.n_complete, within.origins[-1])",
+        "pass",
+        (f"{AHEAD}::test_what_there_was_no_room_for_is_listed_by_the_walk[_MOST_EXAMINED]",),
+    ),
+    Mutation(
+        "sessions that there was no time for ahead are left out",
+        "polars_alf/walk/ahead.py",
+        "within.left_origins[0] if within.left_origins else len(self.sessions)",
+        "len(self.sessions)",
+        (f"{AHEAD}::test_what_there_was_no_room_for_is_listed_by_the_walk[_MOST_FILES]",),
+    ),
+    Mutation(
+        "what was listed ahead seems to be listed when the walk begins",
+        "polars_alf/walk/walker.py",
+        "self.begun_ns = min(self.begun_ns, ahead.begun_ns)",
+        "pass",
+        (f"{AHEAD}::test_what_was_listed_ahead_is_as_old_as_its_listing",),
+    ),
+    Mutation(
+        "what was listed ahead is listed again",
+        "polars_alf/walk/walker.py",
+        "            wanted = self._take_ahead(wanted)\n",
+        "            pass\n",
+        (f"{AHEAD}::test_what_is_listed_ahead_is_not_listed_again",),
     ),
     Mutation(
         "names may steer a terminal",

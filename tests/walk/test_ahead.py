@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -84,6 +86,31 @@ def test_what_is_listed_ahead_is_not_listed_again(archive: Path, tmp_path: Path)
         shutil.rmtree(archive / "cortexlab/Subjects/KS001/2020-01-01/001")
         assert len(index(archive, tmp_path / "first")[1]) == 12
     assert len(index(archive, tmp_path / "second")[1]) == 9
+
+
+def test_what_was_listed_ahead_is_as_old_as_its_listing(archive: Path, tmp_path: Path) -> None:
+    path = archive / "cortexlab/Subjects/KS001/2020-01-01/001/_ibl_trials.intervals_bpod.csv"
+    old = path.stat().st_mtime - 3600
+
+    def write(content: bytes) -> None:
+        path.write_bytes(content)
+        os.utime(path, (old, old))
+
+    def read_digest() -> str:
+        report = index_archive(archive, tmp_path, hash_files=True)
+        rows = pl.read_parquet(report.datasets_path)
+        (digest,) = rows.filter(pl.col("rel_path") == path.name, file_size=3)["hash"]
+        return str(digest)
+
+    write(b"abc")
+    with ahead.listing_ahead(str(archive)):
+        found = ahead.find_ahead(str(archive.resolve()))
+        assert found is not None
+        found.wait()
+        found.begun_ns = int((old - 3600) * 1e9)  # so that it may have been written since
+        assert read_digest() == hashlib.md5(b"abc").hexdigest()
+    write(b"xyz")
+    assert read_digest() == hashlib.md5(b"xyz").hexdigest()
 
 
 @pytest.mark.parametrize(
