@@ -19,10 +19,6 @@ from polars_alf import index_archive, native, scan_issues
 from polars_alf.cli.options import ArchiveOptions
 from polars_alf.walk import ahead
 
-pytestmark = pytest.mark.skipif(
-    native.IMPLEMENTATION != "native", reason="Python lists nothing beside what it loads"
-)
-
 LAB = "cortexlab/Subjects"
 
 ODDER: list[tuple[str, Tree]] = [
@@ -45,6 +41,12 @@ def index(root: Path, out: Path) -> list[pl.DataFrame]:
     figures = {"others": report.n_other_files, "sessions": report.n_sessions}
     issues = scan_issues(out).collect().sort(pl.all())
     return [*tables, issues, pl.DataFrame(figures)]
+
+
+@pytest.fixture(autouse=True)
+def any_implementation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the functions in Python list ahead, too: they would only be in the way."""
+    monkeypatch.setattr(native, "IMPLEMENTATION", "native")
 
 
 def check(root: Path, folder: Path) -> None:
@@ -142,8 +144,10 @@ def test_nothing_is_listed_where_it_was_said_how_to_walk(
 
 PROGRAM = """
 import sys
+from polars_alf import native
 from polars_alf.walk import ahead, concurrency
 
+native.IMPLEMENTATION = "native"
 with ahead.listing_ahead(sys.argv[1]):
     ahead.find_ahead(sys.argv[1]).wait()
     print(concurrency.is_slow(sys.argv[1]))
@@ -165,3 +169,11 @@ def test_it_tells_that_storage_is_slow_without_the_libraries(
     command = [sys.executable, "-c", PROGRAM, str(archive.resolve())]
     found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert found.stdout == f"{milliseconds > 0}\n\n"
+
+
+def test_functions_in_python_list_nothing_ahead(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "IMPLEMENTATION", "python")
+    with ahead.listing_ahead(str(archive)):
+        assert ahead.find_ahead(str(archive.resolve())) is None
