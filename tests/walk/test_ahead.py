@@ -77,7 +77,8 @@ def test_what_there_was_no_room_for_is_listed_by_the_walk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
     monkeypatch.setattr(ahead, limit, 1)
-    check(make_tree(tmp_path / "archive", TWO_LABS), tmp_path)
+    more = {f"{LAB}/KS001/2020-01-02/001": {"a.b.npy": 1, "c.d.npy": 2, "e.f.npy": 3}}
+    check(make_tree(tmp_path / "archive", TWO_LABS | more), tmp_path)
 
 
 def test_what_is_listed_ahead_is_not_listed_again(archive: Path, tmp_path: Path) -> None:
