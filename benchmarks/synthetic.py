@@ -5,6 +5,7 @@ The root is called ``<anything>-<sessions>x<files>``; workers learn from its nam
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from pathlib import Path
@@ -53,6 +54,7 @@ class SyntheticWalker:
         self.n_sessions, self.n_files = (int(number) for number in sizes.split("x"))
         self.counter = counter or Counter()
         self.pacer = pacer
+        self.begun_ns = time.time_ns()
         self.n_other_files = 0
         self._directories: list[tuple[str, str]] = []
 

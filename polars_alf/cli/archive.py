@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -131,7 +132,8 @@ def index(
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but with issues under --strict.
     """
-    arguments = walk.list_arguments(root) | {
+    how = walk.list_arguments(root)
+    arguments = how | {
         "hash_ids": hash_ids,
         "hash_files": hash_files,
         "digest": digest or [],
@@ -156,10 +158,10 @@ def index(
     }
     same = "the same command without --restart" if restart else "the same command"
     state = f"the tables are whole; {same} goes on from here"
-    is_plain = not (quick or changed_from or inventory or assemble or shard)
+    lists_all = not (quick or changed_from or inventory or assemble or shard)
     with (
         output.running(state),
-        walk.list_ahead(root, wanted=is_plain),
+        walk.list_ahead(root, how) if lists_all else nullcontext(),
         walk.show_progress() as progress,
     ):
         with loading():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -228,12 +228,12 @@ class WalkOptions:
             )
         return jobs, threads
 
-    def list_ahead(self, root: str, *, wanted: bool) -> AbstractContextManager[None]:
-        """Return a context that lists the archive while its libraries are loaded.
+    def list_ahead(self, root: str, arguments: Mapping[str, Any]) -> AbstractContextManager[None]:
+        """Return a context that lists an archive while libraries are loaded.
 
-        It does so where that is wanted, and nothing was said of how to walk.
+        Nothing is listed where `arguments`, those of `list_arguments`, say how to walk.
         """
-        if not wanted or self.nice or self.list_arguments(root):
+        if arguments or self.nice:
             return nullcontext()
         from polars_alf.walk.ahead import listing_ahead
 

@@ -26,7 +26,6 @@ from polars_alf.arrow import make_table
 from polars_alf.errors import ScanError
 from polars_alf.index.changes import DIGESTS
 from polars_alf.index.mapped_files import MappedFiles
-from polars_alf.index.shard_files import decode_texts
 from polars_alf.schema import ISSUES, LOST, SESSIONS, IssueKind, polars_schema
 from polars_alf.tables.named_rows import IS_NAMED
 from polars_alf.tables.rows import (
@@ -240,11 +239,18 @@ def _take(files: MappedFiles, places: pl.DataFrame) -> pl.DataFrame:
     tables = []
     runs = _find_runs(places).select("shard", "offset", "n").iter_rows()
     while some := list(islice(runs, _FILES_AT_ONCE)):
-        slices = [decode_texts(files[shard].slice(offset, n)) for shard, offset, n in some]
-        tables.append(pa.concat_tables(slices, promote_options="default").combine_chunks())
+        slices = [files[shard].slice(offset, n) for shard, offset, n in some]
+        tables.append(_join(slices).combine_chunks())
         for shard in {shard for shard, _, _ in some}:
             files.release(shard)
-    return pl.DataFrame(pa.concat_tables(tables, promote_options="default"))
+    return pl.DataFrame(_join(tables))
+
+
+def _join(tables: Sequence[pa.Table]) -> pa.Table:
+    """Join rows of shards; null in the columns that some have not."""
+    if len({table.num_columns for table in tables}) == 1:
+        return pa.concat_tables(tables)
+    return pa.concat_tables(tables, promote_options="default")  # which loads pyarrow.compute
 
 
 def _complete_digests(rows: pl.DataFrame) -> pl.DataFrame:

@@ -122,7 +122,7 @@ class IndexShard:
             is_whole=not any(kind in PASSING for kind in issues.column("kind").to_pylist()),
             seconds=time.perf_counter() - start,
             n_moved=int(entries.files["is_moved"].sum()),
-            has_revisions=bool(_list_texts(datasets["rel_path"]).str.contains(FOLDER).any()),
+            has_revisions=bool(datasets["rel_path"].str.contains(FOLDER).any()),
         )
         with shard_folder(self.shards, shard.name) as folder:
             digests = _order_digests(entries.files, datasets)
@@ -276,11 +276,6 @@ def _count_datasets(sessions: pl.DataFrame, datasets: pl.DataFrame) -> pl.DataFr
     ranks = pl.int_range(len(sessions), dtype=pl.UInt32, eager=True)
     ends = datasets["rank"].search_sorted(ranks, side="right").cast(pl.UInt64)
     return sessions.with_columns(n_datasets=ends - ends.shift(1, fill_value=0))
-
-
-def _list_texts(column: pl.Series) -> pl.Series:
-    """Return the texts in a column: the distinct ones where they are known."""
-    return column.dtype.categories if isinstance(column.dtype, pl.Enum) else column
 
 
 def _describe_names(named: NamedDatasets, entries: Entries) -> Iterator[tuple[object, ...]]:

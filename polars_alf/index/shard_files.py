@@ -114,16 +114,6 @@ def _leave_out_empty(datasets: pl.DataFrame) -> pl.DataFrame:
     return datasets.drop(name for name in DIGESTS if (datasets[name] == "").all())
 
 
-def decode_texts(rows: pa.Table) -> pa.Table:
-    """Return rows of `ShardWriter.write_rows` with texts where there are codes of these."""
-    for position, field in enumerate(rows.schema):
-        if pa.types.is_dictionary(field.type):
-            chunks = [chunk.dictionary_decode() for chunk in rows.column(position).chunks]
-            texts = pa.chunked_array(chunks, field.type.value_type)
-            rows = rows.set_column(position, field.name, texts)
-    return rows
-
-
 def remove_rows(shards: Path) -> None:
     """Remove from all shards of a run the rows that only the merge needed."""
     for folder in shards.iterdir():

@@ -10,6 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Systems may end a call that a signal came into, some on network file systems only. */
+#define AGAIN(result, call) do { (result) = (call); } while ((result) < 0 && errno == EINTR)
+
 #ifdef __linux__
 
 #include <sys/syscall.h>
@@ -45,7 +48,7 @@ static int open_entries(entries *from, int descriptor)
 static const char *next_entry(entries *from, int *type)
 {
     if (from->at >= from->size) {
-        from->size = syscall(SYS_getdents64, from->descriptor, from->bytes, ENTRIES_ROOM);
+        AGAIN(from->size, syscall(SYS_getdents64, from->descriptor, from->bytes, ENTRIES_ROOM));
         from->at = 0;
         if (from->size <= 0) {
             /* It is said of a directory that is gone, which has no entries any more. */

@@ -21,9 +21,6 @@
 #define O_CLOEXEC 0
 #endif
 
-/* Systems may end a call that a signal came into, some on network file systems only. */
-#define AGAIN(result, call) do { (result) = (call); } while ((result) < 0 && errno == EINTR)
-
 typedef struct { char *data; size_t size, room; } buffer;
 
 /* The columns, in the order in which Python gets them. */

@@ -21,9 +21,6 @@ _IN_LAB = r"(^|/)Subjects/[^/]+/[^/]+/[^/]+$"
 ROWS_PER_GROUP = 65_536
 """About how many rows are in one row group of a table, and in memory for each thread."""
 
-ROWS_PER_TEXT = 4
-"""Rows that share a text, on average, from which on codes are worth it."""
-
 ROWS_AT_ONCE = 131_072
 """About how many rows are in memory where one thread takes part after part."""
 
@@ -71,9 +68,9 @@ def assemble_datasets(
 
     `sessions` is what `assemble_sessions` made of the same DIRECTORIES with the same `namespace`.
     The columns are ``row``, the position among the entries; ``rank``, that among the sessions;
-    ``high`` and ``low``, halves of the id, where ids are UUIDs; ``rel_path``, an Enum of the
-    distinct ones or String, ``file_size`` and digests. The rows are in the order of the sessions,
-    and within each in that of ONE (`assemble_sessions`).
+    ``high`` and ``low``, halves of the id, where ids are UUIDs; ``rel_path``, ``file_size`` and
+    digests. The rows are in the order of the sessions, and within each in that of ONE
+    (`assemble_sessions`).
     """
     files, rel_paths = place_files(
         entries, directories, sessions, entries.names, entries.files["name"]
@@ -83,14 +80,7 @@ def assemble_datasets(
         return files.drop("path").sort("rank", _expr_path_key(pl.col("rel_path")))
     ids = make_ids(namespace, files["rank"], sessions["name"], files["path"], rel_paths)
     rows = sort_by_id(files.with_columns(ids))
-    return rows.drop("path").with_columns(rel_path=_share_texts(rows["path"], rel_paths))
-
-
-def _share_texts(codes: pl.Series, texts: pl.Series) -> pl.Series:
-    """Return texts by their codes, as Enum where most repeat: these need be kept only once."""
-    if len(codes) < ROWS_PER_TEXT * len(texts):
-        return texts.gather(codes)
-    return codes.to_frame("code").select(pl.col("code").cat.to(pl.Enum(texts))).to_series()
+    return rows.drop("path").with_columns(rel_path=rel_paths.gather(rows["path"]))
 
 
 def sort_by_id(rows: pl.DataFrame) -> pl.DataFrame:

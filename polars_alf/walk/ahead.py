@@ -9,6 +9,7 @@ have much; that it is slow is what the walk then knows from the start.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import threading
@@ -29,6 +30,7 @@ from polars_alf.walk.concurrency import (
     Meter,
     Stopwatch,
     find_concurrency,
+    is_nice,
 )
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -43,6 +45,9 @@ _MOST_FOLDERS = 64
 
 _DATED_AT_ONCE = 1024
 """Dated folders that are listed before the sessions in them: a matter of milliseconds."""
+
+_EVERY = 1 << 62
+"""Stands for a number of files without a limit."""
 
 _MOST_FILES = 1 << 18
 """Files that may be in memory before anything takes them, some 30 bytes each."""
@@ -108,7 +113,7 @@ class Ahead:
     Parameters
     ----------
     root
-        Path of the archive, links resolved.
+        Path of the archive, links resolved; also an attribute.
 
     Attributes
     ----------
@@ -118,26 +123,35 @@ class Ahead:
 
     def __init__(self, root: str) -> None:
         self.begun_ns = time.time_ns()
-        self._root = root
+        self.root = root
         self._prefix = os.fsencode(root if root.endswith(os.sep) else root + os.sep)
         self._steps = make_steps()
         self._lots: list[_Lot] = []
         self._lock = threading.Lock()
+        self._is_taken = False
         self._thread = threading.Thread(target=self._run, daemon=True, name="list-ahead")
         self._thread.start()
 
     def _run(self) -> None:
+        with contextlib.suppress(MemoryError):  # the walk will tell, if there is none for it
+            self._list_sessions()
+
+    def _list_sessions(self) -> None:
         dated = self._find_dated()
         n_files = 0
         for start in range(0, len(dated), _DATED_AT_ONCE):
             if self._is_enough or n_files >= _MOST_FILES:
                 return
-            lot = _Lot(self._list(dated[start : start + _DATED_AT_ONCE], in_sessions=False))
-            lot.add(self._list(lot.sessions, in_sessions=True))
+            some = dated[start : start + _DATED_AT_ONCE]
+            most = _MOST_FILES - n_files
+            lot = _Lot(self._list(some, in_sessions=False))
+            lot.add(self._list(lot.sessions, in_sessions=True, most_files=most))
             n_files += len(lot.within.sizes)
             self._lots.append(lot)
 
-    def _list(self, folders: Sequence[str], *, in_sessions: bool) -> Columns:
+    def _list(
+        self, folders: Sequence[str], *, in_sessions: bool, most_files: int = _EVERY
+    ) -> Columns:
         return Columns(
             native.list_directories(
                 self._prefix,
@@ -146,7 +160,7 @@ class Ahead:
                 in_sessions,
                 False,
                 True,
-                _MOST_FILES,
+                most_files,
                 _MOST_EXAMINED,
                 self._steps,
             )
@@ -154,12 +168,12 @@ class Ahead:
 
     def _find_dated(self) -> list[str]:
         """Return dated folders, the first of the archive; none where the storage is slow."""
-        concurrency = find_concurrency(self._root)
+        concurrency = find_concurrency(self.root)
         meter = Meter(Stopwatch(self._steps))
-        level, dated = [""], list[str]()
+        level, dated, is_measured = [""], list[str](), False
         for _ in range(_MOST_LEVELS):
             columns = self._list(level[:_MOST_FOLDERS], in_sessions=False)
-            meter.count(CALLS_PER_DIRECTORY * len(columns.paths))
+            is_measured = meter.count(CALLS_PER_DIRECTORY * len(columns.paths))
             level = []
             for directory, below in zip(columns.paths, columns.subdirectories, strict=True):
                 names = below.split("/") if below else []
@@ -170,7 +184,7 @@ class Ahead:
             if dated or not level or self._is_enough:
                 break
         busy, rate = meter.read()
-        if busy < IDLE:
+        if is_measured and busy < IDLE:
             concurrency.note(busy, rate)
             return []
         return sorted(dated, key=path_key)
@@ -178,7 +192,8 @@ class Ahead:
     def take(self, folders: Collection[str]) -> list[Listed]:
         """Return what was listed of some dated folders. The first call ends the listing."""
         with self._lock:
-            if not self._is_enough:
+            if not self._is_taken:
+                self._is_taken = True
                 self.stop()
                 self.wait(_PATIENCE_SECONDS)
         taken = []
@@ -208,19 +223,28 @@ _ahead: dict[str, Ahead] = {}
 @contextmanager
 def listing_ahead(path: str) -> Iterator[None]:
     """List the first directories of an archive within the context, for a walk in it."""
-    if native.IMPLEMENTATION != "native":  # Python lists one at a time, and would be in the way
-        yield
-        return
-    root = os.path.realpath(path)
-    try:
-        _ahead[root] = Ahead(root)
-    except RuntimeError:  # no further thread can be started
-        yield
-        return
+    own = _begin(path)
     try:
         yield
     finally:
-        _ahead.pop(root).stop()
+        if own:
+            own.stop()
+            _ahead.pop(own.root, None)
+
+
+def _begin(path: str) -> Ahead | None:
+    """Begin to list, if that is of use, and can be done."""
+    # Python lists one at a time, and would be in the way; so would a program that is to give way.
+    if native.IMPLEMENTATION != "native" or is_nice() or not path or "://" in path:
+        return None
+    try:
+        root = os.path.realpath(path)
+        if root not in _ahead:
+            own = _ahead[root] = Ahead(root)
+            return own
+    except (OSError, ValueError, RuntimeError):  # no such path, or no further thread
+        pass
+    return None
 
 
 def find_ahead(root: str) -> Ahead | None:

@@ -171,7 +171,6 @@ class Columns:
         """Return the columns of the directories from one position up to another."""
         part = empty_columns()
         first, last = (self.ends[position - 1] if position else 0 for position in (start, stop))
-        part.names = self.names
         part.paths = self.paths[start:stop]
         part.origins = self.origins[start:stop]
         part.subdirectories = self.subdirectories[start:stop]
@@ -181,12 +180,20 @@ class Columns:
         part.errors = self.errors[start:stop]
         part.n_others = self.n_others[start:stop]
         part.ends = array("Q", [end - first for end in self.ends[start:stop]])
-        part.codes = self.codes[first:last]
         part.sizes = self.sizes[first:last]
         part.file_mtimes = self.file_mtimes[first:last]
         part.file_inodes = self.file_inodes[first:last]
-        rows = (row for row in self.odd if start <= row.directory < stop)
-        part.odd = [row._replace(directory=row.directory - start) for row in rows]
+        # Where names do not repeat, those of all directories would be many times as many.
+        codes: dict[int, int] = {}
+        part.codes = array("i", [codes.setdefault(c, len(codes)) for c in self.codes[first:last]])
+        part.odd = [
+            row._replace(
+                directory=row.directory - start, code=codes.setdefault(row.code, len(codes))
+            )
+            for row in self.odd
+            if start <= row.directory < stop
+        ]
+        part.names = [self.names[code] for code in codes]
         return part
 
     def forget_fingerprint(self, position: int) -> None:

@@ -29,6 +29,7 @@ from polars_alf.parallel.executors import (
 )
 from polars_alf.parallel.pacer import NO_PACER, Pacer
 from polars_alf.parallel.progress import Counter, CounterFile, Monitor, Progress
+from polars_alf.walk.ahead import find_ahead
 from polars_alf.walk.concurrency import is_slow, visits
 from polars_alf.walk.known import KnownListings
 from polars_alf.walk.options import WalkOptions
@@ -147,6 +148,8 @@ class Walk:
         )
         begun_ns = time.time_ns()
         folders = pl.Series("folder", walker.survey(known), pl.String)
+        if ahead := find_ahead(str(self.root)):
+            ahead.stop()  # from here on there are others to list, or there is a lock to wait for
         return Survey(folders, walker.issues(), walker.n_other_files, walker.listings(), begun_ns)
 
     def count_workers(self) -> int:

@@ -14,6 +14,7 @@ import pytest
 import slow_storage
 from polars.testing import assert_frame_equal
 from trees import ODD, ODD_POSIX, SESSION, TWO_LABS, Tree, make_tree
+from tuning import tune
 
 from polars_alf import index_archive, native, scan_issues
 from polars_alf.cli.options import ArchiveOptions
@@ -135,12 +136,10 @@ def test_nothing_is_listed_where_it_was_said_how_to_walk(
     archive: Path, options: dict[str, object]
 ) -> None:
     root = str(archive.resolve())
-    with ArchiveOptions().list_ahead(root, wanted=True):
-        assert ahead.find_ahead(root) is not None
-    with ArchiveOptions(**options).list_ahead(root, wanted=True):  # type: ignore[arg-type]
-        assert ahead.find_ahead(root) is None
-    with ArchiveOptions().list_ahead(root, wanted=False):
-        assert ahead.find_ahead(root) is None
+    for given in (ArchiveOptions(), ArchiveOptions(**options)):  # type: ignore[arg-type]
+        with given.list_ahead(root, given.list_arguments(root)):
+            assert (ahead.find_ahead(root) is None) == (given != ArchiveOptions())
+    assert ahead.find_ahead(root) is None
 
 
 PROGRAM = """
@@ -170,6 +169,45 @@ def test_it_tells_that_storage_is_slow_without_the_libraries(
     command = [sys.executable, "-c", PROGRAM, str(archive.resolve())]
     found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert found.stdout == f"{milliseconds > 0}\n\n"
+
+
+def test_names_are_those_of_a_shard_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Where none repeats, those of all that was listed would be many times as many.
+    root = make_tree(
+        tmp_path / "archive",
+        {
+            f"{LAB}/S/2020-01-0{day}/001": {f"a{day}.b{n}.npy": 1 for n in range(3)}
+            for day in (1, 2)
+        },
+    )
+    tune(monkeypatch, least_folders=1)
+    with ahead.listing_ahead(str(root)):
+        found = ahead.find_ahead(str(root.resolve()))
+        assert found is not None
+        found.wait()
+        (one,) = found.take([f"{LAB}/S/2020-01-01"])
+        assert sorted(one.within.names) == ["a1.b0.npy", "a1.b1.npy", "a1.b2.npy"]
+        assert len(one.within.sizes) == 3
+    check(root, tmp_path)
+
+
+def test_contexts_may_be_nested(archive: Path) -> None:
+    root = str(archive.resolve())
+    with ahead.listing_ahead(root):
+        found = ahead.find_ahead(root)
+        with ahead.listing_ahead(root):
+            assert ahead.find_ahead(root) is found
+        assert ahead.find_ahead(root) is found
+    assert ahead.find_ahead(root) is None
+
+
+def test_what_is_no_folder_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    for path in ("archive", "", "s3://bucket/folder", "a\0b", str(tmp_path / "not there")):
+        with ahead.listing_ahead(path):
+            pass
 
 
 def test_functions_in_python_list_nothing_ahead(
