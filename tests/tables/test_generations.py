@@ -22,7 +22,8 @@ from trees import SESSION, check_state, list_state, make_tree
 from polars_alf import index_archive, merge_tables, read_history, restore_tables, scan_changes
 from polars_alf.errors import CommitError, OptionError, TableNotFoundError, TableWarning
 from polars_alf.index.report import read_run
-from polars_alf.tables import files, generations, journal, transaction
+from polars_alf.tables import files, journal, transaction
+from polars_alf.tables.keep import KEEP
 
 NEW = {"cortexlab/Subjects/KS003/2020-01-01/001": SESSION}
 
@@ -585,6 +586,6 @@ def test_nothing_that_is_replaced_is_lost(tmp_path: Path, actions: list[tuple[st
         if action == "restore" and before and list_kept(folder):
             assert before in map(read_pair, list_kept(folder))
         # The last that had other files is kept, too.
-        assert len(list_kept(folder)) <= generations.KEEP + 1
+        assert len(list_kept(folder)) <= KEEP + 1
         if read_pair(folder):
             assert "current" in read_history(folder)["status"].to_list()
