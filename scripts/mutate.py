@@ -373,8 +373,8 @@ MUTATIONS = [
     Mutation(
         "impossible dates are dates",
         "polars_alf/walk/layout.py",
-        "            and grammar.is_date(parts[-2])\n            and",
-        "            and grammar.looks_like_date(parts[-2])\n            and",
+        "            and is_date(parts[-2])\n            and",
+        "            and looks_like_date(parts[-2])\n            and",
         (f"{TREES}::test_every_name_in_every_place",),
     ),
     Mutation(

@@ -16,13 +16,14 @@ expression, as for null, a null Struct; nothing raises.
 from __future__ import annotations
 
 import datetime
-import functools
 import re
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
 import polars as pl
+
+from polars_alf.alf.folder_names import DATE, NUMBER, is_date
 
 # Python's \w, but for characters newer than Python's Unicode. Rust's own \w adds marks, connectors
 # and joiners, so that files would become datasets that ONE does not see.
@@ -76,15 +77,10 @@ _USUAL_LAB = _Pattern(r"\w+")
 
 _SUBJECT = _Pattern(r"[\w.-]+")
 
-_DATE = _Pattern(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_DATES = re.compile(rf"{_DATE.source}(?:/{_DATE.source})*")
-
-_NUMBER = _Pattern(r"[0-9]{1,3}")
-
 _SESSION = _Pattern(
     # Any folders above, even with line feeds in their names; lazily, to leave the lab to its group.
     r"(?s:.*?/)??(?:(?P<lab>[^/]+)/Subjects/)?"
-    rf"(?P<subject>{_SUBJECT.source})/(?P<date>{_DATE.source})/(?P<number>{_NUMBER.source})"
+    rf"(?P<subject>{_SUBJECT.source})/(?P<date>{DATE})/(?P<number>{NUMBER})"
 )
 
 UUID_LENGTH = 36
@@ -193,33 +189,6 @@ def is_usual_lab(name: str) -> bool:
 def is_subject(name: str) -> bool:
     """Whether a folder's name can be a subject's."""
     return _SUBJECT.fullmatch(name) is not None
-
-
-def looks_like_date(name: str) -> bool:
-    """Whether a folder's name has the shape of a date, even if there is no such day."""
-    return _DATE.fullmatch(name) is not None
-
-
-def look_like_dates(names: Sequence[str]) -> bool:
-    """Whether all of some folders' names do."""
-    return _DATES.fullmatch("/".join(names)) is not None
-
-
-@functools.lru_cache(1 << 14)
-def is_date(name: str) -> bool:
-    """Whether a folder's name is a calendar date, from 0001-01-01 to 9999-12-31."""
-    if not looks_like_date(name):
-        return False
-    try:
-        datetime.date.fromisoformat(name)
-    except ValueError:
-        return False
-    return True
-
-
-def is_number(name: str) -> bool:
-    """Whether a folder's name is a session's number: one to three digits."""
-    return _NUMBER.fullmatch(name) is not None
 
 
 def is_uuid(value: str) -> bool:

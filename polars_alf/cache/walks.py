@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from polars_alf.alf import grammar
+from polars_alf.alf.folder_names import is_date, is_number
 from polars_alf.alf.paths import join, path_key
 from polars_alf.alf.root import open_root
 from polars_alf.cache.frames import COLUMNS, _get_session_info
@@ -129,7 +130,7 @@ def _walk_below(folder: Path, *parts: str) -> Iterator[Path]:
 
 
 def _is_session(subject: str, date: str, number: str) -> bool:
-    return grammar.is_number(number) and grammar.is_date(date) and grammar.is_subject(subject)
+    return is_number(number) and is_date(date) and grammar.is_subject(subject)
 
 
 def iter_datasets(session_path: str | os.PathLike[str]) -> Iterator[Any]:

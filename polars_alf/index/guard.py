@@ -15,7 +15,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
-from polars_alf.alf import grammar
+from polars_alf.alf.folder_names import is_date
 from polars_alf.alf.root import Root
 from polars_alf.alf.uuid_names import expr_without_uuid
 from polars_alf.errors import IdsConflictError, MassRemovalError, TableError
@@ -216,9 +216,9 @@ def _list_surveyed(root: Root, dated: Iterable[str]) -> pl.DataFrame:
     rows = []
     for folder in dated:
         parts = (*root.parts, *filter(None, folder.split("/")))
-        if not grammar.is_date(parts[-1]):
+        if not is_date(parts[-1]):
             parts = parts[:-1]
-        if len(parts) < 2 or not grammar.is_date(parts[-1]):
+        if len(parts) < 2 or not is_date(parts[-1]):
             continue  # it has the shape of a date only
         lab = parts[-4] if len(parts) > 3 and parts[-3] == "Subjects" else None
         rows.append((lab, parts[-2], date.fromisoformat(parts[-1])))

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import polars as pl
 import pyarrow as pa
 
-from polars_alf.alf import grammar
 from polars_alf.alf.address import make_location, parse_location
+from polars_alf.alf.folder_names import is_date, is_number
 from polars_alf.alf.ids import format_ids, split_ids
 from polars_alf.alf.layout import Base, check_lab, choose_base, count_bases
 from polars_alf.alf.path_columns import expr_full
@@ -248,7 +248,8 @@ def _take(files: MappedFiles, places: pl.DataFrame) -> pl.DataFrame:
 
 def _join(tables: Sequence[pa.Table]) -> pa.Table:
     """Join rows of shards; null in the columns that some have not."""
-    if len({table.num_columns for table in tables}) == 1:
+    first = tables[0].schema
+    if all(table.schema.equals(first) for table in tables):
         return pa.concat_tables(tables)
     return pa.concat_tables(tables, promote_options="default")  # which loads pyarrow.compute
 
@@ -302,9 +303,9 @@ def list_subjects(root: Root, dated: Iterable[str]) -> Iterator[tuple[str, ...]]
     """Yield the components of the subject that each dated folder seems to be of."""
     for folder in dated:
         parts = (*root.parts, *filter(None, folder.split("/")))
-        if grammar.is_date(parts[-1]):
+        if is_date(parts[-1]):
             yield parts[:-1]
-        elif grammar.is_number(parts[-1]):
+        elif is_number(parts[-1]):
             yield parts[:-2]
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 
 from polars_alf.alf import grammar
+from polars_alf.alf.folder_names import is_date, is_number, look_like_dates, looks_like_date
 from polars_alf.alf.paths import join, printable
 from polars_alf.alf.root import Root
 from polars_alf.display import count
@@ -45,15 +46,15 @@ class Layout:
         parts = self._parts(directory)
         return (
             len(parts) > 2
-            and grammar.is_number(parts[-1])
-            and grammar.is_date(parts[-2])
+            and is_number(parts[-1])
+            and is_date(parts[-2])
             and grammar.is_subject(parts[-3])
         )
 
     def is_dated(self, directory: str) -> bool:
         """Whether a directory is called like a date, or is a session."""
         name = directory.rpartition("/")[2]
-        return grammar.looks_like_date(name) or self.is_session(directory)
+        return looks_like_date(name) or self.is_session(directory)
 
     def find_session(self, directory: str) -> str | None:
         """Return a directory that lies in no session, if it is one itself."""
@@ -75,18 +76,18 @@ class Layout:
 
     def divide(self, directory: str, names: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
         """Return the names of dated folders among those in a directory, and the others."""
-        if grammar.look_like_dates(names):
+        if look_like_dates(names):
             return names, ()
-        dated = {*filter(grammar.looks_like_date, names)}
+        dated = {*filter(looks_like_date, names)}
         if self._is_subjects_date(directory):
-            dated.update(filter(grammar.is_number, names))
+            dated.update(filter(is_number, names))
         found = [name for name in names if name in dated]
         return found, [name for name in names if name not in dated]
 
     def _is_subjects_date(self, directory: str) -> bool:
         """Whether sessions may lie in a directory."""
         parts = self._parts(directory)
-        return len(parts) > 1 and grammar.is_date(parts[-1]) and grammar.is_subject(parts[-2])
+        return len(parts) > 1 and is_date(parts[-1]) and grammar.is_subject(parts[-2])
 
     def list_below(
         self, directory: str, session: str | None, names: Sequence[str]
@@ -95,7 +96,7 @@ class Layout:
         if session is None:
             may_be = self._is_subjects_date(directory)
             paths = ((join(directory, name), name) for name in names)
-            return [(p, p if may_be and grammar.is_number(name) else None) for p, name in paths]
+            return [(p, p if may_be and is_number(name) else None) for p, name in paths]
         above = f"{directory}/" if directory else ""
         return [(above + name, session) for name in names]
 
@@ -118,7 +119,7 @@ class Layout:
 
     def check_in_session(self, directory: str, session: str, names: Sequence[str]) -> None:
         """Report sessions among the directories in a session, and a session's own odd number."""
-        for name in filter(grammar.is_number, names):
+        for name in filter(is_number, names):
             self._check_nested(join(directory, name), session)
         if directory == session:
             self._check_number(directory)
@@ -137,16 +138,16 @@ class Layout:
         """Report a directory that lies in no session where it nearly is one."""
         parts = self._parts(directory)
         name = parts[-1] if parts else ""
-        if grammar.is_date(name):
+        if is_date(name):
             return
-        if grammar.looks_like_date(name):
+        if looks_like_date(name):
             self.report(
                 directory,
                 IssueKind.INVALID_DATE,
                 f"{name!r} is no calendar date, so there are no sessions in it; rename it",
             )
-        elif len(parts) > 2 and name.isdigit() and grammar.is_date(parts[-2]):
-            if not grammar.is_number(name):
+        elif len(parts) > 2 and name.isdigit() and is_date(parts[-2]):
+            if not is_number(name):
                 self.report(
                     directory,
                     IssueKind.INVALID_NUMBER,

@@ -18,6 +18,7 @@ from one.alf import spec as one_spec
 from one.alf.cache import QC_TYPE
 
 from polars_alf.alf import grammar
+from polars_alf.alf.folder_names import is_date, is_number, looks_like_date
 from polars_alf.alf.grammar import QC, SessionParts
 
 ONE_FILE = one_spec.regex(one_spec.FILE_SPEC)
@@ -359,14 +360,18 @@ def test_values_of_a_session_path():
     [
         (grammar.is_usual_lab, ["lab", "läb_2"], ["", "my-lab", "my lab", "lab\n"]),
         (grammar.is_subject, ["KS-1.a_é"], ["", "my subject", "a#", "s\n", "a/b"]),
-        (grammar.is_number, ["1", "001", "000"], ["", "0001", "1a", "\u0661", "²", "-1", "1\n"]),
         (
-            grammar.is_date,
+            is_number,
+            ["1", "001", "000"],
+            ["", "0001", "1a", "\u0661", "²", "-1", "1\n"],
+        ),
+        (
+            is_date,
             ["2020-02-29", "0001-01-01", "9999-12-31"],
             ["2021-02-29", "0000-01-01", "2020-1-1", "20200101", "2020-01-01\n", "2020-W01-1"],
         ),
         (
-            grammar.looks_like_date,
+            looks_like_date,
             ["2020-02-29", "2021-02-29", "0000-00-00"],
             ["2020-1-1", "20200101", "2020-01-01\n", "\u0662020-01-01", "2020-01-0\u0661"],
         ),

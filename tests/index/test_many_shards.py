@@ -34,6 +34,17 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return make_tree(tmp_path / "archive", {f"lab/Subjects/{date}/001": SESSION for date in dates})
 
 
+def test_shards_with_digests_and_without_are_merged(archive: Path) -> None:
+    index_archive(archive, hash_files=True)
+    new = {f"lab/Subjects/S{n}/2009-01-01/001": SESSION for n in range(3)}
+    make_tree(archive, new)
+    index_archive(archive)
+    hashes = read_tables(archive)[1]["hash"]
+    assert hashes.null_count() == 0
+    assert (hashes == "").sum() == 3 * 3
+    assert (hashes.str.len_chars() == 32).sum() == 3 * N_SHARDS
+
+
 @contextmanager
 def few_files() -> Iterator[None]:
     """Let this process open a few files more."""
