@@ -39,6 +39,7 @@ from polars_alf.cli.options import (
 )
 from polars_alf.errors import OptionError
 from polars_alf.tables.keep import KEEP
+from polars_alf.walk.ahead import listing_ahead
 from polars_alf.walk.digests import ALGORITHMS
 
 app = Typer()
@@ -158,10 +159,11 @@ def index(
     }
     same = "the same command without --restart" if restart else "the same command"
     state = f"the tables are whole; {same} goes on from here"
-    lists_all = not (quick or changed_from or inventory or assemble or shard)
+    # Where it is said how to walk, or of what not all is listed, libraries are loaded first.
+    is_plain = not (how or quick or changed_from or inventory or assemble or shard)
     with (
         output.running(state),
-        walk.list_ahead(root, how) if lists_all else nullcontext(),
+        listing_ahead(root) if is_plain else nullcontext(),
         walk.show_progress() as progress,
     ):
         with loading():

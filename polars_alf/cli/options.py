@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -227,17 +227,6 @@ class WalkOptions:
                 f"{found['begun']}"
             )
         return jobs, threads
-
-    def list_ahead(self, root: str, arguments: Mapping[str, Any]) -> AbstractContextManager[None]:
-        """Return a context that lists an archive while libraries are loaded.
-
-        Nothing is listed where `arguments`, those of `list_arguments`, say how to walk.
-        """
-        if arguments or self.nice:
-            return nullcontext()
-        from polars_alf.walk.ahead import listing_ahead
-
-        return listing_ahead(root)
 
     def show_progress(self) -> AbstractContextManager[Show | None]:
         """Return a context that yields a callback for progress, None where it is not wanted."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import threading
 import time
 from bisect import bisect_left
@@ -21,9 +20,10 @@ from itertools import groupby
 from typing import NamedTuple
 
 from polars_alf import native
+from polars_alf.alf.folder_names import is_number, looks_like_date
 from polars_alf.alf.paths import STATE_DIR, join, path_key
 from polars_alf.native.effort import make_steps
-from polars_alf.walk.columns import Columns, empty_columns, join_texts
+from polars_alf.walk.columns import EVERY, Columns, empty_columns, join_texts
 from polars_alf.walk.concurrency import (
     CALLS_PER_DIRECTORY,
     IDLE,
@@ -33,10 +33,6 @@ from polars_alf.walk.concurrency import (
     is_nice,
 )
 
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-
-_NUMBER = re.compile(r"[0-9]{1,3}")
-
 _MOST_LEVELS = 4
 """Folders above dates: a lab, its Subjects and a subject, in the folder of an archive."""
 
@@ -45,9 +41,6 @@ _MOST_FOLDERS = 64
 
 _DATED_AT_ONCE = 1024
 """Dated folders that are listed before the sessions in them: a matter of milliseconds."""
-
-_EVERY = 1 << 62
-"""Stands for a number of files without a limit."""
 
 _MOST_FILES = 1 << 18
 """Files that may be in memory before anything takes them, some 30 bytes each."""
@@ -85,7 +78,7 @@ class _Lot:
         self.sessions: list[str] = []
         self.starts = [0]
         for directory, below in zip(above.paths, above.subdirectories, strict=True):
-            names = sorted(filter(_NUMBER.fullmatch, below.split("/")))
+            names = sorted(filter(is_number, below.split("/")))
             self.sessions += (join(directory, name) for name in names)
             self.starts.append(len(self.sessions))
         self.within = empty_columns()
@@ -150,7 +143,7 @@ class Ahead:
             self._lots.append(lot)
 
     def _list(
-        self, folders: Sequence[str], *, in_sessions: bool, most_files: int = _EVERY
+        self, folders: Sequence[str], *, in_sessions: bool, most_files: int = EVERY
     ) -> Columns:
         return Columns(
             native.list_directories(
@@ -168,7 +161,6 @@ class Ahead:
 
     def _find_dated(self) -> list[str]:
         """Return dated folders, the first of the archive; none where the storage is slow."""
-        concurrency = find_concurrency(self.root)
         meter = Meter(Stopwatch(self._steps))
         level, dated, is_measured = [""], list[str](), False
         for _ in range(_MOST_LEVELS):
@@ -177,15 +169,15 @@ class Ahead:
             level = []
             for directory, below in zip(columns.paths, columns.subdirectories, strict=True):
                 names = below.split("/") if below else []
-                dated += (join(directory, n) for n in names if _DATE.fullmatch(n))
-                others = (n for n in names if n != STATE_DIR and not _DATE.fullmatch(n))
+                dated += (join(directory, n) for n in names if looks_like_date(n))
+                others = (n for n in names if n != STATE_DIR and not looks_like_date(n))
                 level += (join(directory, n) for n in others)
             level.sort(key=path_key)
             if dated or not level or self._is_enough:
                 break
         busy, rate = meter.read()
         if is_measured and busy < IDLE:
-            concurrency.note(busy, rate)
+            find_concurrency(self.root).note(busy, rate)
             return []
         return sorted(dated, key=path_key)
 

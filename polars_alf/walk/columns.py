@@ -18,6 +18,9 @@ Steps: TypeAlias = "array[int]"
 
 _OTHER_FILE = int(Odd.OTHER_FILE)
 
+EVERY = 1 << 62
+"""Stands for a number of files without a limit."""
+
 _N_COLUMNS = 21
 """Of `native.list_directories`."""
 

@@ -22,13 +22,13 @@ from polars_alf.arrow import view_numbers
 from polars_alf.native.twin import UNKNOWN_TIME, Odd, has_copies
 from polars_alf.schema import IssueKind
 from polars_alf.walk.batches import Listing
-from polars_alf.walk.columns import Columns, Steps, join_texts
+from polars_alf.walk.columns import EVERY, Columns, Steps, join_texts
 from polars_alf.walk.entries import find_codes
 from polars_alf.walk.inventory import report_malformed
 from polars_alf.walk.inventory_rows import ODD_ENTRIES, Kind
 from polars_alf.walk.inventory_store import Store
 from polars_alf.walk.known import Known, KnownListings
-from polars_alf.walk.lister import EVERY, Lister
+from polars_alf.walk.lister import Lister
 from polars_alf.walk.walker import Walker
 
 

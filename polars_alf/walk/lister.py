@@ -20,13 +20,10 @@ from polars_alf.native.twin import UNKNOWN_TIME, Odd
 from polars_alf.parallel.pacer import NO_PACER, Pacer
 from polars_alf.schema import SCHEMAS, IssueKind
 from polars_alf.walk.batches import Listing, Names
-from polars_alf.walk.columns import Columns, Examined, OddEntry, Steps, join_texts
+from polars_alf.walk.columns import EVERY, Columns, Examined, OddEntry, Steps, join_texts
 from polars_alf.walk.known import KnownListings
 from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.selection import Selection
-
-EVERY = 1 << 62
-"""Stands for a number of files without a limit."""
 
 _DENIED = (errno.EACCES, errno.EPERM)
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)

@@ -13,10 +13,10 @@ from polars_alf.arrow import view_numbers
 from polars_alf.native.effort import Effort, make_steps
 from polars_alf.parallel.pacer import NO_PACER, Pacer
 from polars_alf.walk.batches import Listing
-from polars_alf.walk.columns import Steps
+from polars_alf.walk.columns import EVERY, Steps
 from polars_alf.walk.concurrency import Concurrency, Meter, Stopwatch, find_concurrency
 from polars_alf.walk.fingerprint import Fingerprint, fingerprint_directory
-from polars_alf.walk.lister import EVERY, Lister
+from polars_alf.walk.lister import Lister
 from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.prefetch import Prefetch
 

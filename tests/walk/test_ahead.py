@@ -17,8 +17,10 @@ from trees import ODD, ODD_POSIX, SESSION, TWO_LABS, Tree, make_tree
 from tuning import tune
 
 from polars_alf import index_archive, native, scan_issues
-from polars_alf.cli.options import ArchiveOptions
+from polars_alf.cli.app import app
 from polars_alf.walk import ahead
+from polars_alf.walk.known import KnownListings
+from polars_alf.walk.walk import Survey, Walk
 
 LAB = "cortexlab/Subjects"
 
@@ -118,28 +120,44 @@ def test_what_was_listed_ahead_is_as_old_as_its_listing(archive: Path, tmp_path:
 
 
 @pytest.mark.parametrize(
-    "options",
+    "more",
     [
-        {"threads": 2},
-        {"exclude": ["*.npy"]},
-        {"follow_links": True},
-        {"include_snapshots": True},
-        {"op_timeout": 5.0},
-        {"max_rate": 5.0},
-        {"jobs": 1},
-        {"executor": "serial"},
-        {"nice": True},
+        [],
+        ["--hash-files", "--insertions"],
+        ["--threads", "2"],
+        ["--exclude", "*.csv"],
+        ["--follow-links"],
+        ["--include-snapshots"],
+        ["--op-timeout", "60"],
+        ["--max-rate", "1000000"],
+        ["--jobs", "1"],
+        ["--executor", "serial"],
+        ["--quick"],
+        ["--shard", "1/2"],
+        ["--changed-from", os.devnull],
     ],
-    ids=lambda options: next(iter(options)),
+    ids="_".join,
 )
-def test_nothing_is_listed_where_it_was_said_how_to_walk(
-    archive: Path, options: dict[str, object]
+@pytest.mark.filterwarnings("ignore::polars_alf.errors.TableWarning")
+def test_the_command_lists_ahead_unless_it_is_said_how_to_walk(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]
 ) -> None:
-    root = str(archive.resolve())
-    for given in (ArchiveOptions(), ArchiveOptions(**options)):  # type: ignore[arg-type]
-        with given.list_ahead(root, given.list_arguments(root)):
-            assert (ahead.find_ahead(root) is None) == (given != ArchiveOptions())
-    assert ahead.find_ahead(root) is None
+    seen: list[bool] = []
+    survey = Walk.survey
+
+    def look(walk: Walk, known: KnownListings | None = None) -> Survey:
+        seen.append(ahead.find_ahead(str(walk.root)) is not None)
+        return survey(walk, known)
+
+    monkeypatch.setattr(Walk, "survey", look)
+    app(["index", str(archive), "--out", str(tmp_path), "-q", *more], standalone_mode=False)
+    assert {*seen} == {not more or "--hash-files" in more}
+
+
+def test_who_gives_way_lists_nothing_ahead(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "is_nice", lambda: True)
+    with ahead.listing_ahead(str(archive)):
+        assert ahead.find_ahead(str(archive.resolve())) is None
 
 
 PROGRAM = """
