@@ -2,21 +2,25 @@
 
 A scheduler and two workers, each a process, get tasks of the size of shards that have nothing to
 do, through the code that submits the shards of an index. After each number of tasks a row tells
-the most memory up to then, and how many tasks the scheduler knew at a time.
+the most memory up to then, and how many tasks the scheduler knew at a time. With `--in-process`
+all of them are in this process, so that its memory is that of all, and no time goes to sockets.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import distributed
 import psutil
 from machine import describe_machine
 
@@ -66,43 +70,73 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", type=int, nargs="+", default=[1_000, 10_000, 100_000, 1_000_000])
     parser.add_argument("--folders", type=int, default=48, help="dated folders of a task")
+    parser.add_argument("--in-process", action="store_true", help="no process but this one")
     options = parser.parse_args()
     print(f"{describe_machine()}; {options.folders} folders a task\n")
     print("| tasks done | scheduler (MB) | at most (MB) | tasks there at most | command (MB) | s |")
     print("|---:|---:|---:|---:|---:|---:|", flush=True)
+    start = start_here if options.in_process else start_processes
+    with start() as (connected, pid, count), Watch(pid, count) as watch:
+        for row in measure(connected, watch, sorted({0, *options.tasks}), options.folders):
+            print(row, flush=True)
+
+
+Started = tuple[cluster.Cluster, int, Callable[[], int]]
+"""A cluster, the process of its scheduler, and what counts the tasks that this knows."""
+
+
+@contextmanager
+def start_processes() -> Iterator[Started]:
+    """Start a scheduler and two workers, each a process."""
     with tempfile.TemporaryDirectory() as folder:
         paths = os.pathsep.join(map(str, (HERE.parent, HERE, Path(__file__).parent)))
         started = TestCluster(Path(folder) / "c", nanny=False, variables={"PYTHONPATH": paths})
         try:
-            for row in measure(started, sorted({0, *options.tasks}), options.folders):
-                print(row, flush=True)
+            with cluster.connect(started.tcp) as connected:
+                # By value, as a lambda is: the scheduler has nothing of this module.
+                count = functools.partial(
+                    connected.client.run_on_scheduler,
+                    lambda dask_scheduler: len(dask_scheduler.tasks),
+                )
+                yield connected, started.scheduler.pid, count
         finally:
             started.stop()
 
 
-def measure(started: TestCluster, numbers: Sequence[int], n_folders: int) -> Iterator[str]:
+@contextmanager
+def start_here() -> Iterator[Started]:
+    """Start a scheduler and two workers in this process."""
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
+        ) as started,
+        distributed.Client(started, set_as_default=False) as client,
+    ):
+        connected = cluster.Cluster(started.scheduler_address, client, 2, workers_seconds=120)
+        yield connected, os.getpid(), lambda: len(started.scheduler.tasks)
+
+
+def measure(
+    connected: cluster.Cluster, watch: Watch, numbers: Sequence[int], n_folders: int
+) -> Iterator[str]:
     """Run tasks on a cluster; yield a row of the table after each number of them."""
     tasks = EmptyShards(numbers[-1], n_folders)
-    with (
-        cluster.connect(started.tcp) as connected,
-        Watch(started.scheduler.pid, connected) as watch,
-    ):
-        begin = time.perf_counter()
-        yield watch.describe(0, 0)
-        done = cluster_tasks.run_tasks(connected, do_nothing, tasks, n_jobs=connected.n_threads)
-        for n_done, n_found in enumerate(done, start=1):
-            if n_found != n_folders:
-                sys.exit(f"error: a task had {n_found} folders, and not {n_folders}")
-            if n_done in numbers:
-                yield watch.describe(n_done, time.perf_counter() - begin)
+    begin = time.perf_counter()
+    yield watch.describe(0, 0)
+    done = cluster_tasks.run_tasks(connected, do_nothing, tasks, n_jobs=connected.n_threads)
+    for n_done, n_found in enumerate(done, start=1):
+        if n_found != n_folders:
+            sys.exit(f"error: a task had {n_found} folders, and not {n_folders}")
+        if n_done in numbers:
+            yield watch.describe(n_done, time.perf_counter() - begin)
 
 
 class Watch:
     """A context that polls the memory of a scheduler and of this process, and the tasks there."""
 
-    def __init__(self, pid: int, connected: cluster.Cluster) -> None:
+    def __init__(self, pid: int, count: Callable[[], int]) -> None:
         self._processes = psutil.Process(pid), psutil.Process()
-        self._client = connected.client
+        self._count = count
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._peaks = [0, 0]
@@ -119,11 +153,7 @@ class Watch:
     def _run(self) -> None:
         while not self._done.wait(POLL_SECONDS):
             self._look()
-            # By value, as a lambda is: the scheduler has nothing of this module.
-            n_there = self._client.run_on_scheduler(
-                lambda dask_scheduler: len(dask_scheduler.tasks)
-            )
-            self._most_tasks = max(self._most_tasks, n_there)
+            self._most_tasks = max(self._most_tasks, self._count())
 
     def _look(self) -> list[int]:
         now = [process.memory_info().rss for process in self._processes]
