@@ -8,6 +8,7 @@ that are all gone, and for an error that Dask's client cannot unpickle.
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 import socket
 import sys
@@ -15,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, wait
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -170,14 +171,18 @@ class _DaskBackend(ParallelBackendBase):  # type: ignore[misc]
 
         Not without a limit: what a client asks for as it is closed never comes, and Dask's one
         thread for all that is done would wait for it, in each later run of this process as well.
+        Nor with Dask's own: where that is over, it cancels the transfer, which others wait for.
         """
-        while True:
-            try:
-                return bytes(future.result(timeout=_RESULT_SECONDS))
-            except TimeoutError:
-                has_failed = getattr(future, "status", "error") == "error"
-                if has_failed or self._cluster.client.status in ("closing", "closed"):
-                    raise
+        client = self._cluster.client
+
+        async def fetch() -> Any:
+            return await client.gather(future, asynchronous=True)
+
+        fetched = asyncio.run_coroutine_threadsafe(fetch(), client.loop.asyncio_loop)
+        while not wait([fetched], timeout=_RESULT_SECONDS).done:
+            if client.status in ("closing", "closed"):
+                raise CancelledError
+        return bytes(fetched.result())
 
 
 def _make_runner() -> Callable[[bytes], bytes]:

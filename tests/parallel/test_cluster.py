@@ -352,6 +352,15 @@ def test_the_scheduler_keeps_no_note_of_each_task(workers: TestCluster) -> None:
         assert connected.client.run_on_scheduler(count_notes) - before < n_tasks / 2
 
 
+def test_results_that_are_slow_to_come_are_waited_for(
+    workers: TestCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_tasks, "_RESULT_SECONDS", 1e-5)
+    with cluster.connect(workers.tcp) as connected:
+        found = cluster_tasks.run_tasks(connected, tell, [Unseeing(None)] * 100, n_jobs=2)
+        assert [*found] == ["None"] * 100
+
+
 def test_a_worker_that_does_not_see_the_files(workers: TestCluster) -> None:
     with open_workers(workers.address) as opened:
         assert opened is not None
