@@ -6,6 +6,7 @@ Schemas are those of `polars_alf.schema`, and the types of frames those that `po
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import polars as pl
 import pyarrow as pa
@@ -33,6 +34,36 @@ def to_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
     # Not by Table.cast, which loads pyarrow.compute: a thirtieth of a second in each process.
     columns = [to_arrow_array(frame[field.name], field.type) for field in schema]
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def to_coded_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
+    """Return the columns of a schema, but that texts which a frame has as an Enum are dictionaries.
+
+    Parquet has such texts as they are, and need not look for them in each row.
+    """
+    is_coded = [
+        isinstance(frame.schema[field.name], pl.Enum) and field.type == pa.string()
+        for field in schema
+    ]
+    columns = [
+        _encode_used(frame[field.name]) if coded else to_arrow_array(frame[field.name], field.type)
+        for field, coded in zip(schema, is_coded, strict=True)
+    ]
+    fields = [field.with_type(c.type) for field, c in zip(schema, columns, strict=True)]
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields, schema.metadata))
+
+
+def _encode_used(texts: pl.Series) -> pa.Array:
+    """Return an Enum as a dictionary of those of its categories that are in use."""
+    codes = texts.to_physical()
+    categories = cast("pl.Enum", texts.dtype).categories
+    is_used = pl.repeat(value=False, n=len(categories), dtype=pl.Boolean, eager=True)
+    is_used = is_used.scatter(codes.drop_nulls(), True)
+    places = is_used.cum_sum().cast(pl.Int32) - 1
+    return pa.DictionaryArray.from_arrays(
+        to_arrow_array(places.gather(codes), pa.int32()),
+        to_arrow_array(categories.filter(is_used), pa.string()),
+    )
 
 
 def copy_texts(rows: pl.DataFrame) -> pl.DataFrame:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from polars_alf.alf.grammar import QC_NAMES
-from polars_alf.arrow import copy_texts, make_table, to_arrow
+from polars_alf.arrow import copy_texts, make_table, to_arrow, to_coded_arrow
 from polars_alf.index.snapshot import CHANGES
 from polars_alf.schema import DATASETS, ISSUES, polars_schema
 
@@ -97,3 +97,21 @@ def test_copied_texts_are_the_same() -> None:
     rows = pl.DataFrame({"a": ["x", None, ""], "b": [1, 2, None], "c": [["y"], None, [None]]})
     assert_frame_equal(copy_texts(rows), rows)
     assert_frame_equal(copy_texts(rows.clear()), rows.clear())
+
+
+def test_codes_stay_codes_of_what_is_used() -> None:
+    schema = pa.schema([("number", pa.int64()), ("text", pa.string())], {b"key": b"value"})
+    texts = pl.Series("text", ["c", None, "b", "c"], dtype=pl.Enum([*"abcd"]))
+    table = to_coded_arrow(pl.DataFrame([texts, pl.Series("number", [1, 2, 3, 4])]), schema)
+    assert table.schema.metadata == schema.metadata
+    assert table.schema.names == schema.names
+    (chunk,) = table.column("text").chunks
+    assert chunk.dictionary.to_pylist() == ["b", "c"]
+    assert chunk.to_pylist() == ["c", None, "b", "c"]
+
+
+def test_texts_stay_texts() -> None:
+    schema = pa.schema([("text", pa.string())])
+    frame = pl.DataFrame({"text": ["a", None]})
+    assert to_coded_arrow(frame, schema).equals(to_arrow(frame, schema))
+    assert to_coded_arrow(frame, schema).schema == schema

@@ -6,7 +6,7 @@ import ctypes
 import mmap
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +18,9 @@ _MOST_MAPS = 16_384
 _DONTNEED = getattr(mmap, "MADV_DONTNEED", None)  # Windows has none
 
 
-class _Mapped(NamedTuple):
+class MappedFile(NamedTuple):
+    """A file, and its rows."""
+
     content: pa.Buffer
     rows: pa.Table
 
@@ -32,11 +34,16 @@ class MappedFiles:
     ----------
     paths
         Of the files, which do not change.
+    prepare
+        Makes of the rows of a file, without reading them, what is asked for.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(
+        self, paths: Sequence[Path], prepare: Callable[[pa.Table], pa.Table] = lambda rows: rows
+    ) -> None:
         self._paths = [*paths]
-        self._mapped: OrderedDict[int, _Mapped] = OrderedDict()
+        self._prepare = prepare
+        self._mapped: OrderedDict[int, MappedFile] = OrderedDict()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -46,7 +53,8 @@ class MappedFiles:
         with self._lock:
             mapped = self._mapped.get(position)
             if mapped is None:
-                mapped = self._mapped[position] = _map(self._paths[position])
+                content, rows = map_file(self._paths[position])
+                mapped = self._mapped[position] = MappedFile(content, self._prepare(rows))
                 if len(self._mapped) > _MOST_MAPS:
                     self._mapped.popitem(last=False)
             return mapped.rows
@@ -63,10 +71,11 @@ class MappedFiles:
             _madvise(mapped.content.address, mapped.content.size, _DONTNEED)
 
 
-def _map(path: Path) -> _Mapped:
+def map_file(path: Path) -> MappedFile:
+    """Map an Arrow file."""
     with pa.memory_map(str(path)) as file:  # the map stays, as long as something of it is in use
         content = file.read_buffer()
-    return _Mapped(content, pa.ipc.open_file(pa.BufferReader(content)).read_all())
+    return MappedFile(content, pa.ipc.open_file(pa.BufferReader(content)).read_all())
 
 
 if _DONTNEED is not None:

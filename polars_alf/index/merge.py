@@ -25,7 +25,8 @@ from polars_alf.alf.root import Root
 from polars_alf.arrow import make_table
 from polars_alf.errors import ScanError
 from polars_alf.index.changes import DIGESTS
-from polars_alf.index.mapped_files import MappedFiles
+from polars_alf.index.coded_paths import CodedPaths, split_paths
+from polars_alf.index.mapped_files import MappedFiles, map_file
 from polars_alf.schema import ISSUES, LOST, SESSIONS, IssueKind, polars_schema
 from polars_alf.tables.named_rows import IS_NAMED
 from polars_alf.tables.rows import (
@@ -96,7 +97,9 @@ class ShardRows:
         self._by_id = by_id
         self.rows_per_group = rows_per_group
         self._sessions = MappedFiles([shard / "sessions.arrow" for shard in shards])
-        self._datasets = MappedFiles([shard / "datasets.arrow" for shard in shards])
+        files = [shard / "datasets.arrow" for shard in shards]
+        self._datasets = MappedFiles(files, split_paths)
+        self._rel_paths = CodedPaths(map_file(file).rows for file in files)
         more = {**(_HALVES if by_id else {}), **({IS_NAMED: pl.Boolean()} if with_names else {})}
         self._schema = pl.Schema({**_DATASETS, **more})
 
@@ -180,7 +183,10 @@ class ShardRows:
             self._sessions.release(shard)
 
     def merge_datasets(self, part: pl.DataFrame, more: Sequence[str] = ()) -> pl.DataFrame:
-        """Return DATASETS of a part of an order, in that order, and the columns `more`."""
+        """Return DATASETS of a part of an order, in that order, and the columns `more`.
+
+        Where rel_paths repeat, ``rel_path`` is an Enum.
+        """
         return complete_datasets(self._pick_datasets(part).lazy(), more).collect()
 
     def _pick_datasets(self, part: pl.DataFrame) -> pl.DataFrame:
@@ -189,12 +195,16 @@ class ShardRows:
             return self._schema.to_frame().with_columns(id=pl.lit(""), eid=pl.lit(""))
         placed = part.with_row_index("rank").sort("shard", "offset")
         places = placed.select("shard", "offset", n="n_datasets")
-        datasets = _complete_digests(_take(self._datasets, places))
-        ranks = placed.select(pl.col("rank").repeat_by("n_datasets").explode())
-        ordered = pl.concat([datasets, ranks], how="horizontal").sort("rank", maintain_order=True)
+        starts = self._rel_paths.find_starts(placed["shard"])
+        of = placed.select("rank", "n_datasets", start=starts).select(
+            pl.col("rank", "start").repeat_by("n_datasets").explode()
+        )
+        taken = self._rel_paths.decode(_take(self._datasets, places), of["start"])
+        datasets = _complete_digests(taken).with_columns(of["rank"])
+        ordered = datasets.sort("rank", maintain_order=True)
         ids = placed["id"] if "id" in placed.columns else self._take_sessions(placed)["id"]
         return ordered.with_columns(
-            format_ids(ordered) if self._by_id else pl.col("rel_path").alias("id"),
+            format_ids(ordered) if self._by_id else pl.col("rel_path").cast(pl.String).alias("id"),
             eid=ids.gather(placed["rank"].arg_sort()).gather(ordered["rank"]),
         )
 

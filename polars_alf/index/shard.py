@@ -99,12 +99,14 @@ class IndexShard:
             named = assemble_named_datasets(
                 entries, directories, sessions, namespace=self.namespace
             )
-            datasets = named.rows
+            datasets, rel_paths = named.placed
             issues = pa.concat_tables(
                 [issues, make_table([*_describe_names(named, entries)], ISSUES)]
             )
         else:
-            datasets = assemble_datasets(entries, directories, sessions, namespace=self.namespace)
+            datasets, rel_paths = assemble_datasets(
+                entries, directories, sessions, namespace=self.namespace
+            )
         if self.options.etag_md5 and not isinstance(walker, Walker):
             md5 = walker.md5s.gather(datasets["row"])
             hashed = pl.when(pl.col("hash") == "").then(md5).otherwise("hash")
@@ -122,7 +124,7 @@ class IndexShard:
             is_whole=not any(kind in PASSING for kind in issues.column("kind").to_pylist()),
             seconds=time.perf_counter() - start,
             n_moved=int(entries.files["is_moved"].sum()),
-            has_revisions=bool(datasets["rel_path"].str.contains(FOLDER).any()),
+            has_revisions=bool(rel_paths.str.contains(FOLDER).any()),
         )
         with shard_folder(self.shards, shard.name) as folder:
             digests = _order_digests(entries.files, datasets)
@@ -132,6 +134,7 @@ class IndexShard:
             writer.write_rows(
                 sessions=_count_datasets(sessions, datasets),
                 datasets=datasets.drop("row", "rank"),
+                rel_paths=rel_paths,
                 issues=issues,
                 changes=changes,
             )

@@ -19,6 +19,7 @@ import pyarrow as pa
 import xxhash
 
 from polars_alf.index.changes import DIGESTS
+from polars_alf.index.coded_paths import encode_paths
 from polars_alf.walk.shards import UNDER_WAY, Shard
 
 _SUMMARY = "summary.json"
@@ -81,16 +82,23 @@ class ShardWriter:
         *,
         sessions: pl.DataFrame,
         datasets: pl.DataFrame,
+        rel_paths: pl.Series,
         issues: pa.Table,
         changes: pl.DataFrame,
     ) -> None:
-        """Write the rows that the merge needs: datasets in the order of the sessions."""
+        """Write the rows that the merge needs: datasets in the order of the sessions.
+
+        ``path`` of these is the position of the rel_path.
+        """
         # Texts one after the other, of which a run of rows can be copied as it is.
         level = pl.CompatLevel.oldest()
         tables = {
             "issues": issues,
             "sessions": sessions.to_arrow(compat_level=level),
-            "datasets": _leave_out_empty(datasets).to_arrow(compat_level=level),
+            "datasets": _leave_out_empty(datasets)
+            .drop("path")
+            .to_arrow(compat_level=level)
+            .append_column("rel_path", encode_paths(datasets["path"], rel_paths)),
             "changes": changes.to_arrow(compat_level=level),
         }
         for name, table in tables.items():

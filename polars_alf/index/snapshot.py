@@ -48,7 +48,7 @@ SNAPSHOT = re.compile("snapshot-[0-9a-f]{32}")
 _ENTRIES = "entries.arrow"
 _LISTINGS = "listings.arrow"
 _SURVEY = "survey.arrow"
-_OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd")
+_OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
 
 _logger = logging.getLogger(__name__)
 
@@ -224,9 +224,12 @@ def write_survey(shards: Path, survey: Survey, clock_ns: int) -> None:
 
 def _doubt_young(listings: pa.Table, sure_ns: int) -> pa.Table:
     """Return LISTINGS without the fingerprints of what changed after a time."""
-    is_old = pl.max_horizontal("mtime_ns", "ctime_ns") < sure_ns
+    frame = pl.DataFrame(listings)
+    is_old = (frame["mtime_ns"] < sure_ns) & (frame["ctime_ns"] < sure_ns)
+    if is_old.all():
+        return listings
     fingerprint = pl.when(is_old).then(pl.col("mtime_ns", "ctime_ns", "inode"))
-    return pl.DataFrame(listings).with_columns(fingerprint).to_arrow()
+    return frame.with_columns(fingerprint).to_arrow()
 
 
 def read_known(

@@ -62,14 +62,18 @@ def _add_to_frame(datasets: pl.DataFrame, *, keep: bool) -> pl.DataFrame:
         row=pl.int_range(pl.len(), dtype=pl.UInt32),
         chosen=_CHOICE if keep else pl.lit(value=False),
     )
-    is_revised = pl.col("rel_path").str.contains("#", literal=True)
+    texts, codes = _split_codes(datasets["rel_path"])
+    is_revised = texts.str.contains("#", literal=True)
+    plain = texts.to_frame("rel_path").filter(is_revised).select(_PLAIN.unique()).to_series()
+    is_beside = ~is_revised & texts.is_in(plain.implode())
+    if codes is not None:
+        is_revised, is_beside = is_revised.gather(codes), is_beside.gather(codes)
     group = ["eid", "plain"]
-    revised = keys.filter(is_revised)
-    texts = revised.select("rel_path").unique().with_columns(plain=_PLAIN, revision=_REVISION)
-    revised = revised.join(texts, on="rel_path", maintain_order="left")
-    beside = keys.filter(
-        ~is_revised & pl.col("rel_path").is_in(revised["plain"].unique().implode())
-    )
+    as_text = pl.col("rel_path").cast(pl.String)
+    revised = keys.filter(is_revised).with_columns(as_text)
+    known = revised.select("rel_path").unique().with_columns(plain=_PLAIN, revision=_REVISION)
+    revised = revised.join(known, on="rel_path", maintain_order="left")
+    beside = keys.filter(is_beside).with_columns(as_text)
     beside = beside.with_columns(plain="rel_path", revision=pl.lit("")).join(
         revised, on=group, how="semi", nulls_equal=True
     )
@@ -79,6 +83,13 @@ def _add_to_frame(datasets: pl.DataFrame, *, keep: bool) -> pl.DataFrame:
     default = pl.repeat(value=True, n=len(datasets), dtype=pl.Boolean, eager=True)
     default = default.scatter(rows["row"], False).scatter(defaults["row"], True)
     return datasets.with_columns(default.alias(DEFAULT_REVISION))
+
+
+def _split_codes(paths: pl.Series) -> tuple[pl.Series, pl.Series | None]:
+    """Return the categories of an Enum and the code of each row, or else the texts of all rows."""
+    if isinstance(paths.dtype, pl.Enum):
+        return paths.dtype.categories, paths.to_physical()
+    return paths, None
 
 
 def has_choices(schema: Mapping[str, pl.DataType]) -> bool:

@@ -9,7 +9,7 @@ import polars as pl
 
 from polars_alf.alf.ids import make_ids, split_ids
 from polars_alf.alf.uuid_names import split_names
-from polars_alf.tables.rows import encode, place_files, sort_by_id
+from polars_alf.tables.rows import PlacedFiles, encode, place_files, sort_by_id
 from polars_alf.walk.entries import Entries
 
 IS_NAMED = "is_named"
@@ -21,7 +21,7 @@ class NamedDatasets(NamedTuple):
 
     Parameters
     ----------
-    rows
+    placed
         As of `tables.rows.assemble_datasets`, with ``is_named``: whether the id is from the name.
     skipped
         ``row`` of files that share their path with another, and ``kept``, the row of that.
@@ -31,7 +31,7 @@ class NamedDatasets(NamedTuple):
         ``row`` of files whose names have what is nearly a UUID.
     """
 
-    rows: pl.DataFrame
+    placed: PlacedFiles
     skipped: pl.DataFrame
     repeated: pl.DataFrame
     odd: pl.DataFrame
@@ -68,9 +68,8 @@ def assemble_named_datasets(
         ids = make_ids(namespace, others["rank"], sessions["name"], others["path"], rel_paths)
         files = pl.concat([files.filter(IS_NAMED), others.with_columns(ids)])
     odd = files.filter("is_odd").select("row")
-    rows = sort_by_id(files.drop("is_odd"))
-    rows = rows.drop("path").with_columns(rel_path=rel_paths.gather(rows["path"]))
-    return NamedDatasets(rows, skipped, repeated, odd)
+    placed = PlacedFiles(sort_by_id(files.drop("is_odd")), rel_paths)
+    return NamedDatasets(placed, skipped, repeated, odd)
 
 
 def _drop_skipped(files: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import NamedTuple, cast
 from uuid import UUID
 
 import polars as pl
@@ -57,30 +57,44 @@ def assemble_sessions(
     )
 
 
+class PlacedFiles(NamedTuple):
+    """Files in their sessions, with codes in the place of rel_paths.
+
+    Parameters
+    ----------
+    rows
+        ``row``, the position among the entries; ``rank``, that among the sessions; ``file_size``
+        and digests; ``path``, the position of the rel_path; and perhaps more.
+    rel_paths
+        The distinct rel_paths.
+    """
+
+    rows: pl.DataFrame
+    rel_paths: pl.Series
+
+
 def assemble_datasets(
     entries: Entries,
     directories: pl.DataFrame,
     sessions: pl.DataFrame,
     *,
     namespace: UUID | None = None,
-) -> pl.DataFrame:
+) -> PlacedFiles:
     """Return the rows of the datasets among ENTRIES with digests.
 
     `sessions` is what `assemble_sessions` made of the same DIRECTORIES with the same `namespace`.
-    The columns are ``row``, the position among the entries; ``rank``, that among the sessions;
-    ``high`` and ``low``, halves of the id, where ids are UUIDs; ``rel_path``, ``file_size`` and
-    digests. The rows are in the order of the sessions, and within each in that of ONE
-    (`assemble_sessions`).
+    Where ids are UUIDs there are two more columns, ``high`` and ``low``, the halves of the id. The
+    rows are in the order of the sessions, and within each in that of ONE (`assemble_sessions`).
     """
     files, rel_paths = place_files(
         entries, directories, sessions, entries.names, entries.files["name"]
     )
     if namespace is None:
-        files = files.with_columns(rel_path=rel_paths.gather(files["path"]))
-        return files.drop("path").sort("rank", _expr_path_key(pl.col("rel_path")))
+        keys = rel_paths.to_frame("path").select(_expr_path_key(pl.col("path"))).to_series()
+        places = keys.rank("dense").gather(files["path"])
+        return PlacedFiles(files.sort("rank", places), rel_paths)
     ids = make_ids(namespace, files["rank"], sessions["name"], files["path"], rel_paths)
-    rows = sort_by_id(files.with_columns(ids))
-    return rows.drop("path").with_columns(rel_path=rel_paths.gather(rows["path"]))
+    return PlacedFiles(sort_by_id(files.with_columns(ids)), rel_paths)
 
 
 def sort_by_id(rows: pl.DataFrame) -> pl.DataFrame:
@@ -103,27 +117,17 @@ def place_files(
     sessions: pl.DataFrame,
     names: pl.Series,
     codes: pl.Series,
-) -> tuple[pl.DataFrame, pl.Series]:
-    """Place ENTRIES in their sessions, by the names that each file's code stands for.
-
-    Returns ``row``, ``rank``, ``file_size`` and digests as `assemble_datasets` does, in the order
-    of the entries, with ``path``, the code of the rel_path; and the distinct rel_paths.
-    """
+) -> PlacedFiles:
+    """Place ENTRIES in their sessions, in their order, by the names that each file's code means."""
     # Texts are made once for each folder, and for each distinct rel_path; files have their codes.
     within = pl.col("directory").str.slice(pl.col("session").str.len_chars())
     prefix = within.str.strip_prefix("/")
+    ranks = sessions.select("session", rank=pl.int_range(pl.len(), dtype=pl.UInt32))
     folders = (
         entries.directories.to_frame("directory")
-        .lazy()
-        .join(directories.lazy(), on="directory", how="left", maintain_order="left")
-        .join(
-            sessions.lazy().select("session", rank=pl.int_range(pl.len(), dtype=pl.UInt32)),
-            on="session",
-            how="left",
-            maintain_order="left",
-        )
+        .join(directories, on="directory", how="left", maintain_order="left")
+        .join(ranks, on="session", how="left", maintain_order="left")
         .select("rank", prefix=pl.when(prefix == "").then(prefix).otherwise(prefix + "/"))
-        .collect()
     )
     prefixes, prefix_codes = encode(folders["prefix"])
     n_names = len(names)
@@ -140,7 +144,7 @@ def place_files(
         files = files.drop_nulls("rank")
     pairs, path_codes = encode(files["pair"])
     rel_paths = prefixes.gather(pairs // n_names) + names.gather(pairs % n_names)
-    return files.drop("pair").with_columns(path=path_codes), rel_paths
+    return PlacedFiles(files.drop("pair").with_columns(path=path_codes), rel_paths)
 
 
 def encode(values: pl.Series) -> tuple[pl.Series, pl.Series]:

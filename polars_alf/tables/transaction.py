@@ -22,7 +22,7 @@ from typing import cast
 import polars as pl
 import pyarrow as pa
 
-from polars_alf.arrow import to_arrow
+from polars_alf.arrow import to_arrow, to_coded_arrow
 from polars_alf.errors import ArchiveBusyError, ArchivePermissionError, LimitError, TableError
 from polars_alf.tables.checksums import Part, write_checksummed
 from polars_alf.tables.contract import Origin, table_schema
@@ -151,7 +151,7 @@ class Staging:
             table_path(self.path, name),
             schema,
             parts,
-            lambda part: to_arrow(make_frame(part), schema),
+            lambda part: to_coded_arrow(make_frame(part), schema),
             are_small=make is not None,
             use_dictionary=[c for c in schema.names if c not in _ALL_DIFFERENT],
             compression={c: "none" if c in _RANDOM else "snappy" for c in schema.names},

@@ -242,6 +242,7 @@ class Directories:
         self._inodes = array("Q")
         self.n_others = array("Q")
         self._subdirectories: list[str] = []
+        self._path_column = _strings([])
 
     def add(
         self,
@@ -273,11 +274,13 @@ class Directories:
 
     def in_sessions(self) -> pa.Table:
         """Return DIRECTORIES."""
-        paths, sessions = self._paths, [session or "" for session in self._sessions]
-        if None in self._sessions:
+        sessions = [session for session in self._sessions if session is not None]
+        if len(sessions) < len(self._sessions):
             inside = [session is not None for session in self._sessions]
-            paths, sessions = [*compress(paths, inside)], [*compress(sessions, inside)]
-        return pa.Table.from_arrays([_strings(paths), _strings(sessions)], schema=DIRECTORIES)
+            paths = _strings([*compress(self._paths, inside)])
+        else:
+            paths = self._make_paths()
+        return pa.Table.from_arrays([paths, _strings(sessions)], schema=DIRECTORIES)
 
     def listings(self) -> pa.Table:
         """Return LISTINGS."""
@@ -285,7 +288,7 @@ class Directories:
         if UNKNOWN_TIME in self._mtimes:
             is_known = pa.py_buffer(_pack(time != UNKNOWN_TIME for time in self._mtimes))
         columns = [
-            _strings(self._paths),
+            self._make_paths(),
             _column(self._mtimes[:], pa.int64(), is_known),
             _column(self._ctimes[:], pa.int64(), is_known),
             _column(self._inodes[:], pa.uint64(), is_known),
@@ -293,6 +296,11 @@ class Directories:
             _strings(self._subdirectories),
         ]
         return pa.Table.from_arrays(columns, schema=LISTINGS)
+
+    def _make_paths(self) -> pa.Array:
+        if len(self._path_column) < len(self._paths):
+            self._path_column = _strings(self._paths)
+        return self._path_column
 
 
 def _pack(bits: Iterable[bool]) -> bytes:

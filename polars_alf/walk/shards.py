@@ -19,13 +19,13 @@ from typing import Self
 import polars as pl
 import xxhash
 
-SHARDS_WANTED = 16
+SHARDS_WANTED = 8
 """Shards of a run, about: enough for few workers to end at the same time."""
 
 LEAST_FOLDERS = 48
-"""Dated folders below which a shard's own cost, some 20 ms, outweighs that of its files."""
+"""Dated folders below which a shard's own cost, some 12 ms, outweighs that of its files."""
 
-MOST_FOLDERS = 512
+MOST_FOLDERS = 1024
 """Dated folders above which a shard takes too much memory."""
 
 UNDER_WAY = ".tmp"
