@@ -10,8 +10,9 @@ from polars_alf.alf.root import FolderPath, check_folder
 from polars_alf.display import warn_caller
 from polars_alf.errors import ArchiveNotFoundError, OptionError, TableError, TableWarning
 from polars_alf.parallel.progress import Steps, show_no_step
+from polars_alf.query.groups import GROUPS, sum_group
 from polars_alf.query.scan import scan_pair
-from polars_alf.query.summary import GROUPS, narrow, sum_groups
+from polars_alf.query.summary import narrow
 from polars_alf.tables.files import generation_path
 from polars_alf.tables.undo import read_history
 
@@ -86,7 +87,7 @@ def measure_growth(
 
 def _sum(folder: Path, by: str) -> pl.DataFrame:
     try:
-        sums = sum_groups(*scan_pair(folder))[by].collect(engine="streaming")
+        sums = sum_group(*scan_pair(folder), by)
     except pl.exceptions.PolarsError as error:
         raise TableError(f"the tables in {folder} cannot be read: {error}") from error
     return sums.select(by, pl.col(_SUMS.keys())).cast(_SUMS)  # type: ignore[arg-type]

@@ -12,15 +12,10 @@ from polars_alf.display import Shown, describe_size
 from polars_alf.errors import OptionError, TableError
 from polars_alf.parallel.progress import Steps, show_no_step
 from polars_alf.query.buckets import StorageOptions
-from polars_alf.query.columns import join_dataset_paths, with_alf_parts
+from polars_alf.query.columns import join_dataset_paths
 from polars_alf.query.duplicates import find_duplicates
+from polars_alf.query.groups import GROUPS, OF_PATHS, SIZE, sum_by_path, sum_by_session
 from polars_alf.query.scan import Tables, scan_pair
-from polars_alf.query.spill import hash_ids
-
-# In which sums and products go on where they would start again from 0 at 2^64.
-_SIZE = pl.col("file_size").cast(pl.Int128)
-
-GROUPS = ("lab", "subject", "year", "collection", "extension")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -137,7 +132,7 @@ def summarize_tables(
     sessions, datasets = scan_pair(tables, storage_options=storage_options)
     totals = datasets.select(
         n_datasets=pl.len(),
-        n_bytes=_SIZE.sum(),
+        n_bytes=SIZE.sum(),
         n_absent=(~pl.col("exists")).sum(),
         n_with_hash=(pl.col("hash") != "").sum(),
     )
@@ -147,23 +142,26 @@ def summarize_tables(
         .top_k(n_largest, by="file_size")
         .sort("file_size", descending=True, nulls_last=True)
     )
+    by_session = sum_by_session(sessions, datasets)
     queries = {
         "counting datasets": totals,
         "counting sessions": sessions.select(pl.len()),
-        **{f"summing by {name}": query for name, query in sum_groups(sessions, datasets).items()},
+        **{f"summing by {name}": found for name, found in by_session.items()},
         "counting by QC": datasets.group_by("qc").agg(datasets=pl.len()),
         "looking for the largest": largest,
     }
     show = progress or show_no_step
-    n_steps = len(queries) + 1
+    n_steps = len(queries) + 2
     frames = []
     try:
         # One by one: together they would keep the table that they share in memory.
         for n, (step, query) in enumerate(queries.items()):
             show(n, n_steps, step)
             frames.append(query.collect(engine="streaming"))
-        show(n_steps - 1, n_steps, "looking for the same content")
         figures, n_sessions, *groups, qc, found_largest = frames
+        show(n_steps - 2, n_steps, f"summing by {' and '.join(OF_PATHS)}")
+        groups += sum_by_path(datasets, OF_PATHS).values()
+        show(n_steps - 1, n_steps, "looking for the same content")
         duplicates = find_duplicates(datasets, figures["n_with_hash"].item(), n_duplicates)
         paths = _add_paths(duplicates.rows, sessions)
         found_largest = _add_paths(found_largest, sessions)
@@ -186,32 +184,6 @@ def summarize_tables(
         n_bytes_spare=duplicates.n_bytes_spare,
         **figures.row(0, named=True),
     )
-
-
-def sum_groups(sessions: pl.LazyFrame, datasets: pl.LazyFrame) -> dict[str, pl.LazyFrame]:
-    """Return ``sessions``, ``datasets`` and ``n_bytes`` (Int128) by each of `GROUPS`."""
-    counts = [pl.len().alias("datasets"), _SIZE.sum().alias("n_bytes")]
-    by_session = sessions.select(
-        "lab",
-        "subject",
-        year=pl.col("date").dt.year(),
-        sessions=pl.lit(1),
-        key=hash_ids(pl.col("id")),
-    ).join(
-        datasets.group_by(key=hash_ids(pl.col("eid"))).agg(counts),
-        on="key",
-        how="full",
-        coalesce=True,
-    )
-    parts = with_alf_parts(datasets)
-    n_sessions = hash_ids(pl.col("eid")).n_unique().alias("sessions")
-    return {
-        **{
-            name: by_session.group_by(name).agg(pl.col("sessions", "datasets", "n_bytes").sum())
-            for name in GROUPS[:3]
-        },
-        **{name: parts.group_by(name).agg(n_sessions, *counts) for name in GROUPS[3:]},
-    }
 
 
 def _add_paths(rows: pl.DataFrame, sessions: pl.LazyFrame) -> pl.DataFrame:
