@@ -20,6 +20,8 @@ GROUPS = (*OF_SESSIONS, *OF_PATHS)
 # In which sums and products go on where they would start again from 0 at 2^64.
 SIZE = pl.col("file_size").cast(pl.Int128)
 
+_SUMS = {"sessions": pl.UInt32(), "datasets": pl.UInt32(), "n_bytes": pl.Int128()}
+
 _COUNTS = (pl.len().alias("datasets"), SIZE.sum().alias("n_bytes"))
 
 _MOST_SUMS = 65_536
@@ -47,10 +49,7 @@ def sum_by_session(sessions: pl.LazyFrame, datasets: pl.LazyFrame) -> dict[str, 
         how="full",
         coalesce=True,
     )
-    return {
-        name: by_session.group_by(name).agg(pl.col("sessions", "datasets", "n_bytes").sum())
-        for name in OF_SESSIONS
-    }
+    return {name: by_session.group_by(name).agg(pl.col(*_SUMS).sum()) for name in OF_SESSIONS}
 
 
 def sum_by_path(datasets: pl.LazyFrame, names: Sequence[str]) -> dict[str, pl.DataFrame]:
@@ -82,7 +81,7 @@ class _Sums:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._parts: list[pl.DataFrame] = []
+        self._parts = [pl.DataFrame(schema={name: pl.String, **_SUMS})]
         self._n_waiting = 0
 
     def add(self, part: pl.DataFrame) -> None:
@@ -94,5 +93,5 @@ class _Sums:
 
     def result(self) -> pl.DataFrame:
         """Return the sums up to now."""
-        columns = pl.col("sessions", "datasets", "n_bytes")
-        return pl.concat(self._parts, how="diagonal").group_by(self._name).agg(columns.sum())
+        parts = pl.concat(self._parts, how="diagonal")
+        return parts.group_by(self._name).agg(pl.col(*_SUMS).sum())
