@@ -147,10 +147,10 @@ class ShardRows:
         picked = rows.sort("rank").drop("rank")
         return picked.with_columns(order["id"]) if "id" in order.columns else picked
 
-    def _take_sessions(self, placed: pl.DataFrame) -> pl.DataFrame:
-        """Return the sessions of an order that is sorted by shard and row."""
+    def _take_sessions(self, placed: pl.DataFrame, *columns: str) -> pl.DataFrame:
+        """Return columns, by default all, of the sessions of an order sorted by shard and row."""
         places = placed.select("shard", offset="row", n=pl.lit(1, pl.UInt32))
-        return _take(self._sessions, places)
+        return _take(self._sessions, places, columns or None)
 
     def add_sessions(self, sessions: pl.DataFrame, folder: Path) -> pl.DataFrame:
         """Add a shard of sessions without datasets, and return its order with their ``id``.
@@ -202,7 +202,7 @@ class ShardRows:
         taken = self._rel_paths.decode(_take(self._datasets, places), of["start"])
         datasets = _complete_digests(taken).with_columns(of["rank"])
         ordered = datasets.sort("rank", maintain_order=True)
-        ids = placed["id"] if "id" in placed.columns else self._take_sessions(placed)["id"]
+        ids = placed["id"] if "id" in placed.columns else self._take_sessions(placed, "id")["id"]
         return ordered.with_columns(
             format_ids(ordered) if self._by_id else pl.col("rel_path").cast(pl.String).alias("id"),
             eid=ids.gather(placed["rank"].arg_sort()).gather(ordered["rank"]),
@@ -244,12 +244,17 @@ def iter_groups(order: pl.DataFrame, *, all_groups: bool = False) -> Iterator[Gr
             yield Group(number, sessions)
 
 
-def _take(files: MappedFiles, places: pl.DataFrame) -> pl.DataFrame:
+def _take(
+    files: MappedFiles, places: pl.DataFrame, columns: Sequence[str] | None = None
+) -> pl.DataFrame:
     """Take ``n`` rows from each ``offset`` of each ``shard``, in that order."""
     tables = []
     runs = _find_runs(places).select("shard", "offset", "n").iter_rows()
     while some := list(islice(runs, _FILES_AT_ONCE)):
-        slices = [files[shard].slice(offset, n) for shard, offset, n in some]
+        chosen = {shard: files[shard] for shard, _, _ in some}
+        if columns is not None:
+            chosen = {shard: rows.select(columns) for shard, rows in chosen.items()}
+        slices = [chosen[shard].slice(offset, n) for shard, offset, n in some]
         tables.append(_join(slices).combine_chunks())
         for shard in {shard for shard, _, _ in some}:
             files.release(shard)

@@ -56,40 +56,35 @@ def _expr_default(schema: Mapping[str, pl.DataType], *, keep: bool) -> pl.Expr:
 def _add_to_frame(datasets: pl.DataFrame, *, keep: bool) -> pl.DataFrame:
     """Do the same, where only the few rows that have revisions beside them are compared."""
     keep = keep and has_choices(datasets.schema)
-    keys = datasets.select(
+    rows = datasets.select(
         "eid",
         "rel_path",
         row=pl.int_range(pl.len(), dtype=pl.UInt32),
-        chosen=_CHOICE if keep else pl.lit(value=False),
-    )
-    texts, codes = _split_codes(datasets["rel_path"])
-    is_revised = texts.str.contains("#", literal=True)
-    plain = texts.to_frame("rel_path").filter(is_revised).select(_PLAIN.unique()).to_series()
-    is_beside = ~is_revised & texts.is_in(plain.implode())
-    if codes is not None:
-        is_revised, is_beside = is_revised.gather(codes), is_beside.gather(codes)
+        **{"chosen": _CHOICE} if keep else {},
+    ).filter(_may_have_others(datasets["rel_path"]))
+    paths = rows.select(pl.col("rel_path").unique())
+    of_paths = paths.cast(pl.String).select(plain=_PLAIN, place=_REVISION.rank("dense"))
+    rows = rows.join(paths.hstack(of_paths), on="rel_path", maintain_order="left")
+    rows = rows.sort("place", maintain_order=True)
     group = ["eid", "plain"]
-    as_text = pl.col("rel_path").cast(pl.String)
-    revised = keys.filter(is_revised).with_columns(as_text)
-    known = revised.select("rel_path").unique().with_columns(plain=_PLAIN, revision=_REVISION)
-    revised = revised.join(known, on="rel_path", maintain_order="left")
-    beside = keys.filter(is_beside).with_columns(as_text)
-    beside = beside.with_columns(plain="rel_path", revision=pl.lit("")).join(
-        revised, on=group, how="semi", nulls_equal=True
-    )
-    rows = pl.concat([revised, beside]).sort("revision", "row")
-    only_choices = rows.filter("chosen").unique(group, keep="none")
-    defaults = pl.concat([rows, only_choices]).unique(group, keep="last")
+    defaults = rows.unique(group, keep="last")
+    if keep:
+        only_choices = rows.filter("chosen").unique(group, keep="none")
+        defaults = pl.concat([defaults, only_choices]).unique(group, keep="last")
     default = pl.repeat(value=True, n=len(datasets), dtype=pl.Boolean, eager=True)
     default = default.scatter(rows["row"], False).scatter(defaults["row"], True)
     return datasets.with_columns(default.alias(DEFAULT_REVISION))
 
 
-def _split_codes(paths: pl.Series) -> tuple[pl.Series, pl.Series | None]:
-    """Return the categories of an Enum and the code of each row, or else the texts of all rows."""
+def _may_have_others(paths: pl.Series) -> pl.Series:
+    """Return whether each path has a revision, or is one that has revisions somewhere."""
+    texts, is_enum = paths, False
     if isinstance(paths.dtype, pl.Enum):
-        return paths.dtype.categories, paths.to_physical()
-    return paths, None
+        texts, is_enum = paths.dtype.categories, True
+    is_revised = texts.str.contains("#", literal=True)
+    plain = texts.to_frame("rel_path").filter(is_revised).select(_PLAIN.unique()).to_series()
+    found = is_revised | texts.is_in(plain.implode())
+    return found.gather(paths.to_physical()) if is_enum else found
 
 
 def has_choices(schema: Mapping[str, pl.DataType]) -> bool:
