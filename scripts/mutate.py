@@ -793,6 +793,27 @@ MUTATIONS = [
         ("tests/cli/test_app.py::test_json_is_json_on_a_terminal_that_lacks_names",),
     ),
     Mutation(
+        "codes of all shards are those of the first",
+        "polars_alf/index/coded_paths.py",
+        "            starts.append(len(codes))\n",
+        "            starts.append(0)\n",
+        ("tests/index/test_coded_paths.py::test_shards_share_texts",),
+    ),
+    Mutation(
+        "codes of texts that are not in use stay",
+        "polars_alf/arrow.py",
+        "    places = is_used.cum_sum().cast(pl.Int32) - 1\n",
+        "    places = is_used.cum_sum().cast(pl.Int32)\n",
+        ("tests/test_arrow.py::test_codes_stay_codes_of_what_is_used",),
+    ),
+    Mutation(
+        "sessions of a collection count once a part",
+        "polars_alf/query/groups.py",
+        'some.select("key", name).unique()',
+        'some.select("key", name)',
+        ("tests/query/test_groups.py::test_sums_of_parts_are_those_of_all",),
+    ),
+    Mutation(
         "sessions that ONE cannot tell apart are not dropped",
         "polars_alf/index/merge.py",
         '    doubles = order.filter(pl.col("key_hash").is_duplicated())\n',
