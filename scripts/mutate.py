@@ -745,7 +745,7 @@ MUTATIONS = [
     ),
     Mutation(
         "new folders of a shard that is as it was are not listed",
-        "polars_alf/walk/walker.py",
+        "polars_alf/walk/intake.py",
         "return [(path, session) for path, session in wanted if path not in there]",
         "return []",
         ("tests/index/test_quick.py::test_quick_lists_a_new_date_alone",),

@@ -13,9 +13,7 @@ cannot be read becomes a row of ISSUES; what was read of the same directory befo
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
-from itertools import compress, groupby
-from operator import attrgetter, sub
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
@@ -38,10 +36,11 @@ from polars_alf.walk.concurrency import (
     visits,
 )
 from polars_alf.walk.directory import Directory
-from polars_alf.walk.folders import FOLDERS_AT_ONCE, SECONDS_AT_ONCE, Folders
+from polars_alf.walk.folders import FOLDERS_AT_ONCE, SECONDS_AT_ONCE
+from polars_alf.walk.intake import Intake, Wanted
 from polars_alf.walk.known import Known, KnownListings
 from polars_alf.walk.layout import Layout
-from polars_alf.walk.lister import Lister, split_names
+from polars_alf.walk.lister import Lister
 from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.prefetch import ListBelow, Prefetch
 from polars_alf.walk.recalled import Unchanged
@@ -96,8 +95,7 @@ class Walker:
         self._layout = Layout(root)
         self._lister = self._open_lister()
         self._walked = Directories()
-        self._batch = Batch(self._lister.names)
-        self._folders = Folders(
+        self._intake = Intake(
             self._lister, self._layout, self.counter, self._walked, self._list_alone
         )
 
@@ -113,10 +111,10 @@ class Walker:
             return [""]
         self._lister.known = known
         dated: list[str] = []
-        left: list[tuple[str, str | None]] = [("", None)]
+        left: list[Wanted] = [("", None)]
         has_timeout = self.options.op_timeout is not None
         if known is None and not has_timeout and not self._lister.pacer.turns:
-            dated, left = self._folders.survey(self._find_concurrency(), self._n_threads)
+            dated, left = self._intake.folders.survey(self._find_concurrency(), self._n_threads)
         for visited in self._visit(left, self._layout.list_above_dates):
             if visited is not None:
                 directory, _, names = visited
@@ -140,7 +138,7 @@ class Walker:
             ENTRIES, at least `rows_per_batch` rows each but for the last; never empty.
         """
         if isinstance(known, Unchanged):
-            wanted, known = self._recall(folders, known), None
+            wanted, known = self._intake.take_known(folders, known), None
         else:
             wanted = [(folder, self._layout.find_session(folder)) for folder in folders]
         self._lister.known = known
@@ -153,45 +151,20 @@ class Walker:
         for visited in self._visit(stack, self._layout.list_below, at_once=at_once):
             if visited is not None:
                 self._check(*visited)
-            if len(self._batch.sizes) >= self._rows_per_batch:
+            if len(self._intake.batch.sizes) >= self._rows_per_batch:
                 yield self._hand_on_batch()
-        if self._batch.sizes:
+        if self._intake.batch.sizes:
             yield self._hand_on_batch()
 
-    def _recall(self, folders: Sequence[str], known: Unchanged) -> list[tuple[str, str | None]]:
-        """Take what is known; return the directories that are not, and the session of each."""
-        above, within, sessions = known.list_columns(self._layout.find_sessions)
-        for directory, _ in self._folders.take(above):
-            self._layout.report_no_session(directory)
-        rows: list[tuple[str, str | None]] = [*zip(within.paths, sessions, strict=True)]
-        self._take_sessions(within, sessions, {path for path, session in rows if path == session})
-        there = {*above.paths, *within.paths}
-        wanted = [(folder, self._layout.find_session(folder)) for folder in folders]
-        # A directory that did not answer has no row, and is one of those that lie in another.
-        rows += [(path, None) for path in above.paths]
-        below = (*within.subdirectories, *above.subdirectories)
-        for (directory, session), names in zip(rows, below, strict=True):
-            wanted += self._layout.list_below(directory, session, split_names(names, session))
-        return [(path, session) for path, session in wanted if path not in there]
-
-    def _take_ahead(self, wanted: list[tuple[str, str | None]]) -> list[tuple[str, str | None]]:
+    def _take_ahead(self, wanted: list[Wanted]) -> list[Wanted]:
         """Take what was listed before the walk began; return what is left."""
         ahead = find_ahead(str(self.root))
         if ahead is None:
             return wanted
-        left: list[tuple[str, str | None]] = []
-        taken: set[str] = set()
-        for found in ahead.take([path for path, _ in wanted]):
+        left, is_any_taken = self._intake.take_ahead(wanted, ahead)
+        if is_any_taken:
             self.begun_ns = min(self.begun_ns, ahead.begun_ns)
-            for directory, names in self._folders.take(found.above):
-                self._layout.report_no_session(directory)
-                left += self._layout.list_below(directory, None, names)
-            taken.update(found.above.paths)
-            begun = {*found.sessions}
-            if begun.issubset(path for path, session in left if session is not None):
-                self._take_sessions(found.within, found.sessions, begun)
-                taken |= begun
-        return [row for row in (*left, *wanted) if row[0] not in taken]
+        return left
 
     def _check(self, directory: str, session: str | None, names: Sequence[str]) -> None:
         """Judge a directory that was visited."""
@@ -220,7 +193,7 @@ class Walker:
 
     # Many directories at once
 
-    def _walk_at_once(self, stack: list[tuple[str, str | None]]) -> Iterator[pa.RecordBatch]:
+    def _walk_at_once(self, stack: list[Wanted]) -> Iterator[pa.RecordBatch]:
         """Walk as long as the storage answers at once; the stack keeps what is left.
 
         Directories come in the order of `_visit`, but for what a call left to the next.
@@ -252,77 +225,21 @@ class Walker:
                 sessions = [session or "" for _, session in taken]
                 begun = {directory for directory, session in taken if directory == session}
                 within = [*map(sessions.__getitem__, columns.origins)]
-                self._take_sessions(columns, within, begun)
+                self._intake.take_sessions(columns, within, begun)
             else:
-                self._take_folders(columns, stack)
+                for below in reversed(self._intake.take_folders(columns)):
+                    stack += below
             n_calls = CALLS_PER_DIRECTORY * len(columns.paths) + len(columns.sizes)
             if meter.count(n_calls):
                 concurrency.note(*meter.read())
-            if len(self._batch.sizes) >= self._rows_per_batch:
+            if len(self._intake.batch.sizes) >= self._rows_per_batch:
                 yield self._hand_on_batch()
-
-    def _take_folders(self, columns: Columns, stack: list[tuple[str, str | None]]) -> None:
-        """Take directories that lie in no session, and put those in them on the stack."""
-        found = []
-        for directory, names in self._folders.take(columns):
-            self._layout.report_no_session(directory)
-            found.append(self._layout.list_below(directory, None, names))
-        for below in reversed(found):
-            stack += below
 
     def _list_alone(self, directory: str) -> list[str]:
         """List and take a directory that lies in no session; return the names of those in it."""
-        n_before = self._batch.begin_directory()
-        self._lister.list_directory(directory, None, self._batch)
+        n_before = self._intake.batch.begin_directory()
+        self._lister.list_directory(directory, None, self._intake.batch)
         return self._end_directory(directory, None, n_before)
-
-    def _take_sessions(
-        self,
-        columns: Columns,
-        sessions: Sequence[str],
-        begun: Collection[str],
-    ) -> None:
-        """Take directories in the sessions given; `begun` are the sessions that begin with them."""
-        batch = self._batch
-        codes = batch.names.classify_all(columns.names)
-        if codes and min(codes) < 0:
-            columns.drop_files([code < 0 for code in codes])
-        lengths = [*map(sub, columns.ends, (0, *columns.ends))]
-        directories = [*compress(columns.paths, lengths)]
-        batch.directories += directories
-        batch.lengths += filter(None, lengths)
-        self._layout.check_collections(directories, [*compress(sessions, lengths)])
-        if columns.odd:
-            self._lister.enter_odd(columns, sessions)
-        below = [*columns.subdirectories] if columns.linked else columns.subdirectories
-        for position in columns.linked:
-            below[position] = "/".join(columns.list_below(position))
-            columns.forget_fingerprint(position)
-        self._layout.check_sessions(columns.paths, sessions, below, begun)
-        batch.name_codes.extend(map(codes.__getitem__, columns.codes))
-        batch.sizes.extend(columns.sizes)
-        batch.times.extend(columns.file_mtimes)
-        batch.inodes.extend(columns.file_inodes)
-        for position, issues in columns.reported.items():
-            self._layout.issues += issues
-            columns.forget_fingerprint(position)
-        for position, rows in groupby(columns.odd, key=attrgetter("directory")):
-            listing = Listing(batch.names)
-            self._lister.take_odd(columns, rows, listing)
-            columns.n_others[position] += listing.n_others
-            self._record_issues(columns, position, listing)
-        for position, number in compress(enumerate(columns.errors), columns.errors):
-            listing = Listing(batch.names)
-            self._lister.report_stop(columns.paths[position], number, listing)
-            self._record_issues(columns, position, listing)
-        self._walked.extend(columns, sessions)
-        self.counter.add(len(columns.sizes) + sum(columns.n_others), len(begun))
-
-    def _record_issues(self, columns: Columns, position: int, listing: Listing) -> None:
-        """Record the issues of one directory, which a quick refresh lists again."""
-        if listing.issues:
-            self._layout.issues += listing.issues
-            columns.forget_fingerprint(position)
 
     def _find_concurrency(self) -> Concurrency:
         threads = self.options.threads
@@ -331,7 +248,7 @@ class Walker:
     # The visit, directory by directory
 
     def _visit(
-        self, first: Sequence[tuple[str, str | None]], below: ListBelow, *, at_once: bool = False
+        self, first: Sequence[Wanted], below: ListBelow, *, at_once: bool = False
     ) -> Iterator[tuple[str, str | None, list[str]] | None]:
         """List directories and all below them, the last one first, datasets into the batch.
 
@@ -349,7 +266,7 @@ class Walker:
                 yield from self._visit_prefetched(stack, below, concurrency, at_once=at_once)
                 return
             directory, session = stack.pop()
-            batch = self._batch
+            batch = self._intake.batch
             n_before = batch.begin_directory()
             self._lister.list_directory(directory, session, batch)
             names = self._end_directory(directory, session, n_before)
@@ -362,7 +279,7 @@ class Walker:
 
     def _visit_prefetched(
         self,
-        first: Sequence[tuple[str, str | None]],
+        first: Sequence[Wanted],
         below: ListBelow,
         concurrency: Concurrency,
         *,
@@ -394,9 +311,9 @@ class Walker:
                     self._take_listed(folder, folder.columns, folder.session)
                     yield None
                     continue
-                n_before = self._batch.begin_directory()
+                n_before = self._intake.batch.begin_directory()
                 for part in folder.parts:
-                    self._batch.extend(part.listing)
+                    self._intake.batch.extend(part.listing)
                 names = self._end_directory(folder.path, folder.session, n_before)
                 yield folder.path, folder.session, names
 
@@ -406,12 +323,12 @@ class Walker:
             if part.codes is not None and part.examined is not None:
                 columns.add_examined(part.codes, part.examined)
         begun = {session} & {folder.path}
-        self._take_sessions(columns, [session] * len(columns.paths), begun)
+        self._intake.take_sessions(columns, [session] * len(columns.paths), begun)
 
     def _end_directory(self, directory: str, session: str | None, n_before: int) -> list[str]:
         """Record a directory that was listed; return the names of those to enter."""
         # This runs once for every directory: nothing here that most of them do not need.
-        listing = self._batch
+        listing = self._intake.batch
         n_datasets = len(listing.sizes) - n_before
         n_others, names = listing.n_others, listing.subdirectories
         if n_datasets and session is not None:
@@ -435,8 +352,8 @@ class Walker:
             self._layout.report_strays(directory, listing.n_strays)
 
     def _hand_on_batch(self) -> pa.RecordBatch:
-        entries = self._batch.entries()
-        if len(self._batch.names.datasets) > ROWS_PER_BATCH:
+        entries = self._intake.batch.entries()
+        if len(self._intake.batch.names.datasets) > ROWS_PER_BATCH:
             self._lister.names = Names()  # those that never repeat must not pile up
-        self._batch = Batch(self._lister.names)
+        self._intake.batch = Batch(self._lister.names)
         return entries
