@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
 
+from polars_alf.errors import OutputError
 from polars_alf.native.twin import CONTROL
 
 _STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -52,9 +53,19 @@ def visible(text: str) -> str:
 
 @contextmanager
 def temporary_folder(where: Path | None = None) -> Iterator[Path]:
-    """Yield a new folder of this user alone, by default in the system's for temporary files."""
-    # TemporaryDirectory of Python 3.11 ends in a RecursionError where permissions are missing.
-    folder = Path(tempfile.mkdtemp(dir=where))
+    """Yield a new folder of this user alone, by default in the system's for temporary files.
+
+    Raises OutputError where none can be made.
+    """
+    try:
+        # TemporaryDirectory of Python 3.11 ends in a RecursionError where permissions are missing.
+        folder = Path(tempfile.mkdtemp(dir=where))
+    except OSError as error:
+        raise OutputError(
+            error.errno,
+            f"no folder for temporary files can be made in {error.filename or 'any usual place'}: "
+            f"{error.strerror or error}; set TMPDIR to a folder that this user may write to",
+        ) from error
     try:
         yield folder
     finally:

@@ -40,7 +40,6 @@ from polars_alf.index.session_settings import SettingsReader
 from polars_alf.index.shard_files import ShardSummary, remove_rows
 from polars_alf.index.snapshot import Snapshot, list_snapshots
 from polars_alf.insertions.api import stage_insertions
-from polars_alf.parallel.executors import run_beside
 from polars_alf.query.revisions import DEFAULT_REVISION, with_default_revisions
 from polars_alf.schema import ISSUES, SESSIONS, polars_schema
 from polars_alf.tables.contract import Origin
@@ -286,12 +285,11 @@ def _write_rows(
             frame = known.complete_sessions(part.number, frame)
         return reader.fill(frame, picked["session"]) if reader else frame
 
-    def write_sessions() -> None:
-        slices = starmap(Group, enumerate(order.iter_slices(rows.rows_per_group)))
-        if known or reader:  # which count and report, part after part
-            staging.write_table("sessions", map(make_sessions, slices), len(order), kept)
-        else:
-            staging.write_table("sessions", slices, len(order), kept, make=make_sessions)
+    slices = starmap(Group, enumerate(order.iter_slices(rows.rows_per_group)))
+    if known or reader:  # which count and report, part after part
+        staging.write_table("sessions", map(make_sessions, slices), len(order), kept)
+    else:
+        staging.write_table("sessions", slices, len(order), kept, make=make_sessions)
 
     sizes: list[int] = []
     wanted = [*columns, IS_NAMED] if known and known.uuid_filenames else columns
@@ -305,10 +303,6 @@ def _write_rows(
         # All rows of a session, and so all revisions of a dataset, are in one group.
         return with_default_revisions(frame) if makes_defaults else frame
 
-    # One row group is made by one thread, which leaves the others idle.
-    is_beside = len(order) <= rows.rows_per_group and not (known or reader)
-    if not is_beside:
-        write_sessions()
     if known:
         groups = group_sessions(order, rows.rows_per_group, known.count_missing())
         known.spill_datasets(groups, spilled)
@@ -316,7 +310,5 @@ def _write_rows(
         groups = group_sessions(order, max(rows.rows_per_group, n_files // _MOST_GROUPS))
     n_datasets = None if known else n_files
     parts = iter_groups(groups, all_groups=known is not None)
-    with run_beside(write_sessions if is_beside else lambda: None) as wait_for_sessions:
-        written = staging.write_table("datasets", parts, n_datasets, more, make=make_datasets)
-        wait_for_sessions()
+    written = staging.write_table("datasets", parts, n_datasets, more, make=make_datasets)
     return len(order), written, sum(sizes)

@@ -178,9 +178,13 @@ class _DaskBackend(ParallelBackendBase):  # type: ignore[misc]
         async def fetch() -> Any:
             return await client.gather(future, asynchronous=True)
 
-        fetched = asyncio.run_coroutine_threadsafe(fetch(), client.loop.asyncio_loop)
+        loop = client.loop.asyncio_loop
+        if loop.is_closed():
+            raise CancelledError
+        fetched = asyncio.run_coroutine_threadsafe(fetch(), loop)
         while not wait([fetched], timeout=_RESULT_SECONDS).done:
             if client.status in ("closing", "closed"):
+                fetched.cancel()
                 raise CancelledError
         return bytes(fetched.result())
 

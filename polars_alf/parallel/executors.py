@@ -359,22 +359,6 @@ def map_ahead(
             yield wait_for(waiting.popleft())
 
 
-@contextmanager
-def run_beside(function: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
-    """Run a function in a thread; yield what waits for its result, or raises its error.
-
-    Where no thread can be started, it is run before.
-    """
-    with open_threads(1, threading.Event()) as pool:
-        try:
-            future = pool.submit(function)
-        except LimitError:
-            result = function()
-            yield lambda: result
-        else:
-            yield lambda: wait_for(future)
-
-
 # Once Polars has run, its handler of SIGINT lets the system resume a wait, so that Python would
 # learn of an interrupt only when the wait ends: hence many short waits.
 _WAIT_SECONDS = 0.1

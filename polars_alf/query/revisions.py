@@ -18,6 +18,8 @@ _PLAIN = pl.col("rel_path").str.replace_all(FOLDER, "")
 
 _REVISION = pl.col("rel_path").str.extract(r"#(.*)#/").fill_null("")
 
+_IS_REVISED = pl.col("rel_path").str.contains("#", literal=True)
+
 _CHOICE = pl.col(DEFAULT_REVISION).cast(pl.Boolean).fill_null(value=False)
 
 
@@ -63,10 +65,14 @@ def _add_to_frame(datasets: pl.DataFrame, *, keep: bool) -> pl.DataFrame:
         **{"chosen": _CHOICE} if keep else {},
     ).filter(_may_have_others(datasets["rel_path"]))
     paths = rows.select(pl.col("rel_path").unique())
-    of_paths = paths.cast(pl.String).select(plain=_PLAIN, place=_REVISION.rank("dense"))
-    rows = rows.join(paths.hstack(of_paths), on="rel_path", maintain_order="left")
-    rows = rows.sort("place", maintain_order=True)
+    of_paths = paths.cast(pl.String).select(
+        plain=_PLAIN, is_revised=_IS_REVISED, order=_REVISION.rank("dense")
+    )
     group = ["eid", "plain"]
+    rows = rows.join(paths.hstack(of_paths), on="rel_path", maintain_order="left")
+    revised = rows.filter("is_revised").select(group)
+    rows = rows.join(revised, on=group, how="semi", nulls_equal=True, maintain_order="left")
+    rows = rows.sort("order", maintain_order=True)
     defaults = rows.unique(group, keep="last")
     if keep:
         only_choices = rows.filter("chosen").unique(group, keep="none")
@@ -81,9 +87,9 @@ def _may_have_others(paths: pl.Series) -> pl.Series:
     texts, is_enum = paths, False
     if isinstance(paths.dtype, pl.Enum):
         texts, is_enum = paths.dtype.categories, True
-    is_revised = texts.str.contains("#", literal=True)
-    plain = texts.to_frame("rel_path").filter(is_revised).select(_PLAIN.unique()).to_series()
-    found = is_revised | texts.is_in(plain.implode())
+    rows = texts.to_frame("rel_path")
+    plain = rows.filter(_IS_REVISED).select(_PLAIN.unique()).to_series()
+    found = rows.select(_IS_REVISED | pl.col("rel_path").is_in(plain.implode())).to_series()
     return found.gather(paths.to_physical()) if is_enum else found
 
 

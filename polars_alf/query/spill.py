@@ -17,6 +17,7 @@ import polars as pl
 import pyarrow as pa
 
 from polars_alf.arrow import copy_texts
+from polars_alf.errors import OutputError
 
 BUCKET = "bucket"
 """Column with the number of a row's bucket."""
@@ -43,11 +44,12 @@ class Spill:
     Parameters
     ----------
     folder
-        Existing folder, in which a new one takes the files.
+        Existing folder, in which a new one takes the files, once there are some.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = Path(tempfile.mkdtemp(dir=folder))
+        self._above = folder
+        self._folder: Path | None = None
         self._waiting: list[pl.DataFrame] = []
         self._n_waiting = 0
         self._files: list[Path] = []
@@ -61,7 +63,7 @@ class Spill:
         rows = rows.drop_nulls(BUCKET)
         self._waiting.append(rows)
         self._n_waiting += len(rows)
-        if self._n_waiting >= ROWS_PER_BUCKET:
+        if self._n_waiting > ROWS_PER_BUCKET:
             self._write()
 
     def add_all(self, rows: pl.DataFrame) -> None:
@@ -81,13 +83,23 @@ class Spill:
         return pl.concat([*parts, *(rows.drop(BUCKET) for rows in waiting)])
 
     def _write(self) -> None:
+        try:
+            self._folder = self._folder or Path(tempfile.mkdtemp(dir=self._above))
+            self._write_file(self._folder / f"{len(self._files)}.arrow")
+        except OSError as error:
+            raise OutputError(
+                error.errno,
+                f"rows cannot wait on disk in {self._above}: {error.strerror or error}; make room "
+                "there, or set TMPDIR to a folder that has it",
+            ) from error
+
+    def _write_file(self, path: Path) -> None:
         rows = pl.concat(self._waiting)
         self._waiting, self._n_waiting = [], 0
         names = [name for name, dtype in rows.schema.items() if isinstance(dtype, _AS_TEXT)]
         parts = rows.with_columns(pl.col(names).cast(pl.String)).partition_by(
             BUCKET, as_dict=True, include_key=False, maintain_order=True
         )
-        path = self._folder / f"{len(self._files)}.arrow"
         writer = None
         try:
             for number, ((bucket,), part) in enumerate(parts.items()):

@@ -18,7 +18,7 @@ from trees import SESSION, Tree, make_tree
 from tuning import tune
 
 from polars_alf import index_archive
-from polars_alf.index import coded_paths
+from polars_alf.index import coded_paths, shard_files
 from polars_alf.index.coded_paths import CodedPaths, encode_paths, split_paths
 from polars_alf.query.revisions import with_default_revisions
 
@@ -85,6 +85,31 @@ def test_tables_are_those_of_texts(
     assert schema.field("rel_path").type == pa.string()
 
 
+def test_shards_of_an_earlier_version_are_merged(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of their rows have texts."""
+    written: list[pa.DataType] = []
+
+    def encode(codes: pl.Series, texts: pl.Series) -> pa.Array:
+        is_old = len(written) % 2
+        old = texts.gather(codes).to_arrow(compat_level=pl.CompatLevel.oldest())
+        column = old if is_old else encode_paths(codes, texts)
+        written.append(column.type)
+        return column
+
+    more = {f"lab/Subjects/D/2020-01-{day:02}/001": SESSION for day in range(1, 5)}
+    make_tree(archive, more)
+    (tmp_path / "plain").mkdir()
+    index_archive(archive, tmp_path / "plain", namespace="test")
+    monkeypatch.setattr(shard_files, "encode_paths", encode)
+    (tmp_path / "mixed").mkdir()
+    index_archive(archive, tmp_path / "mixed", namespace="test", jobs=1)
+    assert len({*written}) == 2
+    assert len(written) == 7
+    assert_frame_equal(read_tables(tmp_path / "mixed")[1], read_tables(tmp_path / "plain")[1])
+
+
 def test_columns_of_others_are_kept(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,9 +132,9 @@ def test_texts_that_repeat_have_codes(n_rows: int, is_coded: bool) -> None:
 
 def test_many_texts_have_no_codes() -> None:
     codes = pl.Series([0], dtype=pl.UInt32).new_from_index(0, 100_000)
-    for n_texts in (1024, 1025):
+    for n_texts in (512, 513):
         texts = pl.Series([str(number) for number in range(n_texts)])
-        assert pa.types.is_dictionary(encode_paths(codes, texts).type) == (n_texts == 1024)
+        assert pa.types.is_dictionary(encode_paths(codes, texts).type) == (n_texts == 512)
 
 
 def test_shards_share_texts() -> None:
@@ -135,10 +160,12 @@ PATHS = st.sampled_from(
 )
 
 
-@given(st.sets(st.tuples(st.sampled_from("ab"), PATHS)))
-def test_default_revisions_of_codes_are_those_of_texts(rows: set[tuple[str, str]]) -> None:
-    texts = pl.DataFrame([*rows], {"eid": pl.String, "rel_path": pl.String}, orient="row")
+@given(st.lists(st.tuples(st.sampled_from([None, "a", "b"]), PATHS)))
+def test_default_revisions_of_codes_are_those_of_texts(
+    rows: list[tuple[str | None, str]],
+) -> None:
+    texts = pl.DataFrame(rows, {"eid": pl.String, "rel_path": pl.String}, orient="row")
     expected = with_default_revisions(texts)
-    paths = pl.Enum(["unused", *texts["rel_path"].unique(maintain_order=True)])
+    paths = pl.Enum(["#r#/unused", *texts["rel_path"].unique(maintain_order=True)])
     found = with_default_revisions(texts.with_columns(pl.col("rel_path").cast(paths)))
     assert_frame_equal(found.with_columns(pl.col("rel_path").cast(pl.String)), expected)

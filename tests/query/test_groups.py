@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import defaultdict
 
 import polars as pl
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polars_alf.alf.grammar import parse_rel_path
+from polars_alf.errors import OutputError
 from polars_alf.query import groups, spill
 from polars_alf.query.groups import OF_PATHS, sum_by_path
 
@@ -43,3 +45,13 @@ def test_sums_of_parts_are_those_of_all(n_rows: int) -> None:
             }
 
     check()
+
+
+def test_few_rows_need_no_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    datasets = pl.LazyFrame({"eid": ["a"], "rel_path": ["alf/a.b.npy"], "file_size": [1]})
+    found = sum_by_path(datasets, ["collection"])["collection"]
+    assert found.rows() == [("alf", 1, 1, 1)]
+    monkeypatch.setattr(spill, "ROWS_PER_BUCKET", 1)
+    with pytest.raises(OutputError, match=r"can be made in /nowhere.*: No such .*; set TMPDIR to a"):
+        sum_by_path(pl.concat([datasets, datasets]), ["collection"])

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from table_frames import make_datasets, make_sessions
 
 from polars_alf import compare_tables
+from polars_alf.errors import OutputError
 from polars_alf.query import spill
 from polars_alf.query.spill import Spill, count_buckets, identify, read_batches, select_hashed
 
@@ -50,6 +51,17 @@ def test_buckets_do_not_change_differences(
     assert (parts.n_old, parts.n_new, parts.counts) == (whole.n_old, whole.n_new, whole.counts)
     order = pl.all()
     assert parts.differences.sort(order).equals(whole.differences.sort(order))
+
+
+def test_rows_that_cannot_wait_on_disk_name_the_cure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spill, "ROWS_PER_BUCKET", 1)
+    rows = pl.DataFrame({"bucket": [0, 1], "text": ["a", "b"]})
+    waiting = Spill(tmp_path / "gone")
+    waiting.add(rows.head(1))
+    with pytest.raises(OutputError, match=r"in .*gone: No such file .*; make room .* set TMPDIR to"):
+        waiting.add(rows.tail(1))
 
 
 def test_rows_of_all_types_come_back_in_their_order(
