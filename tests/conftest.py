@@ -14,7 +14,6 @@ from trees import TWO_LABS, make_tree
 from polars_alf import native, one
 from polars_alf.native import twin, twin_md5
 
-
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A script has put the tests in the background, and what they start would ignore interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
