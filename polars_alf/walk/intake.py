@@ -1,12 +1,12 @@
-"""What was listed many at a time, taken into the rows of a walk: by itself, before, or ahead of it.
+"""Take directories that were listed many at a time into the rows of a walk.
 
-Each takes directories in the order that the walk itself would have, so that nothing after it can
-tell how they were listed.
+The walk itself has listed them, or an earlier one, or the thread that lists ahead. They are taken
+in the order that the walk would have, so that nothing after it can tell how they were listed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from itertools import compress, groupby
 from operator import attrgetter, sub
 
@@ -28,35 +28,32 @@ class Intake:
 
     Parameters
     ----------
-    lister, layout, counter
-        Those of the walk.
-    walked
-        Takes the directories.
-    list_alone
-        As of `Folders`.
+    folders
+        Takes those that lie in no session.
+    lister, layout, counter, walked
+        Those of `folders`.
 
     Attributes
     ----------
-    folders : Folders
-        Takes those that lie in no session.
     batch : Batch
         Takes the datasets.
     """
 
     def __init__(
         self,
+        folders: Folders,
+        *,
         lister: Lister,
         layout: Layout,
         counter: Counter,
         walked: Directories,
-        list_alone: Callable[[str], list[str]],
     ) -> None:
+        self._folders = folders
         self._lister = lister
         self._layout = layout
         self._counter = counter
         self._walked = walked
         self.batch = Batch(lister.names)
-        self.folders = Folders(lister, layout, counter, walked, list_alone)
 
     def take_known(self, folders: Sequence[str], known: Unchanged) -> list[Wanted]:
         """Take what is known of dated folders; return the directories that are not."""
@@ -89,7 +86,7 @@ class Intake:
     def take_folders(self, columns: Columns) -> list[list[Wanted]]:
         """Take directories that lie in no session; return those in each."""
         found = []
-        for directory, names in self.folders.take(columns):
+        for directory, names in self._folders.take(columns):
             self._layout.report_no_session(directory)
             found.append(self._layout.list_below(directory, None, names))
         return found

@@ -36,7 +36,7 @@ from polars_alf.walk.concurrency import (
     visits,
 )
 from polars_alf.walk.directory import Directory
-from polars_alf.walk.folders import FOLDERS_AT_ONCE, SECONDS_AT_ONCE
+from polars_alf.walk.folders import FOLDERS_AT_ONCE, SECONDS_AT_ONCE, Folders
 from polars_alf.walk.intake import Intake, Wanted
 from polars_alf.walk.known import Known, KnownListings
 from polars_alf.walk.layout import Layout
@@ -95,8 +95,15 @@ class Walker:
         self._layout = Layout(root)
         self._lister = self._open_lister()
         self._walked = Directories()
-        self._intake = Intake(
+        self._folders = Folders(
             self._lister, self._layout, self.counter, self._walked, self._list_alone
+        )
+        self._intake = Intake(
+            self._folders,
+            lister=self._lister,
+            layout=self._layout,
+            counter=self.counter,
+            walked=self._walked,
         )
 
     def _open_lister(self) -> Lister:
@@ -114,7 +121,7 @@ class Walker:
         left: list[Wanted] = [("", None)]
         has_timeout = self.options.op_timeout is not None
         if known is None and not has_timeout and not self._lister.pacer.turns:
-            dated, left = self._intake.folders.survey(self._find_concurrency(), self._n_threads)
+            dated, left = self._folders.survey(self._find_concurrency(), self._n_threads)
         for visited in self._visit(left, self._layout.list_above_dates):
             if visited is not None:
                 directory, _, names = visited

@@ -107,14 +107,14 @@ def test_storage_that_grows_slow_is_left_to_more_threads(
 
         def survey_at_once(
             *arguments: object,
-            begin: object = walker._intake.folders.survey,
+            begin: object = walker._folders.survey,
             left: list[object] = left,
         ) -> object:
             found = begin(*arguments)  # type: ignore[operator]
             left += found[1]
             return found
 
-        monkeypatch.setattr(walker._intake.folders, "survey", survey_at_once)
+        monkeypatch.setattr(walker._folders, "survey", survey_at_once)
         monkeypatch.setattr(concurrency, "note", note)
         assert sorted(walker.survey()) == expected[0]
         assert_frame_equal(pl.DataFrame(walker.listings()).sort("directory"), expected[2])
