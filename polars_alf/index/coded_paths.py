@@ -15,7 +15,7 @@ import pyarrow as pa
 from polars_alf.arrow import to_arrow_array
 
 _MOST_TEXTS = 512
-"""Texts of a shard from which on its rows have texts, lest those of all shards take much memory: if
+"""Texts of a shard beyond which its rows have texts, lest those of all shards take much memory: if
 no two share one, the 14,000 shards of a billion files have 7 million, of some 0.2 kB."""
 
 _ROWS_PER_TEXT = 4

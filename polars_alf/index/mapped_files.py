@@ -7,13 +7,18 @@ import mmap
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+import polars as pl
 import pyarrow as pa
 
 _MOST_MAPS = 16_384
 """Files that are mapped at a time: a process may have 65,530 maps (vm.max_map_count)."""
+
+_FILES_AT_ONCE = 8
+"""How many files may be in memory: of each, the system brings in more than was asked for."""
 
 _DONTNEED = getattr(mmap, "MADV_DONTNEED", None)  # Windows has none
 
@@ -59,6 +64,23 @@ class MappedFiles:
                     self._mapped.popitem(last=False)
             return mapped.rows
 
+    def take(self, places: pl.DataFrame, columns: Sequence[str] = ()) -> pl.DataFrame:
+        """Take ``n`` rows from each ``offset`` of each ``shard``, in that order.
+
+        `columns` are those to take, by default all.
+        """
+        tables = []
+        runs = _find_runs(places).select("shard", "offset", "n").iter_rows()
+        while some := list(islice(runs, _FILES_AT_ONCE)):
+            chosen = {shard: self[shard] for shard, _, _ in some}
+            if columns:
+                chosen = {shard: rows.select(columns) for shard, rows in chosen.items()}
+            slices = [chosen[shard].slice(offset, n) for shard, offset, n in some]
+            tables.append(_join(slices).combine_chunks())
+            for shard in chosen:
+                self.release(shard)
+        return pl.DataFrame(_join(tables))
+
     def append(self, path: Path) -> None:
         """Add a file as the last one."""
         self._paths.append(path)
@@ -76,6 +98,26 @@ def map_file(path: Path) -> MappedFile:
     with pa.memory_map(str(path)) as file:  # the map stays, as long as something of it is in use
         content = file.read_buffer()
     return MappedFile(content, pa.ipc.open_file(pa.BufferReader(content)).read_all())
+
+
+def _join(tables: Sequence[pa.Table]) -> pa.Table:
+    """Join rows of shards; null in the columns that some have not."""
+    first = tables[0].schema
+    if all(table.schema.equals(first) for table in tables):
+        return pa.concat_tables(tables)
+    return pa.concat_tables(tables, promote_options="default")  # which loads pyarrow.compute
+
+
+def _find_runs(places: pl.DataFrame) -> pl.DataFrame:
+    """Return places with neighbours taken together."""
+    end = pl.col("offset") + pl.col("n")
+    goes_on = (pl.col("shard") == pl.col("shard").shift(1)) & (pl.col("offset") == end.shift(1))
+    return (
+        places.with_columns(run=(~goes_on).fill_null(value=True).cum_sum())
+        .group_by("run", maintain_order=True)
+        .agg(pl.col("shard", "offset").first(), pl.col("n").sum())
+        .drop("run")
+    )
 
 
 if _DONTNEED is not None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
@@ -35,9 +34,6 @@ from polars_alf.tables.rows import (
     complete_datasets,
     drop_duplicate_sessions,
 )
-
-_FILES_AT_ONCE = 8
-"""How many files may be in memory: of each, the system brings in more than was asked for."""
 
 _ORDER = pl.Schema(
     {
@@ -150,7 +146,7 @@ class ShardRows:
     def _take_sessions(self, placed: pl.DataFrame, *columns: str) -> pl.DataFrame:
         """Return columns, by default all, of the sessions of an order sorted by shard and row."""
         places = placed.select("shard", offset="row", n=pl.lit(1, pl.UInt32))
-        return _take(self._sessions, places, columns or None)
+        return self._sessions.take(places, columns)
 
     def add_sessions(self, sessions: pl.DataFrame, folder: Path) -> pl.DataFrame:
         """Add a shard of sessions without datasets, and return its order with their ``id``.
@@ -196,11 +192,11 @@ class ShardRows:
         placed = part.with_row_index("rank").sort("shard", "offset")
         places = placed.select("shard", "offset", n="n_datasets")
         starts = self._rel_paths.find_starts(placed["shard"])
-        of = placed.select("rank", "n_datasets", start=starts).select(
+        of_rows = placed.select("rank", "n_datasets", start=starts).select(
             pl.col("rank", "start").repeat_by("n_datasets").explode()
         )
-        taken = self._rel_paths.decode(_take(self._datasets, places), of["start"])
-        datasets = _complete_digests(taken).with_columns(of["rank"])
+        taken = self._rel_paths.decode(self._datasets.take(places), of_rows["start"])
+        datasets = _complete_digests(taken).with_columns(of_rows["rank"])
         ordered = datasets.sort("rank", maintain_order=True)
         ids = placed["id"] if "id" in placed.columns else self._take_sessions(placed, "id")["id"]
         return ordered.with_columns(
@@ -244,48 +240,11 @@ def iter_groups(order: pl.DataFrame, *, all_groups: bool = False) -> Iterator[Gr
             yield Group(number, sessions)
 
 
-def _take(
-    files: MappedFiles, places: pl.DataFrame, columns: Sequence[str] | None = None
-) -> pl.DataFrame:
-    """Take ``n`` rows from each ``offset`` of each ``shard``, in that order."""
-    tables = []
-    runs = _find_runs(places).select("shard", "offset", "n").iter_rows()
-    while some := list(islice(runs, _FILES_AT_ONCE)):
-        chosen = {shard: files[shard] for shard, _, _ in some}
-        if columns is not None:
-            chosen = {shard: rows.select(columns) for shard, rows in chosen.items()}
-        slices = [chosen[shard].slice(offset, n) for shard, offset, n in some]
-        tables.append(_join(slices).combine_chunks())
-        for shard in {shard for shard, _, _ in some}:
-            files.release(shard)
-    return pl.DataFrame(_join(tables))
-
-
-def _join(tables: Sequence[pa.Table]) -> pa.Table:
-    """Join rows of shards; null in the columns that some have not."""
-    first = tables[0].schema
-    if all(table.schema.equals(first) for table in tables):
-        return pa.concat_tables(tables)
-    return pa.concat_tables(tables, promote_options="default")  # which loads pyarrow.compute
-
-
 def _complete_digests(rows: pl.DataFrame) -> pl.DataFrame:
     """Return rows of shards, of which some have no digests, with all columns of these."""
     return rows.with_columns(
         pl.col(name).fill_null("") if name in rows.columns else pl.lit("").alias(name)
         for name in DIGESTS
-    )
-
-
-def _find_runs(places: pl.DataFrame) -> pl.DataFrame:
-    """Return places with neighbours taken together."""
-    end = pl.col("offset") + pl.col("n")
-    goes_on = (pl.col("shard") == pl.col("shard").shift(1)) & (pl.col("offset") == end.shift(1))
-    return (
-        places.with_columns(run=(~goes_on).fill_null(value=True).cum_sum())
-        .group_by("run", maintain_order=True)
-        .agg(pl.col("shard", "offset").first(), pl.col("n").sum())
-        .drop("run")
     )
 
 
