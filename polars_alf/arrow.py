@@ -41,14 +41,11 @@ def to_coded_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
 
     Parquet has such texts as they are, and need not look for them in each row.
     """
-    is_coded = [
-        isinstance(frame.schema[field.name], pl.Enum) and field.type == pa.string()
-        for field in schema
-    ]
-    columns = [
-        _encode_used(frame[field.name]) if coded else to_arrow_array(frame[field.name], field.type)
-        for field, coded in zip(schema, is_coded, strict=True)
-    ]
+    columns = []
+    for field in schema:
+        column = frame[field.name]
+        is_coded = isinstance(column.dtype, pl.Enum) and field.type == pa.string()
+        columns.append(_encode_used(column) if is_coded else to_arrow_array(column, field.type))
     fields = [field.with_type(c.type) for field, c in zip(schema, columns, strict=True)]
     return pa.Table.from_arrays(columns, schema=pa.schema(fields, schema.metadata))
 

@@ -34,7 +34,8 @@ def sum_group(sessions: pl.LazyFrame, datasets: pl.LazyFrame, name: str) -> pl.D
     """Return ``sessions``, ``datasets`` and ``n_bytes`` (Int128) by one of `GROUPS`."""
     if name in OF_SESSIONS:
         return sum_by_session(sessions, datasets)[name].collect(engine="streaming")
-    return sum_by_path(datasets, [name])[name]
+    n_rows = datasets.select(pl.len()).collect(engine="streaming").item()
+    return sum_by_path(datasets, n_rows, [name])[name]
 
 
 def sum_by_session(sessions: pl.LazyFrame, datasets: pl.LazyFrame) -> dict[str, pl.LazyFrame]:
@@ -54,12 +55,13 @@ def sum_by_session(sessions: pl.LazyFrame, datasets: pl.LazyFrame) -> dict[str, 
     return {name: by_session.group_by(name).agg(pl.col(*_SUMS).sum()) for name in OF_SESSIONS}
 
 
-def sum_by_path(datasets: pl.LazyFrame, names: Sequence[str]) -> dict[str, pl.DataFrame]:
-    """Return the sums by some of `OF_PATHS`.
+def sum_by_path(
+    datasets: pl.LazyFrame, n_rows: int, names: Sequence[str]
+) -> dict[str, pl.DataFrame]:
+    """Return the sums of so many rows by some of `OF_PATHS`.
 
     Which sessions have a group is written into the folder for temporary files, if they are many.
     """
-    n_rows = datasets.select(pl.len()).collect(engine="streaming").item()
     n_buckets = count_buckets(n_rows)
     key = hash_ids(pl.col("eid"))
     bucket = (pl.col("key").fill_null(0) % n_buckets).cast(pl.UInt32).alias(BUCKET)

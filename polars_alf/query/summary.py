@@ -160,7 +160,7 @@ def summarize_tables(
             frames.append(query.collect(engine="streaming"))
         figures, n_sessions, *groups, qc, found_largest = frames
         show(n_steps - 2, n_steps, f"summing by {' and '.join(OF_PATHS)}")
-        groups += sum_by_path(datasets, OF_PATHS).values()
+        groups += sum_by_path(datasets, figures["n_datasets"].item(), OF_PATHS).values()
         show(n_steps - 1, n_steps, "looking for the same content")
         duplicates = find_duplicates(datasets, figures["n_with_hash"].item(), n_duplicates)
         paths = _add_paths(duplicates.rows, sessions)

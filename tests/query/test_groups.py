@@ -30,7 +30,7 @@ def test_sums_of_parts_are_those_of_all(n_rows: int) -> None:
             for name in ("ROWS_PER_BUCKET", "ROWS_PER_SLICE"):
                 patch.setattr(spill, name, n_rows)
             patch.setattr(groups, "_MOST_SUMS", n_rows)
-            found = sum_by_path(datasets, OF_PATHS)
+            found = sum_by_path(datasets, len(rows), OF_PATHS)
         assert {*found} == {*OF_PATHS}
         for name, frame in found.items():
             expected: dict[str | None, list[tuple[str | None, int]]] = defaultdict(list)
@@ -50,8 +50,8 @@ def test_sums_of_parts_are_those_of_all(n_rows: int) -> None:
 def test_few_rows_need_no_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
     datasets = pl.LazyFrame({"eid": ["a"], "rel_path": ["alf/a.b.npy"], "file_size": [1]})
-    found = sum_by_path(datasets, ["collection"])["collection"]
+    found = sum_by_path(datasets, 1, ["collection"])["collection"]
     assert found.rows() == [("alf", 1, 1, 1)]
     monkeypatch.setattr(spill, "ROWS_PER_BUCKET", 1)
     with pytest.raises(OutputError, match=r"made in /nowhere.*: No such .*; set TMPDIR to a"):
-        sum_by_path(pl.concat([datasets, datasets]), ["collection"])
+        sum_by_path(pl.concat([datasets, datasets]), 2, ["collection"])
