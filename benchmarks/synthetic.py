@@ -26,6 +26,7 @@ TAKE_ITS_PLACE = f"""
 import os, sys
 os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # as the command does
 os.environ.setdefault("POLARS_IDEAL_MORSEL_SIZE", "32768")  # likewise
+os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:500")
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from polars_alf.walk import sources
 from synthetic import SyntheticWalker

@@ -32,6 +32,8 @@ def main() -> None:
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     # Polars makes many morsels before they are taken: a fifth of the memory of `verify`.
     os.environ.setdefault("POLARS_IDEAL_MORSEL_SIZE", "32768")
+    # Its allocator keeps what was freed for ten seconds: a tenth of the memory of a long index.
+    os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:500")
     restart_in_utf8()
     try:
         check_limits()

@@ -29,7 +29,8 @@ from polars_alf.tables.files import REPAIR_ADVICE, advise_repair, table_path
 MOST_FOOTER_BYTES = 1 << 24
 """Ten times the footer of a table of 100 million datasets."""
 
-_ROWS_PER_BATCH = 65_536
+_ROWS_PER_BATCH = 1 << 14
+"""Polars reads some 40 frames ahead where somebody takes the rows slowly, whatever their size."""
 
 # A thread of Arrow's that lets go of an object of Python's while the interpreter ends takes the
 # process along (apache/arrow#34314): none of them is given a file or a buffer of Python's,
@@ -228,7 +229,7 @@ def _read_own(
         frame = frame.head(n_rows)
     if predicate is not None:
         frame = frame.filter(predicate)
-    yield from frame.collect_batches(chunk_size=batch_size, maintain_order=True)
+    yield from frame.collect_batches(chunk_size=_ROWS_PER_BATCH, maintain_order=True)
 
 
 def _read_foreign(
