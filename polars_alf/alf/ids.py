@@ -22,6 +22,8 @@ from polars_alf.errors import NamespaceConflictError, OptionError
 
 _DIGITS = 32
 
+_UUID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
+
 # In groups of nearly the right lengths, or without any.
 _ALMOST_UUID = re.compile(
     r"\{?(?:\w{6,10}-\w{3,5}-\w{3,5}-\w{3,5}-\w{10,14}|[0-9a-f]{28,36})\}?", re.IGNORECASE
@@ -135,6 +137,32 @@ def split_ids(ids: pl.Expr) -> dict[str, pl.Expr]:
     digits = ids.str.replace_all("-", "", literal=True)
     halves = {"high": digits.str.slice(0, 16), "low": digits.str.slice(16, 16)}
     return {name: half.str.to_integer(base=16, dtype=pl.UInt64) for name, half in halves.items()}
+
+
+def expr_is_uuid(ids: pl.Expr) -> pl.Expr:
+    """Whether ids are UUIDs as `str` writes them; false for null."""
+    return ids.str.contains(_UUID).fill_null(value=False)
+
+
+def identify(ids: pl.Expr) -> pl.Expr:
+    """Return numbers of ids, UInt128 and null for null: that of a UUID, or else a hash.
+
+    They take a third of the memory of texts; hashes are as good as unique.
+    """
+    is_uuid = expr_is_uuid(ids)
+    halves = split_ids(pl.when(is_uuid).then(ids)).values()
+    hashes = pl.when(ids.is_not_null()).then(ids.hash()), ids.hash(1)
+    number, other = (high.cast(pl.UInt128) * 2**64 + low for high, low in (halves, hashes))
+    return pl.when(is_uuid).then(number).otherwise(other)
+
+
+def format_numbers(numbers: pl.Series) -> pl.Series:
+    """Return ``id``, the texts of UUIDs of which there are the numbers of `identify`, no nulls."""
+    number = pl.col(numbers.name)
+    halves = {"high": number // 2**64, "low": number % 2**64}
+    return format_ids(
+        numbers.to_frame().select(half.cast(pl.UInt64).alias(name) for name, half in halves.items())
+    )
 
 
 def expr_uuid_text(octets: pl.Expr) -> pl.Expr:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
 import polars as pl
 
-from polars_alf.alf.ids import expr_uuid3
+from polars_alf.alf.ids import expr_is_uuid, expr_uuid3
 from polars_alf.alf.paths import join
 from polars_alf.index.known_tables import (
-    ID,
     WRITTEN,
     Issue,
     KnownTables,
@@ -50,7 +49,12 @@ class KnownDatasets:
     columns
         Their columns that are not ours.
     spilled
-        Their rows, of each of the tables by the group that needs them.
+        Their rows, of each of the tables by the group that needs them. ``place`` is the position of
+        the session.
+    eids
+        The final ids of all sessions.
+    name_sessions
+        Returns the folders of sessions at some positions.
     namespace
         Of ids where those known cannot be used.
     hash_ids
@@ -64,6 +68,8 @@ class KnownDatasets:
         tables: Sequence[KnownTables],
         columns: Columns,
         spilled: Sequence[Spill],
+        eids: pl.Series,
+        name_sessions: Callable[[pl.Series], pl.Series],
         namespace: UUID,
         *,
         hash_ids: bool,
@@ -72,6 +78,8 @@ class KnownDatasets:
         self._tables = tables
         self._columns = columns
         self._spilled = spilled
+        self._eids = eids
+        self._name_sessions = name_sessions
         self._namespace = namespace
         self._hash_ids = hash_ids
         self._uuid_filenames = uuid_filenames
@@ -152,22 +160,32 @@ class KnownDatasets:
     def _read_known(self, found: Sequence[pl.DataFrame], tally: _Tally) -> pl.DataFrame:
         """Return the known rows of a group, those of the first tables first."""
         known = pl.concat(found, how="diagonal_relaxed")
+        known = known.with_columns(self._eids.gather(known["place"]).alias("eid"))
         by_path, by_id = ["eid", "rel_path", "source"], ["eid", "known", "source"]
         is_clear = (pl.col("known").n_unique().over(by_path) == 1) & (
             pl.col("rel_path").n_unique().over(by_id) == 1
         )
         known = known.sort("source", maintain_order=True).with_columns(
             is_clear=is_clear,
-            is_usable=is_clear & pl.col("known").str.contains(ID).fill_null(value=False),
+            is_usable=is_clear & expr_is_uuid(pl.col("known")),
             **{
                 name: pl.col("source").is_in(list_ranks(self._tables, name))
                 for name in ("is_given", "is_database", "keeps_missing")
             },
         )
         unclear = known.filter(~pl.col("is_clear")).unique(by_path, maintain_order=True)
+        unclear = self._add_sessions(unclear)
         paths = [join(*row) for row in unclear.select("session", "rel_path").iter_rows()]
         tally.issues += report_unclear(unclear.select(pl.Series("path", paths, pl.String), "known"))
         return known
+
+    def _add_sessions(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Add ``session``, the folder of each row's session."""
+        if rows.is_empty():
+            return rows.with_columns(session=pl.lit(""))
+        places = rows["place"].unique().sort()
+        names = self._name_sessions(places)
+        return rows.with_columns(names.gather(places.search_sorted(rows["place"])).alias("session"))
 
     def _find_missing(
         self, known: pl.DataFrame, values: pl.DataFrame, datasets: pl.DataFrame, tally: _Tally
@@ -182,6 +200,9 @@ class KnownDatasets:
             .join(datasets, on=key, how="anti", maintain_order="left")
             .join(there, on=["eid", "known"], how="anti", maintain_order="left")
             .unique(key, keep="first", maintain_order=True)
+        )
+        missing = (
+            self._add_sessions(missing)
             .with_columns(
                 own=expr_uuid3(path, self._namespace),
                 exists=pl.lit(value=False),

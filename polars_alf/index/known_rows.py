@@ -19,11 +19,10 @@ from uuid import UUID
 
 import polars as pl
 
-from polars_alf.alf.ids import expr_uuid3
+from polars_alf.alf.ids import expr_is_uuid, expr_uuid3, format_numbers, identify
 from polars_alf.errors import TableError
 from polars_alf.index.known_datasets import KnownDatasets
 from polars_alf.index.known_tables import (
-    ID,
     WRITTEN,
     Issue,
     KnownTables,
@@ -37,7 +36,7 @@ from polars_alf.index.known_tables import (
 from polars_alf.index.merge import ShardRows
 from polars_alf.query.columns import expr_session_path
 from polars_alf.query.revisions import DEFAULT_REVISION
-from polars_alf.query.spill import BUCKET, Spill, spill_joined
+from polars_alf.query.spill import Spill, spill_placed
 from polars_alf.schema import TABLES, polars_schema
 from polars_alf.tables.consistent_read import read_consistently
 from polars_alf.tables.foreign import Columns, list_marked, merge_columns, restore_columns
@@ -46,7 +45,7 @@ _NAME = ["lab", "subject", "date", "number"]
 _PLACE = "place"
 """Position of a session in the order of the table."""
 
-_MATCH = [_PLACE, "session", "eid", "source"]
+_MATCH = [_PLACE, "key", "source"]
 
 Result = TypeVar("Result")
 
@@ -60,7 +59,7 @@ class KnownRows:
     given (`n_known_sessions`), and of those of which something was kept (`n_kept_sessions`), up to
     now. `datasets` are there once `spill_datasets` has been called.
 
-    Of a session only what finds its rows again is in memory when these are read.
+    Of a session only numbers are in memory that find its rows again, some 40 bytes.
     """
 
     tables: Sequence[KnownTables]
@@ -72,6 +71,7 @@ class KnownRows:
     datasets: KnownDatasets = field(init=False)
     issues: list[Issue] = field(init=False, default_factory=list)
     _sessions: pl.DataFrame = field(init=False)
+    _n_sessions: int = field(init=False)
     _matches: list[pl.DataFrame] = field(init=False)
     _values: list[Spill] = field(init=False)
     _namespace: UUID = field(init=False)
@@ -81,29 +81,26 @@ class KnownRows:
             name: merge_columns(tables.list_columns(name) for tables in self.tables)
             for name in TABLES
         }
-        frames = [
-            tables.sessions.select(
-                *_NAME[1:],
-                pl.col("lab").fill_null(""),
-                eid="id",
+        frames = []
+        for rank, tables in enumerate(self.tables):
+            rows = tables.sessions.select(
+                name=_expr_name(),
+                key=identify(pl.col("id")),
+                is_uuid=expr_is_uuid(pl.col("id")),
                 source=pl.lit(rank, pl.UInt32),
             )
-            for rank, tables in enumerate(self.tables)
-        ]
-        # A name with two ids, or an id of two names, tells nothing of the id.
-        is_clear = (pl.col("eid").n_unique().over(*_NAME, "source") == 1) & (
-            pl.struct(_NAME).n_unique().over("eid", "source") == 1
-        )
-        is_uuid = pl.col("eid").str.contains(ID).fill_null(value=False)
-        known = pl.concat(frames).with_row_index("known")
-        marked = known.with_columns(is_clear=is_clear, is_uuid=is_uuid)
-        self._sessions = self._read(marked.collect)
+            # A name with two ids, or an id of two names, tells nothing of the id.
+            is_clear = (pl.col("key").n_unique().over("name") == 1) & (
+                pl.col("name").n_unique().over("key") == 1
+            )
+            frames.append(rows.with_columns(is_clear=is_clear))
+        self._sessions = self._read(pl.concat(frames).with_row_index("known").collect)
         is_given = pl.col("source").is_in(list_ranks(self.tables, "is_given"))
-        wrong = self._sessions.filter(~pl.col("is_uuid") & is_given)
+        wrong = self._sessions.filter(~pl.col("is_uuid") & is_given)["known"].head(1)
         if len(wrong):
             raise TableError(
-                f"{wrong['eid'][0]!r} in {', '.join(self.names)} is no UUID; give tables whose ids "
-                "are"
+                f"{self._read_sessions(wrong)['eid'][0]!r} in {', '.join(self.names)} is no UUID; "
+                "give tables whose ids are"
             )
 
     @property
@@ -148,19 +145,28 @@ class KnownRows:
         self._namespace = namespace
         nothing = polars_schema(TABLES["sessions"]).to_frame().with_columns(session=pl.lit(""))
         parts = chain([nothing], map(rows.pick_sessions, order.iter_slices(rows.rows_per_group)))
-        matches, ids, n_sessions = [], [], 0
+        matches, ids, paths, n_sessions = [], [], [], 0
         for part in parts:
             sessions = part.select(*_NAME, "session", own="id").with_row_index(_PLACE, n_sessions)
             n_sessions += len(sessions)
             found = self._match(sessions)
             ids.append(self._choose_ids(sessions, found))
             matches.append(found.select("known", *_MATCH))
-        chosen = return_repeated(pl.concat(ids), ["id"], self.issues)
-        result = order.with_columns(chosen["id"])
+            if not self.hash_ids:
+                paths.append(part["id"])
+
+        def describe(repeated: pl.DataFrame) -> pl.DataFrame:
+            sessions = rows.pick_sessions(order[repeated[_PLACE]])
+            return sessions.select("session", format_numbers(repeated["id"]))
+
+        chosen = return_repeated(pl.concat(ids), ["id"], self.issues, describe)
+        result = order.with_columns(
+            format_numbers(chosen["id"]) if self.hash_ids else pl.concat(paths)
+        )
         found = pl.concat(matches)
         is_left = pl.repeat(True, len(self._sessions), eager=True).scatter(found["known"], False)
         left = self._sessions.filter(is_left)
-        del self._sessions, matches, ids
+        del self._sessions, matches, ids, paths
         found = found.select(_MATCH)
         found = pl.concat([found, self._match_by_id(chosen, left, found)])
         del chosen
@@ -173,29 +179,27 @@ class KnownRows:
             # The datasets of an id that stands for several sessions go to the first of them.
             first = missing.unique(["eid", "source"], keep="first", maintain_order=True)
             places = result.select("id").with_row_index(_PLACE)
-            found = pl.concat([found, first.join(places, on="id").select(_MATCH)])
+            placed = first.with_columns(key=identify(pl.col("eid"))).join(places, on="id")
+            found = pl.concat([found, placed.select(_MATCH)])
         if self.hash_ids:
             result = result.with_row_index(_PLACE).sort("id")
             places = result.select(pl.arg_sort_by(_PLACE).alias(_PLACE))
             found = found.with_columns(places[found[_PLACE]])
             result = result.drop(_PLACE)
         self._matches = [
-            found.filter(source=rank)
-            .drop("source")
-            .drop_nulls("eid")
-            .unique(["eid", _PLACE])
-            .sort("eid")
+            found.filter(source=rank).select("key", _PLACE).drop_nulls().unique().sort("key")
             for rank in range(len(self.tables))
         ]
         return result
 
     def _match(self, sessions: pl.DataFrame) -> pl.DataFrame:
         """Return which rows of the tables are of some sessions: by name, or else by id."""
-        by_name = sessions.join(self._sessions, on=_NAME).drop(_NAME)
-        by_id = sessions.drop(_NAME).join(
-            self._sessions.drop(_NAME), left_on="own", right_on="eid", coalesce=False
+        keyed = sessions.select(_PLACE, name=_expr_name(), own=identify(pl.col("own")))
+        by_name = keyed.join(self._sessions, on="name").drop("name")
+        by_id = keyed.drop("name").join(
+            self._sessions.drop("name"), left_on="own", right_on="key", coalesce=False
         )
-        by_id = by_id.join(by_name, on=["own", "source"], how="anti")
+        by_id = by_id.join(by_name, on=[_PLACE, "source"], how="anti")
         return pl.concat([by_name, by_id.select(by_name.columns)])
 
     def _match_by_id(
@@ -205,25 +209,32 @@ class KnownRows:
 
         They are of those that were `left` when others were `found`.
         """
-        known = left.select("source", id="eid", eid="eid").unique()
+        known = left.select("source", "key", id="key").unique()
         by_id = chosen.join(known, on="id").select(_MATCH)
-        for key in ([_PLACE, "source"], ["eid", "source"]) if len(by_id) else ():
+        for key in ([_PLACE, "source"], ["key", "source"]) if len(by_id) else ():
             by_id = by_id.join(found, on=key, how="anti")
         return by_id
 
     def _choose_ids(self, sessions: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
-        """Return the ids of sessions, in their order: ``own`` ones, and those known for them."""
-        own = sessions.select(_PLACE, "session", "own")
+        """Return the ids of sessions, in their order: ``own`` ones, and those known for them.
+
+        They are numbers, as of `identify`.
+        """
+        own = sessions.select(_PLACE, own=identify(pl.col("own")))
         if not self.hash_ids:
             return own.with_columns(id="own")
-        unclear = found.filter(~pl.col("is_clear")).unique("own", maintain_order=True)
-        self.issues += report_unclear(unclear.select("session", "eid"))
+        unclear = found.filter(~pl.col("is_clear")).unique(_PLACE, maintain_order=True)
+        if len(unclear):
+            known = self._read_sessions(unclear["known"])
+            described = unclear.join(known, on="known", maintain_order="left")
+            described = described.join(sessions, on=_PLACE, maintain_order="left")
+            self.issues += report_unclear(described.select("session", "eid"))
         usable = found.filter("is_clear", "is_uuid").sort("source", maintain_order=True)
-        first = usable.unique("own", keep="first", maintain_order=True).select("own", "eid")
+        first = usable.unique(_PLACE, keep="first", maintain_order=True).select(_PLACE, "key")
         is_given = pl.col("source").is_in(list_ranks(self.tables, "is_given"))
-        self.n_known_sessions += usable.filter(is_given)["own"].n_unique()
-        ids = own.join(first, on="own", how="left", maintain_order="left")
-        return ids.select(own.columns, id=pl.coalesce("eid", "own"))
+        self.n_known_sessions += usable.filter(is_given)[_PLACE].n_unique()
+        ids = own.join(first, on=_PLACE, how="left", maintain_order="left")
+        return ids.select(_PLACE, "own", id=pl.coalesce("key", "own"))
 
     def _find_missing(self, left: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
         """Return the sessions of a database that are not on this disk, as rows of a shard.
@@ -231,10 +242,12 @@ class KnownRows:
         They are of those that were `left` when others were `found`.
         """
         ranks = list_ranks(self.tables, "keeps_missing")
-        missing = left.filter(pl.col("source").is_in(ranks), pl.col("eid").is_not_null())
+        missing = left.filter(pl.col("source").is_in(ranks), pl.col("key").is_not_null())
+        missing = missing.join(found, on=["key", "source"], how="anti", maintain_order="left")
         if missing.is_empty():
             return missing
-        missing = missing.join(found, on=["eid", "source"], how="anti", maintain_order="left")
+        known = self._read_sessions(missing["known"])
+        missing = missing.drop("name", "key").join(known, on="known", maintain_order="left")
         name = expr_session_path()
         missing = missing.with_columns(session=name, name=name, key="eid")
         missing = missing.with_columns(
@@ -246,18 +259,27 @@ class KnownRows:
         self.issues += report_unclear(missing.filter(~pl.col("is_clear")).select("session", "eid"))
         return missing
 
+    def _read_sessions(self, known: pl.Series) -> pl.DataFrame:
+        """Read the names and the ``eid`` of rows of the tables: of those at `known` of all."""
+        frames = [
+            tables.sessions.select(*_NAME[1:], pl.col("lab").fill_null(""), eid="id")
+            for tables in self.tables
+        ]
+        rows = pl.concat(frames).with_row_index("known")
+        return self._read(rows.join(known.to_frame().lazy(), on="known", how="semi").collect)
+
     def spill_sessions(self, order: pl.DataFrame, n_sessions: int, folder: Path) -> None:
         """Write what the tables say of sessions into a folder, by parts of `n_sessions`."""
         folder.mkdir(parents=True, exist_ok=True)
-        part = pl.int_range(pl.len(), dtype=pl.UInt32) // n_sessions
-        places = order.select("id", part.alias(BUCKET))
+        self._n_sessions = n_sessions
+        parts = pl.int_range(len(order), dtype=pl.UInt32, eager=True) // n_sessions
         self._values = [
             self._spill(
                 tables.sessions.select(
                     *tables.select_written("sessions", self.columns["sessions"]), known_eid="id"
                 ),
                 rank,
-                places,
+                parts,
                 folder,
             )
             for rank, tables in enumerate(self.tables)
@@ -267,8 +289,9 @@ class KnownRows:
         """Return SESSIONS of a part with the values that were written, and the columns not ours."""
         columns = self.columns["sessions"]
         known = pl.concat(spill.read(number) for spill in self._values)
-        values = take_first(known, ["id"], [*WRITTEN["sessions"], *list_marked(columns)])
-        joined = sessions.join(values, on="id", how="left", maintain_order="left", suffix="_")
+        values = take_first(known, [_PLACE], [*WRITTEN["sessions"], *list_marked(columns)])
+        placed = sessions.with_row_index(_PLACE, number * self._n_sessions)
+        joined = placed.join(values, on=_PLACE, how="left", maintain_order="left", suffix="_")
         self.n_kept_sessions += count_kept(joined, "sessions", columns)
         completed = joined.with_columns(prefer_known(sessions, "sessions"))
         return completed.select(*sessions.columns, *restore_columns(columns))
@@ -280,25 +303,24 @@ class KnownRows:
         nothing = pl.LazyFrame(schema={_PLACE: pl.UInt32, "n_known": pl.UInt32})
         found = (
             self.tables[rank]
-            .datasets.group_by("eid")
+            .datasets.group_by(key=identify(pl.col("eid")))
             .agg(n_known=pl.len())
-            .join(self._matches[rank].lazy(), on="eid")
+            .join(self._matches[rank].lazy(), on="key")
             .select(_PLACE, "n_known")
             for rank in list_ranks(self.tables, "keeps_missing")
         )
         counts = pl.concat([nothing, *found])
         return self._read(counts.group_by(_PLACE).agg(pl.col("n_known").sum()).collect)
 
-    def spill_datasets(self, groups: pl.DataFrame, folder: Path) -> None:
+    def spill_datasets(self, groups: pl.DataFrame, rows: ShardRows, folder: Path) -> None:
         """Write the known rows of datasets into a folder, by the ``group`` that needs them."""
         folder.mkdir(parents=True, exist_ok=True)
         del self._values  # which are written, and wait in memory if they are few
-        places = groups.select(eid="id", bucket="group")
         spilled = [
             self._spill(
                 tables.select_datasets(self.columns["datasets"], without_uuids=self.uuid_filenames),
                 rank,
-                places,
+                groups["group"],
                 folder,
             )
             for rank, tables in enumerate(self.tables)
@@ -307,13 +329,21 @@ class KnownRows:
             self.tables,
             self.columns["datasets"],
             spilled,
+            groups["id"],
+            lambda places: rows.pick_sessions(groups[places])["session"],
             self._namespace,
             hash_ids=self.hash_ids,
             uuid_filenames=self.uuid_filenames,
         )
 
-    def _spill(self, rows: pl.LazyFrame, rank: int, places: pl.DataFrame, folder: Path) -> Spill:
-        """Spill rows of a table with ``known_eid``, with the columns of the places they are of."""
+    def _spill(self, rows: pl.LazyFrame, rank: int, parts: pl.Series, folder: Path) -> Spill:
+        """Spill rows of a table with ``known_eid``, by the part that their session is in."""
         known = rows.with_columns(source=pl.lit(rank, pl.UInt32))
-        matches = self._matches[rank].rename({"eid": "known_eid"})
-        return self._read(partial(spill_joined, known, matches, "known_eid", places, folder))
+        matches = self._matches[rank]
+        return self._read(partial(spill_placed, known, "known_eid", matches, parts, folder))
+
+
+def _expr_name() -> pl.Expr:
+    """Return numbers of the names of sessions, as of `identify`."""
+    parts = [pl.col(name).cast(pl.String).fill_null("") for name in _NAME]
+    return identify(pl.concat_str(parts, separator="\0"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,9 +28,6 @@ WRITTEN = {"sessions": {"task_protocol": "", "projects": ""}, "datasets": {"qc":
 
 Issue = tuple[object, ...]
 """A row of ISSUES."""
-
-ID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
-"""Pattern of the ids that an index takes from tables."""
 
 _UUID_LENGTH = 36
 
@@ -271,11 +268,19 @@ def report_renamed(rows: pl.DataFrame) -> list[Issue]:
     ]
 
 
-def return_repeated(rows: pl.DataFrame, key: Sequence[str], issues: list[Issue]) -> pl.DataFrame:
-    """Give rows their ``own`` id back where the known one is also that of another; add ISSUES."""
+def return_repeated(
+    rows: pl.DataFrame,
+    key: Sequence[str],
+    issues: list[Issue],
+    describe: Callable[[pl.DataFrame], pl.DataFrame] = lambda rows: rows,
+) -> pl.DataFrame:
+    """Give rows their ``own`` id back where the known one is also that of another; add ISSUES.
+
+    `describe` makes of such rows those that `report_repeated` takes.
+    """
     is_repeated = pl.struct(key).is_duplicated() & (pl.col("id") != pl.col("own"))
     while len(repeated := rows.filter(is_repeated)):
-        issues += report_repeated(repeated)
+        issues += report_repeated(describe(repeated))
         rows = rows.with_columns(id=pl.when(is_repeated).then("own").otherwise("id"))
     return rows
 

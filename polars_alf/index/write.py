@@ -305,7 +305,8 @@ def _write_rows(
 
     if known:
         groups = group_sessions(order, rows.rows_per_group, known.count_missing())
-        known.spill_datasets(groups, spilled)
+        pa.default_memory_pool().release_unused()  # what the sessions took
+        known.spill_datasets(groups, rows, spilled)
     else:
         groups = group_sessions(order, max(rows.rows_per_group, n_files // _MOST_GROUPS))
     n_datasets = None if known else n_files

@@ -15,9 +15,10 @@ from pathlib import Path
 import polars as pl
 
 from polars_alf.alf import grammar
+from polars_alf.alf.ids import identify
 from polars_alf.alf.path_columns import expr_below, expr_full, expr_join
 from polars_alf.alf.uuid_names import expr_without_uuid
-from polars_alf.query.spill import BUCKET, ROWS_PER_SLICE, Spill, identify
+from polars_alf.query.spill import BUCKET, ROWS_PER_SLICE, Spill
 
 # Absolute, or with parts that are no names, or as Windows writes it: readers disagree on where
 # such a path leads.

@@ -16,6 +16,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
+from polars_alf.alf.ids import identify
 from polars_alf.arrow import copy_texts
 from polars_alf.errors import OutputError
 
@@ -97,16 +98,18 @@ class Spill:
         rows = pl.concat(self._waiting)
         self._waiting, self._n_waiting = [], 0
         names = [name for name, dtype in rows.schema.items() if isinstance(dtype, _AS_TEXT)]
-        parts = rows.with_columns(pl.col(names).cast(pl.String)).partition_by(
-            BUCKET, as_dict=True, include_key=False, maintain_order=True
-        )
-        writer = None
+        order = rows.select(pl.arg_sort_by(BUCKET, maintain_order=True)).to_series()
+        runs = rows[BUCKET].gather(order).rle().struct.unnest()
+        rows = rows.drop(BUCKET)
+        writer, start = None, 0
         try:
-            for number, ((bucket,), part) in enumerate(parts.items()):
+            for number, (n_rows, bucket) in enumerate(runs.iter_rows()):
+                part = rows[order.slice(start, n_rows)].with_columns(pl.col(names).cast(pl.String))
                 (batch,) = part.rechunk().to_arrow().to_batches()
                 writer = writer or pa.ipc.new_file(str(path), batch.schema, options=_OPTIONS)
                 writer.write_batch(batch)
-                self._places[int(bucket)].append(len(self._files) * _PLACES_PER_FILE + number)
+                self._places[bucket].append(len(self._files) * _PLACES_PER_FILE + number)
+                start += n_rows
         finally:
             if writer is not None:
                 writer.close()
@@ -151,11 +154,6 @@ def hash_ids(ids: pl.Expr) -> pl.Expr:
     return pl.when(ids.is_not_null()).then(ids.hash())
 
 
-def identify(ids: pl.Expr) -> pl.Expr:
-    """Return hashes of ids, UInt128 and null for null: a third of the memory, as good as unique."""
-    return hash_ids(ids).cast(pl.UInt128) * 2**64 + ids.hash(1)
-
-
 def select_hashed(hashed: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
     """Return the rows of a frame that some ids have, with the ids instead of ``key``.
 
@@ -180,16 +178,16 @@ def find_positions(values: pl.Series, ordered: pl.Series) -> pl.Series:
     return positions.set(ordered.gather(positions).ne_missing(values), None)
 
 
-def spill_joined(
-    rows: pl.LazyFrame, ordered: pl.DataFrame, column: str, places: pl.DataFrame, folder: Path
+def spill_placed(
+    rows: pl.LazyFrame, column: str, places: pl.DataFrame, buckets: pl.Series, folder: Path
 ) -> Spill:
-    """Spill the rows of a lazy frame, joined by a column with those of a frame that it sorts.
+    """Spill the rows of a lazy frame with ``place``, a position in `buckets`, in place of an id.
 
-    Of these, ``place`` is the position of a row of `places`, whose columns come in its place.
+    `places` has that of each id, and is as `select_hashed` takes it.
     """
     spill = Spill(folder)
     for some in read_batches(rows):
-        near = select_range(ordered, column, some[column])
-        near = near.with_columns(places[near["place"]]).drop("place")
-        spill.add(some.join(near, on=column, maintain_order="left"))
+        near = select_hashed(places, some[column])
+        near = near.with_columns(buckets.gather(near["place"]).alias(BUCKET))
+        spill.add(some.join(near, on=column, maintain_order="left").drop(column))
     return spill

@@ -15,13 +15,13 @@ from typing import NamedTuple
 
 import polars as pl
 
+from polars_alf.alf.ids import identify
 from polars_alf.arrow import copy_texts
 from polars_alf.query.columns import expr_is_unsafe
 from polars_alf.query.spill import (
     BUCKET,
     Spill,
     count_buckets,
-    identify,
     read_batches,
     select_hashed,
 )

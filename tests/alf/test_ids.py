@@ -14,6 +14,8 @@ from polars_alf.alf.ids import (
     check_namespace,
     expr_uuid3,
     format_ids,
+    format_numbers,
+    identify,
     make_ids,
     make_namespace,
     parse_namespace,
@@ -60,6 +62,35 @@ def test_ids_of_columns_in_pieces() -> None:
     ids = make_ids(uuid.NAMESPACE_URL, codes, texts, codes, texts)
     expected = [str(uuid.uuid3(uuid.NAMESPACE_URL, f"{x}/{x}")) for x in "cab"]
     assert format_ids(ids).to_list() == expected
+
+
+@given(st.lists(st.uuids() | names | st.none()), st.lists(st.uuids()))
+def test_numbers_of_ids(some: list[uuid.UUID | str | None], uuids: list[uuid.UUID]) -> None:
+    ids = [str(each) if isinstance(each, uuid.UUID) else each for each in (*some, *uuids)]
+    frame = pl.DataFrame({"id": ids}, schema={"id": pl.String})
+    numbers = frame.select(identify(pl.col("id"))).to_series()
+    # One for each id and no other, also for what only looks like a UUID.
+    assert numbers.n_unique() == len({*ids})
+    assert numbers.is_null().to_list() == [each is None for each in ids]
+    of_uuids = numbers.tail(len(uuids))
+    assert of_uuids.to_list() == [each.int for each in uuids]
+    assert format_numbers(of_uuids).to_list() == [str(each) for each in uuids]
+
+
+def test_only_the_usual_text_of_a_uuid_has_its_number() -> None:
+    text = "4d8c7767-981c-4347-8e5e-5d5fffe38534"
+    others = [
+        text.upper(),
+        text.replace("-", ""),
+        f"{{{text}}}",
+        f"{text}\n",
+        f" {text}",
+        "",
+        "4d8",
+    ]
+    numbers = pl.DataFrame({"id": [text, *others]}).select(identify(pl.col("id"))).to_series()
+    assert numbers[0] == uuid.UUID(text).int
+    assert numbers.n_unique() == len(numbers)
 
 
 def test_ids_of_what_is_no_column_of_codes() -> None:

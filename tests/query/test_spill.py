@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from table_frames import make_datasets, make_sessions
 
 from polars_alf import compare_tables
+from polars_alf.alf.ids import identify
 from polars_alf.errors import OutputError
 from polars_alf.query import spill
-from polars_alf.query.spill import Spill, count_buckets, identify, read_batches, select_hashed
+from polars_alf.query.spill import Spill, count_buckets, read_batches, select_hashed
 
 
 @st.composite
