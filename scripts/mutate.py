@@ -90,6 +90,7 @@ GENERATIONS = "tests/tables/test_generations.py"
 HISTORY = "tests/tables/test_history.py"
 AHEAD = "tests/walk/test_ahead.py"
 KNOWN = "tests/index/test_known_tables.py"
+REPEAT = "tests/index/test_repeat.py::test_whatever_changed_has_the_tables_written"
 DATABASES = "tests/index/test_databases.py"
 
 MUTATIONS = [
@@ -982,10 +983,31 @@ MUTATIONS = [
     ),
     Mutation(
         "a damaged table stays where nothing has changed in the archive",
-        "polars_alf/index/run.py",
+        "polars_alf/index/repeat.py",
         "        or find_damage(folder)\n",
         "",
         ("tests/index/test_quick.py::test_a_damaged_table_is_replaced",),
+    ),
+    Mutation(
+        "tables stay where only folders without datasets changed",
+        "polars_alf/index/write.py",
+        "            and basis.snapshot.has_shards(self.run.shards)\n",
+        "",
+        (f"{REPEAT}[a new folder in a session]",),
+    ),
+    Mutation(
+        "tables stay where what the last index found is lost",
+        "polars_alf/index/write.py",
+        "            and has_issues(folder, issues)\n",
+        "",
+        (f"{REPEAT}[no issues]",),
+    ),
+    Mutation(
+        "tables stay where the namespace of their ids is nowhere else",
+        "polars_alf/index/repeat.py",
+        "        or not _has_namespace(folder, basis.namespace)\n",
+        "",
+        (f"{REPEAT}[no namespace]",),
     ),
     Mutation(
         "a damaged table that nobody wrote in is replaced without a word",

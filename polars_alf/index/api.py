@@ -68,7 +68,8 @@ def index_archive(
 
     A run that was interrupted is taken up where it was. Where there are tables of an earlier index,
     ids stay as they are, and so do digests of files whose size, time of modification, inode and
-    device did not change, also if the archive has another path now.
+    device did not change, also if the archive has another path now. Where all of the archive is as
+    that index left it, the tables are not written.
 
     Parameters
     ----------
@@ -136,7 +137,8 @@ def index_archive(
         manifest.json of S3 Inventory; or '-' for the standard input. The archive need not be on
         this machine, unless files are to be read for a digest or for settings.
     restart
-        Whether to scan everything, also what an interrupted run with the same options had finished.
+        Whether to scan everything, also what an interrupted run with the same options had finished,
+        and to write the tables also where nothing changed.
     assemble
         Whether to make the tables of what the parts of a job array have listed: see `index_part`.
     max_removed

@@ -29,23 +29,15 @@ from polars_alf.index.basis import (
 from polars_alf.index.changed import ChangedPaths
 from polars_alf.index.checkpoint import open_run, scratch_folder
 from polars_alf.index.earlier import open_known_rows
-from polars_alf.index.options import IndexOptions, Settings, makes_the_same
-from polars_alf.index.report import (
-    IndexReport,
-    make_run_record,
-    read_report,
-    repeat_report,
-)
+from polars_alf.index.options import IndexOptions
+from polars_alf.index.repeat import makes_the_same_tables, repeat_index
+from polars_alf.index.report import IndexReport
 from polars_alf.index.shard import index_shards
-from polars_alf.index.snapshot import clear_changes, write_survey
-from polars_alf.index.write import FinishedRun, describe_walk, write_tables
-from polars_alf.insertions.api import has_insertions
+from polars_alf.index.snapshot import write_survey
+from polars_alf.index.write import FinishedRun, write_tables
 from polars_alf.parallel.progress import Progress
-from polars_alf.schema import PASSING
 from polars_alf.tables.files import reporting_write_errors
-from polars_alf.tables.history import append_records
-from polars_alf.tables.parquet import find_damage
-from polars_alf.tables.transaction import discard_runs, locked_state
+from polars_alf.tables.transaction import locked_state
 from polars_alf.walk.feed import Feed, read_feed
 from polars_alf.walk.inventory import Inventory
 from polars_alf.walk.sources import open_archive
@@ -102,12 +94,10 @@ def _index(
     unchanged = None
     if not array:
         unchanged = _find_unchanged(walk, changed, folder, basis, options)
-    if unchanged is not None and _makes_the_same(
-        unchanged, survey, settings, folder, basis, options
-    ):
-        report = _repeat(walk, survey, feed, folder, basis)
-        if report:
-            return report
+    is_same = unchanged is not None and _is_all(unchanged, survey, basis)
+    is_same = is_same and makes_the_same_tables(settings, folder, basis, options)
+    if is_same and (report := repeat_index(walk, survey.issues, feed, folder, basis)):
+        return report
     known = open_known_rows(folder, options)
     if array:
         run, summaries, n_jobs = array.run, array.run.summaries, array.n_parts
@@ -179,47 +169,12 @@ def _find_unchanged(
         return frozenset(name for name in found if name)
 
 
-def _makes_the_same(
-    unchanged: frozenset[str],
-    survey: Survey,
-    settings: Settings,
-    folder: Path,
-    basis: Basis,
-    options: IndexOptions,
-) -> bool:
-    """Whether the tables would be those that are there, as all of the archive is as it was."""
-    snapshot, before = basis.snapshot, basis.before
-    if snapshot is None or options.ids_from or not makes_the_same(before, settings):
+def _is_all(unchanged: frozenset[str], survey: Survey, basis: Basis) -> bool:
+    """Whether all of the archive is as it was, and nothing beside it is there."""
+    snapshot = basis.snapshot
+    if snapshot is None:
         return False
-    wants_more = before.get("wants_defaults") != options.default_revisions
-    wants_more |= options.insertions and not has_insertions(folder)
-    if options.settings_from:
-        wants_more |= before.get("settings_from") != options.settings_from.to_dict()
-    is_all = unchanged == {*snapshot.folders["shard"]} and snapshot.has_folders(survey.folders)
-    return is_all and not wants_more
-
-
-def _repeat(
-    walk: Walk, survey: Survey, feed: Feed | None, folder: Path, basis: Basis
-) -> IndexReport | None:
-    """Return the report of the last index of an archive that is as it was, if that is known."""
-    snapshot, report = basis.snapshot, read_report(folder)
-    if (
-        snapshot is None
-        or report is None
-        or not snapshot.is_of(folder)
-        or not PASSING.isdisjoint(survey.issues.column("kind").to_pylist())
-        # What could not be read then, a folder that hung say, may have no time to compare.
-        or not PASSING.isdisjoint(report.issues)
-        or find_damage(folder)
-    ):
-        return None
-    discard_runs(folder)
-    clear_changes(folder)
-    report = replace(repeat_report(report), **describe_walk(walk, feed))
-    timed = replace(report, seconds=walk.monitor.measure().seconds)
-    append_records(folder, [make_run_record(timed, snapshot.generation)])
-    return report
+    return unchanged == {*snapshot.folders["shard"]} and snapshot.has_folders(survey.folders)
 
 
 def _warn_of_moved(n_moved: int, options: IndexOptions) -> None:

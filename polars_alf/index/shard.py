@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import UUID
 
@@ -130,7 +130,8 @@ class IndexShard:
             digests = _order_digests(entries.files, datasets)
             sure_ns = walker.begun_ns - self.options.clock_ns
             writer = ShardWriter(folder)
-            write_seen(writer, batches, walker.listings(), digests, sure_ns)
+            seen = write_seen(writer, batches, walker.listings(), digests, sure_ns)
+            summary = replace(summary, seen=seen)
             writer.write_rows(
                 sessions=_count_datasets(sessions, datasets),
                 datasets=datasets.drop("row", "rank"),

@@ -52,6 +52,9 @@ class ShardSummary:
         Number of datasets whose digests were not taken over, as they have another inode or device.
     has_revisions
         Whether a dataset lies in the folder of a revision.
+    seen
+        A checksum of what of its directories was seen, in any order, and of the doubts of its
+        files.
     """
 
     path: str
@@ -63,6 +66,7 @@ class ShardSummary:
     seconds: float
     n_moved: int = 0
     has_revisions: bool = False
+    seen: str = ""
 
 
 class ShardWriter:
@@ -158,6 +162,19 @@ def read_folders(shards: Path) -> Iterator[tuple[str, list[str]]]:
     for folder in sorted(shards.iterdir()):
         if found := _read_summary(folder):
             yield folder.name, found.folders
+
+
+def read_contents(shards: Path) -> dict[str, tuple[object, ...]]:
+    """Return, by name, what tells each shard of a run from one with other rows or directories.
+
+    It is there also where the rows were removed. Shards of older versions have none.
+    """
+    contents: dict[str, tuple[object, ...]] = {}
+    for folder in shards.iterdir():
+        if (found := _read_summary(folder)) and found.summary.seen:
+            rows = [found.checksums.get(f"{name}.arrow") for name in _ROWS if name != "changes"]
+            contents[folder.name] = (found.folders, found.summary.seen, rows)
+    return contents
 
 
 class ShardReader:

@@ -31,6 +31,7 @@ from polars_alf.index.shard_files import (
     ShardReader,
     ShardWriter,
     read_checked,
+    read_contents,
     read_folders,
     write_checked,
 )
@@ -106,6 +107,12 @@ class Snapshot:
     def has_folders(self, folders: pl.Series) -> bool:
         """Whether it has these dated folders, and no others."""
         return folders.sort().equals(self.folders["folder"].sort())
+
+    def has_shards(self, shards: Path) -> bool:
+        """Whether a run has made these shards once more, all of them, with the same rows."""
+        contents = read_contents(self.path)
+        has_all = {*contents} == {*self.folders["shard"]}
+        return has_all and contents == read_contents(shards)
 
     def read_survey(self) -> pl.DataFrame | None:
         """Return LISTINGS of the directories above the dates, None where they are not known."""
@@ -186,8 +193,8 @@ def write_seen(
     listings: pa.Table,
     digests: pl.DataFrame,
     sure_ns: int,
-) -> None:
-    """Write the part of a snapshot that one shard makes.
+) -> str:
+    """Write the part of a snapshot that one shard makes; return a checksum, as of `ShardSummary`.
 
     Parameters
     ----------
@@ -212,7 +219,12 @@ def write_seen(
         if doubt.any():
             table = table.append_column(name, to_arrow_array(doubt, pa.bool_()))
     writer.write(_ENTRIES, _encode(table))
-    writer.write(_LISTINGS, _encode(_doubt_young(listings, sure_ns)))
+    listings = _doubt_young(listings, sure_ns)
+    writer.write(_LISTINGS, _encode(listings))
+    # A walk lists in the order in which the storage answers.
+    return (
+        f"{pl.DataFrame(listings).hash_rows().sum():x}-{is_young.sum()}-{digests['is_moved'].sum()}"
+    )
 
 
 def write_survey(shards: Path, survey: Survey, clock_ns: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain, starmap
 from pathlib import Path
@@ -29,17 +29,24 @@ from polars_alf.index.merge import (
     iter_groups,
 )
 from polars_alf.index.options import IndexOptions, Settings
+from polars_alf.index.repeat import (
+    describe_walk,
+    has_issues,
+    makes_the_same_tables,
+    repeat_index,
+)
 from polars_alf.index.report import (
     IndexReport,
     count_changes,
     count_issues,
     describe_run,
     make_run_record,
+    read_report,
 )
 from polars_alf.index.session_settings import SettingsReader
 from polars_alf.index.shard_files import ShardSummary, remove_rows
 from polars_alf.index.snapshot import Snapshot, list_snapshots
-from polars_alf.insertions.api import stage_insertions
+from polars_alf.insertions.api import has_insertions, stage_insertions
 from polars_alf.query.revisions import DEFAULT_REVISION, with_default_revisions
 from polars_alf.schema import ISSUES, SESSIONS, polars_schema
 from polars_alf.tables.contract import Origin
@@ -97,6 +104,38 @@ class FinishedRun:
         survey.forget_folders()
         return cls(run, summaries, n_jobs, survey.issues, survey.n_other_files, gone)
 
+    def is_repeated(
+        self,
+        issues: pa.Table,
+        settings: Settings,
+        folder: Path,
+        basis: Basis,
+        options: IndexOptions,
+    ) -> bool:
+        """Whether the tables would be those that are there, in a folder, but for their names.
+
+        `issues` are those of the whole archive.
+        """
+        report = read_report(folder)
+        if report is None or basis.snapshot is None or not basis.same_device:
+            return False
+        # What is made of other files may differ where the archive is as it was.
+        has_more = options.settings_from or has_insertions(folder)
+        return (
+            not has_more
+            and report.n_other_files == self.n_other_files_of_all
+            and self.gone.is_empty()
+            and not any(summary.n_changes or summary.n_moved for summary in self.summaries)
+            and makes_the_same_tables(settings, folder, basis, options)
+            and basis.snapshot.has_shards(self.run.shards)
+            and has_issues(folder, issues)
+        )
+
+    @property
+    def n_other_files_of_all(self) -> int:
+        """Files that are no datasets, above the dates and below them."""
+        return self.n_other_files + sum(shard.n_other_files for shard in self.summaries)
+
     def open_rows(self, options: IndexOptions) -> ShardRows:
         """Open the rows of all shards."""
         return ShardRows(
@@ -129,6 +168,14 @@ def write_tables(
         root.check_unchanged()
         rows = finished.open_rows(options)
         order, base, issues = check_sessions(root, options.lab, finished.issues, rows)
+    is_repeated = known is None and finished.is_repeated(issues, settings, folder, basis, options)
+    if is_repeated and (report := repeat_index(walk, issues, feed, folder, basis)):
+        return replace(
+            report,
+            n_shards=len(finished.summaries),
+            n_resumed=len(run.summaries),
+            n_jobs=finished.n_jobs,
+        )
     roots = [str(root), *known.databases] if known else [str(root)]
     origin = Origin(
         roots if len(roots) > 1 else roots[0],
@@ -169,8 +216,7 @@ def write_tables(
         n_sessions=n_sessions,
         n_datasets=n_datasets,
         n_bytes=n_bytes,
-        n_other_files=finished.n_other_files
-        + sum(shard.n_other_files for shard in finished.summaries),
+        n_other_files=finished.n_other_files_of_all,
         issues=count_issues(issues),
         changes=changes,
         n_shards=len(finished.summaries),
@@ -212,18 +258,6 @@ def write_tables(
     )
     remove_rows(folder / STATE_DIR / name)
     return report
-
-
-def describe_walk(walk: Walk, feed: Feed | None) -> dict[str, Any]:
-    """Return what a report says of a feed, and of how the walk backed off."""
-    done = walk.monitor.measure()
-    n_paths, n_outside = (feed.n_paths, feed.n_outside) if feed else (None, 0)
-    return {
-        "n_changed_paths": n_paths,
-        "n_paths_outside": n_outside,
-        "n_backoffs": done.n_backoffs,
-        "least_share": done.least_share,
-    }
 
 
 def _describe_known(known: KnownRows | None) -> dict[str, Any]:

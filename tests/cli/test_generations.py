@@ -22,7 +22,7 @@ def read_pair(folder: Path) -> dict[str, bytes]:
 def test_an_index_is_undone_and_done_again(archive: Path) -> None:
     run("index", archive)
     first = read_pair(archive)
-    run("index", archive, "--keep-generations", 2)
+    run("index", archive, "--keep-generations", 2, "--restart")
     second = read_pair(archive)
     result = run("restore", archive)
     assert result.returncode == 0

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from merges import index, make_pair
+from merges import NAMESPACE, index, make_pair
 from polars.testing import assert_frame_equal
 
 import polars_alf
 import polars_alf.cache
-from polars_alf import merge_tables, schema
+from polars_alf import index_archive, merge_tables, schema
 from polars_alf.errors import (
     ArchiveBusyError,
     ArchiveNotFoundError,
@@ -97,7 +97,7 @@ def test_tables_that_are_replaced_meanwhile_are_refused(
     out_dir.mkdir()
 
     def replace(*arguments: object) -> pl.DataFrame:
-        index(archive, tables)
+        index_archive(archive, tables, namespace=NAMESPACE, restart=True)
         return plan_buckets(*arguments)  # type: ignore[arg-type, return-value]
 
     monkeypatch.setattr(api, "plan_buckets", replace)

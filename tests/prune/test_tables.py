@@ -60,7 +60,7 @@ def test_one_table_alone_is_refused(archive: Path) -> None:
 def test_tables_that_cannot_be_read_are_refused_even_by_force(archive: Path) -> None:
     index_archive(archive)
     good = {name: (archive / f"{name}.pqt").read_bytes() for name in ("sessions", "datasets")}
-    index_archive(archive)
+    index_archive(archive, restart=True)
     (archive / "sessions.pqt").write_bytes(good["sessions"])
     with pytest.raises(TornPairError, match="different runs"):
         plan_removals(archive, force=True)

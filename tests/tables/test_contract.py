@@ -74,7 +74,7 @@ def test_both_tables_name_one_generation(archive: Path) -> None:
 
     index_archive(archive)
     first = generations()
-    index_archive(archive)
+    index_archive(archive, restart=True)
     assert len(first) == len(generations()) == 1
     assert generations() != first
 

@@ -97,7 +97,7 @@ def read_state(folder: Path) -> dict[str, bytes]:
 
 def test_a_table_that_is_put_back_damaged_is_told_of(tables: Path) -> None:
     content = (tables / "datasets.pqt").read_bytes()
-    index_archive(tables)
+    index_archive(tables, restart=True)
     (kept,) = list_kept(tables)
     (kept / "datasets.pqt").write_bytes(content[:4] + bytes(64) + content[68:])
     with pytest.warns(TableWarning, match=r"datasets\.pqt is damaged: .*index the archive again"):
@@ -156,7 +156,7 @@ def test_any_generation_can_be_put_back(tables: Path) -> None:
     first = read_pair(tables)
     name = str(read_history(tables)["generation"][0])
     for _ in range(2):
-        index_archive(tables, keep_generations=3)
+        index_archive(tables, keep_generations=3, restart=True)
     restore_tables(tables, name)
     assert read_pair(tables) == first
     assert len(list_kept(tables)) == 2, "the one that was there is kept in turn"
@@ -298,7 +298,7 @@ def test_a_merge_into_one_of_its_folders_is_undone(archive: Path, tmp_path: Path
 
 def test_tables_that_were_removed_come_back(tables: Path) -> None:
     first = read_pair(tables)
-    index_archive(tables)
+    index_archive(tables, restart=True)
     for path in tables.glob("*.pqt"):
         path.unlink()
     restored = restore_tables(tables)
@@ -351,6 +351,7 @@ def test_no_table_is_missing_at_any_moment(
 
     for owner, name in ((Path, "replace"), (Path, "rename"), (Path, "unlink"), (os, "link")):
         monkeypatch.setattr(owner, name, watching(getattr(owner, name), look))
+    make_tree(tables, {"cortexlab/Subjects/KS004/2020-01-01/001": SESSION})
     act(tables)
     assert n_looks > 8
 

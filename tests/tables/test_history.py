@@ -31,6 +31,7 @@ def test_every_run_has_a_row(
     index_archive(archive, out_dir)
     make_tree(archive, NEW)
     index_archive(archive, out_dir)
+    index_archive(archive, out_dir, restart=True)
     index_archive(archive, out_dir)
     index_archive(archive, out_dir, quick=True)
     other = write_tables(tmp_path / "o", (make_sessions([("e", "O")]), make_datasets([])))
@@ -45,11 +46,12 @@ def test_every_run_has_a_row(
         ("index", "gone", 5, 16, 3, 0, 1),
         ("index", "repeated", 5, 16, 0, 0, 1),
         ("index", "repeated", 5, 16, 0, 0, 1),
+        ("index", "repeated", 5, 16, 0, 0, 1),
         ("merge", "kept", 6, 16, None, None, 1),
         ("restore", "current", 5, 16, None, None, 1),
     ]
     sizes = pl.read_parquet(out_dir / "datasets.pqt")["file_size"]
-    assert found["n_bytes"].to_list()[1:] == [int(sizes.sum())] * 5
+    assert found["n_bytes"].to_list()[1:] == [int(sizes.sum())] * 6
     assert found["time"].is_sorted()
     assert found["time"].is_between(start, datetime.now(UTC)).all()
     assert (found["seconds"] >= 0).all()
@@ -60,7 +62,7 @@ def test_the_log_only_grows(archive: Path) -> None:
     index_archive(archive)
     log = files.history_path(archive)
     status, text = log.stat(), log.read_bytes()
-    index_archive(archive)
+    index_archive(archive, restart=True)
     restore_tables(archive)
     assert log.read_bytes().startswith(text)
     assert (log.stat().st_ino, log.read_bytes().count(b"\n")) == (status.st_ino, 3)
@@ -91,7 +93,7 @@ def test_tables_of_another_program_have_a_row(archive: Path, out_dir: Path) -> N
 
 def test_generations_are_listed_without_their_log(archive: Path) -> None:
     index_archive(archive)
-    index_archive(archive)
+    index_archive(archive, restart=True)
     files.history_path(archive).unlink()
     found = read_history(archive)
     assert found.select("run", "status", "n_sessions", "n_datasets").rows() == [
@@ -108,7 +110,7 @@ def test_lines_that_are_damaged_are_passed_over(archive: Path) -> None:
     wrong = {"id": "x", "time": 3, "run": [], "n_sessions": "many", "n_bytes": 2**70, "seconds": {}}
     lines = [b"[]", b"{}", b"\xff\xfe", b"{" * 9999, b"", json.dumps(wrong).encode(), b'{"id": 1}']
     log.write_bytes(log.read_bytes() + b"\n".join(lines) + b'\n{"id": "y", "run')
-    index_archive(archive)
+    index_archive(archive, restart=True)
     found = read_history(archive)
     assert found["run"].to_list() == ["index", None, "index"]
     assert found["status"].to_list() == ["kept", "gone", "current"]
@@ -137,7 +139,7 @@ def test_a_log_that_cannot_be_written_stops_no_run(archive: Path) -> None:
     files.history_path(archive).parent.mkdir()
     files.history_path(archive).mkdir()
     assert index_archive(archive).n_datasets == 12
-    index_archive(archive, quick=True)
+    index_archive(archive, quick=True, restart=True)
     assert read_history(archive)["status"].to_list() == ["kept", "current"]
 
 
