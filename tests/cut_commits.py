@@ -39,7 +39,7 @@ def on_write(path, text):
     write(path, text)
     if stage == "after_journal" and path.name == "commit.json": end()
 Path.replace, Path.unlink, journal.write_durably = on_replace, on_unlink, on_write
-index_archive({str(archive)!r}, executor="serial", insertions={insertions})
+index_archive({str(archive)!r}, executor="serial", insertions={insertions}, restart=True)
 """
     result = run_apart(code)
     assert result.returncode == 9, result.stderr
