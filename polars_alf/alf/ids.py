@@ -147,7 +147,8 @@ def expr_is_uuid(ids: pl.Expr) -> pl.Expr:
 def identify(ids: pl.Expr) -> pl.Expr:
     """Return numbers of ids, UInt128 and null for null: that of a UUID, or else a hash.
 
-    They take a third of the memory of texts; hashes are as good as unique.
+    They take a third of the memory of texts. Only the text that `str` makes has the number of a
+    UUID; hashes share the range of these, and are as good as unique.
     """
     is_uuid = expr_is_uuid(ids)
     halves = split_ids(pl.when(is_uuid).then(ids)).values()
@@ -157,7 +158,10 @@ def identify(ids: pl.Expr) -> pl.Expr:
 
 
 def format_numbers(numbers: pl.Series) -> pl.Series:
-    """Return ``id``, the texts of UUIDs of which there are the numbers of `identify`, no nulls."""
+    """Return ``id``, the texts of UUIDs that have some numbers of `identify`.
+
+    The numbers have no nulls, and are no hashes, of which there is no text.
+    """
     number = pl.col(numbers.name)
     halves = {"high": number // 2**64, "low": number % 2**64}
     return format_ids(

@@ -47,6 +47,9 @@ _PLACE = "place"
 
 _MATCH = [_PLACE, "key", "source"]
 
+_ROW = ["source", "key", "name"]
+"""What finds a row of a table again: the table, and the numbers of its id and of its name."""
+
 Result = TypeVar("Result")
 
 
@@ -96,7 +99,7 @@ class KnownRows:
             frames.append(rows.with_columns(is_clear=is_clear))
         self._sessions = self._read(pl.concat(frames).with_row_index("known").collect)
         is_given = pl.col("source").is_in(list_ranks(self.tables, "is_given"))
-        wrong = self._sessions.filter(~pl.col("is_uuid") & is_given)["known"].head(1)
+        wrong = self._sessions.filter(~pl.col("is_uuid") & is_given).head(1)
         if len(wrong):
             raise TableError(
                 f"{self._read_sessions(wrong)['eid'][0]!r} in {', '.join(self.names)} is no UUID; "
@@ -187,7 +190,11 @@ class KnownRows:
             found = found.with_columns(places[found[_PLACE]])
             result = result.drop(_PLACE)
         self._matches = [
-            found.filter(source=rank).select("key", _PLACE).drop_nulls().unique().sort("key")
+            found.filter(source=rank)
+            .select("key", _PLACE)
+            .drop_nulls()
+            .unique()
+            .sort("key", _PLACE)
             for rank in range(len(self.tables))
         ]
         return result
@@ -195,9 +202,9 @@ class KnownRows:
     def _match(self, sessions: pl.DataFrame) -> pl.DataFrame:
         """Return which rows of the tables are of some sessions: by name, or else by id."""
         keyed = sessions.select(_PLACE, name=_expr_name(), own=identify(pl.col("own")))
-        by_name = keyed.join(self._sessions, on="name").drop("name")
+        by_name = keyed.join(self._sessions, on="name")
         by_id = keyed.drop("name").join(
-            self._sessions.drop("name"), left_on="own", right_on="key", coalesce=False
+            self._sessions, left_on="own", right_on="key", coalesce=False
         )
         by_id = by_id.join(by_name, on=[_PLACE, "source"], how="anti")
         return pl.concat([by_name, by_id.select(by_name.columns)])
@@ -225,9 +232,8 @@ class KnownRows:
             return own.with_columns(id="own")
         unclear = found.filter(~pl.col("is_clear")).unique(_PLACE, maintain_order=True)
         if len(unclear):
-            known = self._read_sessions(unclear["known"])
-            described = unclear.join(known, on="known", maintain_order="left")
-            described = described.join(sessions, on=_PLACE, maintain_order="left")
+            known = self._read_sessions(unclear)
+            described = known.join(sessions, on=_PLACE, maintain_order="left")
             self.issues += report_unclear(described.select("session", "eid"))
         usable = found.filter("is_clear", "is_uuid").sort("source", maintain_order=True)
         first = usable.unique(_PLACE, keep="first", maintain_order=True).select(_PLACE, "key")
@@ -246,8 +252,7 @@ class KnownRows:
         missing = missing.join(found, on=["key", "source"], how="anti", maintain_order="left")
         if missing.is_empty():
             return missing
-        known = self._read_sessions(missing["known"])
-        missing = missing.drop("name", "key").join(known, on="known", maintain_order="left")
+        missing = self._read_sessions(missing)
         name = expr_session_path()
         missing = missing.with_columns(session=name, name=name, key="eid")
         missing = missing.with_columns(
@@ -259,14 +264,34 @@ class KnownRows:
         self.issues += report_unclear(missing.filter(~pl.col("is_clear")).select("session", "eid"))
         return missing
 
-    def _read_sessions(self, known: pl.Series) -> pl.DataFrame:
-        """Read the names and the ``eid`` of rows of the tables: of those at `known` of all."""
+    def _read_sessions(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Add the names, and ``eid``, to some rows of the tables.
+
+        They are found by what they say, as others may have written the tables since, in another
+        order. Raises TableError where one is gone.
+        """
         frames = [
-            tables.sessions.select(*_NAME[1:], pl.col("lab").fill_null(""), eid="id")
-            for tables in self.tables
+            tables.sessions.select(
+                *_NAME[1:],
+                pl.col("lab").fill_null(""),
+                eid="id",
+                source=pl.lit(rank, pl.UInt32),
+                key=identify(pl.col("id")),
+                name=_expr_name(),
+            )
+            for rank, tables in enumerate(self.tables)
         ]
-        rows = pl.concat(frames).with_row_index("known")
-        return self._read(rows.join(known.to_frame().lazy(), on="known", how="semi").collect)
+        wanted = rows.lazy().select(_ROW).unique()
+        there = pl.concat(frames).join(wanted, on=_ROW, how="semi", nulls_equal=True)
+        known = self._read(there.unique(_ROW, keep="first", maintain_order=True).collect)
+        found = rows.join(known, on=_ROW, nulls_equal=True, maintain_order="left")
+        if len(found) < len(rows):
+            folders = ", ".join(str(tables.folder) for tables in self.tables)
+            raise TableError(
+                f"a session in the tables in {folders} is not there any more, as another program "
+                "has written them during the index; index again"
+            )
+        return found
 
     def spill_sessions(self, order: pl.DataFrame, n_sessions: int, folder: Path) -> None:
         """Write what the tables say of sessions into a folder, by parts of `n_sessions`."""
@@ -286,7 +311,10 @@ class KnownRows:
         ]
 
     def complete_sessions(self, number: int, sessions: pl.DataFrame) -> pl.DataFrame:
-        """Return SESSIONS of a part with the values that were written, and the columns not ours."""
+        """Return SESSIONS of a part with the values that were written, and the columns not ours.
+
+        It is the part of that `number` of those that `spill_sessions` made.
+        """
         columns = self.columns["sessions"]
         known = pl.concat(spill.read(number) for spill in self._values)
         values = take_first(known, [_PLACE], [*WRITTEN["sessions"], *list_marked(columns)])
@@ -344,6 +372,6 @@ class KnownRows:
 
 
 def _expr_name() -> pl.Expr:
-    """Return numbers of the names of sessions, as of `identify`."""
+    """Return numbers of the names of sessions, as of `identify`; null is like an empty text."""
     parts = [pl.col(name).cast(pl.String).fill_null("") for name in _NAME]
     return identify(pl.concat_str(parts, separator="\0"))

@@ -181,9 +181,10 @@ def find_positions(values: pl.Series, ordered: pl.Series) -> pl.Series:
 def spill_placed(
     rows: pl.LazyFrame, column: str, places: pl.DataFrame, buckets: pl.Series, folder: Path
 ) -> Spill:
-    """Spill the rows of a lazy frame with ``place``, a position in `buckets`, in place of an id.
+    """Spill the rows of a lazy frame, with ``place`` instead of a column with ids.
 
-    `places` has that of each id, and is as `select_hashed` takes it.
+    `places` has that of each id, and is as `select_hashed` takes it; rows of other ids are left
+    out. It is a position in `buckets`.
     """
     spill = Spill(folder)
     for some in read_batches(rows):

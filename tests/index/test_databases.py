@@ -7,6 +7,7 @@ import subprocess
 import sys
 import uuid
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -19,12 +20,14 @@ from trees import SESSION, make_tree
 from tuning import tune
 
 from polars_alf import (
+    errors,
     index_archive,
     plan_removals,
     scan_datasets,
     scan_sessions,
     verify_archive,
 )
+from polars_alf.index import known_rows
 from polars_alf.tables.contract import read_headers
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*another program")
@@ -318,3 +321,45 @@ def test_no_row_of_a_database_is_gone(tmp_path: Path, gone: set[int], qc: list[s
         assert_frame_equal(sessions, expected[0])
         assert_frame_equal(datasets.drop("exists"), expected[1].drop("exists"))
         assert datasets["exists"].sum() == 6 - len(gone)
+
+
+@pytest.mark.parametrize("order", ["reversed", "fewer"])
+def test_tables_that_are_written_during_an_index_lose_nothing(
+    archive: Path,
+    database: list[pl.DataFrame],
+    monkeypatch: pytest.MonkeyPatch,
+    order: str,
+) -> None:
+    sessions = archive / "sessions.pqt"
+    real = known_rows.KnownRows.take_sessions
+
+    def take(known: known_rows.KnownRows, *arguments: Any) -> pl.DataFrame:
+        table = pq.read_table(sessions)
+        frame = pl.DataFrame(table).reverse()
+        if order == "fewer":
+            frame = frame.filter(pl.col("id") != _find_gone(database))
+        changed = frame.to_arrow().replace_schema_metadata(table.schema.metadata)
+        pq.write_table(changed, sessions.with_suffix(".new"))
+        sessions.with_suffix(".new").replace(sessions)
+        return real(known, *arguments)
+
+    monkeypatch.setattr(known_rows.KnownRows, "take_sessions", take)
+    if order == "fewer":
+        with pytest.raises(errors.TableError, match=r"is not there any more.* index again"):
+            index_archive(archive)
+        monkeypatch.undo()
+        report = index_archive(archive)
+        assert (report.n_sessions, report.n_missing) == (3, 1)
+        return
+    report = index_archive(archive)
+    assert (report.n_sessions, report.n_datasets, report.n_missing) == (4, 12, 4)
+    assert [frame["id"].to_list() for frame in _read(archive)] == [
+        frame["id"].to_list() for frame in database
+    ]
+
+
+def _find_gone(database: list[pl.DataFrame]) -> str:
+    lab, _, subject, _, _ = GONE.split("/")
+    found = database[0].filter(lab=lab, subject=subject)
+    (eid,) = found["id"]
+    return str(eid)
