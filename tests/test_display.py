@@ -46,7 +46,7 @@ def list_results(archive: Path) -> list[object]:
     """Return a result of each kind about an archive."""
     part, pairs = (make_tree(archive.parent / name, {}) for name in ("part", "pairs"))
     make_tree(archive, {"cortexlab/Subjects/KS001/2021-13-45/001": SESSION})
-    reports = [polars_alf.index_archive(archive) for _ in range(2)]
+    reports = [polars_alf.index_archive(archive, restart=restart) for restart in (False, True)]
     return [
         *reports,
         polars_alf.summarize_tables(archive),

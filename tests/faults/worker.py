@@ -30,7 +30,7 @@ def rehearse(folder: Path, command: str) -> None:
     command = ["index", str(archive), "--executor", "serial", "--hash-files"]
     for arguments in (
         command,
-        command,
+        [*command, "--restart"],
         ["merge", str(archive), "--out", str(merged)],
         ["restore", str(archive)],
         ["prune", str(archive), "--apply", "--yes", "--jobs", "1"],
