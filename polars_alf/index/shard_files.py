@@ -173,7 +173,8 @@ def read_contents(shards: Path) -> dict[str, tuple[object, ...]]:
     for folder in shards.iterdir():
         if (found := _read_summary(folder)) and found.summary.seen:
             rows = [found.checksums.get(f"{name}.arrow") for name in _ROWS if name != "changes"]
-            contents[folder.name] = (found.folders, found.summary.seen, rows)
+            folders = "\0".join(found.folders).encode("utf-8", "surrogatepass")
+            contents[folder.name] = (xxhash.xxh3_128_digest(folders), found.summary.seen, *rows)
     return contents
 
 
