@@ -23,6 +23,7 @@ from polars_alf.index.snapshot import clear_changes
 from polars_alf.insertions.api import has_insertions
 from polars_alf.schema import PASSING
 from polars_alf.tables.files import namespace_path, scan_issues
+from polars_alf.tables.generations import list_generations
 from polars_alf.tables.history import append_records
 from polars_alf.tables.parquet import find_damage
 from polars_alf.tables.transaction import discard_runs
@@ -36,6 +37,8 @@ def makes_the_same_tables(
     """Whether an archive that is as it was would have the tables that are there."""
     before = basis.before
     is_anew = options.restart or options.reset or bool(options.ids_from)
+    # They are removed where new ones are put in place.
+    is_anew |= options.keep_generations == 0 and bool(list_generations(folder, []))
     if is_anew or not makes_the_same(before, settings):
         return False
     wants_more = before.get("wants_defaults") != options.default_revisions
@@ -65,6 +68,9 @@ def repeat_index(
         snapshot is None
         or report is None
         or basis.problems
+        # Which hinders a prune until an index finds that the rest is still there.
+        or report.n_removed_sessions
+        or report.n_removed_datasets
         or not _has_namespace(folder, basis.namespace)
         or not snapshot.is_of(folder)
         or not PASSING.isdisjoint(issues.column("kind").to_pylist())

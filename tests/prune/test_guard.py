@@ -12,6 +12,7 @@ from amount import count_examples
 from hypothesis import HealthCheck, given, settings
 from removals import KS001, datasets_table, files_of, list_names, sessions_table
 from trees import SESSION, make_tree
+from tuning import tune
 
 from polars_alf import apply_removals, index_archive, plan_removals
 from polars_alf.errors import (
@@ -155,7 +156,11 @@ def test_half_of_an_archive_does_not_go(archive: Path) -> None:
 
 
 @pytest.mark.slow
-def test_nothing_goes_after_an_index_that_removed_much(archive: Path) -> None:
+@pytest.mark.parametrize("quick", [False, True])
+def test_nothing_goes_after_an_index_that_removed_much(
+    archive: Path, monkeypatch: pytest.MonkeyPatch, *, quick: bool
+) -> None:
+    tune(monkeypatch, clock_ns=-(10**12))  # so that quick relies on all times
     make_tree(archive, {f"{KS001}/more{i}.times.npy": 1 for i in range(30)})
     index_archive(archive)
     for path in (archive / KS001).glob("more*"):
@@ -166,7 +171,7 @@ def test_nothing_goes_after_an_index_that_removed_much(archive: Path) -> None:
     with pytest.raises(MassRemovalError, match="last index removed 30 of 42"):
         apply_removals(archive, plan)
     (archive / KS001 / "stray.times.npy").unlink()
-    index_archive(archive)  # the cure
+    index_archive(archive, quick=quick)  # the cure
     make_tree(archive, {f"{KS001}/stray.times.npy": 1})
     assert set(apply_removals(archive, plan_removals(archive))["result"]) == {"removed"}
 
