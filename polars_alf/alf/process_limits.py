@@ -78,7 +78,7 @@ def count_stacks() -> int | None:
 def save_memory() -> None:
     """Have this process, and libraries that are loaded later, give back the memory that is freed.
 
-    An index of 40 million datasets that keeps columns takes a sixth less then, and no longer.
+    An index of 40 million datasets that keeps columns takes a sixth less, in the same time.
     """
     # Arrow's own allocator keeps what was freed: a fifth of the memory of an index.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")

@@ -48,7 +48,7 @@ _PLACE = "place"
 _MATCH = [_PLACE, "key", "source"]
 
 _ROW = ["source", "key", "name"]
-"""What finds a row of a table again: the table, and the numbers of its id and of its name."""
+"""Columns that find a row again: the table, and the numbers of its id and of its name."""
 
 Result = TypeVar("Result")
 

@@ -112,7 +112,7 @@ class FinishedRun:
         basis: Basis,
         options: IndexOptions,
     ) -> bool:
-        """Whether the tables would be those that are there, in a folder, but for their names.
+        """Whether the run would make the rows of the tables that are in a folder.
 
         `issues` are those of the whole archive.
         """

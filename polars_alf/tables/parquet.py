@@ -181,7 +181,7 @@ def scan_table(path: Path) -> pl.LazyFrame:
             else:
                 # A limit is on all rows, not on those for which the predicate is true.
                 groups = table.groups if n_rows else _choose_groups(table, schema, predicate)
-                frames = _read_own(table, groups, wanted, n_rows, batch_size, predicate)
+                frames = _read_own(table, groups, wanted, n_rows, predicate)
             for frame in frames:
                 found = frame if predicate is None or table.checksums else frame.filter(predicate)
                 yield found if columns is None else found.select(columns)
@@ -217,7 +217,6 @@ def _read_own(
     groups: Sequence[int],
     columns: Sequence[str],
     n_rows: int | None,
-    batch_size: int | None,
     predicate: pl.Expr | None,
 ) -> Iterator[pl.DataFrame]:
     table.check(groups, columns)
