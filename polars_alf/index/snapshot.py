@@ -109,10 +109,14 @@ class Snapshot:
         return folders.sort().equals(self.folders["folder"].sort())
 
     def has_shards(self, shards: Path) -> bool:
-        """Whether a run has made these shards once more, all of them, with the same rows."""
+        """Whether a run has made these shards once more, all of them, with the same rows.
+
+        A survey that is damaged here, and not there, is reason enough to take those of the run.
+        """
         contents = read_contents(self.path)
         has_all = {*contents} == {*self.folders["shard"]}
-        return has_all and contents == read_contents(shards)
+        has_survey = self.read_survey() is not None or not (shards / _SURVEY).exists()
+        return has_all and has_survey and contents == read_contents(shards)
 
     def read_survey(self) -> pl.DataFrame | None:
         """Return LISTINGS of the directories above the dates, None where they are not known."""

@@ -104,6 +104,9 @@ CHANGES: dict[str, Callable[[Path, Path], object]] = {
     "no snapshot": lambda _, tables: shutil.rmtree(
         next((tables / files.STATE_DIR).glob("snapshot-*"))
     ),
+    "a damaged survey": lambda _, tables: next(
+        (tables / files.STATE_DIR).glob("snapshot-*/survey.arrow")
+    ).write_bytes(b"ARROW1"),
     "a damaged snapshot": lambda _, tables: next(
         (tables / files.STATE_DIR).glob("snapshot-*/*/entries.arrow")
     ).write_bytes(b"ARROW1"),
