@@ -908,7 +908,7 @@ MUTATIONS = [
     Mutation(
         "threads that others keep from their work become more",
         "polars_alf/walk/concurrency.py",
-        "            return max(busy, _NEITHER * most), rate\n",
+        "            return _NEITHER * most, rate\n",
         "            return busy, rate\n",
         (
             "tests/walk/test_concurrency.py::"

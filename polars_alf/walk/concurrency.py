@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from polars_alf.alf.process_limits import count_processors, count_spare_threads, count_stacks
 from polars_alf.native import IMPLEMENTATION
@@ -40,7 +41,12 @@ IDLE = 0.6
 CROWDED = 0.95
 """Share above which fewer do: threads would only wait for each other."""
 
-_NEITHER = (IDLE + CROWDED) / 2
+_X = float(os.environ.get("XX", "0.6"))
+_Y = float(os.environ.get("YY", "0.95"))
+_MANY_TIMES = 2.0
+"""Times that calls could give work to all processors at which there are too many under way."""
+
+_NEITHER = (max(_X, IDLE) + CROWDED) / 2
 """Share at which the number stays as it is."""
 
 FASTEST_GROWTH = 16
@@ -57,16 +63,17 @@ WINDOWS_WITHOUT_GROWTH = 20
 
 
 class Concurrency:
-    """Number of threads that follows the storage, or is fixed.
+    """Number of threads for an archive that follows the storage, or is fixed for each visit.
 
     The aim is that the processor always has something to do: with fewer calls under way it waits
     for the storage, with more the threads wait for the processor. A larger number is kept only
-    if more gets done.
+    if more gets done. All visits of a process learn one number, and share it evenly: none is left
+    with a few threads while the others have all that there is work for.
 
     Parameters
     ----------
     threads
-        A number to keep to; None starts with 1 and follows the storage.
+        A number to keep to, of each visit; None starts with 1 and follows the storage.
     backoff
         What a crowded storage takes of the number, unless that is fixed.
     gives_way
@@ -75,9 +82,9 @@ class Concurrency:
     Attributes
     ----------
     learned : int
-        The number of threads that the storage asks for; 1 where it answers at once.
+        The number of threads that the storage asks for, of all visits; 1 where it answers at once.
     least : int
-        The number of threads that there are processors for.
+        The number of threads of a visit that there are processors for.
     """
 
     def __init__(
@@ -89,20 +96,25 @@ class Concurrency:
     ) -> None:
         self.backoff = backoff or Backoff()
         self._gives_way = gives_way and threads is None
-        self.learned = min(threads or 1, _most_threads())
+        self.learned = min(threads or 1, max(_most_threads() // _count_visits(), 1))
         self.least = 1
         self._is_fixed = threads is not None
-        self._trial: tuple[int, float, int] | None = None
-        self._rest = 0
+        self._trial: _Trial | None = None
+        self._n_rests = 0
+        self._lock = threading.Lock()
 
     @property
     def wanted(self) -> int:
-        """The number of threads for a storage that is not crowded; 1 is a plain loop."""
-        return self.learned if self._is_fixed else max(self.learned, self.least)
+        """The threads of a visit where the storage is not crowded; 1 is a plain loop."""
+        if self._is_fixed:
+            return self.learned
+        # A plain loop would only be heard of at the end of its session.
+        n_shared = max(self.learned // _count_visits(), min(self.learned, 2))
+        return max(n_shared, self.least)
 
     @property
     def size(self) -> int:
-        """The number of threads now."""
+        """The threads of a visit now."""
         if self._is_fixed:
             return self.learned
         return max(int(self.wanted * self.backoff.share), 1)
@@ -116,67 +128,66 @@ class Concurrency:
             return False
         return self.backoff.count(n_calls, waited, N_PROCESSORS)
 
-    def note(self, busy: float, rate: float) -> None:
-        """Learn from a time in which there was work for all threads.
+    def note(self, busy: float, rate: float, n_threads: int | None = None) -> None:
+        """Learn from a time in which a visit had work for all its threads.
 
         `busy` is how many processors were at work, or would have been on a machine without other
-        load, `rate` the calls per second.
+        load, `rate` the calls of the visit per second. With another number of threads than there
+        are now, by default the same, they tell nothing.
         """
-        if self._is_fixed:
-            return
-        busy /= min(self.size * max(visits.number, 1), N_PROCESSORS)
+        with self._lock:
+            if not self._is_fixed and n_threads in (None, self.size):
+                self._learn(busy, rate)
+
+    def _learn(self, busy: float, rate: float) -> None:
+        n_visits = _count_visits()
+        size = self.size * n_visits
+        busy /= min(size, N_PROCESSORS)
+        rate *= n_visits
         if self.wanted == 1 and busy < IDLE and rate:
-            self.backoff.learn_alone(1 / rate)
-        self._rest = max(self._rest - 1, 0)
+            self.backoff.learn_alone(n_visits / rate)
+        self._n_rests = max(self._n_rests - 1, 0)
         if self.backoff.is_active:
             if self._trial:
-                self.learned, self._trial = self._trial[0], None
-            self._rest = WINDOWS_WITHOUT_GROWTH
+                self.learned, self._trial = self._trial.before, None
+            self._n_rests = WINDOWS_WITHOUT_GROWTH * n_visits
         if self._trial:
-            size, enough, left = self._trial
-            if rate >= enough:
+            if rate >= self._trial.enough:
                 self._trial = None
-            elif left:
-                self._trial = size, enough, left - 1
+            elif self._trial.n_left:
+                self._trial.n_left -= 1
                 return
             else:
-                self.learned, self._rest, self._trial = size, WINDOWS_WITHOUT_GROWTH, None
+                self.learned, self._trial = self._trial.before, None
+                self._n_rests = WINDOWS_WITHOUT_GROWTH * n_visits
                 return
         if busy > CROWDED:
             self.learned = max(self.learned // 2, 1)
-        elif busy < IDLE and not self._rest:
-            self._trial = self.size, LEAST_GAIN * rate, WINDOWS_OF_TRIAL
+        elif busy < IDLE and not self._n_rests:
+            self._trial = _Trial(self.learned, LEAST_GAIN * rate, WINDOWS_OF_TRIAL * n_visits)
             growth = min(CROWDED / max(busy, 0.01), FASTEST_GROWTH)
-            self.learned = min(int(self.size * growth), _most_threads())
+            self.learned = min(int(size * growth), _most_threads())
 
 
-class _Learned(threading.local):
-    """The concurrency that each thread that walks has learned, by archive."""
+@dataclass(slots=True)
+class _Trial:
+    """A larger number of threads: that of before, the rate that is worth it, windows for that."""
 
-    def __init__(self) -> None:
-        self.by_root: dict[str, Concurrency] = {}
+    before: int
+    enough: float
+    n_left: int
 
 
-_learned = _Learned()
-_latest: dict[str, Concurrency] = {}
-_backoffs: dict[str, Backoff] = {}
+_by_root: dict[str, Concurrency] = {}
+_finding = threading.Lock()
 
 
 def find_concurrency(root: str) -> Concurrency:
-    """Return the concurrency that this thread has learned for an archive, to go on from there.
-
-    A thread that has learned nothing begins with what another has.
-    """
-    own = _learned.by_root.get(root)
-    if own is None:
-        # The walks of all threads crowd the same storage, and back off together.
-        backoff = _backoffs.setdefault(root, Backoff())
-        own = Concurrency(backoff=backoff, gives_way=is_nice())
-        _learned.by_root[root] = own
-        if root in _latest:
-            own.learned = min(_latest[root].learned, _most_threads())
-    _latest[root] = own
-    return own
+    """Return the concurrency that this process has learned for an archive, to go on from there."""
+    with _finding:
+        if root not in _by_root:
+            _by_root[root] = Concurrency(gives_way=is_nice())
+        return _by_root[root]
 
 
 def is_nice() -> bool:
@@ -186,7 +197,7 @@ def is_nice() -> bool:
 
 def is_slow(root: str) -> bool:
     """Whether the storage of an archive kept the last walk of it waiting."""
-    return root in _latest and _latest[root].learned > 1
+    return root in _by_root and _by_root[root].learned > 1
 
 
 class Stopwatch:
@@ -250,7 +261,7 @@ class Meter:
     def read(self) -> tuple[float, float]:
         """Return how many processors one call a walk gives work to, and calls per second."""
         share, rate = self._read_share()
-        return share * max(visits.number, 1), rate
+        return share * _count_visits(), rate
 
     def _read_share(self) -> tuple[float, float]:
         """Return the share of their time that calls give a processor work, and calls per second."""
@@ -283,13 +294,14 @@ class ThreadsMeter(Meter):
         start, process = self._start, self._process
         share, rate = self._read_share()
         busy = (self._process - process) / (self._start - start)
-        n_calls = n_threads * max(visits.number, 1)
-        if share > CROWDED:
-            return max(busy, share * n_calls), rate
+        n_calls = n_threads * _count_visits()
         most = min(n_calls, N_PROCESSORS)
+        if share > CROWDED or share * n_calls > _MANY_TIMES * most:
+            return max(busy, share * n_calls), rate
         if share >= IDLE or share * n_calls >= CROWDED * most:
-            return max(busy, _NEITHER * most), rate
-        return busy, rate
+            return _NEITHER * most, rate
+        # What else the process does is no reason for fewer: it ends, and calls would be missing.
+        return min(busy, _NEITHER * most), rate
 
 
 class _Visits:
@@ -314,11 +326,15 @@ visits = _Visits()
 """They share the processors, the threads and the descriptors of the process."""
 
 
+def _count_visits() -> int:
+    return max(visits.number, 1)
+
+
 def _most_threads() -> int:
+    """Return the most threads of the process, for all visits."""
     most = MOST_THREADS
     if resource is not None:
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         if limit != resource.RLIM_INFINITY:
             most = min(most, limit // 2 // DESCRIPTORS_PER_THREAD)
-    most = min(most, count_stacks() or most, count_spare_threads() or most)
-    return max(most // max(visits.number, 1), 1)
+    return max(min(most, count_stacks() or most, count_spare_threads() or most), 1)

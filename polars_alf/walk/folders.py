@@ -89,7 +89,7 @@ class Folders:
                 if seconds < SECONDS_AT_ONCE:
                     n_folders = min(2 * n_folders, FOLDERS_AT_ONCE)
                 if meter.count(CALLS_PER_DIRECTORY * len(columns.paths), *effort):
-                    concurrency.note(*meter.read())
+                    concurrency.note(*meter.read(), 1)
                 if concurrency.wanted > 1:
                     left = [*above[n_taken:], *level]
                     return dated, [(directory, None) for directory in left]

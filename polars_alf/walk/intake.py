@@ -81,6 +81,7 @@ class Intake:
             if begun.issubset(path for path, session in left if session is not None):
                 self.take_sessions(found.within, found.sessions, begun)
                 taken |= begun
+                left += found.left
         return [row for row in (*left, *wanted) if row[0] not in taken], bool(taken)
 
     def take_folders(self, columns: Columns) -> list[list[Wanted]]:

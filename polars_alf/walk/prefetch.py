@@ -109,6 +109,7 @@ class Prefetch:
         self._helpers: list[Helper] = []
         self._n_wanted = 0
         self._meter = ThreadsMeter()
+        self._n_measured = concurrency.size
         self._was_full = True
         self._last_look = time.monotonic()
 
@@ -180,8 +181,10 @@ class Prefetch:
         is_full = bool(self._jobs) and paused < work / 2
         if not (is_full and self._was_full):
             self._meter.read()  # threads without work tell nothing of the storage
-        elif self._meter.n_calls >= self._concurrency.size and self._meter.knows_enough:
-            self._concurrency.note(*self._meter.read_at(self._concurrency.size))
+            self._n_measured = self._concurrency.size
+        elif self._meter.n_calls >= self._n_measured and self._meter.knows_enough:
+            self._concurrency.note(*self._meter.read_at(self._n_measured), self._n_measured)
+            self._n_measured = self._concurrency.size
         self._was_full = is_full
         if since_last > SLOW_SECONDS:
             # Stopped, perhaps, and the threads with it: what they do now is yet to be seen.

@@ -61,7 +61,7 @@ def are_unchanged(
                 return False
             done += len(step)
             if meter.count(len(step)):
-                concurrency.note(*meter.read())
+                concurrency.note(*meter.read(), 1)
             is_fast = time.perf_counter() - begin < _SECONDS_PER_STEP
             n_directories = 2 * n_directories if is_fast else max(n_directories // 2, 1)
     left = listings.slice(done)

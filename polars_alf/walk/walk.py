@@ -148,8 +148,9 @@ class Walk:
         )
         begun_ns = time.time_ns()
         folders = pl.Series("folder", walker.survey(known), pl.String)
-        if ahead := find_ahead(str(self.root)):
-            ahead.stop()  # from here on there are others to list, or there is a lock to wait for
+        ahead = find_ahead(str(self.root))
+        if ahead and not is_slow(str(self.root)):
+            ahead.stop()  # it would only be in the way of whoever lists from here on
         return Survey(folders, walker.issues(), walker.n_other_files, walker.listings(), begun_ns)
 
     def count_workers(self) -> int:
@@ -199,6 +200,10 @@ class Walk:
         """Bundle dated folders into shards, as many as the workers need."""
         n_jobs = self.choose_workers(-(-len(folders) // least)).n_jobs
         wanted = max(SHARDS_WANTED, SHARDS_PER_WORKER * n_jobs)
+        if is_slow(str(self.root)):
+            # Whole rounds: a few shards more would keep nearly all workers waiting for a last one.
+            n_rounds = max(min(len(folders) // least, wanted) // n_jobs, 1)
+            least = max(least, -(-len(folders) // (n_rounds * n_jobs)))
         return plan_shards(folders, least=least, wanted=wanted, finished=finished)
 
     def visit(

@@ -238,7 +238,7 @@ class Walker:
                     stack += below
             n_calls = CALLS_PER_DIRECTORY * len(columns.paths) + len(columns.sizes)
             if meter.count(n_calls):
-                concurrency.note(*meter.read())
+                concurrency.note(*meter.read(), 1)
             if len(self._intake.batch.sizes) >= self._rows_per_batch:
                 yield self._hand_on_batch()
 
@@ -282,7 +282,7 @@ class Walker:
             if names:
                 stack += below(directory, session, names)
             if meter.count(n_calls):
-                concurrency.note(*meter.read())
+                concurrency.note(*meter.read(), 1)
 
     def _visit_prefetched(
         self,

@@ -25,7 +25,7 @@ NOT_MADE = {
 }
 """A merge lists no archive, what is pruned gets no other name, and a first index keeps nothing."""
 
-ATTEMPTS = 5
+ATTEMPTS = 12
 """Calls that look at the clock of a thread come when they come, and the others' numbers shift."""
 
 SEMAPHORE = re.compile(

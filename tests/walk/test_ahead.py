@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import shutil
 import subprocess
@@ -18,7 +19,7 @@ from tuning import tune
 
 from polars_alf import index_archive, native, scan_issues
 from polars_alf.cli.app import app
-from polars_alf.walk import ahead
+from polars_alf.walk import ahead, concurrency
 from polars_alf.walk.known import KnownListings
 from polars_alf.walk.walk import Survey, Walk
 
@@ -73,6 +74,48 @@ def test_tables_are_those_of_a_walk_alone(
 ) -> None:
     monkeypatch.setattr(ahead, "_DATED_AT_ONCE", 1)
     check(make_tree(tmp_path / "archive", tree), tmp_path)
+
+
+@pytest.fixture
+def seeming_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have any storage taken for slow, and worth four threads."""
+    monkeypatch.setattr(ahead, "find_concurrency", lambda _: concurrency.Concurrency(4))
+    monkeypatch.setattr(ahead, "_count_threads", lambda _: 4)
+    monkeypatch.setattr(ahead, "IDLE", math.inf)
+    monkeypatch.setattr(ahead, "WINDOW_SECONDS", 1e-9)
+    monkeypatch.setattr(ahead, "_SEEMS_SLOW_SECONDS", 0.0)
+    monkeypatch.setattr(ahead, "_DATED_AT_ONCE_SLOW", 1)
+
+
+@pytest.mark.usefixtures("seeming_slow")
+@pytest.mark.filterwarnings("ignore::polars_alf.errors.NoSessionsWarning")
+@pytest.mark.parametrize(
+    "tree", [pytest.param(tree, id=name.replace(" ", "_")) for name, tree in TREES]
+)
+def test_tables_are_those_of_a_walk_alone_where_many_list(tmp_path: Path, tree: Tree) -> None:
+    root = make_tree(tmp_path / "archive", tree)
+    before = sys.getswitchinterval()
+    check(root, tmp_path)
+    assert sys.getswitchinterval() == before
+
+
+@pytest.mark.parametrize("n_files", range(1, 13))
+def test_a_session_of_which_a_part_was_listed_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_files: int
+) -> None:
+    monkeypatch.setattr(ahead, "_MOST_FILES", n_files)
+    parts: Tree = {f"part{n}": {"a.b.npy": 1, "c.d.npy": 2} for n in range(3)}
+    root = make_tree(
+        tmp_path / "archive",
+        {f"{LAB}/S/2020-01-0{day}/00{number}": parts for day in (1, 2) for number in (1, 2)},
+    )
+    with ahead.listing_ahead(str(root)):
+        found = ahead.find_ahead(str(root.resolve()))
+        assert found is not None
+        found.wait()
+        listed = found.take([f"{LAB}/S/2020-01-01", f"{LAB}/S/2020-01-02"])
+        assert any(part.left for part in listed) == (n_files % 6 not in (0, 5))
+    check(root, tmp_path)
 
 
 @pytest.mark.parametrize("limit", ["_MOST_FILES", "_MOST_EXAMINED", "_MOST_FOLDERS"])
@@ -187,6 +230,24 @@ def test_it_tells_that_storage_is_slow_without_the_libraries(
     command = [sys.executable, "-c", PROGRAM, str(archive.resolve())]
     found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert found.stdout == f"{milliseconds > 0}\n\n"
+
+
+@pytest.mark.skipif(
+    slow_storage.find_obstacle() is not None, reason=str(slow_storage.find_obstacle())
+)
+@pytest.mark.skipif(native.IMPLEMENTATION != "native", reason="Python lists nothing ahead")
+def test_the_command_lists_slow_storage_ahead(archive: Path, tmp_path: Path) -> None:
+    library = slow_storage.build_library(tmp_path)
+    environment = slow_storage.slow_down(library, archive, 5, "buffer")
+    for out, more in (("slow", environment), ("fast", {})):
+        (tmp_path / out).mkdir()
+        command = [sys.executable, "-m", "polars_alf", "index", str(archive), "-q"]
+        command += ["--out", str(tmp_path / out), "--namespace", "tests"]
+        subprocess.run(command, env=os.environ | more, check=True)
+    for table in ("sessions", "datasets"):
+        slow, fast = (pl.read_parquet(tmp_path / out / f"{table}.pqt") for out in ("slow", "fast"))
+        assert_frame_equal(slow, fast)
+    assert len(slow) == 12
 
 
 def test_names_are_those_of_a_shard_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -113,13 +114,65 @@ def test_threads_that_wait_for_the_storage_become_more() -> None:
     assert judge(1, work=0.1, blocked=9.9) > 1
 
 
+@pytest.mark.parametrize("n_visits", [1, 3, 16])
+def test_visits_share_one_number_evenly(n_visits: int) -> None:
+    shared = Concurrency()
+    with ExitStack() as visits:
+        for _ in range(n_visits):
+            visits.enter_context(concurrency.visits.under_way())
+        assert shared.size == 1
+        busy = 0.1 * min(n_visits, concurrency.N_PROCESSORS)
+        shared.note(busy, 100, 1)
+        first = shared.size
+        assert first > 1
+        assert first * n_visits <= concurrency.MOST_THREADS
+        # Those of which each listed alone up to now tell nothing of so many threads.
+        for _ in range(20):
+            shared.note(busy, 100, 1)
+        assert shared.size == first
+        shared.note(busy, 100 * first, first)
+        assert shared.size > first
+        learned = shared.learned
+    assert shared.size == learned, "what a visit had is for those that are left"
+
+
+def test_a_trial_of_more_threads_lasts_as_long_for_many_visits() -> None:
+    shared = Concurrency()
+    with ExitStack() as visits:
+        for _ in range(16):
+            visits.enter_context(concurrency.visits.under_way())
+        shared.note(0.01, 100, 1)
+        more = shared.learned
+        # Windows of the visits come at about the same time: some are of the time before.
+        for _ in range(16):
+            shared.note(0.01, 50, shared.size)
+        assert shared.learned == more
+        for _ in range(100):
+            shared.note(0.01, 100 / shared.size, shared.size)
+        assert shared.learned == 1, "nothing was gained"
+
+
+def test_work_beside_the_calls_is_no_reason_for_fewer() -> None:
+    meter = ThreadsMeter()
+    meter.count(1000, work=0.05, blocked=9.95)
+    end = time.process_time() + 0.05
+    while time.process_time() < end:
+        pass
+    busy, _ = meter.read_at(64)
+    assert busy <= concurrency.CROWDED * concurrency.N_PROCESSORS
+
+
+def test_calls_that_could_fill_the_processors_many_times_become_fewer() -> None:
+    assert judge(256, work=5.0, blocked=5.0) == 128
+
+
 INDEX = """
 import sys, polars_alf
 from polars_alf.walk.concurrency import Concurrency
 numbers = {1}
 note = Concurrency.note
-def watch(self, busy, rate):
-    note(self, busy, rate)
+def watch(self, *figures):
+    note(self, *figures)
     numbers.add(self.learned)
 Concurrency.note = watch
 report = polars_alf.index_archive(sys.argv[1], sys.argv[2], jobs=2)

@@ -10,6 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polars_alf.alf.paths import path_key
+from polars_alf.alf.root import open_root
+from polars_alf.walk import walk
+from polars_alf.walk.options import WalkOptions
 from polars_alf.walk.shards import Shard, plan_shards, shard_folder
 
 DATES = st.sets(
@@ -31,6 +34,19 @@ def test_each_folder_that_is_left_is_in_one_shard(
     assert [shard.index for shard in planned] == list(range(len(planned)))
     assert len({shard.name for shard in planned}) == len(planned)
     assert plan_shards(dated.reverse(), least=least, finished=finished) == planned
+
+
+@pytest.mark.parametrize("n_folders", [10, 700, 910, 1600, 5000, 20_000])
+def test_slow_storage_gets_whole_rounds_of_shards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_folders: int
+) -> None:
+    monkeypatch.setattr(walk, "IMPLEMENTATION", "native")
+    monkeypatch.setattr(walk, "is_slow", lambda _: True)
+    folders = pl.Series([f"S/{n}" for n in range(n_folders)], dtype=pl.String)
+    with walk.open_walk(open_root(tmp_path), WalkOptions()) as opened:
+        n_shards = len(opened.plan_shards(folders))
+        n_workers = opened.choose_workers(n_shards).n_jobs
+    assert n_shards % n_workers == 0
 
 
 SHARD = Shard.pack(0, ("S/2020-01-01",))
