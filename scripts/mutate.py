@@ -613,7 +613,7 @@ MUTATIONS = [
         "polars_alf/walk/concurrency.py",
         "if not self._is_fixed and n_threads in (None, self.size):",
         "if not self._is_fixed:",
-        ("tests/walk/test_concurrency.py::test_visits_share_one_number_evenly[16]",),
+        ("tests/walk/test_concurrency.py::test_visits_share_one_number_evenly[1]",),
     ),
     Mutation(
         "what was listed ahead seems to be listed when the walk begins",
