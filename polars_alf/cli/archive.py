@@ -17,7 +17,7 @@ from typer import BadParameter, Exit, Option, Typer, confirm
 
 import polars_alf
 from polars_alf.cli import output
-from polars_alf.cli.loading import loading
+from polars_alf.cli.loading import load_arrow, loading
 from polars_alf.cli.options import (
     ArchiveOptions,
     AsJson,
@@ -167,6 +167,7 @@ def index(
         walk.show_progress() as progress,
     ):
         with loading():
+            load_arrow()
             run, run_part = polars_alf.index_archive, polars_alf.index_part
         if shard is not None:
             part = run_part(root, out, shard=shard, progress=progress, **arguments)
@@ -229,6 +230,7 @@ def verify(
     compared = None
     with output.running("nothing was changed"), walk.show_progress() as progress:
         with loading():
+            load_arrow()
             verify_archive = polars_alf.verify_archive
         if manifest:
             compared = polars_alf.verify_manifest(manifest, tables_dir)
@@ -293,6 +295,7 @@ def prune(
             # Also where nothing is removed now: a rehearsal is to find what is wrong.
             check_trash(trash, Path(root).resolve(), Path(tables_dir or root).resolve(), [""])
         with loading():
+            load_arrow()
             plan_removals = polars_alf.plan_removals
         plan = plan_removals(
             root,
