@@ -6,7 +6,7 @@ import glob
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import polars as pl
 import pyarrow as pa
@@ -16,11 +16,9 @@ from polars_alf.schema import TABLES
 from polars_alf.tables.contract import TableHeader, check_generations, parse_header
 from polars_alf.tables.upgrade import upgrade_columns
 
-StorageOptions = Mapping[str, str]
+StorageOptions = Mapping[str, Any]
 
 _ADDRESS = re.compile(r"(?:s3a?|gs|az|azure|abfss?|adl|https?)://[^/]+")
-
-_MISSING = re.compile(r"not found|NoSuchKey|NotFound|404", re.IGNORECASE)
 
 
 def is_remote(text: str) -> bool:
@@ -75,6 +73,8 @@ def _read_header(address: str, name: str, options: StorageOptions | None) -> Tab
         found = pl.read_parquet_metadata(location, storage_options=_copy(options))
     except (OSError, pl.exceptions.PolarsError) as error:
         raise _explain(location, error) from error
+    except ValueError as error:
+        raise OptionError(f"{location} cannot be read: storage_options: {error}") from error
     noted = {key: text for key, text in found.items() if key != "ARROW:schema"}
     # A Path would take one of the two slashes for too many.
     return parse_header(cast("Path", location), pa.schema([], metadata=noted))
@@ -84,13 +84,13 @@ def _locate(address: str, name: str) -> str:
     return f"{address}/{name}.pqt"
 
 
-def _copy(options: StorageOptions | None) -> dict[str, str] | None:
+def _copy(options: StorageOptions | None) -> dict[str, Any] | None:
     return None if options is None else dict(options)
 
 
 def _explain(location: str, error: Exception) -> TableError:
     reason = str(error).partition("\n")[0]
-    if isinstance(error, FileNotFoundError) or _MISSING.search(reason):
+    if isinstance(error, FileNotFoundError):
         return TableNotFoundError(
             f"there is no table {location}; give the address of the folder of the tables ({reason})"
         )

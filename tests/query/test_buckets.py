@@ -168,9 +168,14 @@ def test_what_cannot_be_read_is_one_error_without_secrets(bucket: Bucket) -> Non
     with pytest.raises(errors.TableNotFoundError, match="there is no table"):
         polars_alf.scan_sessions("s3://bucket/nothing", storage_options=bucket.options)
     wrong = bucket.options | {"aws_secret_access_key": "another-secret"}
-    with pytest.raises(errors.TableError, match="storage_options") as caught:
-        polars_alf.scan_sessions(bucket.address, storage_options=wrong)
-    assert "another-secret" not in str(caught.value)
+    for address in (bucket.address, "s3://bucket/404-not-found"):
+        with pytest.raises(errors.TableError, match="give storage_options") as caught:
+            polars_alf.scan_sessions(address, storage_options=wrong)
+        assert "another-secret" not in str(caught.value)
+    with pytest.raises(errors.OptionError, match="'max_retries': 'many'"):
+        polars_alf.scan_sessions(
+            bucket.address, storage_options=bucket.options | {"max_retries": "many"}
+        )
     with pytest.raises(errors.OptionError, match="give each address"):
         polars_alf.scan_sessions("s3://bucket/*/tables", storage_options=bucket.options)
     with pytest.raises(errors.OptionError, match="of type str") as refused:
