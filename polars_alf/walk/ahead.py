@@ -56,8 +56,11 @@ _SEEMS_SLOW_SECONDS = 0.002
 _DATED_AT_ONCE = 1024
 """Dated folders that are listed before the sessions in them: a matter of milliseconds."""
 
-_DATED_AT_ONCE_SLOW = 4
-"""The same where storage is slow: each thread waits for Python's lock after so many."""
+_MOST_AT_ONCE_SLOW = 4
+"""The same where storage is slow, at most: each thread waits for Python's lock after so many."""
+
+_MANY_LOTS = 128
+"""Lots for more threads than there are soon."""
 
 _MOST_FILES = 1 << 18
 """Files that may be in memory before anything takes them, some 30 bytes each."""
@@ -158,7 +161,9 @@ class Ahead:
     def _run(self) -> None:
         with contextlib.suppress(MemoryError):  # the walk will tell, if there is none for it
             dated, concurrency = self._find_dated()
-            n_at_once = _DATED_AT_ONCE_SLOW if concurrency else _DATED_AT_ONCE
+            n_at_once = _DATED_AT_ONCE
+            if concurrency:
+                n_at_once = min(max(len(dated) // _MANY_LOTS, 1), _MOST_AT_ONCE_SLOW)
             self._waiting += (
                 dated[start : start + n_at_once] for start in range(0, len(dated), n_at_once)
             )

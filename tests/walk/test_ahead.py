@@ -84,7 +84,6 @@ def seeming_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ahead, "IDLE", math.inf)
     monkeypatch.setattr(ahead, "WINDOW_SECONDS", 1e-9)
     monkeypatch.setattr(ahead, "_SEEMS_SLOW_SECONDS", 0.0)
-    monkeypatch.setattr(ahead, "_DATED_AT_ONCE_SLOW", 1)
 
 
 @pytest.mark.usefixtures("seeming_slow")
